@@ -1,0 +1,104 @@
+# Needs Python >= 3.11, git and make; everything else is installed into .venv by the first target that needs it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export UV_PYTHON_DOWNLOADS := never
+export KEEP
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ----------------------------------------------------------------------------------------------------------- set-up
+$(VENV)/.uv-ready: requirements/uv.txt
+	@python=; \
+	for candidate in $${PYTHON:-} python3 python3.13 python3.12 python3.11; do \
+	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed (tried: $${PYTHON:-} python3 python3.13 python3.12 python3.11)" >&2; exit 1; fi; \
+	if ! [ -x $(BIN)/pip ]; then "$$python" -m venv $(VENV); fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.dev-ready: $(VENV)/.uv-ready requirements/dev.txt pyproject.toml
+	@echo "setting up $(VENV) (once; a minute or two on a new machine)"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.real-ready: $(VENV)/.dev-ready requirements/real.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/real.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.dev-ready ## install everything `make test` needs into .venv
+
+.PHONY: lock
+lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
+	@mkdir -p requirements
+	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
+	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
+	@echo 'uv>=0.8' | $(UV) pip compile $(LOCK_BASE) --output-file requirements/uv.txt -
+
+LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock"
+LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra report
+
+# ----------------------------------------------------------------------------------------------------------- checks
+.PHONY: lint
+lint: $(VENV)/.dev-ready ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(VENV)/.dev-ready ## ruff: repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: typecheck
+typecheck: $(VENV)/.dev-ready ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: test
+test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch coverage
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=95
+	@$(BIN)/coverage report --include='airflow_provider_jimeng/core/*' --fail-under=100 | tail -n 1
+
+.PHONY: test-real
+test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, Redis, chromium); fails without them
+	$(BIN)/pytest -m real $(PYTEST_ARGS)
+
+# ------------------------------------------------------------------------------------------------------------- docs
+.PHONY: docs-tables
+docs-tables: $(VENV)/.dev-ready ## write the tables of README.md from the catalogue
+	$(BIN)/python docs/tables.py
+
+# ------------------------------------------------------------------------------------------------------------- demo
+# The recipe is one plain command, so that make starts it without a shell and hands SIGTERM on to it.
+.PHONY: demo
+demo: $(VENV)/.dev-ready ## a campaign on a real Airflow against the emulator; KEEP=1 leaves the UI up
+	@$(BIN)/python -m tests.harness.demo
+
+# ------------------------------------------------------------------------------------------------------------ build
+.PHONY: build
+build: $(VENV)/.dev-ready ## wheel and sdist in dist/
+	@rm -rf dist
+	$(BIN)/hatchling build
+
+.PHONY: clean
+clean: ## remove everything generated
+	rm -rf $(VENV) .jimeng-demo .jimeng-test build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,195 @@
+"""The way of a call to the API and of its reply back: a channel of its own for a worker, shared ones on a loop.
+
+On an event loop, everything with the same endpoint, TLS and proxy settings and timeout shares one
+``httpx.AsyncClient``, and every account is paced by one limiter. The last one to leave closes the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from airflow_provider_jimeng.client.http import MAX_IN_FLIGHT, Exchange, Reply, open_async_client, open_client
+from airflow_provider_jimeng.core.errors import RateLimitedError
+from airflow_provider_jimeng.core.limits import RateLimiter
+from airflow_provider_jimeng.core.wire import QUERY_ACTION, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_jimeng.client.settings import ClientSettings
+
+T = TypeVar("T")
+
+_AT_ONCE = nullcontext()
+
+
+class Channel:
+    """A worker's channel: one connection pool, closed with the channel."""
+
+    def __init__(
+        self, settings: ClientSettings, auth: httpx.Auth, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._settings = settings
+        self._auth = auth
+        self._transport = transport
+        self._targets = _Targets(settings)
+        self._http: httpx.Client | None = None
+
+    def open(self) -> None:
+        """Build the HTTP client; nothing is sent."""
+        self._http = open_client(self._settings, self._transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def exchange(self, call: Call, parse: Callable[[int, bytes], Reply]) -> Reply:
+        """Send a call and return its reply as the parser reads it."""
+        http = _opened(self._http)
+        with Exchange(call.action, self._targets.host) as exchange:
+            request = http.build_request("POST", self._targets.url(call), content=call.body)
+            return exchange.read(http.send(request, auth=self._auth), parse)
+
+
+class AsyncChannel:
+    """A channel on an event loop: the HTTP client and the pace are shared with all others of the loop."""
+
+    def __init__(
+        self, settings: ClientSettings, auth: httpx.Auth, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._settings = settings
+        self._auth = auth
+        self._transport = transport
+        self._targets = _Targets(settings)
+        self._line: _Line | None = None
+        self._pace: Pace | None = None
+
+    async def open(self) -> None:
+        """Join the loop's client, or build it; nothing is sent."""
+        shared = _LOOPS.setdefault(asyncio.get_running_loop(), _Shared())
+        self._line = shared.join(self._settings, self._transport)
+        self._pace = shared.pace(self._settings)
+
+    async def close(self) -> None:
+        """Leave the loop's client; the last one to leave closes it."""
+        line, self._line = self._line, None
+        loop = asyncio.get_running_loop()
+        if line is not None and (shared := _LOOPS.get(loop)) is not None:
+            last = shared.leave(line)
+            if not shared.lines:
+                _LOOPS.pop(loop, None)
+            if last:
+                await line.http.aclose()
+
+    async def exchange(self, call: Call, parse: Callable[[int, bytes], Reply]) -> Reply:
+        """Wait for a turn, send a call and return its reply as the parser reads it."""
+        line, pace = _opened(self._line), _opened(self._pace)
+        routine = call.action == QUERY_ACTION
+        async with line.gate if routine else _AT_ONCE:
+            started = await pace.turn(routine=routine)
+            try:
+                with Exchange(call.action, self._targets.host) as exchange:
+                    request = line.http.build_request("POST", self._targets.url(call), content=call.body)
+                    reply = exchange.read(await line.http.send(request, auth=self._auth), parse)
+            except RateLimitedError:
+                pace.refused(started)
+                raise
+        pace.accepted()
+        return reply
+
+
+class Pace:
+    """The loop around the limiter's decisions: one caller of each kind asks and sleeps, the others queue."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+        self._lanes = {True: asyncio.Lock(), False: asyncio.Lock()}
+        self._loop = asyncio.get_running_loop()
+
+    async def turn(self, *, routine: bool) -> float:
+        """Return, when the request may start, the time it starts at."""
+        async with self._lanes[routine]:
+            while True:
+                now = self._loop.time()
+                seconds = self._limiter.delay(now, routine=routine)
+                if not seconds:
+                    return now
+                await asyncio.sleep(seconds)
+
+    def accepted(self) -> None:
+        """Tell the limiter that a request was not refused for its rate."""
+        self._limiter.accepted()
+
+    def refused(self, started: float) -> None:
+        """Tell the limiter that a request was refused for its rate."""
+        self._limiter.refused(started, self._loop.time())
+
+
+class _Targets:
+    """The URLs of the endpoint, by action: building one costs more than signing it."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._endpoint = settings.endpoint
+        self.host = settings.host
+        self._urls: dict[str, httpx.URL] = {}
+
+    def url(self, call: Call) -> httpx.URL:
+        url = self._urls.get(call.action)
+        if url is None:
+            url = self._urls[call.action] = httpx.URL(self._endpoint, params=call.query)
+        return url
+
+
+@dataclass(eq=False, slots=True)
+class _Line:
+    """A shared HTTP client. Routine calls pass the gate, so that none ever queues in httpx's own pool."""
+
+    key: object = field(repr=False)
+    http: httpx.AsyncClient
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_IN_FLIGHT))
+    users: int = 0
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What the channels of one event loop share."""
+
+    lines: dict[object, _Line] = field(default_factory=dict)
+    paces: dict[tuple[str, float], Pace] = field(default_factory=dict)
+
+    def join(self, settings: ClientSettings, transport: httpx.AsyncBaseTransport | None) -> _Line:
+        key = (settings.endpoint, settings.verify, settings.proxy, settings.timeout_seconds, transport)
+        line = self.lines.get(key)
+        if line is None:
+            line = self.lines[key] = _Line(key, open_async_client(settings, transport))
+        line.users += 1
+        return line
+
+    def leave(self, line: _Line) -> bool:
+        line.users -= 1
+        if line.users == 0:
+            del self.lines[line.key]
+        return line.users == 0
+
+    def pace(self, settings: ClientSettings) -> Pace:
+        key = (settings.account, settings.max_requests_per_second)
+        if key not in self.paces:
+            self.paces[key] = Pace(RateLimiter(settings.max_requests_per_second))
+        return self.paces[key]
+
+
+_LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+def _opened(value: T | None) -> T:
+    if value is None:
+        raise RuntimeError("The client is not open: use it in a with block.")
+    return value

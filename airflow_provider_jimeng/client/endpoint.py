@@ -1,0 +1,119 @@
+"""Where the API is: one normalised URL from a connection's host, schema and port."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
+from airflow_provider_jimeng.core.errors import SettingsError
+
+BEARER_PATH = "/jimeng/"
+"""Where gateways of the new-api family serve this protocol; the trailing slash matters to them."""
+
+_SCHEMES = ("https", "http")
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bearer: bool = False) -> str:
+    """Return ``scheme://host[:port]/path`` with the default port left out.
+
+    ``host`` may be empty (the vendor's endpoint), a name, ``name:port``, or a full URL with a path. A path is
+    kept; an empty one is ``/``, or ``/jimeng/`` with bearer authentication. In a connection URI whose host is
+    a full URL, Airflow puts the URL's path into ``schema``: it is taken as the path then.
+    """
+    schema = (schema or "").strip()
+    given = (host or "").strip()
+    if not given:
+        if bearer:
+            raise SettingsError(
+                "host: bearer authentication needs the gateway's address, e.g. https://gateway.example.com."
+            )
+        given = DEFAULT_ENDPOINT.partition("://")[2]
+    parts = _split(given)
+    scheme, path = _scheme_and_path(parts, schema)
+    number = _port(parts, port)
+    name = _host_name(parts)
+    suffix = "" if number in (None, _DEFAULT_PORTS[scheme]) else f":{number}"
+    return f"{scheme}://{name}{suffix}{_path(path, bearer=bearer)}"
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name or address means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(given: str) -> SplitResult:
+    if any(char.isspace() or not char.isprintable() for char in given):
+        raise SettingsError("host: expected a host name or a URL without spaces.")
+    try:
+        parts = urlsplit(given if "://" in given else f"//{given}")
+    except ValueError:
+        raise SettingsError("host: expected a host name or a URL; the brackets do not match.") from None
+    if "@" in parts.netloc:
+        raise SettingsError(
+            "host: a URL with user information is refused. Put the keys into login and password."
+        )
+    if parts.query or parts.fragment:
+        raise SettingsError(
+            "host: a URL with a query or a fragment is refused. Give scheme, host, port and path."
+        )
+    return parts
+
+
+def _scheme_and_path(parts: SplitResult, schema: str) -> tuple[str, str]:
+    plain = schema.lower().removesuffix("://")
+    if not parts.scheme:
+        if plain and plain not in _SCHEMES:
+            raise SettingsError(f"schema: expected https or http, got {schema!r}.")
+        return plain or "https", parts.path
+    if parts.scheme not in _SCHEMES:
+        raise SettingsError(f"host: expected an https or http URL, got scheme {parts.scheme!r}.")
+    if plain in _SCHEMES:
+        if plain != parts.scheme:
+            raise SettingsError(
+                f"schema: {schema!r} contradicts the URL in host, which says {parts.scheme!r}. Leave schema empty."
+            )
+        return parts.scheme, parts.path
+    if schema and parts.path.strip("/"):
+        raise SettingsError(
+            f"schema: expected https or http, got {schema!r}; the URL in host already has a path."
+        )
+    return parts.scheme, f"/{schema.lstrip('/')}" if schema else parts.path
+
+
+def _port(parts: SplitResult, port: int | None) -> int | None:
+    try:
+        inside = parts.port
+    except ValueError:
+        raise SettingsError("host: the port in it is no number from 1 to 65535.") from None
+    if port and not 1 <= port <= 65535:
+        raise SettingsError(f"port: expected a number from 1 to 65535, got {port}.")
+    if inside and port and inside != port:
+        raise SettingsError(f"port: {port} contradicts the port {inside} in host. Give one of them.")
+    return inside or port or None
+
+
+def _host_name(parts: SplitResult) -> str:
+    name = parts.hostname or ""
+    if "[" in parts.netloc or ":" in name:
+        try:
+            return f"[{ipaddress.IPv6Address(name)}]"
+        except ValueError:
+            raise SettingsError(f"host: {name!r} is no IPv6 address.") from None
+    if not _HOST.fullmatch(name):
+        raise SettingsError(f"host: {name!r} is no host name. Leave host empty for {DEFAULT_ENDPOINT}.")
+    return name
+
+
+def _path(path: str, *, bearer: bool) -> str:
+    if not path.strip("/"):
+        return BEARER_PATH if bearer else "/"
+    return f"{path}/" if path.endswith(BEARER_PATH.rstrip("/")) else path

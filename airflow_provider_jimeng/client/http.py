@@ -1,0 +1,207 @@
+"""How requests leave: httpx clients as we build them, and its errors in our terms.
+
+No redirect is followed, so a signature or token never reaches another host. Replies are read whole; nothing of
+a request or reply is logged but action, status, request id and duration, at debug level.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import httpx
+
+from airflow_provider_jimeng import __version__
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    NoReplyError,
+    NotSentError,
+    SettingsError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from airflow_provider_jimeng.client.settings import ClientSettings
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"airflow-provider-jimeng/{__version__}"
+MAX_IN_FLIGHT = 8
+"""Routine requests that one shared client has under way at most. The bookkeeping of httpx's pool grows with the
+square of its connections and with every request that waits in it (``benchmarks/shared_client.py``); eight are
+more than enough for the API's request rate. Submits and cancels do not wait for the polls: see ``max_connections``."""
+CONNECT_TIMEOUT_SECONDS = 10.0
+KEEPALIVE_SECONDS = 20.0
+"""Idle connections are kept this long: long enough for the next poll, shorter than common servers' 60 s."""
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+_SPEAKING = (
+    httpx.ConnectError,
+    httpx.ProxyError,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.RemoteProtocolError,
+)
+"""Errors whose own text is the operating system's or the peer's; the others may quote a header."""
+
+
+class _AnyReply(Protocol):
+    @property
+    def request_id(self) -> str | None: ...
+
+
+Reply = TypeVar("Reply", bound=_AnyReply)
+
+_own_request: ContextVar[bool] = ContextVar("jimeng_own_request", default=False)
+
+
+class Exchange:
+    """One request and its reply, as a context: foreign errors are translated, the debug line is written.
+
+    :raises NotSentError: the request certainly never reached the API.
+    :raises NoReplyError: it went out and no whole answer came.
+    """
+
+    __slots__ = ("_action", "_host", "_started", "_token", "request_id", "status")
+
+    def __init__(self, action: str, host: str) -> None:
+        self._action = action
+        self._host = host
+        self.status: int | None = None
+        self.request_id: str | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _own_request.set(True)
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _own_request.reset(self._token)
+        if isinstance(error, ApiError):
+            self.request_id = error.request_id
+        if log.isEnabledFor(logging.DEBUG):
+            self._report(kind)
+        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+            raise translated(error, self._host) from None
+
+    def read(self, response: httpx.Response, parse: Callable[[int, bytes], Reply]) -> Reply:
+        """Read a reply through one of the wire's parsers."""
+        self.status = response.status_code
+        reply = parse(response.status_code, response.content)
+        self.request_id = reply.request_id
+        return reply
+
+    def _report(self, kind: type[BaseException] | None) -> None:
+        log.debug(
+            "%s: %s after %.3f s (request id %s)",
+            self._action,
+            f"HTTP {self.status}" if self.status is not None else (kind.__name__ if kind else "no answer"),
+            time.perf_counter() - self._started,
+            self.request_id,
+        )
+
+
+def translated(error: Exception, host: str) -> TransportError:
+    """Return our error for one of httpx's. Its text never holds a header, a body or a key."""
+    name = type(error).__name__
+    said = f": {error}" if isinstance(error, _SPEAKING) and str(error) else ""
+    if isinstance(error, _NOT_SENT):
+        return NotSentError(f"Cannot reach {host} ({name}{said}). Nothing was sent.")
+    return NoReplyError(f"The request to {host} went out and no whole answer came ({name}{said}).")
+
+
+def open_client(settings: ClientSettings, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+    """Build the client of a worker; ``transport`` replaces the network."""
+    with _refused_options():
+        return httpx.Client(transport=transport, **_options(settings, network=transport is None))
+
+
+def open_async_client(
+    settings: ClientSettings, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """Build the client that all triggers of an event loop share; ``transport`` replaces the network."""
+    with _refused_options():
+        return httpx.AsyncClient(transport=transport, **_options(settings, network=transport is None))
+
+
+@lru_cache(maxsize=8)
+def tls_context(verify: bool | str) -> ssl.SSLContext:  # noqa: FBT001 - the value of a connection's field
+    """Return the TLS context of a process for a ``verify`` value: building one costs about 24 ms of CPU.
+
+    :raises SettingsError: the CA bundle cannot be read.
+    """
+    if not isinstance(verify, str):
+        return httpx.create_ssl_context(verify=verify)
+    is_directory = Path(verify).is_dir()
+    try:
+        return ssl.create_default_context(
+            cafile=None if is_directory else verify, capath=verify if is_directory else None
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"extra.verify: the CA bundle {verify!r} cannot be read ({error.strerror})."
+        ) from None
+
+
+def _options(settings: ClientSettings, *, network: bool) -> dict[str, Any]:
+    seconds = settings.timeout_seconds
+    return {
+        "verify": tls_context(settings.verify) if network else False,
+        "proxy": settings.proxy if network else None,
+        "trust_env": settings.proxy is None and not settings.is_local,
+        "timeout": httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds)),
+        "limits": httpx.Limits(
+            max_connections=MAX_IN_FLIGHT + 8,
+            max_keepalive_connections=MAX_IN_FLIGHT,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        ),
+        "follow_redirects": False,
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        "headers": {
+            "User-Agent": USER_AGENT,
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+        },
+    }
+
+
+@contextmanager
+def _refused_options() -> Iterator[None]:
+    """Name the connection's field when httpx cannot be built with it."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except ImportError:
+        raise SettingsError("extra.proxy: a SOCKS proxy needs `pip install httpx[socks]`.") from None
+    except ValueError:
+        raise SettingsError("extra.proxy: expected a URL such as http://proxy.example.com:3128.") from None
+
+
+class _OwnRequests(logging.Filter):
+    """Keeps our requests out of httpx's INFO log: one line a poll, and download links in full."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or not _own_request.get()
+
+
+logging.getLogger("httpx").addFilter(_OwnRequests())

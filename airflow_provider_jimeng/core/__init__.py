@@ -1,0 +1,1 @@
+"""Pure knowledge of the Jimeng API: standard library and pendulum only, no I/O, no clock, no randomness."""

@@ -1,0 +1,91 @@
+"""Reads arguments as templates leave them: text for a number, ``"None"`` or nothing for an absent value."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_jimeng.core.errors import ParameterError
+
+
+def is_absent(value: Any) -> bool:
+    """Whether an argument was left out: ``None``, or text that is blank or a rendered ``None``."""
+    return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def read_text(argument: str, value: Any) -> str | None:
+    """Return a text argument without surrounding blanks, ``None`` where it is absent.
+
+    :raises ParameterError: it is no text, or cannot be written as UTF-8, which is what the API takes.
+    """
+    if is_absent(value):
+        return None
+    if not isinstance(value, str):
+        raise ParameterError(argument, f"expected text, got {value!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError(
+            argument, f"holds half a character at position {error.start}; remove it, the API takes UTF-8."
+        ) from None
+    return value.strip()
+
+
+def read_whole(argument: str, value: Any, default: int, *, lowest: int, highest: int, remedy: str) -> int:
+    """Return a whole number; one rendered as text (``"5"``, ``"5.0"``) counts.
+
+    :raises ParameterError: naming the bounds and the remedy.
+    """
+    if is_absent(value):
+        return default
+    try:
+        number = Decimal(-1) - highest if isinstance(value, bool) else Decimal(str(value).strip())
+        if lowest <= number <= highest and number == number.to_integral_value():
+            return int(number)
+    except InvalidOperation:
+        pass
+    raise ParameterError(
+        argument, f"expected a whole number from {lowest} to {highest}, got {value!r}; {remedy}."
+    )
+
+
+def read_amount(argument: str, value: Any) -> Decimal:
+    """Return an amount of money in CNY.
+
+    :raises ParameterError: it is no amount.
+    """
+    try:
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        raise ParameterError(argument, f"expected an amount in CNY such as 20 or 7.5, got {value!r}.")
+    return amount
+
+
+def read_reference(argument: str, value: Any) -> str | None:
+    """Return a link or path to an image as text, ``None`` where it is absent.
+
+    :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
+    """
+    if is_absent(value):
+        return None
+    reference = read_text(argument, str(value)) if hasattr(value, "open") else read_text(argument, value)
+    if reference is None:
+        return None
+    scheme = reference[:8].lower()
+    if scheme.startswith("data:"):
+        raise ParameterError(
+            argument, "is a data: URI; give a file, or an http(s) link that the API can fetch."
+        )
+    if scheme.startswith(("http://", "https://")) and not _has_host(reference):
+        raise ParameterError(argument, f"{reference!r} is no complete link.")
+    return reference
+
+
+def _has_host(link: str) -> bool:
+    try:
+        return bool(urlsplit(link).hostname)
+    except ValueError:
+        return False

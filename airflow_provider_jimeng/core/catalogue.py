@@ -1,0 +1,363 @@
+"""The ten video models: keys, parameters, limits, prices, output sizes.
+
+Facts come from the public product documents (library 85621; the page is on each record). What is uncertain is
+data here, and a connection may override it, so that a vendor's change locks nobody out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from airflow_provider_jimeng.core.errors import ParameterError, SettingsError
+from airflow_provider_jimeng.core.overrides import read_field, read_price
+
+FPS = 24
+"""Frames per second of every model (docs 85621/1777001)."""
+RETENTION_SECONDS = 12 * 3600
+"""How long the API answers for a task (official status text; the FAQ says 24 h: plan for the shorter)."""
+LINK_SECONDS = 3600
+"""Life of a video link. Each query mints a fresh one."""
+DEFAULT_ENDPOINT = "https://visual.volcengineapi.com"
+TYPICAL_RENDER_SECONDS = (60.0, 300.0)
+"""A render typically takes 1 to 5 minutes, up to 10 (confidence M)."""
+
+MAX_SEED = 2_147_483_647
+"""Highest seed that every known client uses; the vendor publishes no bound."""
+ADVISED_PROMPT_LENGTH = 400
+MAX_IMAGE_BYTES = 4_700_000
+"""4.7 MB an image (official figure; read as decimal megabytes, the stricter reading)."""
+MAX_IMAGE_SIDE = 4096
+MIN_IMAGE_SIDE = 320
+MAX_IMAGE_RATIO = 3.0
+IMAGE_FORMATS = ("JPEG", "PNG")
+AIGC_META_KEYS = ("content_producer", "producer_id", "content_propagator", "propagate_id")
+AIGC_META_REQUIRED = ("producer_id", "content_propagator")
+MAX_AIGC_META_LENGTH = 256
+
+CAMERA_STRENGTHS = ("weak", "medium", "strong")
+CAMERA_TEMPLATES = (
+    "hitchcock_dolly_in",
+    "hitchcock_dolly_out",
+    "robo_arm",
+    "dynamic_orbit",
+    "central_orbit",
+    "crane_push",
+    "quick_pull_back",
+    "counterclockwise_swivel",
+    "clockwise_swivel",
+    "handheld",
+    "rapid_push_pull",
+)
+
+_RATIOS_V30 = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9")
+_SIZES_1080P = {
+    "21:9": (2176, 928),
+    "16:9": (1920, 1088),
+    "4:3": (1664, 1248),
+    "1:1": (1440, 1440),
+    "3:4": (1248, 1664),
+    "9:16": (1088, 1920),
+}
+_SIZES_720P = {
+    "21:9": (1504, 640),
+    "16:9": (1248, 704),
+    "4:3": (1120, 832),
+    "1:1": (960, 960),
+    "3:4": (832, 1120),
+    "9:16": (704, 1248),
+}
+_SIZES_S2 = {
+    "21:9": (1680, 720),
+    "16:9": (1280, 720),
+    "4:3": (960, 720),
+    "1:1": (960, 960),
+    "3:4": (720, 960),
+    "9:16": (720, 1280),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One video model.
+
+    ``aspect_ratios`` is empty for a model whose ratio follows its first frame. ``sizes`` maps a ratio to
+    (width, height) in pixels and is a prediction, never an assertion. ``price_cny_per_second`` is per second of
+    requested duration; ``None`` means unknown, never free.
+    """
+
+    name: str
+    req_key: str
+    title: str
+    doc_page: str | None = None
+    prompt_max: int = 800
+    prompt_required: bool = True
+    durations: tuple[int, ...] = (5, 10)
+    takes_frames: bool = True
+    aspect_ratios: tuple[str, ...] = ()
+    min_images: int = 0
+    max_images: int = 0
+    camera: bool = False
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sizes_confidence: str = "L"
+    price_cny_per_second: Decimal | None = None
+    price_confidence: str = "M-H"
+    note: str = ""
+
+    @property
+    def inputs(self) -> str:
+        """What goes in, in words: ``text``, ``text + 1 image``, ``text and/or 1 image``, ``text + 2 images``."""
+        if not self.max_images:
+            return "text"
+        images = "1 image" if self.max_images == 1 else f"{self.max_images} images"
+        return f"text {'+' if self.min_images else 'and/or'} {images}"
+
+
+_FAMILY_720P: dict[str, Any] = {"sizes": _SIZES_720P, "price_cny_per_second": Decimal("0.28")}
+_FAMILY_1080P: dict[str, Any] = {
+    "sizes": _SIZES_1080P,
+    "sizes_confidence": "M-L",
+    "price_cny_per_second": Decimal("0.63"),
+}
+_FAMILY_S2: dict[str, Any] = {
+    "prompt_max": 150,
+    "durations": (5,),
+    "takes_frames": False,
+    "aspect_ratios": ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9"),
+    "sizes": _SIZES_S2,
+    "sizes_confidence": "H",
+    "price_cny_per_second": Decimal("0.65"),
+    "price_confidence": "L",
+    "note": "being withdrawn (M)",
+}
+
+
+def _model(**values: Any) -> tuple[str, ModelSpec]:
+    spec = ModelSpec(**values)
+    return spec.name, spec
+
+
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    dict(
+        [
+            _model(
+                name="t2v_720p",
+                req_key="jimeng_t2v_v30",
+                title="3.0 720P text to video",
+                doc_page="1792704",
+                aspect_ratios=_RATIOS_V30,
+                **_FAMILY_720P,
+            ),
+            _model(
+                name="i2v_first_720p",
+                req_key="jimeng_i2v_first_v30",
+                title="3.0 720P first frame to video",
+                doc_page="1785204",
+                min_images=1,
+                max_images=1,
+                **_FAMILY_720P,
+            ),
+            _model(
+                name="i2v_first_tail_720p",
+                req_key="jimeng_i2v_first_tail_v30",
+                title="3.0 720P first and last frame to video",
+                doc_page="1791184",
+                min_images=2,
+                max_images=2,
+                **_FAMILY_720P,
+            ),
+            _model(
+                name="i2v_recamera_720p",
+                req_key="jimeng_i2v_recamera_v30",
+                title="3.0 720P camera movement from an image",
+                doc_page="1785201",
+                min_images=1,
+                max_images=1,
+                camera=True,
+                **_FAMILY_720P,
+                note="no 1080P sibling",
+            ),
+            _model(
+                name="t2v_1080p",
+                req_key="jimeng_t2v_v30_1080p",
+                title="3.0 1080P text to video",
+                aspect_ratios=_RATIOS_V30,
+                **_FAMILY_1080P,
+                note="key ends in p",
+            ),
+            _model(
+                name="i2v_first_1080p",
+                req_key="jimeng_i2v_first_v30_1080",
+                title="3.0 1080P first frame to video",
+                min_images=1,
+                max_images=1,
+                **_FAMILY_1080P,
+                note="key without p",
+            ),
+            _model(
+                name="i2v_first_tail_1080p",
+                req_key="jimeng_i2v_first_tail_v30_1080",
+                title="3.0 1080P first and last frame to video",
+                doc_page="1802721",
+                min_images=2,
+                max_images=2,
+                **_FAMILY_1080P,
+                note="key without p",
+            ),
+            _model(
+                name="ti2v_pro",
+                req_key="jimeng_ti2v_v30_pro",
+                title="3.0 Pro text or first frame to video",
+                doc_page="1777001",
+                prompt_required=False,
+                aspect_ratios=_RATIOS_V30,
+                max_images=1,
+                sizes=_SIZES_1080P,
+                sizes_confidence="H",
+                price_cny_per_second=Decimal("1.00"),
+                note="with an image, the listed ratio nearest to it is used",
+            ),
+            _model(
+                name="t2v_s2_pro",
+                req_key="jimeng_vgfm_t2v_l20",
+                title="S2.0 Pro text to video",
+                doc_page="1538636",
+                **_FAMILY_S2,
+            ),
+            _model(
+                name="i2v_s2_pro",
+                req_key="jimeng_vgfm_i2v_l20",
+                title="S2.0 Pro image to video",
+                doc_page="1544774",
+                min_images=1,
+                max_images=1,
+                **_FAMILY_S2,
+            ),
+        ]
+    )
+)
+
+DEFAULT_MODEL = "t2v_720p"
+
+WRONG_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "jimeng_t2v_v30_pro": "jimeng_ti2v_v30_pro",
+        "jimeng_t2v_v30_720p": "jimeng_t2v_v30",
+        "jimeng_i2v_first_v30_1080p": "jimeng_i2v_first_v30_1080",
+        "jimeng_i2v_first_tail_v30_1080p": "jimeng_i2v_first_tail_v30_1080",
+        "jimeng_i2v_first_frame": "jimeng_i2v_first_v30",
+        "jimeng_v30": "jimeng_t2v_v30",
+        "jimeng_v30_1080p": "jimeng_t2v_v30_1080p",
+        "jimeng_v30_pro": "jimeng_ti2v_v30_pro",
+    }
+)
+"""Keys that tutorials, clients and one gateway use and the API does not know, with the right one."""
+
+OTHER_PRODUCTS: Mapping[str, str] = MappingProxyType(
+    {
+        "jimeng_motion_imitation_v2": "action imitation, whose key is jimeng_dreamactor_m20_gen_video",
+        "jimeng_dream_actor_m1_gen_video_cv": "action imitation 1.0",
+        "jimeng_dreamactor_m20_gen_video": "action imitation 2.0",
+        "video_translate_v2_cvtob": "video translation",
+        "jimeng_realman_avatar_picture_omni_v2": "OmniHuman 1.0",
+        "jimeng_realman_avatar_picture_omni_v15": "OmniHuman 1.5",
+    }
+)
+"""Keys of products that this provider does not cover, so that the refusal can say what they are."""
+
+
+def find_model(model: Any, catalogue: Mapping[str, ModelSpec] = MODELS) -> ModelSpec:
+    """Return the record for a short name or a ``req_key``; refuse any other with the right key named."""
+    if not isinstance(model, str) or not model.strip():
+        raise ParameterError(
+            "model", f"expected a model name, got {model!r}. Known models: {', '.join(catalogue)}."
+        )
+    wanted = model.strip()
+    if wanted in catalogue:
+        return catalogue[wanted]
+    for spec in catalogue.values():
+        if spec.req_key == wanted:
+            return spec
+    if wanted in WRONG_KEYS:
+        right = WRONG_KEYS[wanted]
+        name = next((spec.name for spec in catalogue.values() if spec.req_key == right), right)
+        raise ParameterError(
+            "model",
+            f"{wanted!r} circulates but the API does not know it. Use {right!r} (short name {name!r}).",
+        )
+    if wanted in OTHER_PRODUCTS:
+        raise ParameterError(
+            "model",
+            f"{wanted!r} belongs to {OTHER_PRODUCTS[wanted]}, a product this provider has no operator for.",
+        )
+    raise ParameterError(
+        "model",
+        f"{wanted!r} is unknown. Known models: {', '.join(catalogue)}. A key that the vendor added can be "
+        'described in the connection extra, e.g. {"models": {"' + wanted + '": {"like": "t2v_720p"}}}.',
+    )
+
+
+def merged_catalogue(
+    models: Mapping[str, Any] | None = None, prices: Mapping[str, Any] | None = None
+) -> Mapping[str, ModelSpec]:
+    """Return the catalogue with a connection's ``models`` records and ``prices`` merged over it.
+
+    :param models: records by short name or ``req_key``; a new key needs ``like``, the model it resembles.
+    :param prices: CNY per second by short name or ``req_key``; ``None`` makes a price unknown.
+    :raises SettingsError: naming the record, the field and what it takes.
+    """
+    merged = dict(MODELS)
+    for key, record in (models or {}).items():
+        name, spec = _merge_record(key, record, merged)
+        merged[name] = spec
+    for key, price in (prices or {}).items():
+        known = _existing(key, merged)
+        if known is None:
+            raise SettingsError(f"extra.prices: {key!r} is no known model. Known: {', '.join(merged)}.")
+        merged[known] = replace(merged[known], price_cny_per_second=read_price(f"prices.{key}", price))
+    return MappingProxyType(merged)
+
+
+def _existing(key: str, catalogue: Mapping[str, ModelSpec]) -> str | None:
+    if key in catalogue:
+        return key
+    return next((name for name, spec in catalogue.items() if spec.req_key == key), None)
+
+
+def _merge_record(key: str, record: Any, catalogue: Mapping[str, ModelSpec]) -> tuple[str, ModelSpec]:
+    where = f"extra.models.{key}"
+    if not isinstance(record, Mapping):
+        raise SettingsError(
+            f"{where}: expected an object with fields of a model, got {type(record).__name__}."
+        )
+    values = dict(record)
+    like = values.pop("like", None)
+    name = _existing(key, catalogue)
+    base_name = _existing(str(like), catalogue) if like is not None else name
+    if base_name is None:
+        raise SettingsError(
+            f'{where}: a new model needs "like", the known model it resembles. Known: {", ".join(catalogue)}.'
+        )
+    allowed = {f.name for f in fields(ModelSpec)} - {"name"}
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise SettingsError(
+            f"{where}: unknown field {', '.join(unknown)}. A record takes {', '.join(sorted(allowed))}."
+        )
+    changes = {
+        field_name: read_field(f"models.{key}.{field_name}", field_name, v)
+        for field_name, v in values.items()
+    }
+    if name is None:
+        changes = {"req_key": key, "title": key, **changes, "name": key}
+    elif like is not None:
+        changes = {"name": name, "req_key": catalogue[name].req_key, **changes}
+    spec = replace(catalogue[base_name], **changes)
+    if spec.min_images > spec.max_images:
+        raise SettingsError(
+            f"{where}: min_images {spec.min_images} is more than max_images {spec.max_images}."
+        )
+    return spec.name, spec

@@ -1,0 +1,208 @@
+"""The envelopes that answers come in, and the few parts that each of them has somewhere.
+
+The API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetadata`` with ``Error`` or around a
+``Result``), and those of Bearer gateways (``error`` objects, codes that are words, answers wrapped in answers).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.codes import SUCCESS, error_for, lookup
+from airflow_provider_jimeng.core.errors import ApiError, RateLimitedError, UnreadableReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MAX_MESSAGE_LENGTH = 1000
+MAX_DEPTH = 3
+"""A gateway's answer holds its task, which holds the API's answer, which holds its data."""
+_SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
+_LINK_TAIL = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One answer, unwrapped. ``outer`` is the object that holds ``data``; ``code`` is text, whatever it was."""
+
+    http_status: int
+    outer: Mapping[str, Any]
+    code: str | None
+    message: str
+    request_id: str | None
+    has_error_object: bool
+
+    @classmethod
+    def read(cls, http_status: int, content: bytes) -> Envelope:
+        """Read the JSON of an answer.
+
+        :raises RateLimitedError: HTTP 429 with anything else: that one status says it all.
+        :raises UnreadableReplyError: any other answer that is no JSON object.
+        """
+        outer = _parse(http_status, content)
+        metadata = as_object(outer.get("ResponseMetadata"))
+        request_id = first_text(outer.get("request_id"), metadata.get("RequestId"))
+        outer = as_object(outer.get("Result")) or outer
+        failure = error_object(metadata) or error_object(outer)
+        if failure:
+            code, message = code_of(failure), first_text(failure.get("Message"), failure.get("message"))
+        else:
+            code, message = code_text(outer.get("code")), first_text(outer.get("message"), outer.get("msg"))
+        return cls(
+            http_status=http_status,
+            outer=outer,
+            code=code,
+            message=readable(message) or "",
+            request_id=first_text(outer.get("request_id")) or request_id,
+            has_error_object=bool(failure),
+        )
+
+    @property
+    def data(self) -> Any:
+        """What stands under ``data``."""
+        return self.outer.get("data")
+
+    @property
+    def data_object(self) -> Mapping[str, Any]:
+        """The same, if it is an object."""
+        return as_object(self.data)
+
+    @property
+    def ok_status(self) -> bool:
+        """Whether the HTTP status is a 2xx."""
+        return 200 <= self.http_status < 300
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the answer says yes."""
+        return not self.has_error_object and is_success(self.code)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the answer says no: by an error object, a code, or for want of a code by the HTTP status."""
+        if self.has_error_object:
+            return True
+        return self.http_status >= 400 if self.code is None else not self.succeeded
+
+    def layers(self) -> list[Mapping[str, Any]]:
+        """Return the objects that may describe a render, outermost first.
+
+        Without ``data`` that is the answer itself, if it is good and names a task or a video: a proxy's error
+        in JSON may well say ``"status": "failed"``, and does not speak of a render.
+        """
+        layer = self.data_object
+        if not layer:
+            flat = self.ok_status and any(self.outer.get(key) for key in ("task_id", "id", "video_url"))
+            return [self.outer] if flat else []
+        found: list[Mapping[str, Any]] = []
+        while layer and len(found) < MAX_DEPTH:
+            found.append(layer)
+            layer = as_object(layer.get("data"))
+        return found
+
+    def error(self) -> ApiError:
+        """Return the answer as an error, by its code."""
+        return error_for(self.code, self.message, request_id=self.request_id, http_status=self.http_status)
+
+    def refusal(self, layers: Iterable[Mapping[str, Any]]) -> ApiError | None:
+        """Return the error that the answer, or one wrapped in it, reports."""
+        if self.refused:
+            return self.error()
+        for layer in layers:
+            failure = error_object(layer)
+            code = code_of(failure) if failure else code_text(layer.get("code"))
+            if layer is self.outer or (not failure and (code is None or is_success(code))):
+                continue
+            message = first_text(failure.get("message"), layer.get("message"), layer.get("fail_reason"))
+            return error_for(
+                code,
+                readable(message) or "",
+                request_id=first_text(layer.get("request_id")) or self.request_id,
+                http_status=self.http_status,
+            )
+        return None
+
+
+def _parse(http_status: int, content: bytes) -> Mapping[str, Any]:
+    try:
+        outer = json.loads(content)
+    except (ValueError, RecursionError):
+        outer = None
+    if isinstance(outer, dict):
+        return outer
+    kind = "no JSON object" if content.strip() else "an empty body"
+    message = f"HTTP {http_status} with {kind} instead of an answer."
+    if http_status == 429:
+        raise RateLimitedError(message, http_status=http_status)
+    raise UnreadableReplyError(message, http_status=http_status)
+
+
+def is_success(code: str | None) -> bool:
+    """Whether a code says yes in one of the dialects."""
+    return code is not None and code.lower() in _SUCCESS_CODES
+
+
+def error_object(holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what stands under ``Error`` or ``error``, if it says anything; a bare text counts as the message."""
+    for key in ("Error", "error"):
+        value = holder.get(key)
+        if isinstance(value, str) and value.strip():
+            return {"message": value}
+        if any(as_object(value).values()):
+            return as_object(value)
+    return {}
+
+
+def code_of(failure: Mapping[str, Any]) -> str | None:
+    """Return the code of an error object: the first that the table knows, else the first there is."""
+    given = [
+        code for key in ("Code", "CodeN", "code", "type") if (code := code_text(failure.get(key))) is not None
+    ]
+    return next((code for code in given if lookup(code) is not None), given[0] if given else None)
+
+
+def code_text(value: Any) -> str | None:
+    """Return a code as text: whole numbers without a point, nothing for nothing, and what is no code cut short."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return _whole_characters(str(value).strip()[:80])
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object, or an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def first_text(*values: Any) -> str | None:
+    """Return the first value that is text or a whole number, as text."""
+    for value in values:
+        if isinstance(value, str) and value.strip():
+            return _whole_characters(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def first_link(values: Iterable[Any]) -> str | None:
+    """Return the first value that is an http(s) link."""
+    return next(
+        (v for v in values if isinstance(v, str) and v.lower().startswith(("http://", "https://"))), None
+    )
+
+
+def readable(message: str | None) -> str | None:
+    """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
+    if message is None:
+        return None
+    text = _LINK_TAIL.sub(r"\1?…", _whole_characters(message))
+    return text if len(text) <= MAX_MESSAGE_LENGTH else text[:MAX_MESSAGE_LENGTH] + "…"
+
+
+def _whole_characters(text: str) -> str:
+    """Return a text that can be written as UTF-8; JSON can hold halves of characters."""
+    return text.encode("utf-8", "replace").decode()

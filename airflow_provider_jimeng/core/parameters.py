@@ -1,0 +1,372 @@
+"""What to ask for: arguments checked against the catalogue before any network or money."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.arguments import (
+    is_absent,
+    read_amount,
+    read_reference,
+    read_text,
+    read_whole,
+)
+from airflow_provider_jimeng.core.catalogue import (
+    ADVISED_PROMPT_LENGTH,
+    AIGC_META_KEYS,
+    AIGC_META_REQUIRED,
+    CAMERA_STRENGTHS,
+    CAMERA_TEMPLATES,
+    DEFAULT_MODEL,
+    FPS,
+    MAX_AIGC_META_LENGTH,
+    MAX_SEED,
+    MODELS,
+    ModelSpec,
+    find_model,
+)
+from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.frames import (
+    Frame,
+    check_frame,
+    check_same_ratio,
+    nearest_aspect_ratio,
+    predict_crop,
+)
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from os import PathLike
+
+REFUSED_ARGUMENTS: Mapping[str, str] = {
+    "fps": f"the API takes no frame rate: every model renders {FPS} frames a second. Leave it out.",
+    "frames": "give duration instead: 5 or 10 seconds (121 or 241 frames).",
+}
+"""Arguments that circulate and do not exist, with what to do instead."""
+
+_REFUSED_IN_BODY: Mapping[str, str] = {
+    **REFUSED_ARGUMENTS,
+    "req_key": "choose the model by the argument model.",
+    "req_json": "it belongs to queries, never to a submit. For the label give aigc_meta.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRequest:
+    """A checked request. ``duration`` in seconds; ``seed`` −1 is random; ``take`` tells wanted twins apart."""
+
+    spec: ModelSpec
+    prompt: str
+    duration: int
+    aspect_ratio: str | None = None
+    seed: int = -1
+    first_frame: Frame | None = None
+    last_frame: Frame | None = None
+    camera_template: str | None = None
+    camera_strength: str | None = None
+    take: int = 1
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        prompt: str | None = None,
+        model: str | None = None,
+        duration: int | str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        first_frame: str | PathLike[str] | None = None,
+        last_frame: str | PathLike[str] | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        catalogue: Mapping[str, ModelSpec] = MODELS,
+        **others: Any,
+    ) -> RenderRequest:
+        """Check every argument and return the request; image files are named here and opened later.
+
+        Values come as templates leave them: text for a number, blank or ``"None"`` for one that is absent.
+
+        :raises ParameterError: naming the argument, the limit and the remedy.
+        """
+        refuse_arguments(others)
+        spec = find_model(DEFAULT_MODEL if is_absent(model) else model, catalogue)
+        first, last = _frames(spec, first_frame, last_frame)
+        text, warnings = _prompt(spec, prompt, first)
+        template, strength = _camera(spec, camera_template, camera_strength)
+        extra, extra_warnings = _extra_body(extra_body)
+        return cls(
+            spec=spec,
+            prompt=text,
+            duration=_duration(spec, duration),
+            aspect_ratio=_aspect_ratio(spec, aspect_ratio, first),
+            seed=read_whole("seed", seed, -1, lowest=-1, highest=MAX_SEED, remedy="-1 draws a random seed"),
+            first_frame=first,
+            last_frame=last,
+            camera_template=template,
+            camera_strength=strength,
+            take=read_whole("take", take, 1, lowest=1, highest=MAX_SEED, remedy="takes are numbered from 1"),
+            extra_body=extra,
+            warnings=(*warnings, *extra_warnings),
+        )
+
+    @property
+    def frames_to_open(self) -> dict[str, Frame]:
+        """The image files whose bytes are still to be read, by argument."""
+        named = {"first_frame": self.first_frame, "last_frame": self.last_frame}
+        return {name: f for name, f in named.items() if f is not None and not f.is_link and f.data is None}
+
+    def with_frames(self, opened: Mapping[str, Frame]) -> RenderRequest:
+        """Return the request with its image files read, after checking them; may add a warning of a crop."""
+        for argument, frame in opened.items():
+            check_frame(argument, frame)
+        first, last = opened.get("first_frame", self.first_frame), opened.get("last_frame", self.last_frame)
+        if first is not None and last is not None:
+            check_same_ratio(first, last)
+        return replace(
+            self,
+            first_frame=first,
+            last_frame=last,
+            warnings=(*self.warnings, *_crop_warning(self.spec, first)),
+        )
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that a submit sends (docs 85621, the page on each model)."""
+        body: dict[str, Any] = {"req_key": self.spec.req_key}
+        if self.prompt:
+            body["prompt"] = self.prompt
+        body["seed"] = self.seed
+        if self.spec.takes_frames:
+            body["frames"] = self.duration * FPS + 1
+        if self.aspect_ratio is not None:
+            body["aspect_ratio"] = self.aspect_ratio
+        images = [frame for frame in (self.first_frame, self.last_frame) if frame is not None]
+        if images and images[0].is_link:
+            body["image_urls"] = [frame.reference for frame in images]
+        elif images:
+            body["binary_data_base64"] = [base64.b64encode(_bytes_of(frame)).decode() for frame in images]
+        if self.camera_template is not None:
+            body["template_id"] = self.camera_template
+            body["camera_strength"] = self.camera_strength
+        return {**body, **self.extra_body}
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hex, of everything that makes the video: not who pays, not where it goes."""
+        images = [frame.identity() for frame in (self.first_frame, self.last_frame) if frame is not None]
+        parts = {
+            "req_key": self.spec.req_key,
+            "prompt": self.prompt,
+            "frames": self.duration * FPS + 1,
+            "aspect_ratio": self.aspect_ratio,
+            "seed": self.seed,
+            "camera": [self.camera_template, self.camera_strength],
+            "take": self.take,
+            "extra_body": dict(self.extra_body),
+            "images": images,
+        }
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def estimated_cost(self) -> Decimal | None:
+        """Return the price in CNY of a successful render; ``None`` where it is unknown."""
+        price = self.spec.price_cny_per_second
+        return None if price is None else price * self.duration
+
+
+def refuse_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse names that are no argument, those that circulate with what to give instead."""
+    for name, value in arguments.items():
+        if name in REFUSED_ARGUMENTS:
+            raise ParameterError(name, f"{value!r} is refused: {REFUSED_ARGUMENTS[name]}")
+        raise ParameterError(name, "is no argument of a render; what the vendor adds goes into extra_body.")
+
+
+def check_aigc_meta(meta: Any) -> dict[str, str] | None:
+    """Check the implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator`` are required."""
+    if not meta:
+        return None
+    if not isinstance(meta, Mapping):
+        raise ParameterError("aigc_meta", f"expected a dict with {', '.join(AIGC_META_KEYS)}, got {meta!r}.")
+    label: dict[str, str] = {}
+    for key, value in meta.items():
+        if key not in AIGC_META_KEYS:
+            raise ParameterError("aigc_meta", f"{key!r} is unknown; it takes {', '.join(AIGC_META_KEYS)}.")
+        text = read_text(f"aigc_meta.{key}", value)
+        if text is not None:
+            label[key] = text
+        if len(text or "") > MAX_AIGC_META_LENGTH:
+            raise ParameterError(
+                "aigc_meta", f"{key!r} must be text of at most {MAX_AIGC_META_LENGTH} characters."
+            )
+    for key in AIGC_META_REQUIRED:
+        if key not in label:
+            raise ParameterError(
+                "aigc_meta", f"{key!r} is required for a video; add it, or leave aigc_meta out."
+            )
+    return label
+
+
+def check_cost(request: RenderRequest, max_cost_cny: Any) -> None:
+    """Refuse a request whose estimated cost is over the cap, or unknown."""
+    if is_absent(max_cost_cny):
+        return
+    cap = read_amount("max_cost_cny", max_cost_cny)
+    cost = request.estimated_cost()
+    if cost is None:
+        raise ParameterError(
+            "max_cost_cny",
+            f"the price of {request.spec.name} is unknown, so no cap can hold. "
+            "Set it in the connection extra under prices, or remove the cap.",
+        )
+    if cost > cap:
+        raise ParameterError(
+            "max_cost_cny",
+            f"the render costs about {cost} CNY, over the cap of {cap}. Raise the cap or shorten it.",
+        )
+
+
+def _bytes_of(frame: Frame) -> bytes:
+    if frame.data is None:
+        raise ValueError(f"the image {frame.reference!r} was not opened")
+    return frame.data
+
+
+def _prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, list[str]]:
+    text = read_text("prompt", prompt) or ""
+    if not text and (spec.prompt_required or first is None):
+        other = "" if spec.prompt_required else " or a first_frame"
+        raise ParameterError("prompt", f"is empty; {spec.name} needs a prompt{other}.")
+    if len(text) > spec.prompt_max:
+        raise ParameterError(
+            "prompt", f"has {len(text)} characters; {spec.name} takes at most {spec.prompt_max}. Shorten it."
+        )
+    if len(text) > ADVISED_PROMPT_LENGTH:
+        return text, [
+            f"prompt has {len(text)} characters; the vendor advises at most {ADVISED_PROMPT_LENGTH}."
+        ]
+    return text, []
+
+
+def _duration(spec: ModelSpec, duration: Any) -> int:
+    takes = " or ".join(map(str, spec.durations))
+    number = read_whole(
+        "duration",
+        duration,
+        spec.durations[0],
+        lowest=1,
+        highest=3600,
+        remedy=f"{spec.name} takes {takes} seconds",
+    )
+    if number not in spec.durations:
+        raise ParameterError("duration", f"{number} is refused: {spec.name} renders {takes} seconds.")
+    return number
+
+
+def _aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -> str | None:
+    given = read_text("aspect_ratio", aspect_ratio)
+    if not spec.aspect_ratios:
+        if given is not None:
+            raise ParameterError(
+                "aspect_ratio", f"{spec.name} takes none: the video follows its first frame. Leave it out."
+            )
+        return None
+    if first is not None and spec.min_images == 0:
+        if given is not None:
+            raise ParameterError(
+                "aspect_ratio",
+                f"{spec.name} ignores it when there is a first_frame: the listed ratio nearest to the image is "
+                "used. Leave it out, or crop the image.",
+            )
+        return None
+    if given is None:
+        return spec.aspect_ratios[0]
+    ratio = given.replace("：", ":")
+    if ratio not in spec.aspect_ratios:
+        raise ParameterError(
+            "aspect_ratio", f"{given!r} is refused: {spec.name} takes {', '.join(spec.aspect_ratios)}."
+        )
+    return ratio
+
+
+def _frames(spec: ModelSpec, first_frame: Any, last_frame: Any) -> tuple[Frame | None, Frame | None]:
+    first, last = _frame("first_frame", first_frame), _frame("last_frame", last_frame)
+    if first is not None and spec.max_images < 1:
+        raise ParameterError("first_frame", f"{spec.name} takes no image; it renders from {spec.inputs}.")
+    if last is not None and spec.max_images < 2:
+        others = ", ".join(other.name for other in MODELS.values() if other.max_images >= 2)
+        raise ParameterError("last_frame", f"{spec.name} takes no last frame. These do: {others}.")
+    if first is None and (spec.min_images >= 1 or last is not None):
+        raise ParameterError("first_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
+    if last is None and spec.min_images >= 2:
+        raise ParameterError("last_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
+    if first is not None and last is not None and first.is_link != last.is_link:
+        raise ParameterError(
+            "last_frame", "the API takes both frames as links or both as files. Give both in the same way."
+        )
+    return first, last
+
+
+def _frame(argument: str, value: Any) -> Frame | None:
+    reference = read_reference(argument, value)
+    return None if reference is None else Frame(reference=reference)
+
+
+def _camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:
+    chosen = read_text("camera_template", template), read_text("camera_strength", strength)
+    rules = (
+        ("camera_template", chosen[0], CAMERA_TEMPLATES),
+        ("camera_strength", chosen[1], CAMERA_STRENGTHS),
+    )
+    for argument, value, takes in rules:
+        if value is not None and not spec.camera:
+            others = ", ".join(other.name for other in MODELS.values() if other.camera)
+            raise ParameterError(
+                argument, f"{spec.name} takes none. Leave it out, or choose a model that does: {others}."
+            )
+        if value is None and spec.camera:
+            raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
+        if value is not None and value not in takes:
+            raise ParameterError(argument, f"{value!r} is refused: {spec.name} takes {', '.join(takes)}.")
+    return chosen
+
+
+def _extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:
+    if not extra_body or is_absent(extra_body):
+        return {}, []
+    if not isinstance(extra_body, Mapping):
+        raise ParameterError(
+            "extra_body", f"expected a dict of body fields, got {type(extra_body).__name__}."
+        )
+    for name, remedy in _REFUSED_IN_BODY.items():
+        if name in extra_body:
+            raise ParameterError("extra_body", f"{name!r} is refused: {remedy}")
+    try:
+        extra = json.loads(json.dumps(dict(extra_body), allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError("extra_body", f"is no JSON: {error}.") from None
+    return extra, [
+        f"extra_body sends {', '.join(map(str, extra))} unchecked: the API may ignore or refuse it."
+    ]
+
+
+def _crop_warning(spec: ModelSpec, first: Frame | None) -> list[str]:
+    """Return the documented centre crop of the models that pick the nearest ratio; others do not document one."""
+    if first is None or not first.width or not first.height or not spec.aspect_ratios or spec.min_images:
+        return []
+    ratio = nearest_aspect_ratio(first.width, first.height, spec.aspect_ratios)
+    width, height = predict_crop(first.width, first.height, ratio)
+    lost = 1 - (width * height) / (first.width * first.height)
+    if (width, height) == (first.width, first.height):
+        return []
+    size = f"{first.width}×{first.height}"
+    return [
+        f"first_frame of {size} will be cropped in the centre to {width}×{height} for {ratio}: {lost:.1%} is cut."
+    ]

@@ -1,0 +1,188 @@
+"""The record of what was paid, and what a later try, a Clear or another run does when it meets one.
+
+A record belongs to one task instance, whatever its try. It is written before the submit (``intent``), right after
+the answer (``submitted``) and when the file is home (``landed``); a render that failed unbilled closes it
+(``failed``), one that the API lost after accepting it marks it (``lost``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
+
+MAX_PREVIOUS = 20
+"""How many earlier renders of a task instance its record remembers."""
+
+
+class RecordState(StrEnum):
+    """How far a render came."""
+
+    INTENT = "intent"
+    SUBMITTED = "submitted"
+    LANDED = "landed"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskKey:
+    """A task instance without its try number; ``map_index`` is −1 for a task that is not mapped."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the key as plain JSON data."""
+        return {
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": self.map_index,
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> TaskKey:
+        """Read :meth:`to_payload` back."""
+        return cls(
+            dag_id=payload["dag_id"],
+            run_id=payload["run_id"],
+            task_id=payload["task_id"],
+            map_index=int(payload["map_index"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known of the render of one task instance.
+
+    ``asked`` is the fingerprint of the request as the author wrote it; ``fingerprint`` and ``take`` are those of the
+    render, which a re-render after a Clear moves on. ``max_tries`` is Airflow's at that time: a Clear raises it, a
+    retry does not. ``render`` and ``manifest`` are their payloads; ``previous`` holds earlier renders;
+    ``lost_try`` is the try that submitted this one in place of a lost one.
+    """
+
+    state: RecordState
+    key: TaskKey
+    asked: str
+    fingerprint: str
+    take: int
+    max_tries: int
+    intent_at: str
+    try_number: int = 1
+    jimeng_conn_id: str | None = None
+    output_path: str | None = None
+    render: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] | None = None
+    previous: tuple[Mapping[str, Any], ...] = ()
+    lost_try: int | None = None
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the record as plain JSON data."""
+        return {
+            "version": PAYLOAD_VERSION,
+            "state": self.state.value,
+            "task_instance": self.key.to_payload(),
+            "asked": self.asked,
+            "fingerprint": self.fingerprint,
+            "take": self.take,
+            "max_tries": self.max_tries,
+            "try_number": self.try_number,
+            "intent_at": self.intent_at,
+            "jimeng_conn_id": self.jimeng_conn_id,
+            "output_path": self.output_path,
+            "render": None if self.render is None else dict(self.render),
+            "manifest": None if self.manifest is None else dict(self.manifest),
+            "previous": [dict(item) for item in self.previous],
+            "lost_try": self.lost_try,
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Record:
+        """Read :meth:`to_payload` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        return cls(
+            state=RecordState(payload["state"]),
+            key=TaskKey.from_payload(payload["task_instance"]),
+            asked=str(payload["asked"]),
+            fingerprint=str(payload["fingerprint"]),
+            take=int(payload["take"]),
+            max_tries=int(payload["max_tries"]),
+            try_number=int(payload.get("try_number", 1)),
+            intent_at=str(payload["intent_at"]),
+            jimeng_conn_id=payload.get("jimeng_conn_id"),
+            output_path=payload.get("output_path"),
+            render=payload.get("render"),
+            manifest=payload.get("manifest"),
+            previous=tuple(payload.get("previous") or ()),
+            lost_try=payload.get("lost_try"),
+        )
+
+    def past(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the earlier renders, this one's included, for the record that follows it."""
+        if self.render is None:
+            return self.previous
+        this = {"state": self.state.value, "render": dict(self.render)}
+        if self.manifest is not None:
+            this["manifest"] = dict(self.manifest)
+        return (*self.previous, this)[-MAX_PREVIOUS:]
+
+    def seen_by(self, *, max_tries: int, try_number: int) -> Record:
+        """Return the record as a later try leaves it, so that only the next Clear looks like one."""
+        return replace(self, max_tries=max_tries, try_number=try_number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Submit a new render, as this take."""
+
+    take: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Go on with the recorded render. ``landed``: its file should be there already."""
+
+    landed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Stop before anything is paid. ``unknown``: an earlier submit's outcome is unknown."""
+
+    unknown: bool
+
+
+def decide_start(
+    record: Record | None,
+    *,
+    asked: str,
+    take: int,
+    max_tries: int,
+    on_rerun: str = "adopt",
+    on_unknown_submit: str = "fail",
+    on_lost: str = "fail",
+) -> Start | Adopt | Refuse:
+    """Decide what a task instance does with its own record.
+
+    :param asked: fingerprint of the request as the author writes it now; ``take`` is the author's, too.
+    :param max_tries: Airflow's now; more than the record's means that somebody cleared the task.
+    """
+    if record is None or record.state is RecordState.FAILED:
+        return Start(take=take if record is None or record.asked != asked else record.take)
+    if record.state is RecordState.INTENT:
+        if on_unknown_submit != "resubmit":
+            return Refuse(unknown=True)
+        return Start(take=take if record.asked != asked else record.take)
+    cleared = max_tries > record.max_tries
+    if record.asked != asked:
+        return Start(take=take) if cleared else Refuse(unknown=False)
+    if cleared and on_rerun == "render":
+        return Start(take=record.take + 1)
+    if record.state is RecordState.LOST and on_lost == "resubmit":
+        return Start(take=record.take)
+    return Adopt(landed=record.state is RecordState.LANDED)

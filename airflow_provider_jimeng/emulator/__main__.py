@@ -1,0 +1,130 @@
+"""``python -m airflow_provider_jimeng.emulator``: the API in a box, behind a socket."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from airflow_provider_jimeng.emulator.emulator import JimengEmulator
+from airflow_provider_jimeng.emulator.faults import FaultError, load_faults
+from airflow_provider_jimeng.emulator.gateway import QUERY_SHAPES, SUBMIT_SHAPES
+from airflow_provider_jimeng.emulator.media import MISSING
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_jimeng.emulator",
+        description="An emulator of the Jimeng video API. No account, no cost: the videos are test pictures.",
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to bind (default %(default)s: this machine only)")
+    add("--port", type=_port, default=8787, help="port; 0 takes a free one (default %(default)s)")
+    add("--access-key", default="AKEMULATOR", help="Access Key ID of the one account (default %(default)s)")
+    add("--secret-key", default="SKEMULATOR", help="its Secret Access Key (default %(default)s)")
+    add("--session-token", help="its session token: then every request needs it")
+    add("--bearer", metavar="TOKEN", help="also serve a Bearer gateway at /jimeng/ with this token")
+    add("--gateway-submit", choices=SUBMIT_SHAPES, default="native", help="shape of its submit replies")
+    add("--gateway-query", choices=QUERY_SHAPES, default="native", help="shape of its query replies")
+    add("--render-seconds", type=_seconds, default=3.0, help="from submit to done (default %(default)s)")
+    add(
+        "--max-concurrent",
+        type=_limit,
+        default=2,
+        help='renders in flight per req_key, 0 or "none" for any number (default %(default)s)',
+    )
+    add(
+        "--max-qps",
+        type=_limit,
+        default=5,
+        help='submits and queries a second, 0 or "none" for any number (default %(default)s)',
+    )
+    add(
+        "--url-lifetime",
+        type=_seconds,
+        default=3600.0,
+        help="seconds until a video link dies (default %(default)s)",
+    )
+    add("--faults", type=Path, metavar="FILE", help="JSON list of faults, see docs/emulator.md")
+    add(
+        "--unactivated",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a model that is not opened; repeatable",
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("expected 0 to 65535")
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("expected seconds, 0 or more")
+    return seconds
+
+
+def _limit(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    limit = int(text)
+    if limit < 0:
+        raise argparse.ArgumentTypeError('expected a whole number, 0 or "none" for no limit')
+    return limit or None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; 0 after a clean end, 2 when it cannot start."""
+    options = build_parser().parse_args(arguments)
+    missing = [name for name in ("av", "PIL") if importlib.util.find_spec(name) is None]
+    if missing:
+        return _fail(MISSING)
+    try:
+        emulator = JimengEmulator(
+            access_key=options.access_key,
+            secret_key=options.secret_key,
+            session_token=options.session_token,
+            bearer=options.bearer,
+            gateway_submit=options.gateway_submit,
+            gateway_query=options.gateway_query,
+            render_seconds=options.render_seconds,
+            max_concurrent=options.max_concurrent,
+            max_qps=options.max_qps,
+            url_lifetime=options.url_lifetime,
+            faults=load_faults(options.faults) if options.faults else (),
+            unactivated=options.unactivated,
+        )
+    except FaultError as error:
+        return _fail(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = emulator.serve(options.host, options.port)
+    try:
+        server.start()
+    except OSError as error:
+        return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+    print(f"Jimeng emulator ready on {server.url} (bill: GET {server.url}/_emulator/bill)", flush=True)
+    stop.wait()
+    server.stop()
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"emulator: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""Real MP4 files: H.264, yuv420p, 24 frames a second, exactly 121 or 241 frames, labelled where it was asked for.
+
+One second is encoded and its packets repeated, the last frame being the first of the next second: the strip runs
+once a second, and ten seconds in 1080P cost no more than one. A file is encoded when it is first fetched, once
+however many fetch it at the same time, and kept as long as the cache has room.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.catalogue import FPS
+from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip
+from airflow_provider_jimeng.emulator.refusals import DEFAULT_ASPECT_RATIO
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+    from airflow_provider_jimeng.emulator.state import Task
+
+CACHE_BYTES = 256 * 1024 * 1024
+ENCODERS: Mapping[str, Mapping[str, str]] = {
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "30"},
+    "libopenh264": {},
+    "h264_videotoolbox": {},
+    "mpeg4": {},
+}
+"""Encoders to try, best first, with their options. The last is no H.264: better a playable file than none."""
+MISSING = (
+    "The emulator makes its videos with PyAV and Pillow: pip install 'airflow-provider-jimeng[emulator]'"
+)
+_SIZE_UNKNOWN = (1248, 704)
+
+
+def clip_of(task: Task) -> Clip:
+    """Return what the video of a task shows; a random seed was drawn for it, so two such renders differ."""
+    order = task.order
+    spec = order.spec
+    width, height = (
+        spec.sizes.get(order.aspect_ratio) or spec.sizes.get(DEFAULT_ASPECT_RATIO) or _SIZE_UNKNOWN
+    )
+    lines = [
+        f"{spec.name}  {spec.req_key}",
+        f"{width}x{height}  {order.aspect_ratio}  {order.duration} s  {FPS} fps  seed {task.drawn_seed}",
+    ]
+    if order.camera is not None:
+        lines.append("camera " + " ".join(order.camera))
+    lines += [f"image {image.url[:120]}" for image in order.images if image.url]
+    lines.append("made by the emulator, not by the API")
+    return Clip(
+        width=width // 2 * 2,
+        height=height // 2 * 2,
+        duration=order.duration,
+        aspect_ratio=order.aspect_ratio,
+        prompt=order.prompt,
+        lines=tuple(lines),
+        tint=task.drawn_seed,
+        images=tuple(image.data for image in order.images if image.data is not None),
+    )
+
+
+def aigc_label(meta: Mapping[str, str]) -> str:
+    """Return the implicit label as the standard words it (GB 45438-2025, appendix E); the mapping is by name (M)."""
+    label = {
+        "Label": "1",
+        "ContentProducer": meta.get("content_producer", ""),
+        "ProduceID": meta.get("producer_id", ""),
+        "ReservedCode1": "",
+        "ContentPropagator": meta.get("content_propagator", ""),
+        "PropagateID": meta.get("propagate_id", ""),
+        "ReservedCode2": "",
+    }
+    return json.dumps(label, ensure_ascii=False)
+
+
+def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> bytes:
+    """Return the MP4 of a clip, without a label."""
+    import av
+
+    picture = av.VideoFrame.from_image(draw_background(clip))  # type: ignore[no-untyped-call]
+    base = picture.reformat(format="yuv420p")
+    frames = clip.duration * FPS + 1
+    with tempfile.TemporaryDirectory(prefix="jimeng-emulator-") as folder:
+        path = Path(folder) / "video.mp4"
+        with _open_for_writing(path) as output:
+            name = choose_encoder(encoders)
+            stream = output.add_stream(name, rate=FPS, options=dict(encoders[name]))
+            stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
+            stream.codec_context.thread_count = 1
+            stream.codec_context.gop_size = FPS
+            stream.codec_context.max_b_frames = 0
+            packets = [packet for i in range(FPS) for packet in stream.encode(_frame(clip, base, i))]
+            packets += stream.encode()
+            second = [bytes(packet) for packet in packets]
+            for index in range(frames):
+                packet = av.Packet(second[index % FPS])
+                packet.stream, packet.time_base = stream, Fraction(1, FPS)
+                packet.pts = packet.dts = index
+                packet.duration = 1
+                packet.is_keyframe = index % FPS == 0
+                output.mux(packet)
+        return path.read_bytes()
+
+
+def choose_encoder(encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> str:
+    """Return the first encoder that this FFmpeg has."""
+    import av.codec
+
+    for name in encoders:
+        if name in av.codec.codecs_available:
+            try:
+                av.codec.Codec(name, "w")
+            except av.codec.codec.UnknownCodecError:
+                continue
+            return name
+    raise RuntimeError(f"This FFmpeg has none of the encoders {', '.join(encoders)}.")
+
+
+def _open_for_writing(path: Path, options: Mapping[str, str] | None = None) -> Any:
+    import av
+
+    flags = {"movflags": "+faststart+use_metadata_tags", "fflags": "+bitexact"}
+    return av.open(str(path), "w", format="mp4", options={**flags, **(options or {})})
+
+
+def _frame(clip: Clip, base: VideoFrame, index: int) -> VideoFrame:
+    """Return the background with one step of the strip written over its luma."""
+    import av
+
+    frame = av.VideoFrame(clip.width, clip.height, "yuv420p")
+    luma = bytearray(base.planes[0])
+    stride = base.planes[0].line_size
+    strip = draw_strip(clip, index, FPS)
+    first = clip.height - clip.strip_height
+    for row in range(clip.strip_height):
+        at = (first + row) * stride
+        luma[at : at + clip.width] = strip[row * clip.width : (row + 1) * clip.width]
+    frame.planes[0].update(bytes(luma))
+    for plane in (1, 2):
+        frame.planes[plane].update(bytes(base.planes[plane]))
+    frame.pts = index
+    frame.time_base = Fraction(1, FPS)
+    return frame
+
+
+def write_label(data: bytes, label: str) -> bytes:
+    """Return the MP4 with ``AIGC`` in ``moov.udta.meta`` (keys/ilst), frames untouched (TC260-PG-20257A)."""
+    import av
+
+    with tempfile.TemporaryDirectory(prefix="jimeng-emulator-") as folder:
+        plain, labelled = Path(folder) / "plain.mp4", Path(folder) / "labelled.mp4"
+        plain.write_bytes(data)
+        with av.open(str(plain)) as source, _open_for_writing(labelled) as output:
+            output.metadata["AIGC"] = label
+            stream = output.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    output.mux(packet)
+        return labelled.read_bytes()
+
+
+@dataclass(slots=True)
+class MediaStore:
+    """Files by what they show; the oldest leave when there is no room."""
+
+    max_bytes: int = CACHE_BYTES
+    encoded: int = 0
+    """How many were encoded: for tests."""
+    _files: OrderedDict[str, bytes] = field(default_factory=OrderedDict, repr=False)
+    _busy: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def file(self, clip: Clip, meta: Mapping[str, str] | None = None) -> bytes:
+        """Return the MP4 of a clip, with its label where there is one."""
+        plain = self._once(clip.key, lambda: self._encode(clip))
+        if meta is None:
+            return plain
+        label = aigc_label(meta)
+        return self._once(f"{clip.key} {label}", lambda: write_label(plain, label))
+
+    def _encode(self, clip: Clip) -> bytes:
+        try:
+            data = encode(clip)
+        except ImportError as error:
+            raise ImportError(MISSING) from error
+        with self._lock:
+            self.encoded += 1
+        return data
+
+    def _once(self, key: str, make: Any) -> bytes:
+        with self._lock:
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:
+            with self._lock:
+                if key in self._files:
+                    return self._files[key]
+            data: bytes = make()
+            with self._lock:
+                self._files[key] = data
+                self._busy.pop(key, None)
+                while len(self._files) > 1 and sum(map(len, self._files.values())) > self.max_bytes:
+                    self._files.popitem(last=False)
+            return data

@@ -1,0 +1,61 @@
+"""Waiting on a worker or in a script, by the same decisions as the trigger."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.errors import JimengError
+from airflow_provider_jimeng.core.polling import Finish, Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.wire import QueryReply
+
+
+def poller_for(render: Render, *, deadline: float, poll_interval: float | None = None) -> Poller:
+    """Return the decisions of one wait for a render; ``deadline`` in epoch seconds."""
+    return Poller(
+        task_id=render.task_id,
+        req_key=render.req_key,
+        submitted_at=render.submitted_at.timestamp(),
+        deadline=deadline,
+        poll_interval=poll_interval,
+    )
+
+
+def wait_until_finished(
+    ask: Callable[[], QueryReply],
+    poller: Poller,
+    log: Any,
+    *,
+    renew: Callable[[], None] = lambda: None,
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[RenderEvent, QueryReply | JimengError]:
+    """Ask until the poller finishes; return its event and the answer that ended it.
+
+    :param renew: reads the connection anew, after its credentials were refused.
+    """
+    while True:
+        seen = answer(ask)
+        decision = poller.decide(seen, now(), random.random())
+        if isinstance(decision, Finish):
+            return decision.event, seen
+        if decision.note:
+            log.info("Render %s: %s", poller.task_id, decision.note)
+        if decision.renew_connection:
+            renew()
+        sleep(decision.seconds)
+
+
+def answer(ask: Callable[[], QueryReply]) -> QueryReply | JimengError:
+    """Return the answer to a query, or the error in its place."""
+    try:
+        return ask()
+    except JimengError as error:
+        return error

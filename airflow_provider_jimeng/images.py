@@ -1,0 +1,52 @@
+"""Opens image inputs, after the pure checks and before anything is recorded or sent."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_jimeng.core.catalogue import MAX_IMAGE_BYTES
+from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.frames import Frame
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+
+
+def open_images(request: RenderRequest) -> RenderRequest:
+    """Return the request with every image file read and checked; links stay as they are and are never fetched.
+
+    :raises ParameterError: naming the argument, what is wrong with the file, and the remedy.
+    """
+    opened = {argument: _open(argument, frame) for argument, frame in request.frames_to_open.items()}
+    return request.with_frames(opened) if opened else request
+
+
+def _open(argument: str, frame: Frame) -> Frame:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with ObjectStoragePath(frame.reference).open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except (OSError, ValueError, ImportError) as error:
+        raise ParameterError(
+            argument, f"{frame.reference!r} cannot be opened ({type(error).__name__}: {error})."
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
+        raise ParameterError(
+            argument, f"{frame.reference!r} is no image; the API takes JPEG or PNG."
+        ) from None
+    return Frame(
+        reference=frame.reference,
+        data=bytes(data),
+        format=image.format,
+        width=image.width,
+        height=image.height,
+    )

@@ -1,0 +1,71 @@
+"""Waiting until the account has a render slot free: in the triggerer, or on the worker."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.polling import spread
+from airflow_provider_jimeng.operators.outcome import slot_error
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from airflow_provider_jimeng.core.errors import JimengError
+    from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
+
+SLOT_SECONDS = 20.0
+"""How long a task waits before it tries again for a slot, where nothing wakes it earlier."""
+THROTTLED_SECONDS = 12.0
+"""The same after 50429: the rate, not the slots, was the limit."""
+
+
+def defer_for_slot(
+    operator: JimengSubmittingOperator,
+    error: JimengError,
+    *,
+    req_key: str,
+    waiting_since: float | None,
+    max_wait: float,
+) -> NoReturn:
+    """Leave the worker and come back through ``resume_submit`` when a slot is likely free."""
+    from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
+
+    now = time.time()
+    since = now if waiting_since is None else waiting_since
+    if waiting_since is None:
+        operator.log.info("%s Waiting for a slot, at most %.0f s.", error, max_wait)
+    operator.defer(
+        trigger=JimengSlotTrigger(
+            req_key=req_key,
+            jimeng_conn_id=operator.jimeng_conn_id,
+            waiting_since=since,
+            wake_at=now + _pause(error),
+            deadline=since + max_wait,
+        ),
+        method_name="resume_submit",
+    )
+    raise AssertionError("defer returns never")
+
+
+def sleep_for_slot(
+    operator: JimengSubmittingOperator, error: JimengError, *, waiting_since: float | None, max_wait: float
+) -> float:
+    """Sleep on the worker until a slot is likely free; return when the wait began."""
+    now = time.time()
+    if waiting_since is None:
+        operator.log.info("%s Waiting on the worker for a slot, at most %.0f s.", error, max_wait)
+        waiting_since = now
+    left = waiting_since + max_wait - now
+    if left <= 0:
+        raise slot_error(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, message=str(error)), operator.model)
+    time.sleep(min(_pause(error), left))
+    return waiting_since
+
+
+def _pause(error: JimengError) -> float:
+    base = SLOT_SECONDS if isinstance(error, ConcurrencyLimitedError) else THROTTLED_SECONDS
+    return spread(base, random.random())

@@ -1,0 +1,307 @@
+"""What the operators that submit share: their arguments, and the way from those to a paid render."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
+from airflow_provider_jimeng.core.errors import (
+    ConcurrencyLimitedError,
+    JimengError,
+    ParameterError,
+    RateLimitedError,
+)
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.parameters import (
+    REFUSED_ARGUMENTS,
+    RenderRequest,
+    check_aigc_meta,
+    check_cost,
+    refuse_arguments,
+)
+from airflow_provider_jimeng.operators.outcome import slot_error
+from airflow_provider_jimeng.operators.policies import Policies
+from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
+from airflow_provider_jimeng.retry import with_default_policy
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
+    from airflow_provider_jimeng.storage.target import Target
+
+DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0))
+"""A crashed try must be followed by another one that lands what it paid for."""
+DEFAULT_WAIT_TIMEOUT = 6 * 3600
+DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
+
+REQUEST_FIELDS = (
+    "prompt",
+    "model",
+    "duration",
+    "aspect_ratio",
+    "seed",
+    "first_frame",
+    "last_frame",
+    "camera_template",
+    "camera_strength",
+    "take",
+    "extra_body",
+)
+_SUBMITTING_FIELDS = (
+    *REQUEST_FIELDS,
+    "aigc_meta",
+    "require_tagged",
+    "max_cost_cny",
+    "jimeng_conn_id",
+    "on_rerun",
+    "on_unknown_submit",
+    "on_lost",
+    "reuse",
+    "output_path",
+    "output_conn_id",
+    "max_wait_for_slot",
+)
+
+
+class JimengSubmittingOperator(BaseOperator):
+    """Base of the operators that submit a render; every argument may be a template.
+
+    :param prompt: what to show, in Chinese or English: at most 800 characters, 150 for S2.0.
+    :param model: short name or ``req_key``; see the table of models.
+    :param duration: seconds, 5 or 10.
+    :param aspect_ratio: e.g. ``16:9``, for models that take one.
+    :param seed: -1 (default) draws one; the same seed and arguments give nearly the same video.
+    :param first_frame: http(s) link, sent as it is; or a path or URI that ``ObjectStoragePath`` opens.
+    :param last_frame: the same, for models that take two frames.
+    :param camera_template: camera movement, for ``i2v_recamera_720p``.
+    :param camera_strength: ``weak``, ``medium`` or ``strong``, for ``i2v_recamera_720p``.
+    :param aigc_meta: implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator``, optionally
+        ``content_producer`` and ``propagate_id``. Default: the connection's.
+    :param require_tagged: do not land a video that the API did not label.
+    :param take: number that tells identical requests apart which are meant to be different videos.
+    :param extra_body: body fields merged last and sent unchecked, for what the vendor adds.
+    :param max_cost_cny: refuse a render whose estimated cost in CNY is higher, or unknown.
+    :param jimeng_conn_id: Airflow connection of type ``jimeng``.
+    :param on_rerun: ``adopt`` (default): a Clear goes on with the recorded render, free. ``render``: a Clear pays
+        for a new take.
+    :param on_unknown_submit: after a submit whose outcome nobody can know: ``fail`` (default) or ``resubmit``.
+    :param on_lost: when the API no longer knows a render that it accepted: ``fail`` (default) or ``resubmit``.
+    :param reuse: ``task`` (default): only this task instance's own record counts. ``output_path``: a record of
+        the same request under the output path counts too, from any run.
+    :param output_path: directory URI ending in ``/``, or a full file name; the records lie beside it.
+    :param output_conn_id: Airflow connection of the storage.
+    :param max_wait_for_slot: seconds to wait while the account renders as much as it may.
+    :param deferrable: wait in the triggerer instead of on the worker.
+    :param retries: as Airflow's; at least 1 by default, so that a crash is followed by an adopting try.
+    """
+
+    template_fields: Sequence[str] = _SUBMITTING_FIELDS
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "prompt": "md",
+        "aigc_meta": "json",
+        "extra_body": "json",
+    }
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        prompt: str | None = None,
+        model: str = DEFAULT_MODEL,
+        duration: int | str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        first_frame: str | None = None,
+        last_frame: str | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        aigc_meta: dict[str, str] | None = None,
+        require_tagged: bool = False,
+        take: int | str = 1,
+        extra_body: dict[str, Any] | None = None,
+        max_cost_cny: float | str | None = None,
+        jimeng_conn_id: str = "jimeng_default",
+        on_rerun: str = "adopt",
+        on_unknown_submit: str = "fail",
+        on_lost: str = "fail",
+        reuse: str = "task",
+        output_path: str | None = None,
+        output_conn_id: str | None = None,
+        max_wait_for_slot: float | str = DEFAULT_MAX_WAIT_FOR_SLOT,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        retries: int | None = DEFAULT_RETRIES,
+        retry_policy: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        refuse_arguments({name: kwargs[name] for name in REFUSED_ARGUMENTS if name in kwargs})
+        super().__init__(retries=retries, **with_default_policy(kwargs, retry_policy))
+        self.prompt = prompt
+        self.model = model
+        self.duration = duration
+        self.aspect_ratio = aspect_ratio
+        self.seed = seed
+        self.first_frame = first_frame
+        self.last_frame = last_frame
+        self.camera_template = camera_template
+        self.camera_strength = camera_strength
+        self.aigc_meta = aigc_meta
+        self.require_tagged = require_tagged
+        self.take = take
+        self.extra_body = extra_body
+        self.max_cost_cny = max_cost_cny
+        self.jimeng_conn_id = jimeng_conn_id
+        self.on_rerun = on_rerun
+        self.on_unknown_submit = on_unknown_submit
+        self.on_lost = on_lost
+        self.reuse = reuse
+        self.output_path = output_path
+        self.output_conn_id = output_conn_id
+        self.max_wait_for_slot = max_wait_for_slot
+        self.deferrable = deferrable
+
+    def purchase(self, context: Context, checkout: Checkout, waiting_since: float | None) -> Purchase:
+        """Return the paid render of this task instance; while no slot is free, wait for one first.
+
+        :param waiting_since: epoch second at which the wait for a slot began, ``None`` before the first refusal.
+        :raises TaskDeferred: in deferrable mode, while no slot is free.
+        """
+        while True:
+            try:
+                purchase = checkout.open()
+            except (ConcurrencyLimitedError, RateLimitedError) as error:
+                waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
+            else:
+                self.announce(context, purchase.render)
+                return purchase
+
+    def announce(self, context: Context, render: Render, **more: Any) -> None:
+        """Push ``task_id`` and ``jimeng_render`` to XCom."""
+        context["ti"].xcom_push(key="task_id", value=render.task_id)
+        context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **more})
+
+    def checkout(
+        self, context: Context, *, target: Target | None = None, overwrite: bool = False
+    ) -> Checkout:
+        """Return this task instance's ledger, hook and policies as one.
+
+        :param target: where the video goes, for an operator that lands it.
+        """
+        from airflow_provider_jimeng.operators.checkout import Checkout
+        from airflow_provider_jimeng.storage.ledger import Ledger
+
+        return Checkout(
+            ti=context["ti"],
+            ledger=Ledger.open(context, self.output_folder()),
+            hook=self.hook_for(self.jimeng_conn_id),
+            build_request=self.build_request,
+            policies=Policies(
+                on_rerun=self.on_rerun,
+                on_unknown_submit=self.on_unknown_submit,
+                on_lost=self.on_lost,
+                reuse=self.reuse,
+            ),
+            target=target,
+            output_path=self.output_path,
+            overwrite=overwrite,
+        )
+
+    def build_request(self) -> RenderRequest:
+        """Check every argument, open the images, and return the request; nothing is sent.
+
+        :raises ParameterError: naming the argument, the limit and the remedy.
+        """
+        from airflow_provider_jimeng.images import open_images
+
+        settings = self.hook_for(self.jimeng_conn_id).settings
+        arguments = {name: getattr(self, name) for name in REQUEST_FIELDS}
+        arguments["extra_body"] = _mapping("extra_body", arguments["extra_body"])
+        request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
+        label = self.aigc_label()
+        if as_bool("require_tagged", self.require_tagged) and not label and not settings.aigc_meta:
+            raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
+        check_cost(request, self.max_cost_cny)
+        request = open_images(request)
+        for warning in request.warnings:
+            self.log.warning("%s", warning)
+        return request
+
+    def aigc_label(self) -> dict[str, str] | None:
+        """Return the checked ``aigc_meta`` of this task, ``None`` to use the connection's."""
+        return check_aigc_meta(_mapping("aigc_meta", self.aigc_meta))
+
+    def output_folder(self) -> Target | None:
+        """Return the directory that the video goes to, ``None`` without ``output_path``."""
+        from airflow_provider_jimeng.storage.target import Target
+
+        if not self.output_path:
+            return None
+        folder = self.output_path[: self.output_path.rfind("/") + 1] or "./"
+        return Target(output_path=folder, output_conn_id=self.output_conn_id)
+
+    def hook_for(self, jimeng_conn_id: str) -> JimengHook:
+        """Return the hook of a connection: the one that paid, when a recorded render is adopted."""
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
+        return JimengHook(jimeng_conn_id=jimeng_conn_id)
+
+    def slot_event(self, event: Mapping[str, Any]) -> float | None:
+        """Read the end of a wait for a slot; return when that wait began."""
+        ended = RenderEvent.from_payload(event)
+        if ended.outcome is Outcome.SLOT_TIMED_OUT:
+            raise slot_error(ended, self.model)
+        return ended.waiting_since
+
+    def _wait_for_slot(self, error: JimengError, req_key: str, waiting_since: float | None) -> float:
+        limit = as_seconds("max_wait_for_slot", self.max_wait_for_slot)
+        if self.deferrable:
+            defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)
+        return sleep_for_slot(self, error, waiting_since=waiting_since, max_wait=limit)
+
+
+def as_seconds(argument: str, value: Any) -> float:
+    """Read a number of seconds that may come from a template."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ParameterError(argument, f"expected a number of seconds, got {value!r}.")
+    return seconds
+
+
+def as_bool(argument: str, value: Any) -> bool:
+    """Read a truth value that may come from a template."""
+    if isinstance(value, bool) or value is None:
+        return bool(value)
+    words = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "none": False,
+        "": False,
+    }
+    if str(value).strip().lower() not in words:
+        raise ParameterError(argument, f"expected true or false, got {value!r}.")
+    return words[str(value).strip().lower()]
+
+
+def _mapping(argument: str, value: Any) -> Any:
+    """Read a dict that may come from a template as JSON text."""
+    if not isinstance(value, str):
+        return value
+    if value.strip() in ("", "None"):
+        return None
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ParameterError(argument, f"expected a dict or its JSON text, got {value!r}.") from None

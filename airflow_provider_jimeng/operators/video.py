@@ -1,0 +1,326 @@
+"""The operators a DAG author uses: submit, generate (submit, wait and land), download."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.polling import deadline_for
+from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
+from airflow_provider_jimeng.operators.references import render_from
+from airflow_provider_jimeng.operators.submitting import (
+    DEFAULT_RETRIES,
+    DEFAULT_WAIT_TIMEOUT,
+    JimengSubmittingOperator,
+    as_bool,
+    as_seconds,
+)
+from airflow_provider_jimeng.retry import with_default_policy
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_jimeng.core.render import Render, RenderManifest
+    from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
+    from airflow_provider_jimeng.storage.target import Target
+
+_LOST = {Outcome.EXPIRED, Outcome.NOT_FOUND}
+
+
+class JimengSubmitVideoOperator(JimengSubmittingOperator):
+    """Submit a render and return its payload, without waiting for the video.
+
+    XCom: ``task_id`` (text), ``jimeng_render`` and ``return_value`` (the render payload). Follow it with
+    :class:`~airflow_provider_jimeng.sensors.video.JimengVideoSensor` and :class:`JimengDownloadVideoOperator`.
+    Arguments: see :class:`~airflow_provider_jimeng.operators.submitting.JimengSubmittingOperator`. ``output_path``
+    is optional here: the record of what was paid lies there.
+    """
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit, or adopt the render that an earlier try paid for."""
+        with airflow_errors(self):
+            return self._submit(context, waiting_since=None)
+
+    def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after a wait for a slot."""
+        with airflow_errors(self):
+            return self._submit(context, waiting_since=self.slot_event(event))
+
+    def _submit(self, context: Context, waiting_since: float | None) -> dict[str, Any]:
+        checkout = self.checkout(context)
+        purchase = self.purchase(context, checkout, waiting_since)
+        render = purchase.render
+        ended = checkout.ask_once(render) if purchase.adopted and purchase.manifest is None else None
+        if ended is not None and ended.outcome is Outcome.FAILED:
+            self.log.info("The recorded render %s failed unbilled; submitting a fresh one.", render.task_id)
+            checkout.close(render, RecordState.FAILED)
+            render = self.purchase(context, checkout, waiting_since).render
+        elif ended is not None and ended.outcome in _LOST:
+            checkout.close(render, RecordState.LOST)
+            if self.on_lost != "resubmit":
+                raise render_error(ended, render)
+            render = self.purchase(context, checkout, waiting_since).render
+        return render.to_payload()
+
+
+class JimengGenerateVideoOperator(JimengSubmittingOperator):
+    """Submit a render, wait without holding a worker, and land the video.
+
+    XCom: ``task_id`` (text), ``jimeng_render`` (render payload, with outcome, code, message and advice after a
+    failure) and ``return_value`` (the manifest). Outlets get the manifest as the extra of their asset event.
+
+    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
+    :param poll_interval: seconds between two queries; by default they follow the age of the render.
+    :param wait_timeout: seconds after which the wait is given up; a retry takes it up again, free.
+    :param overwrite: land over a target that holds another request's file.
+
+    Other arguments: see :class:`~airflow_provider_jimeng.operators.submitting.JimengSubmittingOperator`.
+    """
+
+    template_fields: Sequence[str] = (
+        *JimengSubmittingOperator.template_fields,
+        "poll_interval",
+        "wait_timeout",
+        "overwrite",
+    )
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        poll_interval: float | str | None = None,
+        wait_timeout: float | str = DEFAULT_WAIT_TIMEOUT,
+        overwrite: bool = False,
+        retries: int | None = DEFAULT_RETRIES,
+        retry_policy: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(output_path=output_path, retries=retries, retry_policy=retry_policy, **kwargs)
+        self.poll_interval = poll_interval
+        self.wait_timeout = wait_timeout
+        self.overwrite = overwrite
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit or adopt, then wait and land, or defer."""
+        with airflow_errors(self):
+            return self._run(context, self._landing_checkout(context), waiting_since=None)
+
+    def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after a wait for a slot."""
+        with airflow_errors(self):
+            return self._run(context, self._landing_checkout(context), waiting_since=self.slot_event(event))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after the wait for the render: land it, or say what became of it."""
+        with airflow_errors(self):
+            checkout = self._landing_checkout(context)
+            ended = RenderEvent.from_payload(event)
+            render = checkout.resume(str(ended.task_id)) or self._announced(context, ended)
+            return self._end(context, checkout, render, ended)
+
+    @property
+    def target(self) -> Target:
+        """Where the video goes."""
+        from airflow_provider_jimeng.storage.target import Target
+
+        return Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id)
+
+    def _landing_checkout(self, context: Context) -> Checkout:
+        return self.checkout(context, target=self.target, overwrite=as_bool("overwrite", self.overwrite))
+
+    def _run(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
+        purchase = self.purchase(context, checkout, waiting_since)
+        render = purchase.render
+        if purchase.adopted and (landed := self._landed(purchase)) is not None:
+            self.log.info("%s is landed already and matches its manifest.", landed.uri)
+            checkout.close(render, RecordState.LANDED, landed)
+            return publish(self, context, landed)
+        ended = checkout.ask_once(render) if purchase.adopted else None
+        if ended is None:
+            ended = self._wait(checkout, render)
+        return self._end(context, checkout, render, ended)
+
+    def _wait(self, checkout: Checkout, render: Render) -> RenderEvent:
+        now = time.time()
+        poll_interval = (
+            None
+            if self.poll_interval in (None, "", "None")
+            else as_seconds("poll_interval", self.poll_interval)
+        )
+        deadline = deadline_for(
+            now=now,
+            wait_timeout=as_seconds("wait_timeout", self.wait_timeout),
+            submitted_at=render.submitted_at.timestamp(),
+        )
+        if self.deferrable:
+            from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
+
+            self.defer(
+                trigger=JimengRenderTrigger.after_deferring(
+                    render, deadline=deadline, poll_interval=poll_interval, now=now
+                ),
+                method_name="execute_complete",
+            )
+        from airflow_provider_jimeng.hooks.waiting import poller_for, wait_until_finished
+
+        hook = checkout.hook_of(render)
+        poller = poller_for(render, deadline=deadline, poll_interval=poll_interval)
+        return wait_until_finished(lambda: hook.query(render), poller, self.log, renew=hook.renew)[0]
+
+    def _end(
+        self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
+    ) -> dict[str, Any]:
+        if ended.outcome is Outcome.SUCCEEDED:
+            return self._land(context, checkout, render, ended)
+        self.announce(context, render, **outcome_fields(ended))
+        if ended.outcome is Outcome.FAILED:
+            checkout.close(render, RecordState.FAILED)
+        elif ended.outcome in _LOST:
+            resubmit = self.on_lost == "resubmit" and not checkout.resubmitted_in_this_try
+            checkout.close(render, RecordState.LOST)
+            if resubmit:
+                self.log.warning("%s on_lost allows it: submitting now.", render_error(ended, render))
+                return self._run(context, checkout, waiting_since=None)
+        raise render_error(ended, render, on_lost=self.on_lost)
+
+    def _land(
+        self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
+    ) -> dict[str, Any]:
+        from airflow_provider_jimeng.hooks.landing import land_render
+
+        try:
+            manifest = land_render(
+                checkout.hook_of(render),
+                render,
+                target=self.target,
+                overwrite=checkout.may_replace(self.target),
+                aigc_meta=self.aigc_label(),
+                require_tagged=as_bool("require_tagged", self.require_tagged),
+                event=ended,
+            )
+        except RenderNotFoundError:
+            return self._end(context, checkout, render, replace(ended, outcome=Outcome.NOT_FOUND))
+        except JimengError as error:
+            self.announce(context, render, outcome=ended.outcome.value, message=str(error))
+            raise
+        checkout.close(render, RecordState.LANDED, manifest)
+        return publish(self, context, manifest)
+
+    def _landed(self, purchase: Purchase) -> RenderManifest | None:
+        """Return the manifest of the adopted render's file, if it is there and unaltered."""
+        from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+
+        if (landed := already_landed(self.target, purchase.render)) is not None or purchase.manifest is None:
+            return landed
+        return still_landed(
+            purchase.manifest, output_conn_id=self.output_conn_id, output_path=self.output_path
+        )
+
+    def _announced(self, context: Context, ended: RenderEvent) -> Render:
+        ti = context["ti"]
+        payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
+        return render_from(
+            payload, render_id=ended.task_id, model=ended.req_key, jimeng_conn_id=self.jimeng_conn_id
+        )
+
+
+class JimengDownloadVideoOperator(BaseOperator):
+    """Land the video of a finished render; doing it again is free.
+
+    XCom: ``jimeng_render`` (render payload) and ``return_value`` (the manifest). Outlets get the manifest as the
+    extra of their asset event.
+
+    :param render: the submit operator's or the sensor's return value. Or give
+    :param render_id: a bare vendor ``task_id``, with
+    :param model: its short name or ``req_key``.
+    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
+    :param output_conn_id: Airflow connection of the storage.
+    :param overwrite: land over a target that holds another request's file.
+    :param aigc_meta: implicit label, as of the submitting operators; default: the connection's.
+    :param require_tagged: do not land a video that the API did not label.
+    :param jimeng_conn_id: connection for a bare ``render_id``; a render payload names the one that pays.
+    """
+
+    template_fields: Sequence[str] = (
+        "render",
+        "render_id",
+        "model",
+        "output_path",
+        "output_conn_id",
+        "overwrite",
+        "aigc_meta",
+        "require_tagged",
+        "jimeng_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"render": "json", "aigc_meta": "json"}
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        render: Any = None,
+        render_id: str | None = None,
+        model: str | None = None,
+        output_conn_id: str | None = None,
+        overwrite: bool = False,
+        aigc_meta: dict[str, str] | None = None,
+        require_tagged: bool = False,
+        jimeng_conn_id: str = "jimeng_default",
+        retries: int | None = DEFAULT_RETRIES,
+        retry_policy: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retries=retries, **with_default_policy(kwargs, retry_policy))
+        self.render = render
+        self.render_id = render_id
+        self.model = model
+        self.output_path = output_path
+        self.output_conn_id = output_conn_id
+        self.overwrite = overwrite
+        self.aigc_meta = aigc_meta
+        self.require_tagged = require_tagged
+        self.jimeng_conn_id = jimeng_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask for a fresh link and land the video, unless it is landed already."""
+        from airflow_provider_jimeng.core.parameters import check_aigc_meta
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+        from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.storage.target import Target
+
+        with airflow_errors(self):
+            render = render_from(
+                self.render, render_id=self.render_id, model=self.model, jimeng_conn_id=self.jimeng_conn_id
+            )
+            context["ti"].xcom_push(key="jimeng_render", value=render.to_payload())
+            manifest = land_render(
+                JimengHook(jimeng_conn_id=render.jimeng_conn_id),
+                render,
+                target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
+                overwrite=as_bool("overwrite", self.overwrite),
+                aigc_meta=check_aigc_meta(self.aigc_meta),
+                require_tagged=as_bool("require_tagged", self.require_tagged),
+            )
+            return publish(self, context, manifest)
+
+
+def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) -> dict[str, Any]:
+    """Give the manifest to the task's outlets, as the extra of their asset events, and return its payload."""
+    from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+    payload = manifest.to_payload()
+    for outlet in operator.outlets or ():
+        if isinstance(outlet, AssetAlias):
+            context["outlet_events"][outlet].add(Asset(uri=manifest.uri, name=manifest.uri), extra=payload)
+        elif isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(payload)
+    return payload

@@ -1,0 +1,194 @@
+"""Waits for a submitted render, in poke, reschedule or deferrable mode."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller, deadline_for
+from airflow_provider_jimeng.core.render import RenderStatus
+from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
+from airflow_provider_jimeng.operators.references import render_from
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_seconds
+from airflow_provider_jimeng.retry import with_default_policy
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.wire import QueryReply
+
+_CONFIRM_SECONDS = 11.0
+
+
+class JimengVideoSensor(BaseSensorOperator):
+    """Wait until a submitted render is done, and return its payload.
+
+    :param render: the submit operator's return value. Or give
+    :param render_id: a bare vendor ``task_id``, with
+    :param model: its short name or ``req_key``.
+    :param jimeng_conn_id: connection for a bare ``render_id``; a render payload names the one that pays.
+    :param poll_interval: deferrable mode: seconds between two queries; by default they follow the render's age.
+    :param poke_interval: poke and reschedule mode: as Airflow's.
+    :param timeout: as Airflow's, in every mode; the render stays adoptable.
+    :param deferrable: wait in the triggerer instead of on the worker.
+    """
+
+    template_fields: Sequence[str] = ("render", "render_id", "model", "jimeng_conn_id", "poll_interval")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"render": "json"}
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        render: Any = None,
+        render_id: str | None = None,
+        model: str | None = None,
+        jimeng_conn_id: str = "jimeng_default",
+        poll_interval: float | str | None = None,
+        poke_interval: timedelta | float = 15,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        retries: int | None = DEFAULT_RETRIES,
+        retry_policy: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            poke_interval=poke_interval, retries=retries, **with_default_policy(kwargs, retry_policy)
+        )
+        self.render = render
+        self.render_id = render_id
+        self.model = model
+        self.jimeng_conn_id = jimeng_conn_id
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the mode that was chosen; a render that is done already is not waited for."""
+        if not self.deferrable:
+            return super().execute(context)
+        with self._as_sensor():
+            render = self._named()
+            ended = self._ask(render, self._poller(render, float("inf")))
+            if ended is not None:
+                return self._end(context, render, ended)
+            self._defer(render)
+            return None
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once, and again only where one answer settles nothing."""
+        with self._as_sensor():
+            render = self._named()
+            ended = self._ask(render, self._poller(render, float("inf")))
+            if ended is None:
+                return PokeReturnValue(is_done=False)
+            return PokeReturnValue(is_done=True, xcom_value=self._end(context, render, ended))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after the wait: return the render payload, or say what became of it."""
+        with self._as_sensor():
+            return self._end(context, self._named(), RenderEvent.from_payload(event))
+
+    def _named(self) -> Render:
+        return render_from(
+            self.render, render_id=self.render_id, model=self.model, jimeng_conn_id=self.jimeng_conn_id
+        )
+
+    def _poller(self, render: Render, deadline: float) -> Poller:
+        return Poller(
+            task_id=render.task_id,
+            req_key=render.req_key,
+            submitted_at=render.submitted_at.timestamp(),
+            deadline=deadline,
+        )
+
+    def _defer(self, render: Render) -> None:
+        from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
+
+        now = time.time()
+        fixed = (
+            None
+            if self.poll_interval in (None, "", "None")
+            else as_seconds("poll_interval", self.poll_interval)
+        )
+        deadline = deadline_for(
+            now=now, wait_timeout=self.timeout, submitted_at=render.submitted_at.timestamp()
+        )
+        self.defer(
+            trigger=JimengRenderTrigger.after_deferring(
+                render, deadline=deadline, poll_interval=fixed, now=now
+            ),
+            method_name="execute_complete",
+        )
+
+    def _ask(self, render: Render, poller: Poller) -> RenderEvent | None:
+        """Ask once; a doubtful end (not found, access refused) is confirmed in the same poke.
+
+        A reschedule loses what earlier pokes saw, so nothing can be confirmed across pokes.
+        """
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
+        give_up = time.monotonic() + 1.5 * REFUSED_SPAN
+        while True:
+            seen: QueryReply | JimengError
+            try:
+                seen = JimengHook(jimeng_conn_id=render.jimeng_conn_id).query(render)
+            except JimengError as error:
+                seen = error
+            decision = poller.decide(seen, time.time(), random.random())
+            if isinstance(decision, Finish):
+                return decision.event
+            self.log.info("Render %s: %s", render.task_id, decision.note or "no change")
+            doubtful = decision.renew_connection or getattr(seen, "status", None) is RenderStatus.NOT_FOUND
+            if not doubtful or time.monotonic() > give_up:
+                return None
+            time.sleep(
+                max(decision.seconds, _CONFIRM_SECONDS) if decision.renew_connection else _CONFIRM_SECONDS
+            )
+
+    def _end(self, context: Context, render: Render, ended: RenderEvent) -> dict[str, Any]:
+        payload = render.to_payload()
+        if ended.outcome is Outcome.SUCCEEDED:
+            context["ti"].xcom_push(key="jimeng_render", value=payload)
+            return payload
+        context["ti"].xcom_push(key="jimeng_render", value={**payload, **outcome_fields(ended)})
+        raise render_error(ended, render)
+
+    def _as_sensor(self) -> _SensorErrors:
+        return _SensorErrors(self)
+
+
+class _SensorErrors:
+    """Maps our errors to a sensor's manners: a timeout is a sensor's timeout, ``soft_fail`` and ``never_fail`` skip."""
+
+    def __init__(self, sensor: JimengVideoSensor) -> None:
+        self._sensor = sensor
+        self._errors = airflow_errors(sensor)
+
+    def __enter__(self) -> None:
+        self._errors.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if isinstance(error, JimengError):
+            timed_out = isinstance(error, RenderTimedOutError)
+            if self._sensor.never_fail or (self._sensor.soft_fail and timed_out):
+                raise AirflowSkipException(str(error)) from error
+            if timed_out:
+                raise AirflowSensorTimeout(str(error)) from error
+        return self._errors.__exit__(kind, error, trace)

@@ -1,0 +1,196 @@
+"""The ledger: what each task instance paid for, kept where its next try finds it.
+
+Two places, both written before money moves:
+
+* Airflow's ``task_state_store`` (3.3 and newer) is authoritative for the task instance's own tries; it refuses the
+  write of an older try, which stops that try before it can pay.
+* An object under ``<output directory>/.jimeng/``, on every version: ``tasks/<key>.json`` holds the record, and
+  ``requests/<fingerprint>/<key>.json`` points at it, so that other tasks and runs find a render by what was asked.
+
+"Cannot read the record" is never "no record": it raises :class:`LedgerError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_jimeng.core.errors import LedgerError
+from airflow_provider_jimeng.core.record import Record, TaskKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_jimeng.storage.stored_file import StoredFile
+    from airflow_provider_jimeng.storage.target import Target
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STATE_STORE_KEY = "jimeng_render"
+FOLDER = ".jimeng"
+
+
+def task_key(context: Context | Mapping[str, Any]) -> TaskKey:
+    """Return the task instance that a context belongs to, without its try."""
+    ti = context["ti"]
+    return TaskKey(
+        dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=getattr(ti, "map_index", -1)
+    )
+
+
+class Ledger:
+    """The record of one task instance, in the places that there are.
+
+    :param store: Airflow's task state store, ``None`` below 3.3.
+    :param folder: the directory that videos go to, ``None`` if there is none.
+    """
+
+    def __init__(self, key: TaskKey, *, store: Any = None, folder: Target | None = None) -> None:
+        self.key = key
+        self._store = store
+        self._objects = None if folder is None else RecordObjects(folder)
+
+    @classmethod
+    def open(cls, context: Context | Mapping[str, Any], folder: Target | None) -> Ledger:
+        """Open the ledger of the running task; says so when there is no place to keep it."""
+        ledger = cls(task_key(context), store=context.get("task_state_store"), folder=folder)
+        if not ledger.keeps:
+            log.warning(
+                "No ledger: this Airflow has no task state store and the task has no output_path, so a retry or a "
+                "Clear submits, and pays, again. Give output_path, or use Airflow 3.3 or newer."
+            )
+        return ledger
+
+    @property
+    def keeps(self) -> bool:
+        """Is there any place that survives the try?"""
+        return self._store is not None or self._objects is not None
+
+    def read(self) -> Record | None:
+        """Return this task instance's record, the state store's first.
+
+        :raises LedgerError: it cannot be read, which says nothing about whether something was paid.
+        """
+        if self._store is not None:
+            payload = _guarded("read the task state store", lambda: self._store.get(STATE_STORE_KEY))
+            if payload is not None:
+                return _decode(payload, "the task state store")
+        return None if self._objects is None else self._objects.read(self.key)
+
+    def write(self, record: Record) -> None:
+        """Record a step, first where an older try is refused.
+
+        :raises LedgerError: nothing after this step may happen.
+        """
+        payload = record.to_payload()
+        if self._store is not None:
+            _guarded("write the task state store", lambda: self._store.set(STATE_STORE_KEY, payload))
+        if self._objects is not None:
+            self._objects.write(record)
+
+    def restore(self, record: Record | None) -> None:
+        """Take an intent back, after a submit that was certainly not accepted."""
+        if record is not None:
+            self.write(record)
+            return
+        if self._store is not None:
+            _guarded("write the task state store", lambda: self._store.delete(STATE_STORE_KEY))
+        if self._objects is not None:
+            self._objects.delete(self.key)
+
+    def others(self, fingerprint: str) -> list[Record]:
+        """Return the records that other task instances keep of the same request, oldest first."""
+        if self._objects is None:
+            return []
+        found = [
+            r for r in self._objects.find(fingerprint) if r.key != self.key and r.fingerprint == fingerprint
+        ]
+        return sorted(found, key=lambda record: (record.intent_at, _name(record.key)))
+
+
+class RecordObjects:
+    """The records under ``<folder>/.jimeng/``; ``folder`` is a directory target."""
+
+    def __init__(self, folder: Target) -> None:
+        self._folder = folder
+
+    def read(self, key: TaskKey) -> Record | None:
+        """Return the record of a task instance, or ``None`` if there certainly is none."""
+        return self._read(f"{_name(key)}.json")
+
+    def write(self, record: Record) -> None:
+        """Write the pointer, which never changes, and then the record."""
+        token = secrets.token_hex(4)
+        pointer = self._file("requests", record.fingerprint, f"{_name(record.key)}.json")
+        task = self._file("tasks", f"{_name(record.key)}.json")
+        owner = _encode({"task_instance": record.key.to_payload()})
+        _guarded(f"write {pointer.uri}", lambda: pointer.write(owner, token))
+        _guarded(f"write {task.uri}", lambda: task.write(_encode(record.to_payload()), token))
+
+    def delete(self, key: TaskKey) -> None:
+        """Remove the record of a task instance; its pointers then lead nowhere, which is harmless."""
+        task = self._file("tasks", f"{_name(key)}.json")
+        _guarded(f"delete {task.uri}", task.remove)
+
+    def find(self, fingerprint: str) -> list[Record]:
+        """Return every record that a pointer of a fingerprint leads to."""
+        return self._read_all(self._names("requests", fingerprint))
+
+    def all(self) -> list[Record]:
+        """Return every record of the folder."""
+        return self._read_all(self._names("tasks"))
+
+    def _read_all(self, names: list[str]) -> list[Record]:
+        return [record for name in names if (record := self._read(name)) is not None]
+
+    def _read(self, name: str) -> Record | None:
+        file = self._file("tasks", name)
+        content = _guarded(f"read {file.uri}", file.content)
+        return None if content is None else _decode(content, file.uri)
+
+    def _names(self, *folder: str) -> list[str]:
+        place = self._file(*folder, "any.json")
+        found = _guarded(f"list {place.uri.rpartition('/')[0]}", place.siblings)
+        return sorted(name for name in found if name.endswith(".json"))
+
+    def _file(self, *parts: str) -> StoredFile:
+        return _guarded("open the records", lambda: self._folder.file("/".join((FOLDER, *parts))))
+
+
+def _name(key: TaskKey) -> str:
+    text = json.dumps([key.dag_id, key.run_id, key.task_id, key.map_index])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _encode(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, ensure_ascii=False, indent=1).encode()
+
+
+def _decode(payload: Any, where: str) -> Record:
+    try:
+        return Record.from_payload(json.loads(payload) if isinstance(payload, bytes) else payload)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LedgerError(
+            f"The record in {where} is damaged ({type(error).__name__}: {error}). Nothing was submitted. Repair or "
+            "delete it: without it the task submits, and pays, again."
+        ) from None
+
+
+def _guarded(what: str, action: Callable[[], T]) -> T:
+    """Run a storage action; whatever goes wrong is a ledger error, for no file system agrees on its own classes."""
+    try:
+        return action()
+    except LedgerError:
+        raise
+    except Exception as error:
+        raise LedgerError(
+            f"Cannot {what} ({type(error).__name__}: {error}). Nothing was submitted."
+        ) from error

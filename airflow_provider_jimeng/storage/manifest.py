@@ -1,0 +1,122 @@
+"""The manifest beside a landed file: proof of what the file is, written after it.
+
+While a file takes its final name, the manifest-to-be lies beside it under a temporary name. A landing that was killed
+between file and manifest is therefore completed by the next one instead of being taken for a stranger's file.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_jimeng.core.errors import LandingError, TargetTakenError
+from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.storage.target import Target
+
+SUFFIX = ".json"
+
+
+def sidecar_of(file: StoredFile) -> StoredFile:
+    """Return the manifest's place: ``<file>.json``."""
+    return file.beside(f"{file.name}{SUFFIX}")
+
+
+def pending_of(file: StoredFile) -> StoredFile:
+    """Return the place of the manifest of a landing under way."""
+    return file.beside(file.hidden_name(f"json{PART}"))
+
+
+def read_manifest(file: StoredFile) -> RenderManifest | None:
+    """Read a manifest; ``None`` if there is none or it is not one.
+
+    :raises LandingError: the store cannot be read, which says nothing about whether there is one.
+    """
+    content = file.content()
+    if content is None:
+        return None
+    try:
+        return RenderManifest.from_payload(json.loads(content))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def announce(file: StoredFile, manifest: RenderManifest) -> None:
+    """Write the pending manifest of a file that is about to get its final name."""
+    pending_of(file).write_plainly(_encode(manifest))
+
+
+def withdraw(file: StoredFile) -> None:
+    """Remove the pending manifest of a file that did not get its final name."""
+    with suppress(LandingError):
+        if file.size() is None:
+            pending_of(file).remove()
+
+
+def commit(file: StoredFile, manifest: RenderManifest, token: str) -> None:
+    """Write the sidecar of a file that has its final name, and drop the pending one."""
+    sidecar_of(file).write(_encode(manifest), token)
+    pending_of(file).remove()
+
+
+def matches(file: StoredFile, manifest: RenderManifest) -> bool:
+    """Whether a file is, byte for byte, what a manifest says. Reads all of it."""
+    return file.size() == manifest.bytes and file.sha256() == manifest.sha256
+
+
+def landed_manifest(file: StoredFile, asked: Render | str, token: str) -> RenderManifest | None:
+    """Return the manifest of a file that is landed and unaltered, completing a landing that was killed at the end.
+
+    :param asked: the render, or a fingerprint of the request, whose file it must be.
+    """
+    if file.size() is None:
+        return None
+    for place, pending in ((sidecar_of(file), False), (pending_of(file), True)):
+        manifest = read_manifest(place)
+        if manifest is None or not _is_of(manifest, asked, same_render=True) or not matches(file, manifest):
+            continue
+        manifest = replace(manifest, uri=file.uri)
+        if pending:
+            commit(file, manifest, token)
+        return manifest
+    return None
+
+
+def refuse_taken(target: Target, asked: Render | str) -> None:
+    """Refuse a full file name that holds another request's file, or a file of unknown origin.
+
+    Costs up to three small reads; a directory costs none, since every render has a name of its own there. Call it
+    before paying, too.
+
+    :param asked: the render, or the fingerprint of the request.
+    :raises TargetTakenError: naming the file and the remedy.
+    """
+    if target.is_directory:
+        return
+    file = target.file()
+    if file.size() is None:
+        return
+    found = [read_manifest(place) for place in (sidecar_of(file), pending_of(file))]
+    if any(manifest is not None and _is_of(manifest, asked, same_render=False) for manifest in found):
+        return
+    whose = f"the render {found[0].task_id}" if found[0] else "something that has no manifest"
+    raise TargetTakenError(
+        f"{file.uri} already holds {whose}. Nothing was written. Give another output_path, or a directory ending in "
+        "/, in which every render has its own name; overwrite=True replaces the file."
+    )
+
+
+def _encode(manifest: RenderManifest) -> bytes:
+    return json.dumps(manifest.to_payload(), ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _is_of(manifest: RenderManifest, asked: Render | str, *, same_render: bool) -> bool:
+    if isinstance(asked, str):
+        return manifest.fingerprint == asked
+    if same_render or not (manifest.fingerprint and asked.fingerprint):
+        return (manifest.task_id, manifest.req_key) == (asked.task_id, asked.req_key)
+    return manifest.fingerprint == asked.fingerprint

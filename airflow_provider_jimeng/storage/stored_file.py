@@ -1,0 +1,279 @@
+"""One file of a store that appears under its name whole or not at all.
+
+Local files are written beside their final name and renamed. Stores whose uploads appear whole (object stores) get
+the final name at once; all others get a temporary name first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from airflow_provider_jimeng.core.errors import JimengError, LandingError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from fsspec import AbstractFileSystem
+
+LOCAL_PROTOCOLS = frozenset({"file", "local", ""})
+WHOLE_PUT_PROTOCOLS = frozenset(
+    {
+        "s3",
+        "s3a",
+        "gs",
+        "gcs",
+        "abfs",
+        "abfss",
+        "az",
+        "wasb",
+        "wasbs",
+        "oss",
+        "tos",
+        "obs",
+        "cos",
+        "oci",
+        "r2",
+    }
+)
+"""Stores in which an object appears when its upload is complete, never before."""
+
+PART = ".part"
+_BLOCK_BYTES = 1024 * 1024
+_LONGEST_NAME_BYTES = 180
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file's place in a store. ``path`` is the store's own name of it, ``uri`` what manifests say; ``context`` is what Airflow opened, for its lineage."""
+
+    fs: AbstractFileSystem = field(repr=False)
+    protocol: str
+    path: str
+    uri: str
+    context: ObjectStoragePath = field(repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the file is on this machine's file system."""
+        return self.protocol in LOCAL_PROTOCOLS
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """The path without the name; empty at the root of a store."""
+        return self.path.rpartition("/")[0]
+
+    def beside(self, name: str) -> StoredFile:
+        """Return a file of another name in the same directory."""
+        return StoredFile(
+            fs=self.fs,
+            protocol=self.protocol,
+            path=f"{self.folder}/{name}",
+            uri=f"{self.uri.rpartition('/')[0]}/{name}",
+            context=self.context,
+        )
+
+    def size(self) -> int | None:
+        """Return the size in bytes; ``None`` if there is no such file.
+
+        :raises LandingError: the store cannot tell, or a directory has this name.
+        """
+        with self._reading():
+            self._forget()
+            try:
+                found = self.fs.info(self.path)
+            except FileNotFoundError:
+                return None
+        if found.get("type") == "directory":
+            raise LandingError(f"{self.uri} is a directory. End output_path with / to land files in it.")
+        return int(found["size"])
+
+    def sha256(self) -> str:
+        """Read the whole file and return its SHA-256, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self._reading(), self.fs.open(self.path, "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def content(self) -> bytes | None:
+        """Return a small file's bytes; ``None`` if there is no such file."""
+        with self._reading():
+            self._forget()
+            try:
+                return bytes(self.fs.cat_file(self.path))
+            except FileNotFoundError:
+                return None
+
+    def siblings(self) -> list[str]:
+        """Return the names in the file's directory; none if there is no such directory."""
+        folder = self.folder or "/"
+        with self._reading():
+            self._forget(folder)
+            try:
+                entries = self.fs.ls(folder, detail=False)
+            except FileNotFoundError:
+                return []
+        return [str(entry).rstrip("/").rpartition("/")[2] for entry in entries]
+
+    def remove(self) -> None:
+        """Remove the file if it is there."""
+        with self._writing(), suppress(FileNotFoundError):
+            self.fs.rm_file(self.path)
+
+    def remove_leftovers(self, *, but: str) -> None:
+        """Remove temporary files of earlier landings under this name that were killed half-way, all but one."""
+        if self.protocol in WHOLE_PUT_PROTOCOLS:
+            return
+        with self._writing():
+            for name in self.siblings():
+                if name.startswith(self.hidden_name("")) and name.endswith(PART) and name != but:
+                    self.beside(name).remove()
+
+    @contextmanager
+    def staged(self, token: str) -> Iterator[tuple[Path, BinaryIO]]:
+        """Open a temporary local file, readable and writable, to :meth:`put`; gone at the end in any case."""
+        with self._writing():
+            if self.is_local:
+                folder = Path(self.folder or "/")
+                folder.mkdir(parents=True, exist_ok=True)
+                spool = None
+            else:
+                spool = tempfile.TemporaryDirectory(prefix="jimeng-")
+                folder = Path(spool.name)
+            path = folder / self.hidden_name(f"{token}{PART}")
+            file = path.open("xb+")
+        try:
+            with file:
+                yield path, file
+        except OSError as error:
+            raise LandingError(f"Cannot write {self.uri} ({type(error).__name__}: {error}).") from error
+        finally:
+            path.unlink(missing_ok=True)
+            if spool is not None:
+                spool.cleanup()
+
+    def put(self, source: Path, token: str) -> None:
+        """Let a staged file appear under the final name, whole, in place of what may be there.
+
+        :raises LandingError: nothing of it is under the final name then.
+        """
+        with self._writing():
+            if self.is_local:
+                source.replace(self.path)
+                _sync_directory(Path(self.folder or "/"))
+            else:
+                self._upload(source, token)
+
+    def write(self, content: bytes, token: str) -> None:
+        """Write a small file, whole or not at all."""
+        with self.staged(token) as (path, file):
+            file.write(content)
+            sync(file)
+            self.put(path, token)
+
+    def write_plainly(self, content: bytes) -> None:
+        """Write a small file whose half-written form does no harm."""
+        with self._writing():
+            if self.is_local:
+                with Path(self.path).open("wb") as file:
+                    file.write(content)
+                    sync(file)
+            else:
+                self._make_folder()
+                self.fs.pipe_file(self.path, content)
+
+    def _make_folder(self) -> None:
+        if self.folder and self.protocol not in WHOLE_PUT_PROTOCOLS:  # object stores have no directories
+            self.fs.makedirs(self.folder, exist_ok=True)
+
+    def _upload(self, source: Path, token: str) -> None:
+        direct = self.protocol in WHOLE_PUT_PROTOCOLS
+        self._make_folder()
+        existed, size = self.size() is not None, source.stat().st_size
+        upload = self if direct else self.beside(self.hidden_name(f"{token}{PART}"))
+        try:
+            self.fs.put_file(str(source), upload.path)
+            _expect_size(upload, size)
+            if not direct:
+                _rename(upload, self, existed=existed)
+                _expect_size(self, size)
+        except BaseException:
+            for file in {upload.path: upload, self.path: self}.values():
+                if not (existed and file is self):  # what was there before is not ours to remove
+                    with suppress(Exception):
+                        file.remove()
+            raise
+
+    def hidden_name(self, suffix: str) -> str:
+        """Return a name for what belongs to this file for a while; short enough for any file system."""
+        name = self.name
+        if len(name.encode()) > _LONGEST_NAME_BYTES:
+            name = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return f".{name}.{suffix}"
+
+    def _forget(self, path: str | None = None) -> None:
+        self.fs.invalidate_cache(path or self.path)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with _told(f"Cannot read {self.uri}"):
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with _told(f"Cannot write {self.uri}"):
+            yield
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever a store raises is a landing error: no two file systems agree on their classes."""
+    try:
+        yield
+    except JimengError:
+        raise
+    except Exception as error:
+        raise LandingError(f"{what} ({type(error).__name__}: {error}).") from error
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk itself."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _rename(part: StoredFile, final: StoredFile, *, existed: bool) -> None:
+    try:
+        part.fs.mv(part.path, final.path)
+    except Exception:
+        if not existed:
+            raise
+        final.remove()  # not every store renames over a file
+        part.fs.mv(part.path, final.path)
+
+
+def _expect_size(file: StoredFile, size: int) -> None:
+    found = file.size()
+    if found != size:
+        raise LandingError(f"{file.uri} has {found} bytes in the store after an upload of {size}.")
+
+
+def _sync_directory(folder: Path) -> None:
+    """Make a rename last through a power cut, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

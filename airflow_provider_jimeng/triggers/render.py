@@ -1,0 +1,178 @@
+"""Waits for a render in the triggerer. It only reads: a trigger may run twice, and every run of it would pay."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+import pendulum
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_jimeng.core.errors import AuthenticationError, JimengError
+from airflow_provider_jimeng.core.polling import MIN_INTERVAL, Finish, Poller, kept_until, spread
+from airflow_provider_jimeng.core.render import Render, format_time, parse_time
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.wire import QueryReply
+
+FIRST_POLL_SECONDS = 11.0
+"""The first poll comes no earlier: a task that resumes within about 6 s can be failed by the scheduler."""
+
+
+class JimengRenderTrigger(BaseTrigger):
+    """Polls one render until it is done, failed, expired, gone, out of reach, or the deadline passes.
+
+    Every argument is absolute, so that another triggerer can take over at any time.
+
+    :param render_id: the vendor's ``task_id``.
+    :param req_key: the model key it was submitted with.
+    :param jimeng_conn_id: connection that pays for it.
+    :param submitted_at: RFC 3339 time of the submit.
+    :param deadline: epoch second at which the wait is given up.
+    :param poll_interval: seconds between two queries; ``None`` goes by the age of the render.
+    :param first_poll_at: epoch second of the first query.
+    """
+
+    def __init__(
+        self,
+        *,
+        render_id: str,
+        req_key: str,
+        jimeng_conn_id: str = "jimeng_default",
+        submitted_at: str | None = None,
+        deadline: float | None = None,
+        poll_interval: float | None = None,
+        first_poll_at: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.render_id = render_id
+        self.req_key = req_key
+        self.jimeng_conn_id = jimeng_conn_id
+        self.submitted_at = submitted_at or format_time(pendulum.now("UTC"))
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+        self.first_poll_at = first_poll_at
+
+    @classmethod
+    def after_deferring(
+        cls, render: Render, *, deadline: float, poll_interval: float | None, now: float
+    ) -> Self:
+        """Return the trigger for a task that defers now."""
+        return cls(
+            render_id=render.task_id,
+            req_key=render.req_key,
+            jimeng_conn_id=render.jimeng_conn_id,
+            submitted_at=format_time(render.submitted_at),
+            deadline=deadline,
+            poll_interval=poll_interval,
+            first_poll_at=now + FIRST_POLL_SECONDS * (1 + 0.2 * random.random()),
+        )
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments: ids and times, never a secret or a link."""
+        return (
+            "airflow_provider_jimeng.triggers.render.JimengRenderTrigger",
+            {
+                "render_id": self.render_id,
+                "req_key": self.req_key,
+                "jimeng_conn_id": self.jimeng_conn_id,
+                "submitted_at": self.submitted_at,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+                "first_poll_at": self.first_poll_at,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.event.RenderEvent`."""
+        event = await self._wait()
+        yield TriggerEvent(event.to_payload())
+
+    async def on_kill(self) -> None:
+        """Cancel the render if a person ended the task, and log what became of it (Airflow 3.3 and newer)."""
+        from airflow_provider_jimeng.hooks.connections import shared_client
+        from airflow_provider_jimeng.triggers.cancellation import cancel, really_ended
+
+        if not await really_ended(self.task_instance):
+            return
+        async with shared_client(self.jimeng_conn_id) as lease:
+            said = await cancel(
+                lease,
+                req_key=self.req_key,
+                render_id=self.render_id,
+                kept_until=kept_until(parse_time(self.submitted_at)),
+            )
+        self.log.info("%s", said)
+
+    async def _wait(self) -> RenderEvent:
+        submitted_at = parse_time(self.submitted_at).timestamp()
+        poller = Poller(
+            task_id=self.render_id,
+            req_key=self.req_key,
+            submitted_at=submitted_at,
+            deadline=self.deadline if self.deadline is not None else float("inf"),
+            poll_interval=self.poll_interval,
+        )
+        await asyncio.sleep(self._first_pause())
+        async with AsyncExitStack() as stack:
+            asking = _Asking(self, stack)
+            while True:
+                seen = await asking.ask()
+                decision = poller.decide(seen, time.time(), random.random())
+                if isinstance(decision, Finish):
+                    return decision.event
+                if decision.note:
+                    self.log.info("Render %s: %s", self.render_id, decision.note)
+                if decision.renew_connection:
+                    asking.renew_next_time()
+                await asyncio.sleep(decision.seconds)
+
+    def _first_pause(self) -> float:
+        """A trigger that was moved polls soon, but not at the same moment as all others that moved with it."""
+        left = (self.first_poll_at or 0.0) - time.time()
+        pause = (
+            left
+            if left > 0
+            else spread(self.poll_interval or MIN_INTERVAL, random.random()) * random.random()
+        )
+        return max(0.0, pause if self.deadline is None else min(pause, self.deadline - time.time()))
+
+
+class _Asking:
+    """Asks over the client that all triggers of the process share, and reads the connection again when told."""
+
+    def __init__(self, trigger: JimengRenderTrigger, stack: AsyncExitStack) -> None:
+        self._trigger = trigger
+        self._stack = stack
+        self._lease: Any = None
+        self._renew = False
+
+    def renew_next_time(self) -> None:
+        self._renew = True
+
+    async def ask(self) -> QueryReply | JimengError:
+        from airflow_provider_jimeng.hooks.connections import shared_client
+
+        try:
+            if self._lease is None:
+                self._lease = await self._stack.enter_async_context(
+                    shared_client(self._trigger.jimeng_conn_id)
+                )
+            elif self._renew:
+                await self._lease.renew()
+            self._renew = False
+        except Exception as error:  # noqa: BLE001 - see below
+            # Whatever the secrets back end raises must not fail a paid render; it is asked again like a refusal.
+            return AuthenticationError(
+                f"The connection {self._trigger.jimeng_conn_id!r} cannot be read ({type(error).__name__}: {error})."
+            )
+        try:
+            reply: QueryReply = await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)
+        except JimengError as error:
+            return error
+        return reply

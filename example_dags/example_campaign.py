@@ -1,0 +1,49 @@
+"""A campaign: one mapped task per prompt, all waiting in the triggerer, none holding a worker.
+
+The API renders one or two videos of an account at a time; the rest wait for a slot without using up retries.
+A pool with "include deferred" caps how many renders of this Airflow are in flight at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+
+PROMPTS = [
+    "A red kite climbs over a wheat field in strong wind, low camera looking up",
+    "Steam rises from a bowl of noodles on a night market counter, close-up",
+    "A fox crosses a snowy ridge at sunrise, long lens, slow pan",
+    "Rain drops run down a train window, city lights blur behind it",
+    "A potter's hands shape a bowl on a turning wheel, soft side light",
+]
+
+with DAG(
+    "example_jimeng_campaign",
+    schedule=None,
+    catchup=False,
+    params={"output": "file:///tmp/jimeng", "prompts": PROMPTS},
+):
+
+    @task
+    def prompts(params: dict[str, Any]) -> list[str]:
+        """The prompts of this run: those of the trigger form, or the five above."""
+        return list(params["prompts"])
+
+    @task
+    def bill(manifests: list[dict[str, Any]]) -> str:
+        """Add up what landed."""
+        rows = [dict(manifest) for manifest in manifests]
+        return f"{len(rows)} videos, {sum(int(row['bytes']) for row in rows)} bytes"
+
+    renders = JimengGenerateVideoOperator.partial(
+        task_id="render",
+        model="t2v_720p",
+        duration=5,
+        output_path="{{ params.output }}/{{ run_id }}/",
+        deferrable=True,
+        retries=2,
+    ).expand(prompt=prompts())
+    bill(renders.output)

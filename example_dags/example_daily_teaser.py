@@ -1,0 +1,45 @@
+"""A video a day, and a second DAG that starts when it has landed.
+
+The manifest is the extra of the asset event, so the consumer knows where the file lies and what it cost.
+`catchup=False`: a backfill would pay for every day it fills.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, Asset, task
+
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+
+TEASER = Asset(uri="jimeng-example://daily-teaser")
+
+with DAG(
+    "example_jimeng_daily_teaser",
+    schedule="@daily",
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),
+    catchup=False,
+    max_active_runs=1,
+    params={"output": "file:///tmp/jimeng"},
+):
+    JimengGenerateVideoOperator(
+        task_id="render",
+        prompt="Morning light moves over a mountain lake, mist lifts, the date {{ ds }} in the sand",
+        model="t2v_720p",
+        output_path="{{ params.output }}/{{ ds }}/",
+        outlets=[TEASER],
+        deferrable=True,
+        retries=2,
+    )
+
+with DAG("example_jimeng_publish_teaser", schedule=[TEASER], catchup=False):
+
+    @task
+    def publish(**context: Any) -> list[str]:
+        """Name every video that has landed since the last run of this DAG."""
+        events = context.get("triggering_asset_events") or context.get("triggering_dataset_events") or {}
+        return [str(event.extra["uri"]) for event in chain.from_iterable(events.values())]
+
+    publish()

@@ -1,0 +1,17 @@
+"""The smallest one: a prompt in, a playable file out. Needs the connection `jimeng_default`."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+
+with DAG(
+    "example_jimeng_text_to_video", schedule=None, catchup=False, params={"output": "file:///tmp/jimeng"}
+):
+    JimengGenerateVideoOperator(
+        task_id="render",
+        prompt="A paper boat sails down a rainy street at dusk, slow dolly in",
+        output_path="{{ params.output }}/{{ run_id }}/",
+        deferrable=True,
+    )

@@ -1,0 +1,3 @@
+"""The tests mirror the package; `harness` starts real Airflows, `meta` watches over the house rules."""
+
+from __future__ import annotations

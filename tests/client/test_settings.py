@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.client.settings import EXTRA_FIELDS, ClientSettings
+from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.errors import SettingsError
+
+KEYS: dict[str, Any] = {"login": "AKTEST", "password": "SKTEST=="}
+META = {"producer_id": "dag-1", "content_propagator": "us", "content_producer": "即梦"}
+
+
+def settings(**given: Any) -> ClientSettings:
+    return ClientSettings.from_connection_fields(**{**KEYS, **given})
+
+
+def with_extra(**extra: Any) -> ClientSettings:
+    return settings(extra=extra)
+
+
+def test_keys_alone_are_enough() -> None:
+    plain = settings()
+    assert plain.endpoint == "https://visual.volcengineapi.com/"
+    assert plain.host == "visual.volcengineapi.com"
+    assert (plain.auth, plain.region, plain.service) == ("volc", "cn-north-1", "cv")
+    assert (plain.access_key, plain.secret_key, plain.session_token) == ("AKTEST", "SKTEST==", None)
+    assert (plain.timeout_seconds, plain.max_requests_per_second) == (30.0, 5.0)
+    assert (plain.verify, plain.proxy, plain.media_hosts, plain.aigc_meta) == (True, None, (), None)
+    assert plain.catalogue == MODELS
+    assert not plain.is_local
+
+
+def test_typed_values_and_the_text_of_a_form_mean_the_same() -> None:
+    typed = with_extra(
+        auth="volc",
+        session_token="STS",
+        region="cn-beijing",
+        service="cv2",
+        timeout_seconds=12,
+        verify=False,
+        proxy="http://proxy.example.com:3128",
+        aigc_meta=META,
+        prices={"t2v_720p": 0.3},
+        models={"jimeng_new": {"like": "t2v_720p"}},
+        max_requests_per_second=2.5,
+        media_hosts=["cdn.example.com", "10.0.0.7"],
+    )
+    text = with_extra(
+        auth=" VOLC ",
+        session_token=" STS ",
+        region="cn-beijing",
+        service="cv2",
+        timeout_seconds="12",
+        verify="False",
+        proxy="http://proxy.example.com:3128",
+        aigc_meta=json.dumps(META),
+        prices='{"t2v_720p": 0.3}',
+        models='{"jimeng_new": {"like": "t2v_720p"}}',
+        max_requests_per_second="2.5",
+        media_hosts="CDN.example.com, 10.0.0.7",
+    )
+    assert typed == text
+    assert typed.catalogue["t2v_720p"].price_cny_per_second == Decimal("0.3")
+    assert typed.catalogue["jimeng_new"].req_key == "jimeng_new"
+    assert typed.aigc_meta == META
+    assert set(typed.__dataclass_fields__) >= set(EXTRA_FIELDS)
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+@pytest.mark.parametrize("name", EXTRA_FIELDS)
+def test_a_field_left_empty_in_the_form_keeps_its_default(name: str, empty: str | None) -> None:
+    assert with_extra(**{name: empty}) == settings()
+
+
+@pytest.mark.parametrize(
+    ("verify", "expected"),
+    [
+        ("true", True),
+        ("YES", True),
+        ("1", True),
+        ("off", False),
+        ("0", False),
+        (True, True),
+        ("/etc/ca.pem", "/etc/ca.pem"),
+    ],
+)
+def test_verify_is_a_switch_or_a_path(verify: Any, expected: bool | str) -> None:
+    assert with_extra(verify=verify).verify == expected
+
+
+@pytest.mark.parametrize(
+    "hosts", ['["a.example", "b.example"]', "a.example b.example", ("a.example", "b.example")]
+)
+def test_media_hosts_may_come_as_json_or_words(hosts: Any) -> None:
+    assert with_extra(media_hosts=hosts).media_hosts == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("auth", "basic"),
+        ("auth", 1),
+        ("session_token", 5),
+        ("session_token", "two words"),
+        ("region", "cn north"),
+        ("service", "即梦"),
+        ("timeout_seconds", 0),
+        ("timeout_seconds", -1),
+        ("timeout_seconds", 601),
+        ("timeout_seconds", "soon"),
+        ("timeout_seconds", "nan"),
+        ("timeout_seconds", "inf"),
+        ("timeout_seconds", True),
+        ("timeout_seconds", []),
+        ("verify", 3),
+        ("proxy", "proxy.example.com"),
+        ("proxy", "ftp://proxy.example.com"),
+        ("aigc_meta", "{"),
+        ("aigc_meta", "[]"),
+        ("aigc_meta", {"producer": "x"}),
+        ("aigc_meta", {"producer_id": 1}),
+        ("aigc_meta", {"producer_id": "x" * 257}),
+        ("prices", {"no_such_model": 1}),
+        ("prices", {"t2v_720p": -1}),
+        ("prices", "0.28"),
+        ("models", {"t2v_720p": {"no_such_field": 1}}),
+        ("models", {"new": {}}),
+        ("max_requests_per_second", 0),
+        ("max_requests_per_second", "many"),
+        ("media_hosts", "[1"),
+        ("media_hosts", 7),
+        ("media_hosts", ["a.example", ""]),
+    ],
+)
+def test_nonsense_is_refused_with_the_name_of_the_connection_and_the_field(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=rf"^Connection 'jimeng_x': extra\.{name}"):
+        settings(extra={name: value}, conn_id="jimeng_x")
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"login": None}, "login"),
+        ({"login": "AK/TEST"}, "login"),
+        ({"login": "AK TEST"}, "login"),
+        ({"password": ""}, "password"),
+        ({"password": "SK\nTEST"}, "password"),
+    ],
+)
+def test_missing_or_broken_keys_are_refused_without_showing_them(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{field}: ") as refusal:
+        settings(**given)
+    assert "SK\nTEST" not in str(refusal.value)
+    assert "SKTEST" not in str(refusal.value)
+
+
+def test_white_space_around_a_pasted_key_is_dropped() -> None:
+    assert settings(login=" AKTEST\n", password="SKTEST==\n") == settings()
+
+
+def test_a_bearer_token_is_the_password_and_needs_no_login() -> None:
+    gateway = settings(
+        login=None, password="sk-token", host="https://gw.example.com", extra={"auth": "bearer"}
+    )
+    assert gateway.endpoint == "https://gw.example.com/jimeng/"
+    assert gateway.secret_key == "sk-token"
+    with pytest.raises(SettingsError, match=r"^password: .*token"):
+        settings(login=None, password=None, host="https://gw.example.com", extra={"auth": "bearer"})
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    shown = repr(settings(extra={"session_token": "STS", "proxy": "http://user:pass@proxy.example.com"}))
+    for secret in ("SKTEST", "STS", "pass"):
+        assert secret not in shown
+
+
+def test_everything_secret_is_listed_for_masking() -> None:
+    rich = settings(extra={"session_token": "STS", "proxy": "http://user:pass@proxy.example.com"})
+    assert rich.secrets == ("SKTEST==", "STS", "pass")
+    assert settings().secrets == ("SKTEST==",)
+
+
+def test_the_account_is_the_endpoint_and_the_key() -> None:
+    account = settings().account
+    assert len(account) == 12
+    assert settings(password="another").account == account
+    assert settings(login="AKOTHER").account != account
+    assert settings(host="gw.example.com").account != account
+
+
+def test_two_tokens_of_a_gateway_are_two_accounts() -> None:
+    first, second = (
+        settings(login=None, password=token, host="https://gw.example.com", extra={"auth": "bearer"}).account
+        for token in ("sk-1", "sk-2")
+    )
+    assert first != second
+
+
+def test_an_unknown_extra_field_is_a_warning_with_a_hint(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        with_extra(timeout_second=5)
+        with_extra(colour="red")
+    assert "'timeout_second' is unknown and has no effect. Did you mean 'timeout_seconds'?" in caplog.text
+    assert "'colour' is unknown and has no effect. Known: auth" in caplog.text
+
+
+def test_an_endpoint_on_this_machine_is_known_as_local() -> None:
+    assert settings(host="127.0.0.1", schema="http", port=8787).is_local

@@ -1,0 +1,51 @@
+"""What every test gets: an Airflow home of its own, a guarded event loop, and on request a migrated database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.database import place_sqlite
+from tests.harness.guard import loop_guard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Airflow reads its home when it is first imported, so it is set before any test module is.
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="jimeng-tests-"))
+for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
+    del os.environ[name]
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(AIRFLOW_HOME / "dags"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+}
+
+
+def pytest_unconfigure() -> None:
+    """Remove the Airflow home of this process."""
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_calls_in_event_loops() -> Iterator[None]:
+    with loop_guard() as offences:
+        yield
+    assert not offences, f"blocked a running event loop: {offences}"
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Path:
+    """A migrated SQLite database behind this process's Airflow, for `dag.test()`."""
+    database = AIRFLOW_HOME / "airflow.db"
+    place_sqlite(database)
+    return database

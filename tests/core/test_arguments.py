@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from airflow_provider_jimeng.core.arguments import (
+    is_absent,
+    read_amount,
+    read_reference,
+    read_text,
+    read_whole,
+)
+from airflow_provider_jimeng.core.errors import ParameterError
+
+
+class OpenablePath(PurePosixPath):
+    """Stands for what a storage library hands over as a path."""
+
+    def open(self) -> None: ...
+
+
+def whole(value: Any) -> int:
+    return read_whole("take", value, 1, lowest=-1, highest=100, remedy="takes are numbered")
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "None", " None "])
+def test_what_a_template_leaves_of_nothing_is_absent(value: Any) -> None:
+    assert is_absent(value)
+    assert read_text("prompt", value) is None
+    assert read_reference("first_frame", value) is None
+    assert whole(value) == 1
+
+
+@pytest.mark.parametrize("value", [5, "5", " 5 ", 5.0, "5.0", Decimal(5), "05"])
+def test_a_whole_number_may_come_as_rendered_text(value: Any) -> None:
+    assert whole(value) == 5
+
+
+@pytest.mark.parametrize(
+    "value", [5.5, "5.5", "five", "nan", "inf", True, "True", -2, 101, "1e999999999", "1e-99", [5], {}]
+)
+def test_anything_else_is_no_whole_number(value: Any) -> None:
+    with pytest.raises(ParameterError, match="take: expected a whole number from -1 to 100, .*; takes are numbered"):
+        whole(value)
+
+
+@pytest.mark.parametrize(("value", "amount"), [("20", "20"), (7.5, "7.5"), (0, "0"), (Decimal("1.20"), "1.20")])
+def test_an_amount_may_come_as_text_or_number(value: Any, amount: str) -> None:
+    assert read_amount("max_cost_cny", value) == Decimal(amount)
+
+
+@pytest.mark.parametrize("value", ["cheap", -1, "nan", "inf", True, [], math.nan])
+def test_anything_else_is_no_amount(value: Any) -> None:
+    with pytest.raises(ParameterError, match="max_cost_cny: expected an amount in CNY"):
+        read_amount("max_cost_cny", value)
+
+
+def test_text_with_half_a_character_is_refused_for_it_cannot_be_sent() -> None:
+    with pytest.raises(ParameterError, match="prompt: holds half a character at position 4"):
+        read_text("prompt", "cat \ud83d")
+
+
+@pytest.mark.parametrize(
+    ("value", "reference"),
+    [
+        (" /data/cat.jpg ", "/data/cat.jpg"),
+        ("https://a.example/cat.jpg?sig=1", "https://a.example/cat.jpg?sig=1"),
+        ("s3://conn@bucket/cat.png", "s3://conn@bucket/cat.png"),
+        (OpenablePath("/data/cat.jpg"), "/data/cat.jpg"),
+    ],
+)
+def test_a_reference_is_kept_as_it_is(value: Any, reference: str) -> None:
+    assert read_reference("first_frame", value) == reference
+
+
+@pytest.mark.parametrize("value", [b"\xff\xd8", ["a.jpg"], {"url": "a"}, 5])
+def test_what_is_no_reference_is_refused(value: Any) -> None:
+    with pytest.raises(ParameterError, match="first_frame: expected text"):
+        read_reference("first_frame", value)
+
+
+def test_a_data_uri_is_refused_without_being_repeated() -> None:
+    with pytest.raises(ParameterError, match="data: URI; give a file") as caught:
+        read_reference("first_frame", "data:image/png;base64,AAAA")
+
+    assert "AAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["https://", "http://[::1", "https:///cat.jpg"])
+def test_a_link_without_a_host_is_refused(value: str) -> None:
+    with pytest.raises(ParameterError, match="is no complete link"):
+        read_reference("first_frame", value)
+
+
+ANYTHING: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers())
+)
+
+
+@given(ANYTHING)
+def test_any_value_is_read_or_refused_by_name(value: Any) -> None:
+    for read in (whole, lambda v: read_text("take", v), lambda v: read_reference("take", v)):
+        try:
+            read(value)
+        except ParameterError as error:
+            assert error.argument == "take"

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given, strategies as st
+
+from airflow_provider_jimeng.core.catalogue import MAX_IMAGE_BYTES, MODELS
+from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.frames import (
+    Frame,
+    check_frame,
+    check_same_ratio,
+    nearest_aspect_ratio,
+    predict_crop,
+)
+
+RATIOS = MODELS["ti2v_pro"].aspect_ratios
+
+
+def opened(
+    width: int | None = 1280, height: int | None = 720, *, size: int = 10, kind: str | None = "JPEG"
+) -> Frame:
+    return Frame(reference="cat.jpg", data=b"x" * size, format=kind, width=width, height=height)
+
+
+@pytest.mark.parametrize(
+    ("reference", "is_link"),
+    [
+        ("https://a.example/cat.jpg", True),
+        ("HTTP://a.example/cat.jpg", True),
+        ("s3://bucket/cat.jpg", False),
+        ("/data/https/cat.jpg", False),
+        ("httpcat.jpg", False),
+    ],
+)
+def test_only_http_is_a_link(reference: str, is_link: bool) -> None:
+    assert Frame(reference=reference).is_link is is_link
+
+
+def test_the_bytes_of_an_image_stay_out_of_its_repr() -> None:
+    assert "secret" not in repr(Frame(reference="cat.jpg", data=b"secret"))
+
+
+def test_a_link_is_the_same_image_whatever_signs_it() -> None:
+    one = Frame(reference="https://me:pw@A.example/Cat.jpg?X-Sig=1#top")
+    other = Frame(reference="HTTPS://a.example/Cat.jpg?X-Sig=2")
+
+    assert one.identity() == other.identity() == "https://a.example/Cat.jpg"
+
+
+def test_a_file_is_the_same_image_by_its_bytes() -> None:
+    assert Frame(reference="a", data=b"1").identity() == Frame(reference="b", data=b"1").identity()
+    assert Frame(reference="a", data=b"1").identity() == "sha256:" + hashlib.sha256(b"1").hexdigest()
+    with pytest.raises(ValueError, match="not opened"):
+        Frame(reference="a").identity()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        opened(320, 320),
+        opened(960, 320),
+        opened(4096, 4096),
+        opened(kind="PNG"),
+        opened(size=MAX_IMAGE_BYTES),
+    ],
+)
+def test_an_image_within_the_limits_passes(frame: Frame) -> None:
+    check_frame("first_frame", frame)
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (opened(size=MAX_IMAGE_BYTES + 1), "4,700,001 bytes.*4.7 MB"),
+        (opened(kind="WEBP"), "WEBP.*JPEG or PNG"),
+        (opened(kind=None), "no image.*JPEG or PNG"),
+        (opened(4097, 4096), "4097×4096.*at most 4096"),
+        (opened(4096, 4097), "4096×4097.*at most 4096"),
+        (opened(320, 319), "320×319.*at least 320"),
+        (opened(961, 320), r"ratio of 3\.00.*at most 3"),
+        (opened(320, 1200), r"ratio of 3\.75.*at most 3"),
+        (opened(None, 720), "not read"),
+        (opened(1280, None), "not read"),
+        (Frame(reference="cat.jpg", format="JPEG", width=1280, height=720), "not read"),
+    ],
+)
+def test_an_image_beyond_the_limits_is_refused_with_the_limit(frame: Frame, says: str) -> None:
+    with pytest.raises(ParameterError, match=f"last_frame: .*{says}"):
+        check_frame("last_frame", frame)
+
+
+def test_a_last_frame_of_another_ratio_is_refused() -> None:
+    with pytest.raises(ParameterError, match="last_frame: its ratio 720×1280 is not that of first_frame, 1280×720"):
+        check_same_ratio(opened(1280, 720), opened(720, 1280))
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (opened(1280, 720), opened(1920, 1080)),
+        (opened(1280, 720), opened(1279, 720)),
+        (Frame(reference="https://a.example/1.jpg"), Frame(reference="https://a.example/2.jpg")),
+        (opened(), Frame(reference="https://a.example/2.jpg")),
+    ],
+)
+def test_frames_of_the_same_or_of_an_unknown_ratio_pass(first: Frame, last: Frame) -> None:
+    check_same_ratio(first, last)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "ratio"),
+    [
+        (1920, 1080, "16:9"),
+        (1080, 1920, "9:16"),
+        (1000, 1000, "1:1"),
+        (1024, 768, "4:3"),
+        (600, 800, "3:4"),
+        (2560, 1080, "21:9"),
+        (3000, 1000, "21:9"),
+    ],
+)
+def test_the_nearest_listed_ratio_is_found(width: int, height: int, ratio: str) -> None:
+    assert nearest_aspect_ratio(width, height, RATIOS) == ratio
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "kept"),
+    [
+        ((1600, 900), "16:9", (1600, 900)),
+        ((1000, 1000), "16:9", (1000, 562)),
+        ((2000, 1000), "16:9", (1778, 1000)),
+        ((500, 1000), "9:16", (500, 889)),
+    ],
+)
+def test_the_crop_is_the_documented_one(size: tuple[int, int], ratio: str, kept: tuple[int, int]) -> None:
+    assert predict_crop(*size, ratio) == kept
+
+
+@given(st.integers(320, 4096), st.integers(320, 4096), st.sampled_from(RATIOS))
+def test_a_crop_keeps_one_side_whole_and_never_grows(width: int, height: int, ratio: str) -> None:
+    kept_width, kept_height = predict_crop(width, height, ratio)
+
+    assert kept_width == width or kept_height == height
+    assert 0 < kept_width <= width
+    assert 0 < kept_height <= height

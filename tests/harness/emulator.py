@@ -1,0 +1,85 @@
+"""The emulator as a process of its own, the way a user starts it."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from tests.harness.processes import (
+    LOOPBACK,
+    Service,
+    free_port,
+    inherited_environment,
+    stop_all,
+    wait_for_port,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(slots=True, kw_only=True)
+class EmulatorServer:
+    """`python -m airflow_provider_jimeng.emulator` on a free port, from `with` to the end of the block."""
+
+    home: Path
+    render_seconds: float = 3.0
+    max_concurrent: int = 2
+    max_qps: int = 5
+    options: tuple[str, ...] = ()
+    access_key: str = "AKLTdemo"
+    secret_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    port: int = field(default_factory=free_port)
+    _service: Service | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def connection_fields(self) -> dict[str, Any]:
+        """Host, login and password of an Airflow connection to it."""
+        return {"host": self.url, "login": self.access_key, "password": self.secret_key}
+
+    def bill(self) -> dict[str, Any]:
+        """Return what the emulator counted: submits, accepted, billed, cost and the rest."""
+        reply = httpx.get(f"{self.url}/_emulator/bill", trust_env=False, timeout=10)
+        reply.raise_for_status()
+        return dict(reply.json())
+
+    def __enter__(self) -> Self:
+        settings = {
+            "--host": LOOPBACK,
+            "--port": self.port,
+            "--access-key": self.access_key,
+            "--secret-key": self.secret_key,
+            "--render-seconds": self.render_seconds,
+            "--max-concurrent": self.max_concurrent,
+            "--max-qps": self.max_qps,
+        }
+        self._service = Service(
+            name="emulator",
+            argv=[
+                *(sys.executable, "-m", "airflow_provider_jimeng.emulator"),
+                *(str(part) for pair in settings.items() for part in pair),
+                *self.options,
+            ],
+            env=inherited_environment(),
+            log_file=self.home / "output" / "emulator.log",
+        )
+        self._service.start()
+        try:
+            wait_for_port(self.port, self._service)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._service is not None:
+            stop_all([self._service])

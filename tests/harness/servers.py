@@ -1,0 +1,144 @@
+"""PostgreSQL and Redis from the system's packages, on 127.0.0.1, in a folder of the caller's."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.harness.processes import (
+    LOOPBACK,
+    Service,
+    free_port,
+    inherited_environment,
+    stop_all,
+    wait_for_port,
+)
+
+
+class MissingProgramError(RuntimeError):
+    """A program of the system is not installed; the message names the package."""
+
+
+def find_program(names: tuple[str, ...], package: str) -> Path:
+    """Return the first of `names` on PATH or where Debian keeps PostgreSQL's; never skips: a real test needs it."""
+    folders = [None, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    for name in names:
+        for folder in folders:
+            found = shutil.which(name, path=str(folder) if folder else None)
+            if found:
+                return Path(found)
+    raise MissingProgramError(f"None of {', '.join(names)} is installed: apt-get install {package}")
+
+
+@dataclass(slots=True, kw_only=True)
+class PostgresServer:
+    """An empty PostgreSQL with one database, `airflow`; started as root it runs as the user `postgres`."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    _service: Service | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL (psycopg2 named, since SQLAlchemy 2.1 takes psycopg 3 otherwise)."""
+        return f"postgresql+psycopg2://airflow@{LOOPBACK}:{self.port}/airflow"
+
+    def __enter__(self) -> Self:
+        initdb = find_program(("initdb",), "postgresql")
+        data = self.home / "postgres"
+        data.mkdir(parents=True, exist_ok=True)
+        user = None
+        if os.geteuid() == 0:
+            user = "postgres"
+            account = pwd.getpwnam(user)
+            os.chown(data, account.pw_uid, account.pw_gid)
+        subprocess.run(
+            [initdb, "-D", data, "-A", "trust", "-U", "airflow", "-E", "UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            user=user,
+            cwd="/",
+        )
+        options = {
+            "listen_addresses": LOOPBACK,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": "200",
+        }
+        argv = [str(initdb.with_name("postgres")), "-D", str(data)]
+        for name, value in options.items():
+            argv += ["-c", f"{name}={value}"]
+        self._service = Service(
+            name="postgres",
+            argv=argv,
+            env=inherited_environment(),
+            log_file=self.home / "output" / "postgres.log",
+            user=user,
+        )
+        self._service.start()
+        try:
+            wait_for_port(self.port, self._service)
+            createdb = initdb.with_name("createdb")
+            subprocess.run(
+                [createdb, "-h", LOOPBACK, "-p", str(self.port), "-U", "airflow", "airflow"],
+                check=True,
+                capture_output=True,
+            )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._service is not None:
+            stop_all([self._service])
+
+
+@dataclass(slots=True, kw_only=True)
+class RedisServer:
+    """A Redis that keeps nothing on disk."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    _service: Service | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """The broker URL of database 0."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def __enter__(self) -> Self:
+        program = find_program(("redis-server", "valkey-server"), "redis-server")
+        self._service = Service(
+            name="redis",
+            argv=[
+                str(program),
+                "--port",
+                str(self.port),
+                "--bind",
+                LOOPBACK,
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ],
+            env=inherited_environment(),
+            log_file=self.home / "output" / "redis.log",
+        )
+        self._service.start()
+        try:
+            wait_for_port(self.port, self._service)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._service is not None:
+            stop_all([self._service])

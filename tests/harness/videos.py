@@ -1,0 +1,47 @@
+"""Small real MP4 files, made with a real encoder, for tests of what reads or lands them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def video(
+    *,
+    frames: int = 12,
+    width: int = 96,
+    height: int = 64,
+    fps: int = 24,
+    movflags: str = "",
+    metadata: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """Return an H.264 MP4 of grey frames; `movflags` are those of the muxer, such as `faststart`."""
+    with tempfile.TemporaryDirectory(prefix="jimeng-video-") as folder:
+        path = Path(folder, "video.mp4")
+        _encode(path, frames, (width, height), fps, movflags, dict(metadata))
+        return path.read_bytes()
+
+
+def _encode(
+    path: Path, frames: int, size: tuple[int, int], fps: int, movflags: str, metadata: Mapping[str, str]
+) -> None:
+    import av
+
+    with av.open(
+        str(path), "w", format="mp4", options={"movflags": movflags} if movflags else {}
+    ) as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        container.metadata.update(metadata)
+        for number in range(frames):
+            frame = av.VideoFrame(*size, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes([number * 7 % 256]) * plane.buffer_size)
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import ast
+import sys
+
+import pytest
+
+from tests.meta.tree import PACKAGE, Module, modules
+
+# Per layer: what it may import beside the standard library, at run time or for typing alone.
+AIRFLOW_LAYERS = {"hooks", "operators", "sensors", "triggers", "storage", "web", "images", "failure", "retry"}
+ALLOWED = {
+    "__init__": set(),
+    "provider_info": set(),
+    "core": {"pendulum"},
+    "client": {"pendulum", "httpx", "httpx_aiohttp"},
+    "hooks": {"airflow", "asgiref", "pendulum", "wtforms", "flask_appbuilder", "flask_babel"},
+    "operators": {"airflow", "pendulum"},
+    "sensors": {"airflow", "pendulum"},
+    "triggers": {"airflow", "asgiref", "pendulum"},
+    "storage": {"airflow", "fsspec", "pendulum"},
+    "web": {"airflow", "fastapi", "pendulum", "starlette"},
+    "images": {"airflow", "PIL"},
+    "failure": {"airflow"},
+    "retry": {"airflow"},
+    "emulator": {"PIL", "av", "pendulum", "pytest"},
+}
+# What one module of a layer may import on top of its layer.
+ALSO = {"emulator/transport.py": {"httpx"}}
+# Below a layer, which of our own layers it may know.
+KNOWS = {
+    "__init__": set(),
+    "provider_info": set(),
+    "core": {"core"},
+    "client": {"core", "client"},
+    "emulator": {"core", "emulator"},
+}
+# Part of any layer's world: the package's own version, and a type that stands for "a path".
+EVERYBODY = {f"{PACKAGE}.__version__", "os.PathLike"}
+# The pure layer computes; it does not reach for the world around it.
+IMPURE_MODULES = {
+    *("asyncio", "http", "io", "logging", "os", "pathlib", "random", "secrets", "selectors", "shutil"),
+    *("signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib.request"),
+}
+IMPURE_CALLS = {
+    "now",
+    "utcnow",
+    "today",
+    "tomorrow",
+    "yesterday",
+    "uuid1",
+    "uuid4",
+    "sleep",
+    "urandom",
+    "open",
+}
+
+
+def layer_of(module: Module) -> str:
+    return module.layer.removesuffix(".py")
+
+
+def by_name(module: Module) -> str:
+    return module.name
+
+
+@pytest.mark.parametrize("module", modules(), ids=by_name)
+def test_every_module_imports_only_what_its_layer_may(module: Module) -> None:
+    layer = layer_of(module)
+    assert layer in ALLOWED, (
+        f"{module.name}: a new layer needs a line in ALLOWED that says what it may import"
+    )
+    allowed = ALLOWED[layer] | ALSO.get(module.name, set()) | {PACKAGE}
+    if layer in AIRFLOW_LAYERS:
+        allowed |= {"httpx"}  # as a type alone; the test below sees to it
+    foreign = [
+        f"line {found.line}: {found.module}"
+        for found in module.imports()
+        if found.top not in sys.stdlib_module_names and found.top not in allowed
+    ]
+    assert not foreign
+
+
+@pytest.mark.parametrize("module", modules(), ids=by_name)
+def test_httpx_is_imported_at_run_time_by_the_client_alone(module: Module) -> None:
+    if layer_of(module) == "client" or "httpx" in ALSO.get(module.name, ()):
+        return
+    assert not [found.line for found in module.imports() if found.top == "httpx" and not found.typing_only]
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if layer_of(module) in KNOWS], ids=by_name)
+def test_lower_layers_do_not_know_the_ones_above(module: Module) -> None:
+    known = KNOWS[layer_of(module)]
+    above = [
+        f"line {found.line}: {found.module}"
+        for found in module.imports()
+        if found.top == PACKAGE and found.module not in EVERYBODY and found.module.split(".")[1] not in known
+    ]
+    assert not above
+
+
+@pytest.mark.parametrize("module", modules(f"{PACKAGE}/emulator"), ids=by_name)
+def test_the_emulator_checks_signatures_with_code_of_its_own(module: Module) -> None:
+    assert not [
+        found.line for found in module.imports() if found.module.startswith(f"{PACKAGE}.core.signing")
+    ]
+
+
+def test_provider_info_and_the_package_import_nothing() -> None:
+    for module in modules():
+        if module.name in {"__init__.py", "provider_info.py"}:
+            assert [found.module for found in module.imports()] == ["__future__.annotations"], module.name
+
+
+@pytest.mark.parametrize("module", modules(f"{PACKAGE}/core"), ids=by_name)
+def test_the_core_has_no_clock_no_randomness_and_no_sleep(module: Module) -> None:
+    impure = [
+        f"line {found.line}: {found.module}"
+        for found in module.imports()
+        if found.module not in EVERYBODY
+        and any(f"{found.module}.".startswith(f"{name}.") for name in IMPURE_MODULES)
+    ]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in IMPURE_CALLS:
+                impure.append(f"line {node.lineno}: {ast.unparse(node.func)}()")
+    assert not impure

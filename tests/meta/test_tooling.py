@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_jimeng import __version__
+from tests.meta.tree import ROOT
+
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_lock_files_pin_by_hash_and_name_no_host(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    pins = re.findall(r"^[A-Za-z0-9][\w.-]*(?:\[[\w,-]+\])?==", text, re.MULTILINE)
+    assert pins
+    assert len(re.findall(r"^[A-Za-z0-9].*\\$", text, re.MULTILINE)) == len(pins)
+    assert not re.findall(r"://|--index-url|--find-links|--extra-index-url", text)
+
+
+def test_everything_the_project_asks_for_is_locked() -> None:
+    project = tomllib.loads(PYPROJECT)
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    for extra in project["project"]["optional-dependencies"].values():
+        wanted += extra
+    locked = set(
+        re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE)
+    )
+    names = {re.split(r"[\[<>=!~; ]", requirement)[0].lower() for requirement in wanted}
+    assert not names - locked, "run `make lock`"
+
+
+def test_the_version_stands_in_one_place() -> None:
+    assert "version" in tomllib.loads(PYPROJECT)["project"]["dynamic"]
+    assert f'"{__version__}"' not in PYPROJECT
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_each_lint_exception_has_its_reason() -> None:
+    ruff = PYPROJECT[PYPROJECT.index("[tool.ruff.lint]") : PYPROJECT.index("[tool.mypy]")]
+    ignored = ruff[ruff.index("ignore = [") : ruff.index("[tool.ruff.lint.flake8-tidy-imports]")]
+    exceptions = re.findall(r'^\s+"[A-Z]+\d*",.*$', ignored, re.MULTILINE)
+    assert exceptions
+    assert not [line for line in exceptions if "# " not in line]
+
+
+def test_every_target_of_the_makefile_says_what_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert {
+        "demo",
+        "test",
+        "test-real",
+        "lint",
+        "typecheck",
+        "docs-tables",
+        "build",
+        "clean",
+        "lock",
+    } <= targets
+    assert not [name for name in targets if not re.search(rf"^{name}:.*## \S", makefile, re.MULTILINE)]

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.meta.tree import PACKAGE, Module, modules
+
+# Each of these waits for something on the thread that runs every deferred task of the triggerer.
+BLOCKING_IMPORTS = ("time.sleep", "subprocess", "requests", "urllib.request", "socket", "sqlite3")
+BLOCKING_CALLS = re.compile(
+    r"""(^|\.)(
+        sleep | get_connection | get_conn | extra_dejson | open | read_bytes | read_text | write_bytes | write_text
+        | run_until_complete | result | to_thread
+    )$""",
+    re.VERBOSE,
+)
+AWAITED = {"asyncio.sleep"}
+# The client of workers, and everything that moves the bytes of a video.
+WORKER_ONLY = (f"{PACKAGE}.storage", f"{PACKAGE}.images", f"{PACKAGE}.client.media", f"{PACKAGE}.operators")
+
+TRIGGERS = modules(f"{PACKAGE}/triggers")
+
+
+def awaited(tree: ast.AST) -> set[int]:
+    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+
+
+@pytest.mark.parametrize("module", TRIGGERS, ids=lambda module: module.name)
+def test_nothing_in_a_trigger_waits_without_await(module: Module) -> None:
+    waiting = awaited(module.tree)
+    offences = [f"line {found.line}: {found.module}" for found in module.imports() if _blocks(found.module)]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and BLOCKING_CALLS.search(called := ast.unparse(node.func)):
+            if called in AWAITED and id(node) in waiting:
+                continue
+            offences.append(f"line {node.lineno}: {called}()")
+    assert not offences
+
+
+@pytest.mark.parametrize("module", TRIGGERS, ids=lambda module: module.name)
+def test_triggers_neither_submit_nor_download(module: Module) -> None:
+    offences = [found.module for found in module.imports() if found.module.startswith(WORKER_ONLY)]
+    offences += [
+        ast.unparse(node.func)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("submit", "download", "stream"))
+    ]
+    assert not offences
+
+
+def _blocks(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{name}.") for name in BLOCKING_IMPORTS)
