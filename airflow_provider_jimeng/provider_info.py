@@ -118,4 +118,22 @@ def get_provider_info() -> dict[str, object]:
         "triggers": [
             {"integration-name": "Jimeng AI", "python-modules": ["airflow_provider_jimeng.triggers.render"]},
         ],
+        "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
+        "config": {
+            "jimeng": {
+                "description": "The page of renders in Airflow's UI.",
+                "options": {
+                    "signed_media_links": {
+                        "description": (
+                            "Send the browser to a link of the store, signed for five minutes, instead of passing "
+                            "videos through the API server. For stores that can sign, and that browsers can reach."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    }
+                },
+            }
+        },
     }

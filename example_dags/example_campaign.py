@@ -24,7 +24,7 @@ with DAG(
     "example_jimeng_campaign",
     schedule=None,
     catchup=False,
-    params={"output": "file:///tmp/jimeng", "prompts": PROMPTS},
+    params={"output": "/tmp/jimeng", "prompts": PROMPTS},
 ):
 
     @task

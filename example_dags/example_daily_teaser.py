@@ -22,7 +22,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),
     catchup=False,
     max_active_runs=1,
-    params={"output": "file:///tmp/jimeng"},
+    params={"output": "/tmp/jimeng"},
 ):
     JimengGenerateVideoOperator(
         task_id="render",

@@ -13,7 +13,7 @@ with DAG(
     "example_jimeng_image_to_video",
     schedule=None,
     catchup=False,
-    params={"output": "file:///tmp/jimeng", "picture": str(Path(__file__).with_name("lighthouse.jpg"))},
+    params={"output": "/tmp/jimeng", "picture": str(Path(__file__).with_name("lighthouse.jpg"))},
 ):
     JimengGenerateVideoOperator(
         task_id="render",

@@ -11,7 +11,7 @@ with DAG(
     "example_jimeng_submit_wait_download",
     schedule=None,
     catchup=False,
-    params={"output": "file:///tmp/jimeng"},
+    params={"output": "/tmp/jimeng"},
     default_args={"retries": 2},
 ):
     submit = JimengSubmitVideoOperator(

@@ -16,7 +16,7 @@ with DAG(
     "example_jimeng_taskflow_hook",
     schedule=None,
     catchup=False,
-    params={"output": "file:///tmp/jimeng"},
+    params={"output": "/tmp/jimeng"},
 ):
 
     @task(retries=0)
@@ -27,6 +27,6 @@ with DAG(
             prompt="A glass marble rolls along a wooden track, macro shot", model="t2v_720p", duration=5
         )
         finished = hook.wait_for_completion(submitted)
-        return dict(hook.download(finished, output_path=f"{params['output']}/{run_id}/"))
+        return hook.download(finished, f"{params['output']}/{run_id}/").to_payload()
 
     render()

@@ -6,9 +6,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
-with DAG(
-    "example_jimeng_text_to_video", schedule=None, catchup=False, params={"output": "file:///tmp/jimeng"}
-):
+with DAG("example_jimeng_text_to_video", schedule=None, catchup=False, params={"output": "/tmp/jimeng"}):
     JimengGenerateVideoOperator(
         task_id="render",
         prompt="A paper boat sails down a rainy street at dusk, slow dolly in",

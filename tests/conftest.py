@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Airflow reads its home when it is first imported, so it is set before any test module is.
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="jimeng-tests-"))
+(AIRFLOW_HOME / "dags").mkdir()
 for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
     del os.environ[name]
 os.environ |= {

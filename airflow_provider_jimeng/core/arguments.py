@@ -69,9 +69,7 @@ def read_reference(argument: str, value: Any) -> str | None:
 
     :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
     """
-    if is_absent(value):
-        return None
-    reference = read_text(argument, str(value)) if hasattr(value, "open") else read_text(argument, value)
+    reference = read_text(argument, str(value) if hasattr(value, "open") else value)
     if reference is None:
         return None
     scheme = reference[:8].lower()

@@ -11,9 +11,10 @@ Rules, each from the API's documents or from what it leaves open:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -35,8 +36,6 @@ SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
 
 SHORTEST_WAIT = 0.01
 """No two polls follow each other faster, whatever interval is asked for: a loop never spins."""
-MIN_INTERVAL = 5.0
-MAX_INTERVAL = 30.0
 MAX_BACK_OFF = 120.0
 JITTER = 0.2
 """A wait is lengthened or shortened by up to a fifth, so that waits that began together drift apart."""
@@ -75,11 +74,6 @@ def kept_until(submitted_at: pendulum.DateTime) -> str:
     return f"{until:HH:mm} UTC on {until:YYYY-MM-DD}"
 
 
-def interval_at(age: float) -> float:
-    """Return the seconds between two polls of a render that was submitted ``age`` seconds ago."""
-    return min(MAX_INTERVAL, max(MIN_INTERVAL, age * 0.08))
-
-
 def spread(seconds: float, jitter: float) -> float:
     """Return ``seconds`` moved by up to a fifth; ``jitter`` is drawn evenly from 0 to 1."""
     return seconds * (1 + JITTER * (2 * jitter - 1))
@@ -87,9 +81,9 @@ def spread(seconds: float, jitter: float) -> float:
 
 @dataclass(slots=True, kw_only=True)
 class Poller:
-    """The state of one wait. Times are epoch seconds; ``poll_interval`` fixes the cadence, ``None`` goes by age.
+    """The state of one wait. Times are epoch seconds.
 
-    Every poll is answered by one :meth:`decide`. A ``Wait`` never reaches beyond the deadline, and from the
+    ``poll_interval`` fixes the pace; ``None`` follows the model's ``cadence``, which learns from each render. Every poll is answered by one :meth:`decide`. A ``Wait`` never reaches beyond the deadline, and from the
     deadline on there is none, so a wait ends whatever the API says.
     """
 
@@ -98,8 +92,10 @@ class Poller:
     submitted_at: float
     deadline: float
     poll_interval: float | None = None
+    cadence: Cadence = field(default_factory=Cadence)
     polls: int = 0
     running_since: float | None = None
+    _pending_at: float | None = None
     _last_seen: str | None = None
     _trouble: int = 0
     _missing: int = 0
@@ -132,6 +128,7 @@ class Poller:
             self.running_since = now
         match reply.status:
             case RenderStatus.DONE if reply.video_url:
+                self.cadence.learn(pending_at=self._pending_at, done_at=now - self.submitted_at)
                 return self._finish(Outcome.SUCCEEDED, now, request_id=reply.request_id)
             case RenderStatus.FAILED:
                 return self._finish(
@@ -145,7 +142,8 @@ class Poller:
                 return self._wait("done, but no link yet", now, jitter)
             case RenderStatus.UNKNOWN:
                 return self._wait(f"unknown status {reply.status_word!r}", now, jitter)
-            case RenderStatus.IN_QUEUE | RenderStatus.GENERATING:
+            case _:
+                self._pending_at = now - self.submitted_at
                 return self._wait(reply.status.value, now, jitter)
 
     def _after_not_found(self, reply: QueryReply, now: float, jitter: float) -> Wait | Finish:
@@ -189,7 +187,7 @@ class Poller:
 
     def _interval(self, now: float) -> float:
         if self.poll_interval is None:
-            return interval_at(now - self.submitted_at)
+            return self.cadence.wait_at(now - self.submitted_at)
         return max(SHORTEST_WAIT, self.poll_interval)
 
     def _wait(self, seen: str, now: float, jitter: float, *, at_most: float | None = None) -> Wait:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
+from airflow_provider_jimeng.core.render import Render
 
 MAX_PREVIOUS = 20
 """How many earlier renders of a task instance its record remembers."""
@@ -62,8 +63,9 @@ class Record:
     """What is known of the render of one task instance.
 
     ``asked`` is the fingerprint of the request as the author wrote it; ``fingerprint`` and ``take`` are those of the
-    render, which a re-render after a Clear moves on. ``max_tries`` is Airflow's at that time: a Clear raises it, a
-    retry does not. ``render`` and ``manifest`` are their payloads; ``previous`` holds earlier renders;
+    render, which a re-render after a Clear moves on. ``max_tries`` is Airflow's at that time: a Clear changes it, a
+    retry does not. ``request`` says in short what was asked for and at what cost, for those who must find a render
+    whose id never arrived. ``render`` and ``manifest`` are their payloads; ``previous`` holds earlier renders;
     ``lost_try`` is the try that submitted this one in place of a lost one.
     """
 
@@ -77,6 +79,7 @@ class Record:
     try_number: int = 1
     jimeng_conn_id: str | None = None
     output_path: str | None = None
+    request: Mapping[str, Any] | None = None
     render: Mapping[str, Any] | None = None
     manifest: Mapping[str, Any] | None = None
     previous: tuple[Mapping[str, Any], ...] = ()
@@ -96,6 +99,7 @@ class Record:
             "intent_at": self.intent_at,
             "jimeng_conn_id": self.jimeng_conn_id,
             "output_path": self.output_path,
+            "request": None if self.request is None else dict(self.request),
             "render": None if self.render is None else dict(self.render),
             "manifest": None if self.manifest is None else dict(self.manifest),
             "previous": [dict(item) for item in self.previous],
@@ -105,8 +109,11 @@ class Record:
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Record:
         """Read :meth:`to_payload` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        state = RecordState(payload["state"])
+        if state is not RecordState.INTENT:
+            Render.from_payload(payload["render"])
         return cls(
-            state=RecordState(payload["state"]),
+            state=state,
             key=TaskKey.from_payload(payload["task_instance"]),
             asked=str(payload["asked"]),
             fingerprint=str(payload["fingerprint"]),
@@ -116,6 +123,7 @@ class Record:
             intent_at=str(payload["intent_at"]),
             jimeng_conn_id=payload.get("jimeng_conn_id"),
             output_path=payload.get("output_path"),
+            request=payload.get("request"),
             render=payload.get("render"),
             manifest=payload.get("manifest"),
             previous=tuple(payload.get("previous") or ()),
@@ -123,13 +131,27 @@ class Record:
         )
 
     def past(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the earlier renders, this one's included, for the record that follows it."""
+        """Return the earlier renders, this one's included, in short, for the record that follows it."""
         if self.render is None:
             return self.previous
-        this = {"state": self.state.value, "render": dict(self.render)}
+        this: dict[str, Any] = {"state": self.state.value, "render": {**self.render, "prompt": None}}
         if self.manifest is not None:
-            this["manifest"] = dict(self.manifest)
+            this["uri"] = self.manifest.get("uri")
         return (*self.previous, this)[-MAX_PREVIOUS:]
+
+    def given_up(self) -> frozenset[str]:
+        """Return the ids of the renders that this task instance has seen fail or be lost."""
+        ended = (RecordState.FAILED, RecordState.LOST)
+        return frozenset(str(item["render"]["task_id"]) for item in self.past() if item["state"] in ended)
+
+    def same_submit(self, other: Record) -> bool:
+        """Do both records tell of one and the same submit?"""
+        mine = (self.key, self.fingerprint, self.intent_at, self.try_number)
+        return mine == (other.key, other.fingerprint, other.intent_at, other.try_number)
+
+    def cleared_since(self, max_tries: int) -> bool:
+        """Did somebody clear the task since? A retry leaves Airflow's ``max_tries`` as it is."""
+        return max_tries != self.max_tries
 
     def seen_by(self, *, max_tries: int, try_number: int) -> Record:
         """Return the record as a later try leaves it, so that only the next Clear looks like one."""
@@ -170,16 +192,20 @@ def decide_start(
     """Decide what a task instance does with its own record.
 
     :param asked: fingerprint of the request as the author writes it now; ``take`` is the author's, too.
-    :param max_tries: Airflow's now; more than the record's means that somebody cleared the task.
+    :param max_tries: Airflow's now; another one than the record's means that somebody cleared the task.
     """
-    if record is None or record.state is RecordState.FAILED:
-        return Start(take=take if record is None or record.asked != asked else record.take)
+    if record is None:
+        return Start(take=take)
+    changed = record.asked != asked
+    same_take = take if changed else record.take
+    if record.state is RecordState.FAILED:
+        return Start(take=same_take)
+    cleared = record.cleared_since(max_tries)
     if record.state is RecordState.INTENT:
         if on_unknown_submit != "resubmit":
             return Refuse(unknown=True)
-        return Start(take=take if record.asked != asked else record.take)
-    cleared = max_tries > record.max_tries
-    if record.asked != asked:
+        return Refuse(unknown=False) if changed and not cleared else Start(take=same_take)
+    if changed:
         return Start(take=take) if cleared else Refuse(unknown=False)
     if cleared and on_rerun == "render":
         return Start(take=record.take + 1)

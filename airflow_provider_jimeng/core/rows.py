@@ -103,6 +103,8 @@ def rows_of_file(name: str, content: bytes) -> list[Row]:
         ) from None
     try:
         return reader(text)
+    except ParameterError:
+        raise
     except (csv.Error, ValueError, RecursionError) as error:
         raise ParameterError("rows", f"{name} cannot be read: {error}.") from None
 
@@ -133,7 +135,8 @@ def _csv_row(number: int, line: int, header: list[str], cells: list[str]) -> Row
     if surplus:
         problems.append(
             row.problem(
-                "cells", f"has {len(cells)} cells, the header {len(header)}. Quote texts that hold a comma."
+                "cells",
+                f"has {len(cells)} cells, the header {len(header)}. Quote texts that hold the delimiter.",
             )
         )
     if len(set(header)) < len(header):
@@ -159,7 +162,7 @@ def _read_lines(text: str) -> list[Row]:
 def _read_json(text: str) -> list[Row]:
     rows = json.loads(text)
     if not isinstance(rows, list):
-        raise ValueError(f"expected a list of objects, got {type(rows).__name__}")
+        raise ParameterError("rows", f"expected a JSON list of objects, got {type(rows).__name__}.")
     return rows_of_list(rows)
 
 
@@ -173,15 +176,13 @@ def _row(number: int, line: int | None, given: Any) -> Row:
     problems: list[Problem] = []
     for name, value in given.items():
         column = _NAMES.get(_BLANKS.sub("_", str(name).strip().lower()))
-        message = None
         if column is None:
-            message = _unknown(str(name))
+            problems.append(Problem(row=number, line=line, field=str(name), message=_unknown(str(name))))
         elif column in values:
-            message = f"is given twice, once by another name ({name}). Keep one."
+            twice = f"is given twice, once by another name ({name}). Keep one."
+            problems.append(Problem(row=number, line=line, field=column, message=twice))
         elif not is_absent(value):
             values[column] = value
-        if message is not None:
-            problems.append(Problem(row=number, line=line, field=column or str(name), message=message))
     return Row(number=number, line=line, values=values, problems=tuple(problems))
 
 

@@ -139,33 +139,31 @@ def parse_submit(http_status: int, content: bytes) -> SubmitReply:
     Accepted is what says so by its code (10000, or a gateway's word) and what gives a task id with HTTP 2xx unless
     its code is a listed refusal: an id that may be paid for is never dropped.
 
-    :raises ApiError: the API refused, by its code; a :class:`ServerError` also says yes without a task id.
+    :raises ApiError: the API refused, by its code; a :class:`ServerError` also where the answer contradicts itself
+        (a yes without a task id, a task id with no known refusal), which leaves the outcome unknown.
     :raises UnreadableReplyError: neither a code nor a task id: the outcome is unknown.
     """
     reply = Envelope.read(http_status, content)
-    task_id = _task_id(reply)
+    named = _task_id(reply.data_object.get("task_id"), reply.outer.get("task_id"))
+    task_id = named or _task_id(reply.outer.get("id"), reply.data if reply.succeeded else None)
     entry = lookup(reply.code)
-    no_refusal = not reply.has_error_object and (entry is None or entry.kind is ErrorKind.SERVER)
+    listed_refusal = entry is not None and entry.kind is not ErrorKind.SERVER
+    no_refusal = not reply.has_error_object and not listed_refusal
     if task_id is not None and (reply.succeeded or (reply.ok_status and no_refusal)):
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
-    if reply.refused:
+    if reply.refused and (named is None or listed_refusal):
         raise reply.error()
-    message = f"HTTP {http_status}, and the answer to the submit names no task id"
-    if reply.code is None:
+    but = "no task id" if named is None else f"the task {named} but says no"
+    message = f"HTTP {http_status}, and the answer to the submit names {but}"
+    if reply.code is None and named is None:
         raise UnreadableReplyError(f"{message}.", http_status=http_status)
     raise ServerError(message, code=reply.code, request_id=reply.request_id, http_status=http_status)
 
 
-def _task_id(reply: Envelope) -> str | None:
-    """Return the id wherever a dialect keeps it; free text and an empty 0 are none."""
-    places = [reply.data_object.get("task_id"), reply.outer.get("task_id"), reply.outer.get("id")]
-    if reply.succeeded:
-        places.append(reply.data)
-    for place in places:
-        text = (first_text(place) or "").strip()
-        if _TASK_ID.fullmatch(text) and text != "0":
-            return text
-    return None
+def _task_id(*places: Any) -> str | None:
+    """Return the first that can be an id; free text and an empty 0 are none."""
+    texts = [(first_text(place) or "").strip() for place in places]
+    return next((text for text in texts if _TASK_ID.fullmatch(text) and text != "0"), None)
 
 
 def parse_query(http_status: int, content: bytes) -> QueryReply:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.emulator import codes
 from airflow_provider_jimeng.emulator.envelopes import Envelope, Refusal, progress
 from airflow_provider_jimeng.emulator.faults import FaultPlan, Occasion
 from airflow_provider_jimeng.emulator.links import Link, LinkMint
@@ -101,7 +102,7 @@ class Desk:
     def serve(self, visit: Visit) -> Answer:
         """Do what is asked. Guess (L): the QPS limit is looked at first, concurrency last."""
         if visit.where != "cancel" and not self.rate.admit(visit.now):
-            return visit.envelope.refusal(Refusal(code=50429))
+            return visit.envelope.refusal(Refusal(code=codes.RATE_LIMIT))
         spec = self._spec(visit)
         if isinstance(spec, Refusal):
             return visit.envelope.refusal(spec)
@@ -117,19 +118,19 @@ class Desk:
     def _spec(self, visit: Visit) -> ModelSpec | Refusal:
         """A wrong key is 50200 (M), a right one that is not opened 50400 with HTTP 401 (H)."""
         if len(visit.raw) > MAX_BODY_BYTES:
-            return Refusal(code=50213)
+            return Refusal(code=codes.BODY_TOO_LARGE)
         if not visit.body:
-            return Refusal(code=50204, detail="the body must be a JSON object")
+            return Refusal(code=codes.PARSE_ARGS, detail="the body must be a JSON object")
         req_key = visit.body.get("req_key")
         if req_key in (None, ""):
-            return Refusal(code=50201, detail="req_key")
+            return Refusal(code=codes.MISSING_ARGS, detail="req_key")
         if not isinstance(req_key, str):
-            return Refusal(code=50204, detail="req_key must be a string")
+            return Refusal(code=codes.PARSE_ARGS, detail="req_key must be a string")
         spec = next((spec for spec in self.catalogue.values() if spec.req_key == req_key), None)
         if spec is None:
-            return Refusal(code=50200, detail=f"req_key {req_key}")
+            return Refusal(code=codes.INVALID_ARGS, detail=f"req_key {req_key}")
         if {spec.name, req_key} & self.unactivated:
-            return Refusal(code=50400)
+            return Refusal(code=codes.NOT_ACTIVATED)
         return spec
 
     def _submit(self, visit: Visit, spec: ModelSpec) -> Answer:
@@ -140,7 +141,7 @@ class Desk:
             if self.max_concurrent is not None and (
                 self.tasks.in_flight(spec.req_key, visit.now) >= self.max_concurrent
             ):
-                return visit.envelope.refusal(Refusal(code=50430))
+                return visit.envelope.refusal(Refusal(code=codes.CONCURRENCY_LIMIT))
             task = self.tasks.accept(order, now=visit.now, render_seconds=self.render_seconds)
             self._fate(task, order)
         return visit.envelope.success({"task_id": task.task_id})
@@ -165,9 +166,9 @@ class Desk:
         """A task asked for under another key than its own is not found (H)."""
         task_id = visit.body.get("task_id")
         if task_id in (None, ""):
-            return Refusal(code=50201, detail="task_id")
+            return Refusal(code=codes.MISSING_ARGS, detail="task_id")
         if not isinstance(task_id, str):
-            return Refusal(code=50204, detail="task_id must be a string")
+            return Refusal(code=codes.PARSE_ARGS, detail="task_id must be a string")
         task = self.tasks.get(task_id)
         return task if task is not None and task.req_key == visit.text("req_key") else None
 
@@ -204,6 +205,6 @@ class Desk:
             status = "not_found" if task is None else task.status(visit.now, self.retention_seconds)
             if task is None or status != "in_queue":
                 detail = f"the task is {status}, only a queued one can be cancelled"
-                return visit.envelope.refusal(Refusal(code=50200, detail=detail))
+                return visit.envelope.refusal(Refusal(code=codes.INVALID_ARGS, detail=detail))
             task.cancelled_at = visit.now
         return visit.envelope.success({})

@@ -15,6 +15,7 @@ from airflow_provider_jimeng.core.catalogue import (
     RETENTION_SECONDS,
     ModelSpec,
 )
+from airflow_provider_jimeng.emulator import codes
 from airflow_provider_jimeng.emulator.admin import answer_admin
 from airflow_provider_jimeng.emulator.bill import Counters, make_bill
 from airflow_provider_jimeng.emulator.connection import connection_json, connection_uri
@@ -132,7 +133,7 @@ class JimengEmulator:
             return self._through_gateway(self.gateway, request, where, envelope)
         if where is None:
             refusal = self._gate(request, envelope) or Refusal(
-                code=100008, detail=f"Could not find operation {action} for version {version}."
+                code=codes.INVALID_ACTION, detail=f"Could not find operation {action} for version {version}."
             )
             return envelope.refusal(refusal).reply()
         visit = Visit.read(where, request.body, request.origin, envelope)
@@ -206,12 +207,12 @@ class JimengEmulator:
     def _gate(self, request: Request, envelope: Envelope) -> Refusal | None:
         """What the API gateway refuses. Action and Version count in the query string only (H)."""
         if request.path != "/":
-            return Refusal(code=100008, detail=f"There is nothing at {request.path}.")
+            return Refusal(code=codes.INVALID_ACTION, detail=f"There is nothing at {request.path}.")
         if not envelope.action or not envelope.version:
             missing = "Version" if envelope.action else "Action"
-            return Refusal(code=100002, detail=f"The query string has no {missing}.")
+            return Refusal(code=codes.MISSING_PARAMETER, detail=f"The query string has no {missing}.")
         if request.method != "POST":
-            return Refusal(code=100020, detail=f"{request.method} is not allowed.")
+            return Refusal(code=codes.METHOD_NOT_ALLOWED, detail=f"{request.method} is not allowed.")
         return check_signature(request, self.keyring, envelope.now)
 
     def _through_gateway(

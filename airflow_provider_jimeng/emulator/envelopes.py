@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, SUCCESS
@@ -60,7 +61,9 @@ class Envelope:
             "status": code,
             "time_elapsed": go_duration(self.elapsed()),
         }
-        return Answer(http_status=http_status, code=code, payload=payload, headers=_log_id(request_id))
+        return Answer(
+            http_status=http_status, code=code, payload=payload, headers=_headers(request_id, self.now)
+        )
 
     def _gateway(self, refusal: Refusal, http_status: int | None, message: str | None) -> Answer:
         entry = GATEWAY_CODES[refusal.code]
@@ -81,7 +84,7 @@ class Envelope:
             http_status=http_status or entry.http_status,
             code=entry.code,
             payload={"ResponseMetadata": metadata},
-            headers=_log_id(request_id),
+            headers=_headers(request_id, self.now),
         )
 
 
@@ -103,5 +106,6 @@ def go_duration(seconds: float) -> str:
     return f"{max(0, round(seconds * 1e9))}ns"
 
 
-def _log_id(request_id: str) -> Headers:
-    return (("X-Tt-Logid", request_id),)
+def _headers(request_id: str, now: float) -> Headers:
+    """The log id, and the date by the API's clock, which a caller with a wrong one can correct itself by."""
+    return (("X-Tt-Logid", request_id), ("Date", formatdate(now, usegmt=True)))

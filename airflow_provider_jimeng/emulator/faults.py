@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from airflow_provider_jimeng.emulator import codes
+
 PLACES = ("submit", "query", "cancel", "render", "media")
 _CALLS = ("submit", "query", "cancel")
 _HTTP = (*_CALLS, "media")
@@ -54,7 +56,7 @@ KINDS: Mapping[str, FaultKind] = MappingProxyType(
             meaning="Nothing is done and nothing is answered.",
         ),
         "moderated": FaultKind(
-            where=("submit",), early=True, parameters={"code": 50412, "message": None},
+            where=("submit",), early=True, parameters={"code": codes.TEXT_RISK, "message": None},
             meaning="Moderation refuses the input.",
         ),
         "cut_after": FaultKind(
@@ -90,7 +92,7 @@ KINDS: Mapping[str, FaultKind] = MappingProxyType(
             where=("query",), meaning="The label is not written although it was asked for (counts replies with a label)."
         ),
         "fail": FaultKind(
-            where=("render",), parameters={"code": 50511, "message": None},
+            where=("render",), parameters={"code": codes.OUTPUT_RISK, "message": None},
             meaning="The render ends with this code (output moderation by default); unbilled.",
         ),
         "expire": FaultKind(where=("render",), meaning="The render lapses: status `expired` in place of done; unbilled."),
@@ -116,7 +118,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {"how": ("close", "reset"), "body": ("
 _MATCHERS = ("nth", "every", "times", "prompt_contains", "req_key", "per")
 _NUMBERS: Mapping[str, tuple[type, float, float, str]] = {
     "http_status": (int, 100, 599, "an HTTP status, 100 to 599"),
-    "code": (int, 1, 10**9, "a code such as 50430"),
+    "code": (int, 1, 10**9, "the number of a code"),
     "seconds": (float, 0, 86_400, "seconds, 0 to 86400"),
     "fraction": (float, 0, 1, "a part of the file, 0 to 1"),
     "extra_bytes": (int, 1, 10**9, "a positive number of bytes"),
@@ -163,6 +165,7 @@ class Fault:
             raise FaultError(
                 f"{where_it_stands}: {what} has no field {', '.join(unknown)}. It takes {takes}."
             )
+        values = {name: value for name, value in values.items() if value is not None or defaults.get(name) is not None}
         for name, value in values.items():
             _check(name, value, f"{where_it_stands}.{name}")
         if "nth" in values and "every" in values:
@@ -206,9 +209,8 @@ def _check(name: str, value: Any, where: str) -> None:
         for number in numbers:
             _number(number, (int, 1, 10**9, "a whole number from 1, or a list of them"), where)
     elif name in _NUMBERS:
-        if value is not None:
-            _number(value, _NUMBERS[name], where)
-    elif value is not None and (not isinstance(value, str) or not value):
+        _number(value, _NUMBERS[name], where)
+    elif not isinstance(value, str) or not value:
         raise FaultError(f"{where}: expected text, got {value!r}.")
 
 

@@ -22,6 +22,7 @@ from airflow_provider_jimeng.core.catalogue import (
     MIN_IMAGE_SIDE,
     ModelSpec,
 )
+from airflow_provider_jimeng.emulator import codes
 from airflow_provider_jimeng.emulator.envelopes import Refusal
 
 SAME_RATIO_TOLERANCE = 0.01
@@ -53,16 +54,17 @@ def check_images(spec: ModelSpec, body: Mapping[str, Any]) -> tuple[InputImage, 
     """Return the images of a submit in order, or why they are refused."""
     given = [name for name in IMAGE_FIELDS if body.get(name) not in (None, [])]
     if len(given) == 2:
-        return Refusal(code=50200, detail="image_urls and binary_data_base64 exclude each other")
+        return Refusal(code=codes.INVALID_ARGS, detail="image_urls and binary_data_base64 exclude each other")
     if not given:
-        return Refusal(code=50206, detail="the model needs an image") if spec.min_images else ()
+        return Refusal(code=codes.IMAGE_EMPTY, detail="the model needs an image") if spec.min_images else ()
     name = given[0]
     values = body[name]
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        return Refusal(code=50204, detail=f"{name} must be a list of strings")
+        return Refusal(code=codes.PARSE_ARGS, detail=f"{name} must be a list of strings")
     if not spec.min_images <= len(values) <= spec.max_images:
         return Refusal(
-            code=50200, detail=f"{name} has {len(values)} images, the model takes {spec.max_images}"
+            code=codes.INVALID_ARGS,
+            detail=f"{name} has {len(values)} images, the model takes {spec.max_images}",
         )
     images: list[InputImage] = []
     for value in values:
@@ -75,29 +77,31 @@ def check_images(spec: ModelSpec, body: Mapping[str, Any]) -> tuple[InputImage, 
 
 def _link(value: str) -> InputImage | Refusal:
     if not value.lower().startswith(("http://", "https://")):
-        return Refusal(code=50200, detail="image_urls takes public http(s) links")
+        return Refusal(code=codes.INVALID_ARGS, detail="image_urls takes public http(s) links")
     return InputImage(url=value)
 
 
 def _decoded(text: str) -> InputImage | Refusal:
     if text.startswith("data:"):
-        return Refusal(code=50207, detail="raw base64 without a data: prefix is expected")
+        return Refusal(code=codes.IMAGE_DECODE, detail="raw base64 without a data: prefix is expected")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        return Refusal(code=50207, detail="the base64 text cannot be decoded")
+        return Refusal(code=codes.IMAGE_DECODE, detail="the base64 text cannot be decoded")
     if not data:
-        return Refusal(code=50206, detail="the image is empty")
+        return Refusal(code=codes.IMAGE_EMPTY, detail="the image is empty")
     if len(data) > MAX_IMAGE_BYTES:
-        return Refusal(code=50205, detail=f"{len(data)} bytes, at most {MAX_IMAGE_BYTES}")
+        return Refusal(code=codes.IMAGE_TOO_LARGE, detail=f"{len(data)} bytes, at most {MAX_IMAGE_BYTES}")
     size = measure(data)
     if size is None:
-        return Refusal(code=50207, detail="JPEG or PNG expected")
+        return Refusal(code=codes.IMAGE_DECODE, detail="JPEG or PNG expected")
     width, height = size
     if max(size) > MAX_IMAGE_SIDE:
-        return Refusal(code=50205, detail=f"{width}×{height} pixels, at most {MAX_IMAGE_SIDE} a side")
+        return Refusal(
+            code=codes.IMAGE_TOO_LARGE, detail=f"{width}×{height} pixels, at most {MAX_IMAGE_SIDE} a side"
+        )
     if min(size) < MIN_IMAGE_SIDE or max(size) > min(size) * MAX_IMAGE_RATIO:
-        return Refusal(code=50215, detail=f"{width}×{height} pixels do not suit the model")
+        return Refusal(code=codes.INPUT_INVALID, detail=f"{width}×{height} pixels do not suit the model")
     return InputImage(data=data, width=width, height=height)
 
 
@@ -123,5 +127,5 @@ def measure(data: bytes) -> tuple[int, int] | None:
 def _check_tail(images: Sequence[InputImage]) -> Refusal | None:
     ratios = [image.ratio for image in images if image.ratio is not None]
     if len(ratios) == 2 and abs(ratios[0] - ratios[1]) / ratios[0] > SAME_RATIO_TOLERANCE:
-        return Refusal(code=50215, detail="the tail frame must have the ratio of the first")
+        return Refusal(code=codes.INPUT_INVALID, detail="the tail frame must have the ratio of the first")
     return None

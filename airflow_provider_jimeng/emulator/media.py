@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 256 * 1024 * 1024
 ENCODERS: Mapping[str, Mapping[str, str]] = {
-    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "30"},
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "34"},
     "libopenh264": {},
     "h264_videotoolbox": {},
     "mpeg4": {},

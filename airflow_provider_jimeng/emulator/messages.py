@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from airflow_provider_jimeng.core.codes import SUCCESS
+
 JSON_TYPE = "application/json; charset=utf-8"
 
 Headers = tuple[tuple[str, str], ...]
@@ -96,7 +98,7 @@ class Answer:
     @property
     def succeeded(self) -> bool:
         """Did the API answer 10000?"""
-        return self.code == 10000
+        return self.code == SUCCESS
 
     @property
     def data(self) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from airflow_provider_jimeng.core.catalogue import (
     ModelSpec,
 )
 from airflow_provider_jimeng.core.frames import nearest_aspect_ratio
+from airflow_provider_jimeng.emulator import codes
 from airflow_provider_jimeng.emulator.envelopes import Refusal
 from airflow_provider_jimeng.emulator.input_images import IMAGE_FIELDS, InputImage, check_images
 
@@ -61,13 +62,13 @@ class _Fields:
         value = self.body.get(name)
         if value is None or value == "":
             if required:
-                self.refuse(50201, name)
+                self.refuse(codes.MISSING_ARGS, name)
             return ""
         if not isinstance(value, str):
-            self.refuse(50204, f"{name} must be a string")
+            self.refuse(codes.PARSE_ARGS, f"{name} must be a string")
             return ""
         if choices and value not in choices:
-            self.refuse(50200, f"{name} must be one of {', '.join(choices)}")
+            self.refuse(codes.INVALID_ARGS, f"{name} must be one of {', '.join(choices)}")
         return value
 
     def integer(self, name: str, default: int) -> int:
@@ -75,7 +76,7 @@ class _Fields:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
-            self.refuse(50204, f"{name} must be an integer")
+            self.refuse(codes.PARSE_ARGS, f"{name} must be an integer")
             return default
         return value
 
@@ -85,10 +86,10 @@ def check_submit(spec: ModelSpec, body: Mapping[str, Any]) -> Order | Refusal:
     fields = _Fields(body)
     prompt = fields.text("prompt", required=spec.prompt_required)
     if len(prompt) > spec.prompt_max:
-        fields.refuse(50200, f"prompt has {len(prompt)} characters, at most {spec.prompt_max}")
+        fields.refuse(codes.INVALID_ARGS, f"prompt has {len(prompt)} characters, at most {spec.prompt_max}")
     seed = fields.integer("seed", -1)
     if not -1 <= seed <= MAX_SEED:
-        fields.refuse(50200, f"seed must be -1 to {MAX_SEED}")
+        fields.refuse(codes.INVALID_ARGS, f"seed must be -1 to {MAX_SEED}")
     duration = _duration(spec, fields)
     ratio = fields.text("aspect_ratio", choices=spec.aspect_ratios) if spec.aspect_ratios else ""
     camera = None
@@ -103,7 +104,7 @@ def check_submit(spec: ModelSpec, body: Mapping[str, Any]) -> Order | Refusal:
     if isinstance(images, Refusal):
         return images
     if not prompt and not images:
-        return Refusal(code=50201, detail="prompt, or an image")
+        return Refusal(code=codes.MISSING_ARGS, detail="prompt, or an image")
     return Order(
         spec=spec,
         prompt=prompt,
@@ -136,7 +137,7 @@ def _duration(spec: ModelSpec, fields: _Fields) -> int:
     allowed = {seconds * FPS + 1: seconds for seconds in spec.durations}
     frames = fields.integer("frames", next(iter(allowed)))
     if frames not in allowed:
-        fields.refuse(50200, f"frames must be {' or '.join(map(str, allowed))}")
+        fields.refuse(codes.INVALID_ARGS, f"frames must be {' or '.join(map(str, allowed))}")
     return allowed.get(frames, spec.durations[0])
 
 
@@ -162,7 +163,7 @@ def parse_aigc_meta(body: Mapping[str, Any]) -> dict[str, str] | Refusal | None:
     if text is None or text == "":
         return None
     if not isinstance(text, str):
-        return Refusal(code=50204, detail="req_json must be a JSON string")
+        return Refusal(code=codes.PARSE_ARGS, detail="req_json must be a JSON string")
     try:
         options = json.loads(text)
     except ValueError:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
+from airflow_provider_jimeng.emulator import codes
 from airflow_provider_jimeng.emulator.envelopes import Refusal
 
 if TYPE_CHECKING:
@@ -70,18 +71,23 @@ def check_signature(request: Request, keyring: Keyring, now: float) -> Refusal |
 
 def _parse_authorization(value: str | None) -> _Signed | Refusal:
     if not value or not value.strip():
-        return Refusal(code=100003, detail="The request has no Authorization header.")
+        return Refusal(code=codes.MISSING_AUTHENTICATION, detail="The request has no Authorization header.")
     algorithm, _, rest = value.strip().partition(" ")
     if algorithm != _ALGORITHM:
-        return Refusal(code=100024, detail=f"The algorithm must be {_ALGORITHM}.")
+        return Refusal(code=codes.INVALID_AUTHORIZATION, detail=f"The algorithm must be {_ALGORITHM}.")
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     if not parts.get("Signature"):
-        return Refusal(code=100005, detail="The Authorization header has no Signature.")
+        return Refusal(code=codes.MISSING_SIGNATURE, detail="The Authorization header has no Signature.")
     if not parts.get("SignedHeaders"):
-        return Refusal(code=100024, detail="The Authorization header has no SignedHeaders.")
+        return Refusal(
+            code=codes.INVALID_AUTHORIZATION, detail="The Authorization header has no SignedHeaders."
+        )
     scope = parts.get("Credential", "").split("/")
     if len(scope) != 5 or not all(scope) or scope[4] != "request":
-        return Refusal(code=100025, detail="The Credential must be AccessKey/date/region/service/request.")
+        return Refusal(
+            code=codes.INVALID_CREDENTIAL,
+            detail="The Credential must be AccessKey/date/region/service/request.",
+        )
     return _Signed(
         access_key=scope[0],
         date=scope[1],
@@ -94,54 +100,62 @@ def _parse_authorization(value: str | None) -> _Signed | Refusal:
 
 def _check_scope(signed: _Signed, keyring: Keyring) -> Refusal | None:
     if signed.service != keyring.service:
-        return Refusal(code=100007, detail=f"This service[{signed.service}] not found.")
+        return Refusal(code=codes.SERVICE_NOT_FOUND, detail=f"This service[{signed.service}] not found.")
     return None
 
 
 def _check_date(request: Request, signed: _Signed, keyring: Keyring, now: float) -> Refusal | None:
     x_date = request.header("x-date")
     if x_date is None:
-        return Refusal(code=100004, detail="The X-Date header is missing.")
+        return Refusal(code=codes.MISSING_REQUEST_INFO, detail="The X-Date header is missing.")
     if not _X_DATE.fullmatch(x_date):
-        return Refusal(code=100006, detail="X-Date must be YYYYMMDDTHHMMSSZ in UTC.")
+        return Refusal(code=codes.INVALID_TIMESTAMP, detail="X-Date must be YYYYMMDDTHHMMSSZ in UTC.")
     try:
         then = datetime.strptime(x_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        return Refusal(code=100006, detail="X-Date is no date.")
+        return Refusal(code=codes.INVALID_TIMESTAMP, detail="X-Date is no date.")
     if x_date[:8] != signed.date:
-        return Refusal(code=100025, detail="The date of the Credential is not that of X-Date.")
+        return Refusal(
+            code=codes.INVALID_CREDENTIAL, detail="The date of the Credential is not that of X-Date."
+        )
     if keyring.max_skew_seconds is None:
         return None
     expires = request.header("x-expires") or ""
     validity = float(expires) if expires.isascii() and expires.isdigit() else keyring.max_skew_seconds
     if now - then > validity or then - now > keyring.max_skew_seconds:
-        return Refusal(code=100006, detail="The request has expired, or its X-Date is in the future.")
+        return Refusal(
+            code=codes.INVALID_TIMESTAMP, detail="The request has expired, or its X-Date is in the future."
+        )
     return None
 
 
 def _check_key(request: Request, signed: _Signed, keyring: Keyring) -> Refusal | None:
     if not hmac.compare_digest(signed.access_key.encode(), keyring.access_key.encode()):
-        return Refusal(code=100009, detail="The access key is unknown.")
+        return Refusal(code=codes.INVALID_ACCESS_KEY, detail="The access key is unknown.")
     token = request.header("x-security-token") or ""
     if not hmac.compare_digest(token.encode(), (keyring.session_token or "").encode()):
-        return Refusal(code=100026, detail="The security token is missing, wrong or has expired.")
+        return Refusal(
+            code=codes.INVALID_TOKEN, detail="The security token is missing, wrong or has expired."
+        )
     return None
 
 
 def _check_hash(request: Request, signed: _Signed, keyring: Keyring) -> Refusal | None:
     for name in ("host", "x-date"):
         if name not in signed.headers:
-            return Refusal(code=100010, detail=f"{name} is not among the signed headers.")
+            return Refusal(code=codes.WRONG_SIGNATURE, detail=f"{name} is not among the signed headers.")
     for name in signed.headers:
         if request.header(name) is None:
-            return Refusal(code=100010, detail=f"The signed header {name} was not sent.")
+            return Refusal(code=codes.WRONG_SIGNATURE, detail=f"The signed header {name} was not sent.")
     body_hash = hashlib.sha256(request.body).hexdigest()
     claimed = request.header("x-content-sha256")
     if claimed is not None and claimed != body_hash:
-        return Refusal(code=100010, detail="X-Content-Sha256 is not the SHA-256 of the body.")
+        return Refusal(code=codes.WRONG_SIGNATURE, detail="X-Content-Sha256 is not the SHA-256 of the body.")
     if signed.region != keyring.region:
         # The region is not looked at before the signature check (L); a key derived for another one cannot match.
-        return Refusal(code=100010, detail=f"The region of the Credential must be {keyring.region}.")
+        return Refusal(
+            code=codes.WRONG_SIGNATURE, detail=f"The region of the Credential must be {keyring.region}."
+        )
     for path in dict.fromkeys((request.path, quote(unquote(request.path), safe="/" + _UNRESERVED))):
         text = canonical_request(request, path, signed.headers, body_hash)
         if hmac.compare_digest(
@@ -149,7 +163,8 @@ def _check_hash(request: Request, signed: _Signed, keyring: Keyring) -> Refusal 
         ):
             return None
     return Refusal(
-        code=100010, detail="The signature is not the one calculated from the request and the secret key."
+        code=codes.WRONG_SIGNATURE,
+        detail="The signature is not the one calculated from the request and the secret key.",
     )
 
 

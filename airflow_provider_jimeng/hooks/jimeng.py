@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
+
+log = logging.getLogger(__name__)
 
 DEFAULT_WAIT_TIMEOUT = 21600.0
 
@@ -231,7 +234,7 @@ class JimengHook(BaseHook):
         event, seen = wait_until_finished(
             lambda: self.query(render),
             poller_for(render, deadline=deadline, poll_interval=poll_interval),
-            self.log,
+            log,
             renew=self.renew,
             now=self._now,
             sleep=self._sleep,
@@ -319,7 +322,7 @@ class JimengHook(BaseHook):
             raise ParameterError(next(iter(arguments)), "give either a request or its arguments.")
         ready = open_images(request)
         for warning in ready.warnings:
-            self.log.warning("%s", warning)
+            log.warning("%s", warning)
         return ready
 
     def _accepted(self, request: RenderRequest, task_id: str) -> Render:

@@ -6,8 +6,11 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.cadence import Cadence
+from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.core.polling import Finish, Poller
+from airflow_provider_jimeng.core.polling import CONFIRMATIONS, Finish, Poller
+from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.core.wire import QueryReply
+
+
+_CADENCES: dict[str, Cadence] = {}
+
+
+def cadence_of(req_key: str) -> Cadence:
+    """Return what this process has learnt of a model's durations."""
+    return _CADENCES.setdefault(req_key, Cadence())
 
 
 def poller_for(render: Render, *, deadline: float, poll_interval: float | None = None) -> Poller:
@@ -25,6 +36,7 @@ def poller_for(render: Render, *, deadline: float, poll_interval: float | None =
         submitted_at=render.submitted_at.timestamp(),
         deadline=deadline,
         poll_interval=poll_interval,
+        cadence=cadence_of(render.req_key),
     )
 
 
@@ -51,6 +63,29 @@ def wait_until_finished(
         if decision.renew_connection:
             renew()
         sleep(decision.seconds)
+
+
+def ask_now(
+    ask: Callable[[], QueryReply],
+    poller: Poller,
+    *,
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> RenderEvent | None:
+    """Ask what became of a render, without waiting for it; ``None`` while it runs, or if the answer settles nothing.
+
+    Only "not found" is asked again until it is certain, which takes about 20 s of a render that the API should keep.
+    """
+    for _ in range(2 * CONFIRMATIONS):
+        seen = answer(ask)
+        decision = poller.decide(seen, now(), random.random())
+        if isinstance(decision, Finish):
+            return decision.event
+        if isinstance(seen, JimengError) or seen.status is not RenderStatus.NOT_FOUND:
+            return None
+        if now() - poller.submitted_at < RETENTION_SECONDS:
+            sleep(decision.seconds)
+    return None
 
 
 def answer(ask: Callable[[], QueryReply]) -> QueryReply | JimengError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,12 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 
-from airflow_provider_jimeng.core.errors import ChangedRequestError, JimengError, UnknownSubmitError
-from airflow_provider_jimeng.core.polling import Finish
-from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Refuse, Start, decide_start
+from airflow_provider_jimeng.core.errors import (
+    ChangedRequestError,
+    JimengError,
+    LedgerError,
+    ParameterError,
+    SettingsError,
+    UnknownSubmitError,
+)
+from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start, decide_start
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money, format_time
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
-from airflow_provider_jimeng.hooks.waiting import answer, poller_for
+from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
+from airflow_provider_jimeng.operators.refusals import (
+    argument_refused,
+    changed,
+    owner_of,
+    summary_of,
+    unknown_before,
+    unknown_now,
+    unreadable,
+)
 from airflow_provider_jimeng.storage.manifest import read_manifest, refuse_taken, sidecar_of
 
 if TYPE_CHECKING:
@@ -66,6 +80,8 @@ class Checkout:
         self._output_path = output_path
         self._overwrite = overwrite
         self._record: Record | None = None
+        self._unknown: Record | None = None
+        self._cleared = False
 
     @cached_property
     def request(self) -> RenderRequest:
@@ -80,26 +96,39 @@ class Checkout:
         :raises ChangedRequestError: a retry asks for something else than what is paid.
         :raises LedgerError: what was paid cannot be known.
         """
-        record = self._record = self._ledger.read()
+        record = self._read()
+        try:
+            asked, take = self.request.fingerprint(), self.request.take
+        except (ParameterError, SettingsError) as error:
+            return self._adopt_unseen(record, error)
         decision = decide_start(
             record,
-            asked=self.request.fingerprint(),
-            take=self.request.take,
+            asked=asked,
+            take=take,
             max_tries=self._ti.max_tries,
             on_rerun=self._policies.on_rerun,
             on_unknown_submit=self._policies.on_unknown_submit,
             on_lost=self._policies.on_lost,
         )
-        match decision:
-            case Start(take=take):
-                return self._reuse(take) or self._submit(take)
-            case Adopt(landed=landed) if record is not None and record.render is not None:
-                self._save(record.seen_by(max_tries=self._ti.max_tries, try_number=self._ti.try_number))
-                return _adopted(record, landed=landed)
-            case Refuse(unknown=True) if record is not None:
-                raise UnknownSubmitError(self._unknown_message(record))
-            case _:
-                raise ChangedRequestError(self._changed_message())
+        if isinstance(decision, Start) or record is None:
+            take = decision.take if isinstance(decision, Start) else take
+            return self._reuse(take) or self._submit(take)
+        if isinstance(decision, Adopt):
+            return self._adopt(record, landed=decision.landed)
+        if decision.unknown:
+            raise UnknownSubmitError(unknown_before(record))
+        raise ChangedRequestError(changed(record))
+
+    @property
+    def cleared(self) -> bool:
+        """Did somebody clear the task since its record was last seen, before this try?"""
+        return self._cleared
+
+    @property
+    def unknown_intent(self) -> Record | None:
+        """The intent of a submit whose outcome is unknown, if that is what stopped this task."""
+        record = self._unknown or self._record
+        return record if record is not None and record.state is RecordState.INTENT else None
 
     @property
     def target(self) -> Target | None:
@@ -107,15 +136,14 @@ class Checkout:
         return self._target
 
     def may_replace(self, target: Target) -> bool:
-        """May landing replace the target's file: with the author's leave, or because it is this task's own older one?"""
+        """May landing replace the target's file: with the author's leave, or as this task's own older one?"""
         if self._overwrite or target.is_directory:
             return True
         if self._record is None:
             return False
         there = read_manifest(sidecar_of(target.file()))
-        return there is not None and there.task_id in {
-            past["render"]["task_id"] for past in self._record.past()
-        }
+        own = {past["render"]["task_id"] for past in self._record.past()}
+        return there is not None and there.task_id in own
 
     def hook_of(self, render: Render) -> JimengHook:
         """Return the hook of the connection that pays for a render."""
@@ -126,56 +154,95 @@ class Checkout:
     def ask_once(self, render: Render) -> RenderEvent | None:
         """Ask what became of an adopted render; ``None`` while it runs, or where the answer settles nothing."""
         hook = self.hook_of(render)
-        seen = answer(lambda: hook.query(render))
-        decision = poller_for(render, deadline=float("inf")).decide(seen, time.time(), 0.5)
-        ended = decision.event if isinstance(decision, Finish) else None
+        ended = ask_now(lambda: hook.query(render), poller_for(render, deadline=float("inf")))
         log.info("Adopted render %s: %s.", render.task_id, ended.outcome.value if ended else "it goes on")
         return ended
 
-    def resume(self, task_id: str) -> Render | None:
-        """Return the recorded render that a wait was for; ``None`` if no ledger keeps it."""
-        self._record = self._ledger.read()
-        if self._record is None or self._record.render is None:
+    def resume(self, task_id: str, announced: Render | None) -> Render | None:
+        """Return the recorded render that a wait was for; ``None`` if no ledger keeps it.
+
+        :param announced: what XCom says of it. It completes a record that could not be written after the submit.
+        """
+        record = self._read()
+        if record is None:
             return None
-        render = Render.from_payload(self._record.render)
+        lost_answer = record.state is RecordState.INTENT and announced is not None
+        if lost_answer and announced is not None and announced.fingerprint == record.fingerprint:
+            self._paid(record, announced)
+            return announced
+        if record.render is None:
+            return None
+        render = Render.from_payload(record.render)
         return render if render.task_id == task_id else None
 
     def close(self, render: Render, state: RecordState, manifest: RenderManifest | None = None) -> None:
-        """Record how a render ended. Without a record of this very render there is nothing to close."""
+        """Record how a render ended. Without a record of this very render there is nothing to close.
+
+        :raises LedgerError: the record still says what it said before.
+        """
         record = self._record
         if record is None or record.render is None or record.render.get("task_id") != render.task_id:
             return
-        payload = None if manifest is None else manifest.to_payload()
+        payload = record.manifest if manifest is None else manifest.to_payload()
         self._save(replace(record, state=state, manifest=payload))
+
+    def note(self, render: Render, state: RecordState, manifest: RenderManifest | None = None) -> None:
+        """Record how a render ended, if that can be written; if not, the next try finds it out again, free."""
+        try:
+            self.close(render, state, manifest)
+        except LedgerError as error:
+            log.warning("%s The record of the render %s is not up to date.", error, render.task_id)
 
     @property
     def resubmitted_in_this_try(self) -> bool:
         """Did this try already submit in place of a lost render? It does so once, so that it cannot pay for ever."""
         return self._record is not None and self._record.lost_try == self._ti.try_number
 
+    def _read(self) -> Record | None:
+        try:
+            record = self._record = self._ledger.read()
+        except LedgerError as error:
+            raise LedgerError(unreadable(error)) from error
+        if record is not None and record.cleared_since(self._ti.max_tries):
+            self._cleared = True
+        return record
+
     def _save(self, record: Record) -> None:
-        self._record = record
         if self._ledger.keeps:
             self._ledger.write(record)
+        self._record = record
+
+    def _adopt(self, record: Record, *, landed: bool) -> Purchase:
+        self._save(record.seen_by(max_tries=self._ti.max_tries, try_number=self._ti.try_number))
+        return _adopted(record, landed=landed)
+
+    def _adopt_unseen(self, record: Record | None, error: ParameterError | SettingsError) -> Purchase:
+        """Go on with what a retry has paid for although its arguments cannot be read any more: that costs nothing."""
+        if record is None or record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
+            raise error
+        if self._cleared:
+            error.args = (argument_refused(record, error),)
+            raise error
+        log.warning("%s Going on with the recorded render, which is paid for.", error)
+        return self._adopt(record, landed=record.state is RecordState.LANDED)
 
     def _reuse(self, take: int) -> Purchase | None:
         """Return a render of the same request that another task or run paid for, if the author wants that."""
         if self._policies.reuse != "output_path":
             return None
+        given_up = frozenset() if self._record is None else self._record.given_up()
         for other in self._ledger.others(self._as_take(take).fingerprint()):
-            if other.state in (RecordState.SUBMITTED, RecordState.LANDED) and other.render is not None:
-                log.info("Adopting the render %s of %s, run %s.", other.render["task_id"], *_owner(other))
-                self._save(
-                    replace(
-                        self._new_record(take),
-                        state=other.state,
-                        render=other.render,
-                        manifest=other.manifest,
-                    )
-                )
-                return _adopted(other, landed=other.state is RecordState.LANDED)
             if other.state is RecordState.INTENT and self._policies.on_unknown_submit != "resubmit":
-                raise UnknownSubmitError(self._unknown_message(other))
+                self._unknown = other
+                raise UnknownSubmitError(unknown_before(other))
+            if other.state not in (RecordState.SUBMITTED, RecordState.LANDED) or other.render is None:
+                continue
+            if other.render["task_id"] in given_up:
+                continue
+            log.info("Adopting the render %s of %s.", other.render["task_id"], owner_of(other))
+            adopted = replace(self._new_record(take), render=other.render, manifest=other.manifest)
+            self._save(replace(adopted, state=other.state))
+            return _adopted(other, landed=other.state is RecordState.LANDED)
         return None
 
     def _as_take(self, take: int) -> RenderRequest:
@@ -194,6 +261,7 @@ class Checkout:
             intent_at=format_time(pendulum.now("UTC")),
             jimeng_conn_id=self._hook.jimeng_conn_id,
             output_path=self._output_path,
+            request=summary_of(self.request),
             previous=() if before is None else before.past(),
             lost_try=self._ti.try_number if before is not None and before.state is RecordState.LOST else None,
         )
@@ -203,20 +271,47 @@ class Checkout:
         intent = self._new_record(take)
         self._refuse_taken_target(intent.fingerprint)
         self._announce_cost()
-        self._save(intent)
+        try:
+            self._ledger.begin(intent, before)
+        except LedgerError as error:
+            raise LedgerError(
+                f"{error} Nothing was submitted, for the intent could not be recorded."
+            ) from error
+        self._record = intent
         try:
             render = self._hook.submit(self._as_take(take))
         except JimengError as error:
             if certainly_not_accepted(error):
                 self._record = before
-                self._ledger.restore(before)
+                self._take_back(before, error)
                 raise
+            policy = self._policies.on_unknown_submit
             raise UnknownSubmitError(
-                f"{error} {self._unknown_message(intent)}",
-                new_try_may_help=self._policies.on_unknown_submit == "resubmit" and self._ledger.keeps,
+                unknown_now(intent, error, on_unknown_submit=policy), new_try_may_help=policy == "resubmit"
             ) from error
-        self._save(replace(intent, state=RecordState.SUBMITTED, render=render.to_payload()))
+        self._paid(intent, render)
         return Purchase(render=render, adopted=False)
+
+    def _paid(self, intent: Record, render: Render) -> None:
+        """Record the id of a paid render. If no place takes it, this try goes on with it: nothing else knows it."""
+        self._record = replace(intent, state=RecordState.SUBMITTED, render=render.to_payload())
+        try:
+            self._ledger.settle(self._record)
+        except LedgerError as error:
+            log.error(  # noqa: TRY400 - the trace says nothing that the message does not
+                "The render %s is paid for and could not be recorded (%s). This try goes on with it. If it is ended "
+                "now, no later one will find it: land it then by JimengDownloadVideoOperator(render_id=%r, model=%r).",
+                *(render.task_id, error, render.task_id, render.model),
+            )
+
+    def _take_back(self, before: Record | None, cause: JimengError) -> None:
+        try:
+            self._ledger.restore(before)
+        except LedgerError as error:
+            raise LedgerError(
+                f"{cause} The API accepted nothing, but the recorded intent could not be erased: {error} The next try "
+                'takes the outcome for unknown; on_unknown_submit="resubmit" is safe to set for it.'
+            ) from cause
 
     def _refuse_taken_target(self, fingerprint: str) -> None:
         """Refuse before paying what landing would refuse after it."""
@@ -232,32 +327,6 @@ class Checkout:
             self.request.duration,
             "unknown" if cost is None else f"{cost} CNY",
         )
-
-    def _unknown_message(self, record: Record) -> str:
-        cost = format_money(self.request.estimated_cost())
-        return (
-            f"The submit that {_owner(record)[0]} began at {record.intent_at} may have been accepted: the API gives no "
-            f"way to ask, and a render may be running, at a cost of {cost or 'an unknown amount of'} CNY. Check the "
-            "console's task list and bill. Nothing was submitted now, and neither a retry nor a Clear will submit "
-            'while on_unknown_submit="fail". To pay for a new render, set on_unknown_submit="resubmit" and clear '
-            "the task."
-        )
-
-    def _changed_message(self) -> str:
-        record = self._record
-        task_id = record.render["task_id"] if record and record.render else "unknown"
-        return (
-            f"This try asks for another video than the render {task_id} that is paid for already: an argument "
-            "changes by itself between tries (a template with the current time, a random value, a file that was "
-            "replaced). Nothing was submitted. Make the argument stable, or clear the task to start the changed "
-            "request."
-        )
-
-
-def _owner(record: Record) -> tuple[str, str]:
-    key = record.key
-    index = "" if key.map_index < 0 else f"[{key.map_index}]"
-    return f"{key.dag_id}.{key.task_id}{index}", key.run_id
 
 
 def _adopted(record: Record, *, landed: bool) -> Purchase:

@@ -18,19 +18,25 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.render import Render, format_money
 
-_RESUBMIT = 'To pay for a new one, set on_lost="resubmit" and clear the task.'
+_RESUBMIT = 'To pay for a new one, set on_lost="resubmit" and clear {task}.'
 
 
-def render_error(event: RenderEvent, render: Render, *, on_lost: str = "fail") -> RenderError:
-    """Return the error for a wait that did not succeed; its text says what the next try will do."""
+def render_error(
+    event: RenderEvent, render: Render, *, on_lost: str = "fail", submits: bool = True
+) -> RenderError:
+    """Return the error for a wait that did not succeed; its text says what the next try will do.
+
+    :param submits: the task that is told is the one that submitted the render, so that its next try may replace it.
+    """
     name = f"Render {render.task_id} ({render.model})"
     cost = format_money(render.estimated_cost_cny)
     price = "an unknown amount" if cost is None else f"about {cost} CNY"
-    again = on_lost == "resubmit"
-    lost = "The next try submits, and pays, again." if again else _RESUBMIT
+    again = submits and on_lost == "resubmit"
+    task = "the task" if submits else "the task that submitted it"
+    lost = "The next try submits, and pays, again." if again else _RESUBMIT.format(task=task)
     match event.outcome:
         case Outcome.FAILED:
-            return _failed(name, event)
+            return _failed(name, event, submits=submits)
         case Outcome.EXPIRED:
             return RenderExpiredError(
                 f"{name} expired before its video was landed; it may have been billed {price}. {lost}",
@@ -94,11 +100,16 @@ def said(event: RenderEvent) -> str:
     return (event.message or "no message") + (f" ({details})" if details else "")
 
 
-def _failed(name: str, event: RenderEvent) -> RenderFailedError:
+def _failed(name: str, event: RenderEvent, *, submits: bool) -> RenderFailedError:
     entry: CodeEntry | None = lookup(event.code)
-    retryable = entry is not None and entry.retryable
+    retryable = submits and entry is not None and entry.retryable
     meaning = f" {entry.meaning} {entry.advice}" if entry else ""
-    then = "A retry starts a fresh render." if retryable else "A retry would fail again, so there is none."
+    if not submits:
+        then = "Clear the task that submitted it to start a fresh render."
+    else:
+        then = (
+            "A retry starts a fresh render." if retryable else "A retry would fail again, so there is none."
+        )
     return RenderFailedError(
         f"{name} failed: {said(event)}.{meaning} It is not billed. {then}",
         event=event,

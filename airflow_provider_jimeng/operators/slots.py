@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
+from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import spread
+from airflow_provider_jimeng.core.slots import (
+    SETTLE_SECONDS,
+    TRY_WHEN_FREE_SECONDS,
+    TRY_WHEN_THROTTLED_SECONDS,
+)
 from airflow_provider_jimeng.operators.outcome import slot_error
 
 if TYPE_CHECKING:
@@ -16,11 +21,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.errors import JimengError
     from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
-
-SLOT_SECONDS = 20.0
-"""How long a task waits before it tries again for a slot, where nothing wakes it earlier."""
-THROTTLED_SECONDS = 12.0
-"""The same after 50429: the rate, not the slots, was the limit."""
 
 
 def defer_for_slot(
@@ -38,17 +38,18 @@ def defer_for_slot(
     since = now if waiting_since is None else waiting_since
     if waiting_since is None:
         operator.log.info("%s Waiting for a slot, at most %.0f s.", error, max_wait)
-    operator.defer(
-        trigger=JimengSlotTrigger(
-            req_key=req_key,
-            jimeng_conn_id=operator.jimeng_conn_id,
-            waiting_since=since,
-            wake_at=now + _pause(error),
-            deadline=since + max_wait,
-        ),
-        method_name="resume_submit",
+    trigger: Any = JimengSlotTrigger(
+        req_key=req_key,
+        jimeng_conn_id=operator.jimeng_conn_id,
+        waiting_since=since,
+        not_before=now + SETTLE_SECONDS,
+        deadline=since + max_wait,
+        priority_weight=operator.priority_weight,
+        dag_id=operator.dag_id,
+        throttled=isinstance(error, RateLimitedError),
     )
-    raise AssertionError("defer returns never")
+    operator.defer(trigger=trigger, method_name="resume_submit")
+    raise AssertionError  # defer() always raises
 
 
 def sleep_for_slot(
@@ -62,10 +63,7 @@ def sleep_for_slot(
     left = waiting_since + max_wait - now
     if left <= 0:
         raise slot_error(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, message=str(error)), operator.model)
-    time.sleep(min(_pause(error), left))
+    throttled = isinstance(error, RateLimitedError)
+    pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
+    time.sleep(min(spread(pause, random.random()), left))
     return waiting_since
-
-
-def _pause(error: JimengError) -> float:
-    base = SLOT_SECONDS if isinstance(error, ConcurrencyLimitedError) else THROTTLED_SECONDS
-    return spread(base, random.random())

@@ -14,6 +14,7 @@ from airflow_provider_jimeng.core.errors import (
     JimengError,
     ParameterError,
     RateLimitedError,
+    UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.parameters import (
@@ -23,10 +24,12 @@ from airflow_provider_jimeng.core.parameters import (
     check_cost,
     refuse_arguments,
 )
-from airflow_provider_jimeng.operators.outcome import slot_error
+from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, slot_error
 from airflow_provider_jimeng.operators.policies import Policies
 from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
 from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -40,6 +43,8 @@ DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0)
 """A crashed try must be followed by another one that lands what it paid for."""
 DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
+
+_LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
 
 REQUEST_FIELDS = (
     "prompt",
@@ -109,6 +114,7 @@ class JimengSubmittingOperator(BaseOperator):
         "extra_body": "json",
     }
     ui_color = "#e8f0fe"
+    operator_extra_links = (JimengVideoLink(),)
 
     def __init__(
         self,
@@ -177,6 +183,9 @@ class JimengSubmittingOperator(BaseOperator):
                 purchase = checkout.open()
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
+            except UnknownSubmitError as error:
+                self._announce_unknown(context, checkout, error)
+                raise
             else:
                 self.announce(context, purchase.render)
                 return purchase
@@ -185,6 +194,38 @@ class JimengSubmittingOperator(BaseOperator):
         """Push ``task_id`` and ``jimeng_render`` to XCom."""
         context["ti"].xcom_push(key="task_id", value=render.task_id)
         context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **more})
+
+    def conclude(
+        self,
+        context: Context,
+        checkout: Checkout,
+        render: Render,
+        ended: RenderEvent,
+        *,
+        adopted: bool,
+    ) -> None:
+        """Record and announce a render that did not succeed; return if a new one may be submitted in this try.
+
+        It may when an adopted render failed unbilled and a retry or a Clear stands for a new one anyway, and when it
+        is lost and the author allows to pay again.
+
+        :raises RenderError: saying what happened, what it may have cost and what comes next.
+        """
+        self.announce(context, render, **outcome_fields(ended))
+        error = render_error(ended, render, on_lost=self.on_lost)
+        if ended.outcome is Outcome.FAILED:
+            if adopted and (checkout.cleared or error.new_try_may_help):
+                checkout.close(render, RecordState.FAILED)
+                self.log.info("The adopted render %s failed unbilled; starting a new one.", render.task_id)
+                return
+            checkout.note(render, RecordState.FAILED)
+        elif ended.outcome in _LOST:
+            if self.on_lost == "resubmit" and not checkout.resubmitted_in_this_try:
+                checkout.close(render, RecordState.LOST)
+                self.log.warning("%s Submitting in this try already.", error)
+                return
+            checkout.note(render, RecordState.LOST)
+        raise error
 
     def checkout(
         self, context: Context, *, target: Target | None = None, overwrite: bool = False
@@ -221,7 +262,7 @@ class JimengSubmittingOperator(BaseOperator):
 
         settings = self.hook_for(self.jimeng_conn_id).settings
         arguments = {name: getattr(self, name) for name in REQUEST_FIELDS}
-        arguments["extra_body"] = _mapping("extra_body", arguments["extra_body"])
+        arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
         request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
         label = self.aigc_label()
         if as_bool("require_tagged", self.require_tagged) and not label and not settings.aigc_meta:
@@ -234,7 +275,7 @@ class JimengSubmittingOperator(BaseOperator):
 
     def aigc_label(self) -> dict[str, str] | None:
         """Return the checked ``aigc_meta`` of this task, ``None`` to use the connection's."""
-        return check_aigc_meta(_mapping("aigc_meta", self.aigc_meta))
+        return check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta))
 
     def output_folder(self) -> Target | None:
         """Return the directory that the video goes to, ``None`` without ``output_path``."""
@@ -257,6 +298,12 @@ class JimengSubmittingOperator(BaseOperator):
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
             raise slot_error(ended, self.model)
         return ended.waiting_since
+
+    def _announce_unknown(self, context: Context, checkout: Checkout, error: UnknownSubmitError) -> None:
+        """Push ``jimeng_intent``: what may have been paid without anybody knowing its id."""
+        intent = checkout.unknown_intent
+        if intent is not None:
+            context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
 
     def _wait_for_slot(self, error: JimengError, req_key: str, waiting_since: float | None) -> float:
         limit = as_seconds("max_wait_for_slot", self.max_wait_for_slot)
@@ -295,7 +342,7 @@ def as_bool(argument: str, value: Any) -> bool:
     return words[str(value).strip().lower()]
 
 
-def _mapping(argument: str, value: Any) -> Any:
+def as_mapping(argument: str, value: Any) -> Any:
     """Read a dict that may come from a template as JSON text."""
     if not isinstance(value, str):
         return value

@@ -14,16 +14,17 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
 from airflow_provider_jimeng.operators.references import render_from
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
     JimengSubmittingOperator,
     as_bool,
+    as_mapping,
     as_seconds,
 )
 from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
     from airflow_provider_jimeng.storage.target import Target
 
-_LOST = {Outcome.EXPIRED, Outcome.NOT_FOUND}
+_UNUSABLE = frozenset({Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND})
 
 
 class JimengSubmitVideoOperator(JimengSubmittingOperator):
@@ -56,19 +57,15 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
 
     def _submit(self, context: Context, waiting_since: float | None) -> dict[str, Any]:
         checkout = self.checkout(context)
-        purchase = self.purchase(context, checkout, waiting_since)
-        render = purchase.render
-        ended = checkout.ask_once(render) if purchase.adopted and purchase.manifest is None else None
-        if ended is not None and ended.outcome is Outcome.FAILED:
-            self.log.info("The recorded render %s failed unbilled; submitting a fresh one.", render.task_id)
-            checkout.close(render, RecordState.FAILED)
-            render = self.purchase(context, checkout, waiting_since).render
-        elif ended is not None and ended.outcome in _LOST:
-            checkout.close(render, RecordState.LOST)
-            if self.on_lost != "resubmit":
-                raise render_error(ended, render)
-            render = self.purchase(context, checkout, waiting_since).render
-        return render.to_payload()
+        while True:
+            purchase = self.purchase(context, checkout, waiting_since)
+            render = purchase.render
+            if not purchase.adopted or purchase.manifest is not None:
+                return render.to_payload()
+            ended = checkout.ask_once(render)
+            if ended is None or ended.outcome not in _UNUSABLE:
+                return render.to_payload()
+            self.conclude(context, checkout, render, ended, adopted=True)
 
 
 class JimengGenerateVideoOperator(JimengSubmittingOperator):
@@ -123,7 +120,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         with airflow_errors(self):
             checkout = self._landing_checkout(context)
             ended = RenderEvent.from_payload(event)
-            render = checkout.resume(str(ended.task_id)) or self._announced(context, ended)
+            announced = self._announced(context, ended)
+            render = checkout.resume(str(ended.task_id), announced) or announced
             return self._end(context, checkout, render, ended)
 
     @property
@@ -141,12 +139,12 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         render = purchase.render
         if purchase.adopted and (landed := self._landed(purchase)) is not None:
             self.log.info("%s is landed already and matches its manifest.", landed.uri)
-            checkout.close(render, RecordState.LANDED, landed)
+            checkout.note(render, RecordState.LANDED, landed)
             return publish(self, context, landed)
         ended = checkout.ask_once(render) if purchase.adopted else None
-        if ended is None:
-            ended = self._wait(checkout, render)
-        return self._end(context, checkout, render, ended)
+        if ended is not None:
+            return self._end(context, checkout, render, ended, adopted=True)
+        return self._end(context, checkout, render, self._wait(checkout, render))
 
     def _wait(self, checkout: Checkout, render: Render) -> RenderEvent:
         now = time.time()
@@ -176,20 +174,18 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return wait_until_finished(lambda: hook.query(render), poller, self.log, renew=hook.renew)[0]
 
     def _end(
-        self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
+        self,
+        context: Context,
+        checkout: Checkout,
+        render: Render,
+        ended: RenderEvent,
+        *,
+        adopted: bool = False,
     ) -> dict[str, Any]:
         if ended.outcome is Outcome.SUCCEEDED:
             return self._land(context, checkout, render, ended)
-        self.announce(context, render, **outcome_fields(ended))
-        if ended.outcome is Outcome.FAILED:
-            checkout.close(render, RecordState.FAILED)
-        elif ended.outcome in _LOST:
-            resubmit = self.on_lost == "resubmit" and not checkout.resubmitted_in_this_try
-            checkout.close(render, RecordState.LOST)
-            if resubmit:
-                self.log.warning("%s on_lost allows it: submitting now.", render_error(ended, render))
-                return self._run(context, checkout, waiting_since=None)
-        raise render_error(ended, render, on_lost=self.on_lost)
+        self.conclude(context, checkout, render, ended, adopted=adopted)
+        return self._run(context, checkout, waiting_since=None)
 
     def _land(
         self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
@@ -207,11 +203,12 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                 event=ended,
             )
         except RenderNotFoundError:
-            return self._end(context, checkout, render, replace(ended, outcome=Outcome.NOT_FOUND))
+            gone = replace(ended, outcome=Outcome.NOT_FOUND)
+            return self._end(context, checkout, render, gone)
         except JimengError as error:
             self.announce(context, render, outcome=ended.outcome.value, message=str(error))
             raise
-        checkout.close(render, RecordState.LANDED, manifest)
+        checkout.note(render, RecordState.LANDED, manifest)
         return publish(self, context, manifest)
 
     def _landed(self, purchase: Purchase) -> RenderManifest | None:
@@ -227,6 +224,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def _announced(self, context: Context, ended: RenderEvent) -> Render:
         ti = context["ti"]
         payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
+        if isinstance(payload, Mapping) and payload.get("task_id") != ended.task_id:
+            payload = None
         return render_from(
             payload, render_id=ended.task_id, model=ended.req_key, jimeng_conn_id=self.jimeng_conn_id
         )
@@ -262,6 +261,7 @@ class JimengDownloadVideoOperator(BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"render": "json", "aigc_meta": "json"}
     ui_color = "#e8f0fe"
+    operator_extra_links = (JimengVideoLink(),)
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                 render,
                 target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
                 overwrite=as_bool("overwrite", self.overwrite),
-                aigc_meta=check_aigc_meta(self.aigc_meta),
+                aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
                 require_tagged=as_bool("require_tagged", self.require_tagged),
             )
             return publish(self, context, manifest)

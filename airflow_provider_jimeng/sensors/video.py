@@ -166,7 +166,7 @@ class JimengVideoSensor(BaseSensorOperator):
             context["ti"].xcom_push(key="jimeng_render", value=payload)
             return payload
         context["ti"].xcom_push(key="jimeng_render", value={**payload, **outcome_fields(ended)})
-        raise render_error(ended, render)
+        raise render_error(ended, render, submits=False)
 
     def _as_sensor(self) -> _SensorErrors:
         return _SensorErrors(self)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import pendulum
-from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4

@@ -16,11 +16,18 @@ import hashlib
 import json
 import logging
 import secrets
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.record import Record, TaskKey
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+
+try:
+    from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined, unused-ignore]  # resolved lazily
+except ImportError:  # Airflow below 3.3 has no task state store.
+    NEVER_EXPIRE = None
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +43,8 @@ T = TypeVar("T")
 
 STATE_STORE_KEY = "jimeng_render"
 FOLDER = ".jimeng"
+PAUSES = (0.5, 2.0)
+"""Seconds between the attempts to write what must not be lost: the id of a paid render, an intent taken back."""
 
 
 def task_key(context: Context | Mapping[str, Any]) -> TaskKey:
@@ -53,10 +62,18 @@ class Ledger:
     :param folder: the directory that videos go to, ``None`` if there is none.
     """
 
-    def __init__(self, key: TaskKey, *, store: Any = None, folder: Target | None = None) -> None:
+    def __init__(
+        self,
+        key: TaskKey,
+        *,
+        store: Any = None,
+        folder: Target | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.key = key
         self._store = store
         self._objects = None if folder is None else RecordObjects(folder)
+        self._sleep = sleep
 
     @classmethod
     def open(cls, context: Context | Mapping[str, Any], folder: Target | None) -> Ledger:
@@ -77,34 +94,114 @@ class Ledger:
     def read(self) -> Record | None:
         """Return this task instance's record, the state store's first.
 
+        An intent in the store gives way to an object that knows how the very same submit went on: the store was out
+        of reach then, or refused the write of a try that was not the latest any more.
+
         :raises LedgerError: it cannot be read, which says nothing about whether something was paid.
         """
-        if self._store is not None:
-            payload = _guarded("read the task state store", lambda: self._store.get(STATE_STORE_KEY))
-            if payload is not None:
-                return _decode(payload, "the task state store")
-        return None if self._objects is None else self._objects.read(self.key)
+        stored = self._read_store()
+        if stored is None:
+            return None if self._objects is None else self._objects.read(self.key)
+        if stored.state is RecordState.INTENT and self._objects is not None:
+            with suppress(LedgerError):  # the store alone decides then, and an intent refuses to pay
+                beside = self._objects.read(self.key)
+                if beside is not None and beside.same_submit(stored):
+                    return beside
+        return stored
+
+    def begin(self, intent: Record, before: Record | None) -> None:
+        """Record what is about to be submitted, first where an older try is refused.
+
+        :raises LedgerError: nothing may be submitted; ``before`` is the record again, as far as it can be written.
+        """
+        try:
+            self.write(intent)
+        except LedgerError:
+            with suppress(LedgerError):
+                self.restore(before)
+            raise
 
     def write(self, record: Record) -> None:
         """Record a step, first where an older try is refused.
 
         :raises LedgerError: nothing after this step may happen.
         """
-        payload = record.to_payload()
-        if self._store is not None:
-            _guarded("write the task state store", lambda: self._store.set(STATE_STORE_KEY, payload))
+        self._write_store(record)
         if self._objects is not None:
             self._objects.write(record)
 
+    def settle(self, record: Record) -> None:
+        """Record what cannot be undone, wherever it can be: in one place of two is enough to find it again.
+
+        A try that is not the latest any more leaves the newer one's object alone.
+
+        :raises LedgerError: no place took it, after several attempts.
+        """
+        places: list[Callable[[], None]] = []
+        if self._store is not None:
+            places.append(lambda: self._write_store(record))
+        if self._objects is not None:
+            places.append(lambda: self._settle_object(record))
+        problems = [problem for place in places if (problem := self._insist(place)) is not None]
+        for problem in problems:
+            log.error("Part of the record of %s was not written: %s", record.state.value, problem)
+        if problems and len(problems) == len(places):
+            raise problems[0]
+
     def restore(self, record: Record | None) -> None:
-        """Take an intent back, after a submit that was certainly not accepted."""
-        if record is not None:
-            self.write(record)
-            return
+        """Take an intent back, after a submit that was certainly not accepted.
+
+        :raises LedgerError: the intent stands, so that the next try takes its outcome for unknown.
+        """
+        if record is None:
+            problem = self._insist(self._delete)
+        else:
+            kept = record
+            problem = self._insist(lambda: self.write(kept))
+        if problem is not None:
+            raise problem
+
+    def _delete(self) -> None:
         if self._store is not None:
             _guarded("write the task state store", lambda: self._store.delete(STATE_STORE_KEY))
         if self._objects is not None:
             self._objects.delete(self.key)
+
+    def _insist(self, action: Callable[[], None]) -> LedgerError | None:
+        """Try several times; return the last problem, if it remains."""
+        for pause in (*PAUSES, None):
+            try:
+                action()
+            except LedgerError as error:
+                if pause is None:
+                    return error
+                self._sleep(pause)
+            else:
+                return None
+        raise AssertionError  # the last round returns
+
+    def _read_store(self) -> Record | None:
+        if self._store is None:
+            return None
+        payload = _guarded("read the task state store", lambda: self._store.get(STATE_STORE_KEY))
+        return None if payload is None else _decode(payload, "the task state store")
+
+    def _write_store(self, record: Record) -> None:
+        if self._store is not None:
+            options = {} if NEVER_EXPIRE is None else {"retention": NEVER_EXPIRE}
+            payload = record.to_payload()
+            _guarded(
+                "write the task state store", lambda: self._store.set(STATE_STORE_KEY, payload, **options)
+            )
+
+    def _settle_object(self, record: Record) -> None:
+        if self._objects is None:
+            return
+        there = self._objects.read(self.key)
+        if there is None or there.same_submit(record):
+            self._objects.write(record)
+        else:
+            log.warning("Another try has begun since; its record in the output directory is left as it is.")
 
     def others(self, fingerprint: str) -> list[Record]:
         """Return the records that other task instances keep of the same request, oldest first."""
@@ -142,14 +239,20 @@ class RecordObjects:
 
     def find(self, fingerprint: str) -> list[Record]:
         """Return every record that a pointer of a fingerprint leads to."""
-        return self._read_all(self._names("requests", fingerprint))
+        found = (self._read(name) for name in self._names("requests", fingerprint))
+        return [record for record in found if record is not None]
 
-    def all(self) -> list[Record]:
-        """Return every record of the folder."""
-        return self._read_all(self._names("tasks"))
-
-    def _read_all(self, names: list[str]) -> list[Record]:
-        return [record for name in names if (record := self._read(name)) is not None]
+    def all(self) -> tuple[list[Record], list[LedgerError]]:
+        """Return every record of the folder that can be read, and what is wrong with the others."""
+        records, problems = [], []
+        for name in self._names("tasks"):
+            try:
+                record = self._read(name)
+            except LedgerError as error:
+                problems.append(error)
+            else:
+                records += [] if record is None else [record]
+        return records, problems
 
     def _read(self, name: str) -> Record | None:
         file = self._file("tasks", name)
@@ -177,10 +280,10 @@ def _encode(payload: Mapping[str, Any]) -> bytes:
 def _decode(payload: Any, where: str) -> Record:
     try:
         return Record.from_payload(json.loads(payload) if isinstance(payload, bytes) else payload)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise LedgerError(
-            f"The record in {where} is damaged ({type(error).__name__}: {error}). Nothing was submitted. Repair or "
-            "delete it: without it the task submits, and pays, again."
+            f"The record in {where} is damaged ({type(error).__name__}: {error}). Repair or delete it: "
+            "without it the task submits, and pays, again."
         ) from None
 
 
@@ -191,6 +294,4 @@ def _guarded(what: str, action: Callable[[], T]) -> T:
     except LedgerError:
         raise
     except Exception as error:
-        raise LedgerError(
-            f"Cannot {what} ({type(error).__name__}: {error}). Nothing was submitted."
-        ) from error
+        raise LedgerError(f"Cannot {what} ({type(error).__name__}: {error}).") from error

@@ -57,7 +57,8 @@ class Target:
         :raises ParameterError: no file system is known for the path, or the connection does not open one.
         """
         try:
-            base = ObjectStoragePath(self.output_path, conn_id=self.output_conn_id or None)
+            options = {"conn_id": self.output_conn_id} if self.output_conn_id else {}
+            base = ObjectStoragePath(self._bare_path() or self.output_path, **options)
             path = base / name if name else base
             protocol = str(path.protocol or "file")
             inside = str(path.path)
@@ -75,12 +76,16 @@ class Target:
                 "output_conn_id fit it?",
             ) from error
 
+    def _bare_path(self) -> str | None:
+        """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""
+        return None if "://" in self.output_path else str(Path(self.output_path).expanduser().absolute())
+
     def _uri(self, name: str | None) -> str:
         """Return the file's URI: no connection id, and ``file://`` where a bare path was given."""
-        scheme, separator, rest = self.output_path.partition("://")
-        if not separator:
-            whole = Path(self.output_path).absolute()
-            return f"file://{whole / name if name else whole}"
+        bare = self._bare_path()
+        if bare:
+            return f"file://{Path(bare, name or '')}"
+        scheme, _, rest = self.output_path.partition("://")
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{name or ''}"
 

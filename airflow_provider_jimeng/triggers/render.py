@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING, Any, Self
 import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_jimeng.core.cadence import CLOSEST
 from airflow_provider_jimeng.core.errors import AuthenticationError, JimengError
-from airflow_provider_jimeng.core.polling import MIN_INTERVAL, Finish, Poller, kept_until, spread
+from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.polling import Finish, Poller, kept_until
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
+from airflow_provider_jimeng.hooks.waiting import cadence_of
+from airflow_provider_jimeng.triggers.queues import slot_queue
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
+    from airflow_provider_jimeng.hooks.connections import Lease
 
 FIRST_POLL_SECONDS = 11.0
 """The first poll comes no earlier: a task that resumes within about 6 s can be failed by the scheduler."""
+MOVED_SECONDS = 5.0
+"""A trigger that another triggerer takes over asks within this time."""
+
+_SLOT_IS_FREE = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND})
 
 
 class JimengRenderTrigger(BaseTrigger):
@@ -49,7 +58,7 @@ class JimengRenderTrigger(BaseTrigger):
         poll_interval: float | None = None,
         first_poll_at: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own is not annotated
         self.render_id = render_id
         self.req_key = req_key
         self.jimeng_conn_id = jimeng_conn_id
@@ -117,14 +126,17 @@ class JimengRenderTrigger(BaseTrigger):
             submitted_at=submitted_at,
             deadline=self.deadline if self.deadline is not None else float("inf"),
             poll_interval=self.poll_interval,
+            cadence=cadence_of(self.req_key),
         )
-        await asyncio.sleep(self._first_pause())
         async with AsyncExitStack() as stack:
             asking = _Asking(self, stack)
+            await asking.prepare()
+            await asyncio.sleep(self._first_pause(poller))
             while True:
                 seen = await asking.ask()
                 decision = poller.decide(seen, time.time(), random.random())
                 if isinstance(decision, Finish):
+                    asking.ended = decision.event.outcome in _SLOT_IS_FREE
                     return decision.event
                 if decision.note:
                     self.log.info("Render %s: %s", self.render_id, decision.note)
@@ -132,47 +144,61 @@ class JimengRenderTrigger(BaseTrigger):
                     asking.renew_next_time()
                 await asyncio.sleep(decision.seconds)
 
-    def _first_pause(self) -> float:
-        """A trigger that was moved polls soon, but not at the same moment as all others that moved with it."""
-        left = (self.first_poll_at or 0.0) - time.time()
-        pause = (
-            left
-            if left > 0
-            else spread(self.poll_interval or MIN_INTERVAL, random.random()) * random.random()
-        )
-        return max(0.0, pause if self.deadline is None else min(pause, self.deadline - time.time()))
+    def _first_pause(self, poller: Poller) -> float:
+        """Nothing is asked while nothing can be ready; triggers that were moved together do not ask together."""
+        now = time.time()
+        pause = (self.first_poll_at or 0.0) - now
+        if pause <= 0:
+            pause = MOVED_SECONDS * random.random()
+        if self.poll_interval is None:
+            ready = poller.submitted_at + poller.cadence.shortest
+            pause = max(pause, ready - now + CLOSEST * random.random())
+        return max(0.0, min(pause, poller.deadline - now))
 
 
 class _Asking:
-    """Asks over the client that all triggers of the process share, and reads the connection again when told."""
+    """Asks over the client that all triggers of the process share, and reads the connection again when told.
+
+    Meanwhile it counts the render among those that run; ``ended`` tells, on leaving, that its slot is free.
+    """
 
     def __init__(self, trigger: JimengRenderTrigger, stack: AsyncExitStack) -> None:
         self._trigger = trigger
         self._stack = stack
-        self._lease: Any = None
+        self._lease: Lease | None = None
         self._renew = False
+        self.ended = False
 
     def renew_next_time(self) -> None:
         self._renew = True
 
-    async def ask(self) -> QueryReply | JimengError:
+    async def prepare(self) -> JimengError | None:
+        """Join the shared client; whatever stands in the way is returned as a refusal, to be asked again."""
         from airflow_provider_jimeng.hooks.connections import shared_client
 
         try:
             if self._lease is None:
-                self._lease = await self._stack.enter_async_context(
-                    shared_client(self._trigger.jimeng_conn_id)
-                )
+                lease = await self._stack.enter_async_context(shared_client(self._trigger.jimeng_conn_id))
+                queue = slot_queue(lease.client.settings.account, self._trigger.req_key)
+                queue.render_began()
+                self._stack.callback(lambda: queue.render_left(ended=self.ended))
+                self._lease = lease
             elif self._renew:
                 await self._lease.renew()
-            self._renew = False
-        except Exception as error:  # noqa: BLE001 - see below
-            # Whatever the secrets back end raises must not fail a paid render; it is asked again like a refusal.
+        except Exception as error:  # noqa: BLE001 - whatever a secrets back end raises must not fail a paid render
+            why = str(error) if isinstance(error, JimengError) else type(error).__name__
             return AuthenticationError(
-                f"The connection {self._trigger.jimeng_conn_id!r} cannot be read ({type(error).__name__}: {error})."
+                f"The connection {self._trigger.jimeng_conn_id!r} cannot be read: {why}"
             )
+        self._renew = False
+        return None
+
+    async def ask(self) -> QueryReply | JimengError:
+        """Ask once and return the answer, or the error in its place."""
+        problem = await self.prepare()
+        if problem is not None or self._lease is None:
+            return problem or AuthenticationError("The connection was not read.")
         try:
-            reply: QueryReply = await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)
+            return await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)
         except JimengError as error:
             return error
-        return reply

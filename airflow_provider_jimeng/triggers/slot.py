@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.slots import Waiter
+from airflow_provider_jimeng.triggers.queues import slot_queue
 
 
 class JimengSlotTrigger(BaseTrigger):
-    """Wakes a task that found the account busy. It reads and sends nothing.
+    """Wakes a task that found the account busy. It reads a connection and sends nothing.
+
+    A render of the same account and model that ends in this triggerer process wakes one waiting task; a task that
+    nothing wakes tries now and then.
 
     :param req_key: the model, for limits are per capability.
     :param jimeng_conn_id: connection of the account.
-    :param waiting_since: epoch second of the first refusal; it rides along.
-    :param wake_at: epoch second at which to try again.
+    :param waiting_since: epoch second of the first refusal; it rides along, so the place in the queue survives.
+    :param not_before: epoch second before which the task is not woken.
     :param deadline: epoch second at which the wait is given up.
+    :param priority_weight: Airflow's weight of the task: the heavier goes first.
+    :param dag_id: DAGs of the same weight go in turn.
+    :param throttled: the request rate was the limit, not the slots.
     """
 
     def __init__(
-        self, *, req_key: str, jimeng_conn_id: str, waiting_since: float, wake_at: float, deadline: float
+        self,
+        *,
+        req_key: str,
+        jimeng_conn_id: str,
+        waiting_since: float,
+        not_before: float,
+        deadline: float,
+        priority_weight: int = 1,
+        dag_id: str = "",
+        throttled: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own is not annotated
         self.req_key = req_key
         self.jimeng_conn_id = jimeng_conn_id
         self.waiting_since = waiting_since
-        self.wake_at = wake_at
+        self.not_before = not_before
         self.deadline = deadline
+        self.priority_weight = priority_weight
+        self.dag_id = dag_id
+        self.throttled = throttled
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: ids and times, never a secret."""
@@ -40,14 +58,41 @@ class JimengSlotTrigger(BaseTrigger):
                 "req_key": self.req_key,
                 "jimeng_conn_id": self.jimeng_conn_id,
                 "waiting_since": self.waiting_since,
-                "wake_at": self.wake_at,
+                "not_before": self.not_before,
                 "deadline": self.deadline,
+                "priority_weight": self.priority_weight,
+                "dag_id": self.dag_id,
+                "throttled": self.throttled,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event, ``slot_free`` or ``slot_timed_out``."""
-        await asyncio.sleep(max(0.0, min(self.wake_at, self.deadline) - time.time()))
-        outcome = Outcome.SLOT_FREE if time.time() < self.deadline else Outcome.SLOT_TIMED_OUT
-        event = RenderEvent(outcome=outcome, req_key=self.req_key, waiting_since=self.waiting_since)
+        waiter = Waiter(
+            since=self.waiting_since,
+            not_before=self.not_before,
+            priority_weight=self.priority_weight,
+            dag_id=self.dag_id,
+            throttled=self.throttled,
+        )
+        queue = slot_queue(await self._account(), self.req_key)
+        woken = await queue.wait(waiter, deadline=self.deadline)
+        event = RenderEvent(
+            outcome=Outcome.SLOT_FREE if woken else Outcome.SLOT_TIMED_OUT,
+            req_key=self.req_key,
+            waiting_since=self.waiting_since,
+        )
         yield TriggerEvent(event.to_payload())
+
+    async def _account(self) -> str:
+        from airflow_provider_jimeng.hooks.connections import look_up
+
+        try:
+            return (await look_up(self.jimeng_conn_id)).settings.account
+        except Exception as error:  # noqa: BLE001 - a secrets back end raises anything; waiting needs no secret
+            self.log.warning(
+                "The connection %r cannot be read (%s); waiting apart from others of its account.",
+                self.jimeng_conn_id,
+                type(error).__name__,
+            )
+            return f"connection {self.jimeng_conn_id}"

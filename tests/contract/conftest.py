@@ -62,13 +62,24 @@ class Maker:
     carrier: str
     stack: ExitStack
 
-    def __call__(self, *, bearer: str | None = None, connection: dict[str, Any] | None = None, **options: Any) -> Api:
+    def __call__(
+        self,
+        *,
+        bearer: str | None = None,
+        connection: dict[str, Any] | None = None,
+        path: str = "",
+        **options: Any,
+    ) -> Api:
         clock = Clock()
         emulator = JimengEmulator(**{"render_seconds": 100.0, "clock": clock, "bearer": bearer, **options})
-        url = self.stack.enter_context(emulator.serve()).url if self.carrier == "socket" else "http://emulator.test"
+        url = (
+            self.stack.enter_context(emulator.serve()).url
+            if self.carrier == "socket"
+            else "http://emulator.test"
+        )
         transport = None if self.carrier == "socket" else emulator.transport()
         keys = {"login": emulator.keyring.access_key, "password": bearer or emulator.keyring.secret_key}
-        given = {"host": url, **keys, **(connection or {})}
+        given = {"host": url + path, **keys, **(connection or {})}
         extra = {"max_requests_per_second": 10_000, "timeout_seconds": 5, **given.pop("extra", {})}
         if bearer:
             extra["auth"] = "bearer"
@@ -85,16 +96,43 @@ class Maker:
         client = AsyncJimengClient(settings, transport=transport)
         runner.run(client.__aenter__())
         self.stack.callback(lambda: runner.run(client.__aexit__()))
-        return lambda method, *arguments, **options: runner.run(getattr(client, method)(*arguments, **options))
+        return lambda method, *arguments, **options: runner.run(
+            getattr(client, method)(*arguments, **options)
+        )
 
 
-@pytest.fixture(params=["sync-memory", "sync-socket", "async-memory", "async-socket"])
+BODIES = ["sync-memory", "sync-socket", "async-memory", "async-socket"]
+
+
+@pytest.fixture(params=BODIES)
 def make_api(request: pytest.FixtureRequest) -> Iterator[Maker]:
     kind, _, carrier = request.param.partition("-")
     with ExitStack() as stack:
         yield Maker(kind, carrier, stack)
 
 
+@pytest.fixture(scope="module", params=BODIES)
+def _lasting_api(request: pytest.FixtureRequest) -> Iterator[Api]:
+    kind, _, carrier = request.param.partition("-")
+    with ExitStack() as stack:
+        yield Maker(kind, carrier, stack)()
+
+
+@pytest.fixture
+def lasting_api(_lasting_api: Api) -> Api:
+    """One API for the rows of a long table, emptied before each: starting a server costs more than a row."""
+    _lasting_api.emulator.faults.clear()
+    _lasting_api.emulator.reset()
+    return _lasting_api
+
+
 @pytest.fixture
 def api(make_api: Maker) -> Api:
     return make_api()
+
+
+@pytest.fixture
+def memory_api() -> Iterator[Api]:
+    """The sync client in process: for tables whose every row would say the same of the other three."""
+    with ExitStack() as stack:
+        yield Maker("sync", "memory", stack)()

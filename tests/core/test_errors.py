@@ -17,7 +17,9 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 
-ALL_ERRORS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+ALL_ERRORS = [
+    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
+]
 
 RETRYABLE = {
     "TransportError",

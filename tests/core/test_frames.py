@@ -92,7 +92,9 @@ def test_an_image_beyond_the_limits_is_refused_with_the_limit(frame: Frame, says
 
 
 def test_a_last_frame_of_another_ratio_is_refused() -> None:
-    with pytest.raises(ParameterError, match="last_frame: its ratio 720×1280 is not that of first_frame, 1280×720"):
+    with pytest.raises(
+        ParameterError, match="last_frame: its ratio 720×1280 is not that of first_frame, 1280×720"
+    ):
         check_same_ratio(opened(1280, 720), opened(720, 1280))
 
 

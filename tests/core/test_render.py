@@ -72,7 +72,11 @@ def test_a_stored_first_version_of_a_manifest_still_loads() -> None:
     manifest = RenderManifest.from_payload(STORED_V1_MANIFEST)
 
     assert manifest.landed_at == pendulum.datetime(2026, 1, 2, 3, 7, 5)
-    assert (manifest.uri, manifest.bytes, manifest.cost_cny) == ("s3://films/cat.mp4", 4_321_000, Decimal("3.15"))
+    assert (manifest.uri, manifest.bytes, manifest.cost_cny) == (
+        "s3://films/cat.mp4",
+        4_321_000,
+        Decimal("3.15"),
+    )
 
 
 def test_what_is_written_today_is_the_first_version() -> None:
@@ -85,7 +89,9 @@ def test_a_manifest_is_also_a_render_payload() -> None:
 
 
 def test_a_later_versions_fields_are_ignored() -> None:
-    assert Render.from_payload(STORED_V1_RENDER | {"version": 2, "novel": {}}) == Render.from_payload(STORED_V1_RENDER)
+    assert Render.from_payload(STORED_V1_RENDER | {"version": 2, "novel": {}}) == Render.from_payload(
+        STORED_V1_RENDER
+    )
 
 
 def test_only_the_ids_and_the_time_are_needed() -> None:
@@ -96,7 +102,10 @@ def test_only_the_ids_and_the_time_are_needed() -> None:
 
 
 def test_an_id_that_came_as_a_number_is_kept_as_text() -> None:
-    assert Render.from_payload(STORED_V1_RENDER | {"task_id": 7392616336519610409}).task_id == "7392616336519610409"
+    assert (
+        Render.from_payload(STORED_V1_RENDER | {"task_id": 7392616336519610409}).task_id
+        == "7392616336519610409"
+    )
 
 
 @pytest.mark.parametrize(

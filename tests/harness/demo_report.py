@@ -121,7 +121,7 @@ def landed_table(landed: Sequence[Landed], root: Path) -> list[str]:
         lines[0],
         "-" * len(lines[0]),
         *lines[1:],
-        f"manifests add up to CNY {sum(known, Decimal(0)):.2f}",
+        f"the manifests add up to CNY {sum(known, Decimal(0)):.2f}",
     ]
 
 

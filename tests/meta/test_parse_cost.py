@@ -12,7 +12,7 @@ PUBLIC = [
     "airflow_provider_jimeng.hooks.jimeng",
 ]
 # Slow to import, and needed only once a task runs.
-HEAVY = ("PIL", "av", "airflow_provider_jimeng.emulator", "airflow_provider_jimeng.storage.landing")
+HEAVY = ("PIL", "av", "airflow_provider_jimeng.emulator")
 
 
 def imported_by(statement: str) -> set[str]:

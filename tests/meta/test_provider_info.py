@@ -62,14 +62,14 @@ def test_airflow_finds_the_provider_under_the_name_of_the_distribution() -> None
 
 
 def test_airflow_offers_the_hook_for_the_connection_type() -> None:
+    hooks: Any
     try:
         from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
     except ImportError:  # Airflow 3.1 and older
-        hook = ProvidersManager().hooks["jimeng"]
+        hooks = ProvidersManager().hooks
     else:
-        hook = ProvidersManagerTaskRuntime().hooks["jimeng"]
-    assert hook is not None
-    assert hook.hook_class_name == "airflow_provider_jimeng.hooks.jimeng.JimengHook"
+        hooks = ProvidersManagerTaskRuntime().hooks
+    assert hooks["jimeng"].hook_class_name == "airflow_provider_jimeng.hooks.jimeng.JimengHook"
 
 
 def _import(path: str) -> Any:

@@ -92,6 +92,4 @@ def test_airflow_lists_the_installed_wheel_as_a_provider(installed: Path, tmp_pa
     command = ("-m", "airflow", "providers", "get", "airflow-provider-jimeng", "--output", "json")
     out = run(installed, *command, home=tmp_path)
     listed = json.loads(out[out.index("[") :])
-    assert [(row["package_name"], row["version"]) for row in listed] == [
-        ("airflow-provider-jimeng", __version__)
-    ]
+    assert listed == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]

@@ -16,9 +16,8 @@ FRAMES = ("https://img.example.com/first.jpg", "https://img.example.com/last.jpg
 def arguments_for(spec: ModelSpec, *, with_image: bool | None = None) -> dict[str, Any]:
     """The least that a model takes; ``with_image`` chooses where an image is optional."""
     images = spec.min_images if with_image is None else (spec.max_images if with_image else 0)
-    arguments: dict[str, Any] = {"model": spec.name, "prompt": "a red kite over the sea"}
-    for name, link in list(zip(("first_frame", "last_frame"), FRAMES, strict=True))[:images]:
-        arguments[name] = link
+    frames = dict(list(zip(("first_frame", "last_frame"), FRAMES, strict=True))[:images])
+    arguments: dict[str, Any] = {"model": spec.name, "prompt": "a red kite over the sea", **frames}
     if spec.camera:
         arguments |= {"camera_template": CAMERA_TEMPLATES[0], "camera_strength": CAMERA_STRENGTHS[0]}
     return arguments

@@ -1,0 +1,118 @@
+"""What a campaign costs, model by model, before anything of it is paid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_jimeng.core.arguments import is_absent, read_amount
+from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
+from airflow_provider_jimeng.core.plan import PlannedRow, RowState
+from airflow_provider_jimeng.core.render import format_money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelQuote:
+    """One model's part. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` where unknown."""
+
+    rows: int
+    new: int
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What a campaign costs before it starts; ``cost`` in CNY is ``None`` if one price is unknown."""
+
+    rows: int
+    new: int
+    landed: int
+    running: int
+    cost: Decimal | None
+    by_model: Mapping[str, ModelQuote]
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the quote as plain JSON data."""
+        return {
+            "version": PAYLOAD_VERSION,
+            "rows": self.rows,
+            "new": self.new,
+            "landed": self.landed,
+            "running": self.running,
+            "cost_cny": format_money(self.cost),
+            "by_model": {
+                name: {"rows": part.rows, "new": part.new, "cost_cny": format_money(part.cost)}
+                for name, part in self.by_model.items()
+            },
+        }
+
+
+def make_quote(planned: Iterable[PlannedRow]) -> Quote:
+    """Add up what the new rows cost."""
+    rows: dict[str, list[PlannedRow]] = {}
+    for item in planned:
+        rows.setdefault(item.request.spec.name, []).append(item)
+    states = Counter(item.state for items in rows.values() for item in items)
+    by_model = {
+        name: ModelQuote(
+            rows=len(items),
+            new=sum(item.state is RowState.NEW for item in items),
+            cost=_total(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
+        )
+        for name, items in sorted(rows.items())
+    }
+    return Quote(
+        rows=states.total(),
+        new=states[RowState.NEW],
+        landed=states[RowState.LANDED],
+        running=states[RowState.RUNNING],
+        cost=_total(part.cost for part in by_model.values()),
+        by_model=by_model,
+    )
+
+
+def check_cap(quote: Quote, max_cost_cny: Any) -> None:
+    """Refuse a campaign that costs more than the cap, or nobody knows how much.
+
+    :raises ParameterError: naming cost, cap and remedy.
+    """
+    if is_absent(max_cost_cny):
+        return
+    cap = read_amount("max_cost_cny", max_cost_cny)
+    if quote.cost is None:
+        unknown = ", ".join(name for name, part in quote.by_model.items() if part.cost is None)
+        raise ParameterError(
+            "max_cost_cny",
+            f"the price of {unknown} is unknown, so no cap can hold. Set it in the connection's extra under prices, or "
+            "remove the cap. Nothing was submitted or paid.",
+        )
+    if quote.cost > cap:
+        raise ParameterError(
+            "max_cost_cny",
+            f"the campaign costs about {format_money(quote.cost)} CNY for {quote.new} new renders, over the cap of "
+            f"{format_money(cap)}. Raise the cap, shorten the renders, or leave rows out. Nothing was submitted or "
+            "paid.",
+        )
+
+
+def quote_table(quote: Quote) -> str:
+    """Return the quote as lines of text for a log."""
+    lines = [f"{'model':<22}{'rows':>6}{'new':>6}{'CNY':>12}"]
+    total = ModelQuote(rows=quote.rows, new=quote.new, cost=quote.cost)
+    for name, part in (*quote.by_model.items(), ("total", total)):
+        lines.append(f"{name:<22}{part.rows:>6}{part.new:>6}{format_money(part.cost) or 'unknown':>12}")
+    lines.append(f"landed already: {quote.landed}; paid already and on the way: {quote.running}")
+    return "\n".join(lines)
+
+
+def _total(costs: Iterable[Decimal | None]) -> Decimal | None:
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total

@@ -1,0 +1,141 @@
+"""What became of a campaign: failures grouped by what to do, money added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.render import format_money, format_time, parse_money
+from airflow_provider_jimeng.core.task_end import MAY_BE_BILLED, End, TaskEnd
+
+if TYPE_CHECKING:
+    import pendulum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """Tasks that ended badly for the same reason."""
+
+    code: str | None
+    outcome: str
+    meaning: str
+    advice: str
+    tasks: tuple[TaskEnd, ...]
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the group as plain JSON data."""
+        return {
+            "code": self.code,
+            "outcome": self.outcome or None,
+            "meaning": self.meaning,
+            "advice": self.advice,
+            "count": len(self.tasks),
+            "tasks": [task.label for task in self.tasks],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A whole campaign. Money in CNY, ``None`` where a price is unknown.
+
+    ``planned`` is the plan's quote. ``actual`` is what this run's renders cost, ``earlier`` what the reused ones had
+    cost before, ``open`` what renders without a known end may still cost.
+    """
+
+    dag_id: str
+    run_id: str
+    generated_at: pendulum.DateTime
+    since: pendulum.DateTime
+    planned: Decimal | None
+    quoted: bool
+    ends: tuple[TaskEnd, ...]
+
+    def of(self, *ends: End) -> list[TaskEnd]:
+        """Return the tasks that ended in one of these ways, in their order."""
+        return [task for task in self.ends if task.end(self.since) in ends]
+
+    @property
+    def actual(self) -> Decimal | None:
+        """What this run's videos cost, those that are done but not landed included."""
+        done = [task for task in self.of(End.UNFINISHED) if task.outcome == Outcome.SUCCEEDED]
+        return _sum(_cost(task) for task in _once([*self.of(End.LANDED), *done]))
+
+    @property
+    def earlier(self) -> Decimal | None:
+        """What the reused videos had cost before this run."""
+        return _sum(_cost(task) for task in _once(self.of(End.REUSED)))
+
+    @property
+    def open(self) -> Decimal | None:
+        """What renders may cost whose end is not known, or that the API lost."""
+        lost = [
+            task
+            for task in self.of(End.UNFINISHED, End.FAILED)
+            if task.outcome in MAY_BE_BILLED and task.render_id
+        ]
+        return _sum(_cost(task) for task in _once(lost))
+
+    def failures(self) -> list[Failures]:
+        """Return what ended badly, grouped by reason, the largest group first."""
+        groups: dict[tuple[str | None, str, str, str], list[TaskEnd]] = {}
+        for task in self.of(End.FAILED, End.UNFINISHED, End.NO_RENDER):
+            groups.setdefault((task.code, task.outcome, *task.meaning()), []).append(task)
+        found = [
+            Failures(code=code, outcome=outcome, meaning=meaning, advice=advice, tasks=tuple(tasks))
+            for (code, outcome, meaning, advice), tasks in groups.items()
+        ]
+        return sorted(found, key=lambda group: -len(group.tasks))
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts, costs and failures as plain JSON data, small enough for XCom."""
+        return {
+            "version": PAYLOAD_VERSION,
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "generated_at": format_time(self.generated_at),
+            "counts": {"tasks": len(self.ends), **{end.value: len(self.of(end)) for end in End}},
+            "cost": {
+                "planned_cny": format_money(self.planned),
+                "actual_cny": format_money(self.actual),
+                "earlier_cny": format_money(self.earlier),
+                "open_cny": format_money(self.open),
+            },
+            "failures": [group.to_payload() for group in self.failures()],
+        }
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the summary and every task's payloads as plain JSON data."""
+        renders = [
+            {
+                "task": task.label,
+                "end": task.end(self.since).value,
+                "asked": None if task.asked is None else dict(task.asked),
+                "render": None if task.render is None else dict(task.render),
+                "manifest": None if task.manifest is None else dict(task.manifest),
+            }
+            for task in self.ends
+        ]
+        return {**self.summary(), "renders": renders}
+
+
+def _once(tasks: Sequence[TaskEnd]) -> list[TaskEnd]:
+    """Return every render once: task instances that share one pay for one."""
+    return list({task.render_id: task for task in tasks}.values())
+
+
+def _cost(task: TaskEnd) -> Decimal | None:
+    if task.manifest is not None and task.manifest.get("cost_cny") is not None:
+        return parse_money(task.manifest["cost_cny"])
+    return parse_money(task.known.get("estimated_cost_cny"))
+
+
+def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total

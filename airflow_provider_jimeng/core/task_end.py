@@ -1,0 +1,164 @@
+"""What one task of a campaign left behind: how it ended, what that means, and what to do about it.
+
+Tasks leave two things in XCom, and both stay when a task fails: ``jimeng_render`` (a render payload, and how it ended
+if it did not end well) and the manifest that a task returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.codes import lookup
+from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.render import RenderManifest, parse_time
+
+if TYPE_CHECKING:
+    import pendulum
+
+
+class End(StrEnum):
+    """How a task ended. Only ``landed`` and ``reused`` left a video."""
+
+    LANDED = "landed"
+    REUSED = "reused"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"
+    NO_RENDER = "no_render"
+
+
+_CLEAR = "Clear the task: it goes on with the same render and pays nothing."
+_ON_LOST = 'To pay for a new render, set on_lost="resubmit" and clear the task.'
+_MEANINGS: Mapping[str, tuple[End, str, str]] = {
+    Outcome.SUCCEEDED: (End.UNFINISHED, "The video is done and billed, and was not landed.", _CLEAR),
+    Outcome.FAILED: (End.FAILED, "The render failed.", "Read the message and the task's log."),
+    Outcome.EXPIRED: (
+        End.FAILED,
+        "The render lapsed before it was landed. It may have been billed.",
+        _ON_LOST,
+    ),
+    Outcome.NOT_FOUND: (End.FAILED, "The API no longer knows the render. It may have been billed.", _ON_LOST),
+    Outcome.TIMED_OUT: (End.UNFINISHED, "The render still ran when the wait was given up.", _CLEAR),
+    Outcome.LOST_CONTACT: (
+        End.UNFINISHED,
+        "The API refused the connection's credentials while the render ran.",
+        "Repair the connection, then clear the task within 11 hours of the submit: it pays nothing more.",
+    ),
+    Outcome.SLOT_TIMED_OUT: (
+        End.NO_RENDER,
+        "No render slot came free in time. Nothing was billed.",
+        "Clear the task to wait again.",
+    ),
+    "": (
+        End.UNFINISHED,
+        "The render was submitted, and its task ended without saying what became of it.",
+        _CLEAR,
+    ),
+}
+_NOTHING_SUBMITTED = (
+    "The task ended before a render was accepted: an argument or a connection was refused, or it never ran.",
+    "Read the task's log. Nothing of it was billed, unless the log says that an outcome is unknown.",
+)
+MAY_BE_BILLED = frozenset({"", Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.TIMED_OUT, Outcome.LOST_CONTACT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnd:
+    """What one task instance left. ``map_index`` is ``None`` where it is not known or the task is not mapped.
+
+    ``render`` and ``manifest`` are its payloads, ``asked`` the arguments that a plan gave it.
+    """
+
+    task: str
+    map_index: int | None = None
+    render: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] | None = None
+    asked: Mapping[str, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """The task instance as people name it, e.g. ``render[3]``."""
+        return self.task if self.map_index is None else f"{self.task}[{self.map_index}]"
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """All that is known of the request and the video."""
+        return {**(self.asked or {}), **(self.render or {}), **(self.manifest or {})}
+
+    @property
+    def render_id(self) -> str | None:
+        """The vendor's id of the render, if one was accepted."""
+        found = self.known.get("task_id")
+        return None if found is None else str(found)
+
+    def end(self, since: pendulum.DateTime) -> End:
+        """Return how it ended; a video that was paid before ``since`` was reused."""
+        if self.manifest is not None:
+            return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
+        if self.render is None or self.render_id is None:
+            return End.FAILED if self.render and self.render.get("code") else End.NO_RENDER
+        return _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])[0]
+
+    @property
+    def outcome(self) -> str:
+        """How the wait ended, in the words of :class:`Outcome`; empty if nothing is known."""
+        return str((self.render or {}).get("outcome") or "")
+
+    @property
+    def code(self) -> str | None:
+        """The API's code, if it gave one."""
+        code = (self.render or {}).get("code")
+        return None if code is None else str(code)
+
+    def meaning(self) -> tuple[str, str]:
+        """Return what went wrong and what to do about it."""
+        render = self.render or {}
+        entry = lookup(self.code)
+        if entry is not None:
+            return entry.meaning, str(render.get("advice") or entry.advice)
+        if self.render_id is None and self.code is None:
+            return (
+                _NOTHING_SUBMITTED if self.outcome != Outcome.SLOT_TIMED_OUT else _MEANINGS[self.outcome][1:]
+            )
+        _, meaning, advice = _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])
+        return meaning, str(render.get("advice") or advice)
+
+
+def merge_ends(ends: Iterable[TaskEnd]) -> list[TaskEnd]:
+    """Tell each render once, where the tasks that submit, wait for and land it each left something.
+
+    Task instances of one mapped task stay apart even when they share a render.
+    """
+    merged: dict[tuple[str, int], TaskEnd] = {}
+    seen: dict[tuple[str, str], int] = {}
+    for end in ends:
+        key = ("", len(merged))
+        if end.render_id is not None:
+            number = seen[end.task, end.render_id] = seen.get((end.task, end.render_id), 0) + 1
+            key = (end.render_id, number)
+        before = merged.get(key)
+        merged[key] = end if before is None else _both(before, end)
+    return list(merged.values())
+
+
+def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
+    """Return what a task returned if it is a manifest."""
+    try:
+        RenderManifest.from_payload(payload)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return payload if isinstance(payload, Mapping) else None
+
+
+def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
+    """Keep the name of the task that submitted, and the latest word on the render."""
+    later = after.render if after.render and after.render.get("outcome") else before.render
+    return TaskEnd(
+        task=before.task,
+        map_index=before.map_index,
+        render=later or after.render,
+        manifest=after.manifest or before.manifest,
+        asked=before.asked or after.asked,
+    )

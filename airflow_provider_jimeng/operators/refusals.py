@@ -1,0 +1,103 @@
+"""Why nothing is submitted now: what an earlier submit may have cost, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.polling import kept_until
+from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.render import Render, format_money
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.record import Record
+
+CHECK = (
+    "Check the console's task list and bill: the API itself cannot be asked for renders whose id is unknown."
+)
+_UNKNOWN_COST = "an unknown amount of"
+
+
+def summary_of(request: RenderRequest) -> dict[str, Any]:
+    """Return what an intent keeps of its request: enough to find the render in the vendor's console."""
+    return {
+        "model": request.spec.name,
+        "req_key": request.spec.req_key,
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "duration": request.duration,
+        "estimated_cost_cny": format_money(request.estimated_cost()),
+    }
+
+
+def owner_of(record: Record) -> str:
+    """Return the task instance of a record, for a message."""
+    key = record.key
+    index = "" if key.map_index < 0 else f"[{key.map_index}]"
+    return f"{key.dag_id}.{key.task_id}{index}, run {key.run_id}"
+
+
+def unknown_now(record: Record, error: Exception, *, on_unknown_submit: str) -> str:
+    """Say what a submit whose answer is missing means."""
+    return f"{error} {_may_run(record)} {CHECK} {_then(on_unknown_submit)}"
+
+
+def unknown_before(record: Record) -> str:
+    """Say why the intent of an earlier try, or of another task, stops this one."""
+    return (
+        f"An earlier submit, begun at {record.intent_at} by {owner_of(record)}, was never answered or its answer was "
+        f"lost. {_may_run(record)} {CHECK} Nothing was submitted now. {_then('fail')}"
+    )
+
+
+def changed(record: Record) -> str:
+    """Say why a try that asks for something else than the one before it stops."""
+    if record.state is RecordState.INTENT or record.render is None:
+        of = f"the submit begun at {record.intent_at}, whose outcome is unknown"
+        until = ""
+    else:
+        render = Render.from_payload(record.render)
+        of = f"the render {render.task_id} that is paid for already"
+        until = f" That render can be landed until {kept_until(render.submitted_at)}."
+    return (
+        f"This try asks for another video than {of}: an argument changes by itself between tries (a template with the "
+        "current time, a random value, a file that was replaced). Nothing was submitted. Make the argument stable and "
+        f"clear the task: it goes on with what is paid if the request is the same again, else it starts the changed one.{until}"
+    )
+
+
+def unreadable(error: Exception) -> str:
+    """Say what it means that the record of what was paid cannot be read."""
+    return (
+        f"{error} Nothing was submitted now, for a record that cannot be read may be one of a paid render; the next try "
+        "reads it again."
+    )
+
+
+def argument_refused(record: Record, error: Exception) -> str:
+    """Say that a paid render stays recorded although the arguments of a cleared task are refused."""
+    render = Render.from_payload(record.render or {})
+    return (
+        f"{error} The render {render.task_id} that this task paid for stays recorded and can be landed until "
+        f"{kept_until(render.submitted_at)}: repair the argument and clear the task, or use JimengRescueOperator."
+    )
+
+
+def cost_of(request: Mapping[str, Any] | None) -> str | None:
+    """Return the estimated cost of a request's summary, in CNY, as text; ``None`` if unknown."""
+    cost = (request or {}).get("estimated_cost_cny")
+    return None if cost is None else str(cost)
+
+
+def _may_run(record: Record) -> str:
+    return f"A render may be running, and may be billed about {cost_of(record.request) or _UNKNOWN_COST} CNY."
+
+
+def _then(on_unknown_submit: str) -> str:
+    if on_unknown_submit == "resubmit":
+        return 'The next try submits, and may pay, again, as on_unknown_submit="resubmit" allows.'
+    return (
+        'Neither a retry nor a Clear submits while on_unknown_submit="fail". To pay for a new render, set '
+        'on_unknown_submit="resubmit" and clear the task.'
+    )

@@ -1,0 +1,116 @@
+"""The queues for render slots of one triggerer process, one for each account and model.
+
+State lives per event loop, as ``dag.test()`` runs every trigger on a loop of its own. A waiting trigger costs a
+future; one task per queue, alive only while somebody waits, does the occasional try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from airflow_provider_jimeng.core.polling import spread
+from airflow_provider_jimeng.core.slots import CREDIT_SECONDS, Waiter, choose, pause_between_tries
+
+
+@dataclass(eq=False, slots=True)
+class SlotQueue:
+    """Everything one process knows of the slots of one account and model."""
+
+    running: int = 0
+    peak: int = 0
+    _waiting: dict[Waiter, asyncio.Future[None]] = field(default_factory=dict)
+    _turns: dict[str, int] = field(default_factory=dict)
+    _credits: list[float] = field(default_factory=list)
+    _last_wake: float = 0.0
+    _tries: asyncio.Task[None] | None = None
+
+    def render_began(self) -> None:
+        """Count a render that this process polls."""
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+
+    def render_left(self, *, ended: bool) -> None:
+        """Count it out; if it ended, its slot is free, and one waiter goes."""
+        self.running -= 1
+        if ended:
+            self.wake_one()
+
+    async def wait(self, waiter: Waiter, *, deadline: float) -> bool:
+        """Wait until it is this waiter's turn; false if the deadline came first.
+
+        A waiter that is cancelled after it was woken passes the wake on.
+        """
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = turn
+        self._take_credit(waiter)
+        self._keep_trying()
+        try:
+            woken = await _before(turn, deadline)
+            await asyncio.sleep(max(0.0, min(waiter.not_before, deadline) - time.time()))
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.wake_one()
+            raise
+        finally:
+            self._waiting.pop(waiter, None)
+        if woken and time.time() >= deadline:
+            self.wake_one()
+            return False
+        return woken
+
+    def wake_one(self) -> None:
+        """Let the next waiter go; with nobody waiting, remember the slot for who comes next."""
+        now = time.time()
+        asleep = [waiter for waiter, turn in self._waiting.items() if not turn.done()]
+        chosen = choose(asleep, now=now, turns=self._turns)
+        if chosen is None:
+            self._credits.append(now)
+            return
+        self._last_wake = now
+        self._turns[chosen.dag_id] = max(self._turns.values(), default=-1) + 1
+        self._waiting[chosen].set_result(None)
+
+    def _take_credit(self, waiter: Waiter) -> None:
+        now = time.time()
+        self._credits = [at for at in self._credits if now - at < CREDIT_SECONDS]
+        usable = next((at for at in self._credits if at >= waiter.refused_at), None)
+        if usable is not None:
+            self._credits.remove(usable)
+            self.wake_one()
+
+    def _keep_trying(self) -> None:
+        if self._tries is None or self._tries.done():
+            self._last_wake = time.time()
+            self._tries = asyncio.get_running_loop().create_task(
+                self._try_now_and_then(), name="jimeng slots"
+            )
+
+    async def _try_now_and_then(self) -> None:
+        while self._waiting:
+            throttled = any(waiter.throttled for waiter in self._waiting)
+            pause = pause_between_tries(running=self.running, peak=self.peak, throttled=throttled)
+            due = self._last_wake + spread(pause, random.random())
+            if (left := due - time.time()) > 0:
+                await asyncio.sleep(min(left, 5.0))
+            elif any(not turn.done() for turn in self._waiting.values()):
+                self.wake_one()
+            else:
+                await asyncio.sleep(1.0)
+
+
+async def _before(turn: asyncio.Future[None], deadline: float) -> bool:
+    done, _ = await asyncio.wait([turn], timeout=max(0.0, deadline - time.time()))
+    return bool(done)
+
+
+_LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], SlotQueue]] = WeakKeyDictionary()
+
+
+def slot_queue(account: str, req_key: str) -> SlotQueue:
+    """Return the running loop's queue of an account and model."""
+    queues = _LOOPS.setdefault(asyncio.get_running_loop(), {})
+    return queues.setdefault((account, req_key), SlotQueue())

@@ -1,0 +1,242 @@
+"""The web app that Airflow's API server mounts: three pages, two routes for data, one for the bytes of a video.
+
+Every route but the front end's own files asks Airflow who is there and what they may read. All of them are ordinary
+functions, which run in threads: a slow database or store never holds up the API server's event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+from airflow.configuration import conf
+from airflow.utils.session import create_session
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, status
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from airflow_provider_jimeng.web import access, cards, media, pages, store
+
+PAGE_SIZE = 50
+LARGEST_PAGE = 100
+MOST_TAKES = 12
+SIGNED_LINK_SECONDS = 300
+_FOR_EVER = "public, max-age=31536000, immutable"
+_PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+_IDS = Query(min_length=1, max_length=250)
+
+State = Literal["running", "landed", "failed", "submitted"]
+router = APIRouter()
+
+
+def build_app() -> FastAPI:
+    """Return the app; it has no documentation pages, since those load scripts from elsewhere."""
+    app = FastAPI(title="Jimeng renders", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(router)
+    app.add_exception_handler(AnyHTTPException, _refusal)
+    return app
+
+
+def session() -> Iterator[Session]:
+    """One database session for one request."""
+    with create_session() as opened:
+        yield opened
+
+
+SessionDep = Annotated[Session, Depends(session)]
+
+
+def task_ref(
+    dag_id: Annotated[str, _IDS],
+    run_id: Annotated[str, _IDS],
+    task_id: Annotated[str, _IDS],
+    user: GetUserDep,
+    map_index: Annotated[int, Query(ge=-1)] = -1,
+) -> store.TaskRef:
+    """Read which task instance is meant, and refuse who may not read its DAG's XComs."""
+    access.require(user, dag_id)
+    return store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+
+
+RefDep = Annotated[store.TaskRef, Depends(task_ref)]
+
+
+# ------------------------------------------------------------------------------------------------------------ pages
+@router.get("/", dependencies=[Depends(get_user)])
+def gallery_page() -> HTMLResponse:
+    """All renders."""
+    return _page("gallery")
+
+
+@router.get("/render", dependencies=[Depends(get_user)])
+def render_page() -> HTMLResponse:
+    """One render."""
+    return _page("render")
+
+
+@router.get("/compare", dependencies=[Depends(get_user)])
+def compare_page() -> HTMLResponse:
+    """Up to four renders side by side."""
+    return _page("compare")
+
+
+@router.get("/static/app.js")
+def script(v: str = "") -> Response:
+    """The front end's script; it holds no data, so it needs no sign-in."""
+    return _static(pages.script(), "text/javascript; charset=utf-8", v)
+
+
+@router.get("/static/{name}")
+def icon(name: Literal["icon.svg", "icon-dark.svg"], v: str = "") -> Response:
+    """The icon in the navigation and in the browser's tab."""
+    return _static((pages.STATIC / name).read_bytes(), "image/svg+xml", v)
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+@router.get("/api/renders")
+def renders(
+    user: GetUserDep,
+    db: SessionDep,
+    dag_id: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
+    state: Annotated[list[State], Query()] = [],  # noqa: B006
+    model: Annotated[list[str], Query()] = [],  # noqa: B006
+    q: Annotated[str, Query(max_length=500)] = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> JSONResponse:
+    """One page of cards with their values, the totals of the filtered set and what else could be chosen."""
+    filters = store.Filters(
+        readable=access.readable(user, store.dag_ids(db)),
+        dag_ids=tuple(dag_id),
+        states=tuple(state),
+        models=tuple(model),
+        text=q.strip(),
+        since=since,
+        until=until,
+    )
+    found = store.groups(db, filters)
+    totals = cards.totals(found, filters)
+    shown = store.page(db, filters, limit=limit, offset=offset) if totals["renders"] > offset else []
+    usual = _usual_seconds(db, filters.readable, shown)
+    content = {
+        "cards": [cards.card(stored, usual) for stored in shown],
+        "totals": totals,
+        "choices": cards.choices(found, filters),
+        "limit": limit,
+        "offset": offset,
+    }
+    return JSONResponse(content, headers=_PRIVATE)
+
+
+@router.get("/api/render")
+def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
+    """One render: its card, payload, manifest, timeline, and other takes of the same prompt."""
+    stored = _stored(db, ref)
+    readable = access.readable(user, store.dag_ids(db))
+    prompt = stored.render.get("prompt")
+    takes = []
+    if isinstance(prompt, str) and prompt:
+        same_prompt = store.Filters(readable=readable, prompt=prompt)
+        takes = store.page(db, same_prompt, limit=MOST_TAKES + 1, offset=0)
+    return JSONResponse(
+        cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE
+    )
+
+
+@router.api_route("/media", methods=["GET", "HEAD"])
+def video(request: Request, ref: RefDep, db: SessionDep, *, download: bool = False) -> Response:
+    """The bytes of a render's video: whole, or the piece that a ``Range`` header asks for.
+
+    What to open is looked up by the task instance; nothing in the request can name a file.
+    """
+    stored = _stored(db, ref)
+    uri = (stored.manifest or {}).get("uri")
+    if not isinstance(uri, str) or not uri:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "This task instance has landed no video.")
+    try:
+        found = media.open_video(uri, store.storage_connection(db, ref))
+        db.close()  # sending may take long, and needs no database
+        if not download and _signed_links_wanted() and (link := found.signed_link(SIGNED_LINK_SECONDS)):
+            return RedirectResponse(link, status.HTTP_302_FOUND, headers={"Cache-Control": "no-store"})
+        return _bytes(request, found, stored, download=download)
+    except media.MediaGoneError as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+
+
+# ---------------------------------------------------------------------------------------------------------- helpers
+def _bytes(request: Request, found: media.Video, stored: store.Stored, *, download: bool) -> Response:
+    tag = f'"{(stored.manifest or {}).get("sha256") or found.size}"'
+    headers = {**_PRIVATE, "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": "video/mp4"}
+    if download:
+        name = found.file.name
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+    try:
+        span = media.asked_span(wanted, found.size)
+    except media.UnsatisfiableRangeError:
+        headers["Content-Range"] = f"bytes */{found.size}"
+        return Response(status_code=status.HTTP_416_RANGE_NOT_SATISFIABLE, headers=headers)
+    empty = request.method == "HEAD"
+    if span is None:
+        headers["Content-Length"] = str(found.size)
+        return Response(headers=headers) if empty else StreamingResponse(found.pieces(), headers=headers)
+    headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{found.size}"
+    headers["Content-Length"] = str(span.end - span.start)
+    return Response(b"" if empty else found.read(span), status.HTTP_206_PARTIAL_CONTENT, headers=headers)
+
+
+def _stored(db: Session, ref: store.TaskRef) -> store.Stored:
+    stored = store.one(db, ref)
+    if stored is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "This task instance has rendered nothing that is still known.")
+    return stored
+
+
+def _usual_seconds(db: Session, readable: frozenset[str], shown: list[store.Stored]) -> dict[str, float]:
+    models = {str(stored.render.get("model")) for stored in shown if stored.state == "running"}
+    return store.usual_seconds(db, readable, models)
+
+
+def _signed_links_wanted() -> bool:
+    return bool(conf.getboolean("jimeng", "signed_media_links", fallback=False))
+
+
+def _page(name: str) -> HTMLResponse:
+    return HTMLResponse(pages.page(name), headers=_page_headers())
+
+
+def _page_headers() -> dict[str, str]:
+    media_sources = "'self' https:" if _signed_links_wanted() else "'self'"
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": pages.security_policy(media=media_sources),
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _static(content: bytes, media_type: str, asked_version: str) -> Response:
+    fresh = asked_version == pages.version()
+    headers = {"Cache-Control": _FOR_EVER if fresh else "no-cache", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type=media_type, headers=headers)
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    """Answer a person with a page that leads to the sign-in, and a script with JSON."""
+    if not isinstance(error, AnyHTTPException):
+        raise error
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if error.status_code == status.HTTP_401_UNAUTHORIZED and wants_page:
+        text, action = "Sign in to Airflow to see its renders.", "Sign in"
+        href = f"../api/v2/auth/login?next={quote(str(request.url), safe='')}"
+        return HTMLResponse(pages.sign_in_page(text, action, href), error.status_code, headers=_page_headers())
+    return await http_exception_handler(request, error)

@@ -1,0 +1,196 @@
+"""From what is stored to what is shown: plain JSON, with times as RFC 3339 and money as decimal text.
+
+Pure functions: `now` is an argument, and nothing here knows a database or a web server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.codes import lookup
+from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS
+from airflow_provider_jimeng.core.render import format_money
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.web.store import Filters, Group, Stored, TaskRef
+
+_ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
+"""Outcomes after which the render may still be running or waiting, paid, at the API."""
+_CARD_FIELDS = (
+    "prompt", "model", "seed", "duration", "aspect_ratio", "submitted_at", "estimated_cost_cny",
+    "outcome", "code", "message", "advice",
+)  # fmt: skip
+_FILE_FIELDS = ("width", "height", "fps", "bytes", "content_type", "duration_seconds", "landed_at", "cost_cny")
+
+
+def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return what one card shows. ``render_id`` is the API's name for the render."""
+    payload, manifest = stored.render, stored.manifest or {}
+    shown: dict[str, Any] = {name: payload.get(name) for name in _CARD_FIELDS}
+    shown |= {name: manifest.get(name) for name in _FILE_FIELDS}
+    return shown | {
+        "ref": asdict(stored.ref),
+        "render_id": payload.get("task_id"),
+        "state": stored.state,
+        "task_state": stored.task_state,
+        "try_number": stored.try_number,
+        "paid_here": stored.paid_here,
+        "model_title": model_title(payload.get("model")),
+        "seen_at": stored.pushed_at.isoformat(),
+        "expected_at": _expected_at(stored, usual_seconds),
+        "kept_until": _kept_until(stored),
+        "failure": failure(payload) if stored.state == "failed" else None,
+    }
+
+
+def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[Stored]) -> dict[str, Any]:
+    """Return what the page of one render shows: its card, both payloads whole, the timeline and sister takes."""
+    return {
+        "card": card(stored, usual_seconds),
+        "render": stored.render,
+        "manifest": stored.manifest,
+        "timeline": timeline(stored),
+        "takes": [card(take, {}) for take in takes if take.ref != stored.ref],
+    }
+
+
+def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a code means and what to do, from the code table; ``kind`` is for translation."""
+    code = payload.get("code")
+    entry = lookup(code) if isinstance(code, str | int) else None
+    return {
+        "kind": None if entry is None else entry.kind.name.lower(),
+        "meaning": None if entry is None else entry.meaning,
+        "advice": payload.get("advice") or (None if entry is None else entry.advice),
+        "retryable": None if entry is None else entry.retryable,
+    }
+
+
+def timeline(stored: Stored) -> list[dict[str, Any]]:
+    """Return the stages that are known, in order: ``name``, ``at`` and, for those with a length, ``seconds``."""
+    manifest = stored.manifest or {}
+    submitted = _moment(stored.render.get("submitted_at"))
+    landed = _moment(manifest.get("landed_at"))
+    queued, rendering = _seconds(manifest.get("queued_seconds")), _seconds(manifest.get("render_seconds"))
+    if submitted is None:
+        return []
+    stages = [_stage("submitted", submitted)]
+    if queued is not None:
+        stages.append(_stage("queued", submitted, queued))
+    if rendering is not None:
+        start = submitted + timedelta(seconds=queued or 0)
+        stages.append(_stage("rendering", start, rendering))
+    if landed is not None:
+        if queued is not None or rendering is not None:
+            done = submitted + timedelta(seconds=(queued or 0) + (rendering or 0))
+            stages.append(_stage("landing", done, max(0.0, (landed - done).total_seconds())))
+        stages.append(_stage("landed", landed))
+    return stages
+
+
+def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
+    """Add up the filtered set: renders, seconds of video, CNY paid, CNY expected, renders of unknown price.
+
+    A render that another run paid for counts as a render, never as money.
+    """
+    count = unpriced = 0
+    seconds = paid = expected = Decimal(0)
+    for group in found:
+        if not (
+            _fits(group.dag_id, filters.dag_ids)
+            and _fits(group.state, filters.states)
+            and _fits(group.model, filters.models)
+        ):
+            continue
+        count += group.count
+        if group.state == "landed":
+            seconds += (_number(group.seconds) or 0) * group.count
+        if group.paid_here and group.state != "failed":
+            price = _number(group.cost if group.state == "landed" else group.estimate)
+            if price is None:
+                unpriced += group.count
+            elif group.state == "landed":
+                paid += price * group.count
+            else:
+                expected += price * group.count
+    return {
+        "renders": count,
+        "seconds": float(seconds),
+        "cost_cny": format_money(paid),
+        "expected_cny": format_money(expected),
+        "unpriced": unpriced,
+    }
+
+
+def choices(found: Iterable[Group], filters: Filters) -> dict[str, list[dict[str, Any]]]:
+    """Count what each filter would leave, given the other two: ``dags``, ``models``, ``states``."""
+    asked = {"dag_id": filters.dag_ids, "model": filters.models, "state": filters.states}
+    counts: dict[str, dict[str, int]] = {name: {} for name in asked}
+    for group in found:
+        values = {"dag_id": group.dag_id, "model": group.model, "state": group.state}
+        for name, value in values.items():
+            others_fit = all(_fits(values[other], wanted) for other, wanted in asked.items() if other != name)
+            if value is not None:
+                counts[name][value] = counts[name].get(value, 0) + (group.count if others_fit else 0)
+    return {
+        f"{name.removesuffix('_id')}s": [
+            {"value": value, "count": count, "title": model_title(value) if name == "model" else value}
+            for value, count in sorted(counts[name].items())
+        ]
+        for name in asked
+    }
+
+
+def model_title(model: Any) -> Any:
+    """Return a model's title for people, or its own name where the catalogue has none."""
+    spec = MODELS.get(model) if isinstance(model, str) else None
+    return model if spec is None else spec.title
+
+
+def _expected_at(stored: Stored, usual_seconds: Mapping[str, float]) -> str | None:
+    usual = usual_seconds.get(str(stored.render.get("model")))
+    submitted = _moment(stored.render.get("submitted_at"))
+    if stored.state != "running" or usual is None or submitted is None:
+        return None
+    return (submitted + timedelta(seconds=usual)).isoformat()
+
+
+def _kept_until(stored: Stored) -> str | None:
+    submitted = _moment(stored.render.get("submitted_at"))
+    if submitted is None or stored.render.get("outcome") not in {outcome.value for outcome in _ADOPTABLE}:
+        return None
+    return (submitted + timedelta(seconds=SAFE_RETENTION_SECONDS)).isoformat()
+
+
+def _stage(name: str, at: datetime, seconds: float | None = None) -> dict[str, Any]:
+    return {"name": name, "at": at.isoformat(), "seconds": seconds}
+
+
+def _fits(value: str | None, wanted: tuple[str, ...]) -> bool:
+    return not wanted or value in wanted
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and value >= 0 else None
+
+
+def _number(text: str | None) -> Decimal | None:
+    try:
+        number = Decimal(str(text))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None

@@ -1,0 +1,90 @@
+"""The three pages and their one script, put together from the files in ``static/``.
+
+The sources are plain ES modules. They are joined in order, without their import lines, so that a page costs one
+request for all of them; the style sheet goes into the page itself, named by its hash in the page's security policy.
+There is no build step: what is in ``static/`` is what is served.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+MODULES = ("dom", "host", "i18n", "format", "api", "card", "gallery", "timeline", "video", "compare", "main")
+"""In an order in which each one only needs those before it."""
+ICONS = ("icon.svg", "icon-dark.svg")
+_IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
+
+_PAGE = """<!doctype html>
+<html lang="en" data-page="{page}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="same-origin">
+<title>{title}</title>
+<link rel="icon" href="static/icon.svg?v={version}" type="image/svg+xml">
+<style>{style}</style>
+<script type="module" src="static/app.js?v={version}"></script>
+</head>
+<body>{body}</body>
+</html>
+"""
+_SIGN_IN = '<main class="notice"><h1>Renders</h1><p>{text}</p><p><a class="button primary" href="{href}">{action}</a></p></main>'
+
+
+@cache
+def script() -> bytes:
+    """Return all modules as one."""
+    sources = [(STATIC / f"{name}.js").read_text(encoding="utf-8") for name in MODULES]
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)) for source in sources).encode()
+
+
+@cache
+def style() -> str:
+    """Return the style sheet."""
+    return (STATIC / "app.css").read_text(encoding="utf-8")
+
+
+@cache
+def version() -> str:
+    """Return a name for this state of the front end, for addresses that may be cached for ever."""
+    icons = b"".join((STATIC / name).read_bytes() for name in ICONS)
+    return hashlib.sha256(script() + icons).hexdigest()[:16]
+
+
+@cache
+def page(name: str) -> str:
+    """Return one page; it holds no data, and asks for it once its script runs."""
+    return _PAGE.format(
+        page=name, title="Renders", style=style(), version=version(), body="<noscript>JavaScript is needed.</noscript>"
+    )
+
+
+def sign_in_page(text: str, action: str, href: str) -> str:
+    """Return the page for those who are not signed in, or may not come in."""
+    body = _SIGN_IN.format(text=text, action=action, href=href)
+    return _PAGE.format(page="notice", title="Renders", style=style(), version=version(), body=body)
+
+
+def security_policy(*, media: str = "'self'") -> str:
+    """Return the Content-Security-Policy of our pages: nothing from elsewhere, nothing inline but our style."""
+    digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src 'sha256-{digest}'",
+            "img-src 'self'",
+            f"media-src {media}",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'self'",
+            "require-trusted-types-for 'script'",
+        )
+    )

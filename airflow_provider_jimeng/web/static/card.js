@@ -1,0 +1,164 @@
+// One render in the gallery, and the still that turns into a video under the pointer or the keyboard's focus.
+
+import { h, icon } from "./dom.js";
+import { leavingFrame, mediaAddress, renderAddress, taskAddress } from "./host.js";
+import { explain, t } from "./i18n.js";
+import { age, cost, money, moment, resolution, span } from "./format.js";
+
+const STILL_AT = 0.1; // seconds: past a black first frame
+const lazyVideos = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      lazyVideos.unobserve(target);
+      target.src = target.dataset.src;
+    }
+  },
+  { rootMargin: "300px" },
+);
+
+export function keyOf(ref) {
+  return JSON.stringify([ref.dag_id, ref.run_id, ref.task_id, ref.map_index]);
+}
+
+export function taskName(ref) {
+  return ref.map_index >= 0 ? `${ref.task_id} [${ref.map_index}]` : ref.task_id;
+}
+
+/** A muted video that loads its first picture when it comes near the screen, and plays while pointed at. */
+export function stillVideo(ref) {
+  const video = h("video", { muted: true, loop: true, playsInline: true, preload: "metadata", tabIndex: -1 });
+  video.dataset.src = `${mediaAddress(ref)}#t=${STILL_AT}`;
+  video.disableRemotePlayback = true;
+  video.addEventListener("error", () => {
+    video.replaceWith(h("p", { class: "gone" }, icon("film"), t("media_gone")));
+  });
+  video.addEventListener("loadeddata", () => video.classList.add("ready"));
+  lazyVideos.observe(video);
+  return video;
+}
+
+function playsWhilePointedAt(element, video) {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const start = () => {
+    if (!calm.matches && video.src) video.play().catch(() => {}); // a pause that comes at once refuses the play
+  };
+  const stop = () => video.pause();
+  element.addEventListener("pointerenter", start);
+  element.addEventListener("pointerleave", stop);
+  element.addEventListener("focusin", start);
+  element.addEventListener("focusout", stop);
+}
+
+export function stateBadge(card) {
+  return h("span", { class: "badge", data: { state: card.state } }, icon(card.state), t(`state_${card.state}`));
+}
+
+/** How a running render stands: age, expected end, and how far it should be, 0 to 1, if that can be guessed. */
+export function progress(card, now = Date.now()) {
+  const since = Date.parse(card.submitted_at ?? card.seen_at);
+  const elapsed = Math.max(0, now - since);
+  const expected = card.expected_at ? Date.parse(card.expected_at) : null;
+  const left = expected === null ? null : (expected - now) / 1000;
+  const outlook = left === null ? t("no_estimate") : left > 1 ? t("expected_in", { time: span(left) }) : t("expected_now");
+  const share = expected === null ? null : Math.min(0.97, elapsed / Math.max(1, expected - since));
+  return { text: t("running_for", { age: span(elapsed / 1000) }), outlook, share };
+}
+
+function runningPanel(card) {
+  const bar = h("progress", { max: 1, aria: { label: t("state_running") } });
+  const text = h("strong", {});
+  const outlook = h("span", {});
+  const panel = h("div", { class: "panel running" }, icon("running"), text, outlook, bar);
+  panel.refresh = () => {
+    const now = progress(card);
+    text.textContent = now.text;
+    outlook.textContent = now.outlook;
+    if (now.share === null) bar.removeAttribute("value");
+    else bar.value = now.share;
+  };
+  panel.refresh();
+  return panel;
+}
+
+export function failurePanel(card) {
+  const { meaning, advice } = explain(card);
+  const said = [card.code, card.message].filter(Boolean).join(" · ");
+  return h(
+    "div",
+    { class: "panel failed" },
+    h("strong", {}, icon("failed"), meaning),
+    said ? h("span", { class: "said", title: said }, said) : null,
+    advice ? h("p", {}, h("b", {}, `${t("what_to_do")}: `), advice) : null,
+    card.kept_until ? h("p", {}, t("kept_until", { time: moment(card.kept_until) })) : null,
+    card.task_state === "up_for_retry" ? h("p", {}, `${t("will_retry")} (${t("try_number", { count: card.try_number + 1 })})`) : null,
+  );
+}
+
+/** What fills a card's picture area. */
+export function picture(card) {
+  if (card.state === "landed") return stillVideo(card.ref);
+  if (card.state === "running") return runningPanel(card);
+  if (card.state === "failed") return failurePanel(card);
+  return h("div", { class: "panel submitted" }, icon("submitted"), h("span", {}, t("submitted_only")));
+}
+
+export function priceText(card) {
+  if (!card.paid_here) return t("paid_elsewhere");
+  const amount = cost(card);
+  if (amount === null || amount === undefined) return t("unknown_price");
+  return card.cost_cny ? money(amount) : `≈ ${money(amount)}`;
+}
+
+function facts(card) {
+  const when = card.submitted_at ?? card.seen_at;
+  const price = card.state === "failed" ? null : priceText(card);
+  return h(
+    "ul",
+    { class: "facts" },
+    card.model ? h("li", { class: "model", title: card.model_title ?? "" }, card.model) : null,
+    resolution(card) ? h("li", {}, resolution(card)) : null,
+    card.duration ? h("li", {}, span(card.duration)) : null,
+    price ? h("li", { title: card.paid_here ? "" : t("reused_hint") }, price) : null,
+    h("li", { class: "age", title: moment(when) }, h("time", { dateTime: when }, age(when))),
+  );
+}
+
+/** A card; `picks` says which takes are picked for comparing, and hears of changes. */
+export function cardElement(card, picks) {
+  const content = picture(card);
+  const video = content instanceof HTMLVideoElement ? content : null;
+  const prompt = card.prompt || t("no_prompt");
+  const link = h("a", { class: "picture", href: renderAddress(card.ref), aria: { label: t("open_render", { name: prompt }) } }, content);
+  const pick = h("input", { type: "checkbox", checked: picks.has(card.ref), on: { change: () => picks.toggle(card, pick) } });
+  const element = h(
+    "article",
+    { class: "card", data: { state: card.state, key: keyOf(card.ref) } },
+    link,
+    h("div", { class: "corner" }, card.state === "failed" ? null : stateBadge(card)),
+    h("p", { class: card.prompt ? "prompt" : "prompt none", title: card.prompt ?? "", lang: "" }, prompt),
+    facts(card),
+    h(
+      "footer",
+      {},
+      leavingFrame(
+        h("a", { class: "task", href: taskAddress(card.ref), title: `${card.ref.dag_id} · ${taskName(card.ref)} · ${card.ref.run_id}` },
+          icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`)),
+      ),
+      card.state === "landed" ? h("label", { class: "pick" }, pick, t("add_to_compare")) : null,
+    ),
+  );
+  if (video) playsWhilePointedAt(element, video);
+  element.refresh = () => {
+    content.refresh?.();
+    const time = element.querySelector("time");
+    time.textContent = age(time.dateTime);
+  };
+  return element;
+}
+
+export function skeletons(count) {
+  return Array.from({ length: count }, () =>
+    h("div", { class: "card skeleton", aria: { hidden: "true" } }, h("div", { class: "picture" }), h("i", {}), h("i", {}), h("i", {})),
+  );
+}

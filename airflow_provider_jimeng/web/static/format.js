@@ -1,0 +1,57 @@
+// Values as people read them.
+
+import { LOCALE } from "./i18n.js";
+
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+function inUnit(count, unit) {
+  return new Intl.NumberFormat(LOCALE, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 1 }).format(count);
+}
+
+/** Seconds as "12 s", "3 min 20 s", "2 h 5 min": the largest unit and the one below it. */
+export function span(seconds) {
+  const whole = seconds < 10 && !Number.isInteger(seconds) ? Math.round(seconds * 10) / 10 : Math.round(seconds);
+  const at = UNITS.findIndex(([, size]) => whole >= size);
+  if (at < 0 || at === UNITS.length - 1) return inUnit(whole, "second");
+  const [unit, size] = UNITS[at];
+  const [below, belowSize] = UNITS[at + 1];
+  const rest = Math.floor((whole % size) / belowSize);
+  return inUnit(Math.floor(whole / size), unit) + (rest ? ` ${inUnit(rest, below)}` : "");
+}
+
+/** How long ago, in one unit: "3 hours ago". */
+export function age(iso, now = Date.now()) {
+  const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
+  const [unit, size] = UNITS.find(([, unitSize]) => seconds >= unitSize) ?? UNITS.at(-1);
+  return new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" }).format(-Math.floor(seconds / size), unit);
+}
+
+export function moment(iso) {
+  return new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(iso));
+}
+
+export function clock(iso) {
+  return new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(iso));
+}
+
+/** Money by its decimal text, never by a float: "¥1.40". */
+export function money(text) {
+  return `¥${text}`;
+}
+
+export function bytes(count) {
+  const size = count >= 1e6 ? [count / 1e6, "megabyte"] : [count / 1e3, "kilobyte"];
+  return inUnit(Number(size[0].toFixed(1)), size[1]);
+}
+
+export function number(value) {
+  return new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 3 }).format(value);
+}
+
+export function resolution(card) {
+  return card.width && card.height ? `${card.width}×${card.height}` : null;
+}
+
+export function cost(card) {
+  return card.cost_cny ?? card.estimated_cost_cny;
+}

@@ -1,0 +1,103 @@
+// What is around us: Airflow's page if we are shown inside it, its theme and language, and ways out of its frame.
+
+function readable(frame) {
+  try {
+    return frame !== window && Boolean(frame.document?.documentElement);
+  } catch {
+    return false;
+  }
+}
+
+const airflow = readable(window.parent) ? window.parent : null;
+const AIRFLOW_ROOT = new URL("../", document.baseURI);
+
+export const embedded = airflow !== null;
+
+function stored(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** The language of this page, "en" or "zh": chosen here, or else Airflow's, or else the browser's. */
+export function language() {
+  const name = stored("jimeng.language") ?? stored("i18nextLng") ?? navigator.language;
+  return name?.toLowerCase().startsWith("zh") ? "zh" : "en";
+}
+
+export function chooseLanguage(name) {
+  try {
+    localStorage.setItem("jimeng.language", name);
+  } catch {
+    return;
+  }
+  location.reload();
+}
+
+function isDark() {
+  const classes = airflow?.document.documentElement.classList;
+  if (classes?.contains("dark")) return true;
+  if (classes?.contains("light")) return false;
+  const chosen = stored("theme");
+  if (chosen === "dark" || chosen === "light") return chosen === "dark";
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function applyTheme() {
+  document.documentElement.dataset.theme = isDark() ? "dark" : "light";
+}
+
+/** Follows Airflow's theme while the page is open. */
+export function followTheme() {
+  applyTheme();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+  addEventListener("storage", applyTheme);
+  if (airflow) {
+    const attributes = { attributes: true, attributeFilter: ["class"] };
+    new MutationObserver(applyTheme).observe(airflow.document.documentElement, attributes);
+  }
+}
+
+/** Addresses of Airflow's own pages and of ours. */
+export function taskAddress(ref) {
+  const parts = ["dags", ref.dag_id, "runs", ref.run_id, "tasks", ref.task_id];
+  if (ref.map_index >= 0) parts.push("mapped", String(ref.map_index));
+  return new URL(parts.map(encodeURIComponent).join("/"), AIRFLOW_ROOT).href;
+}
+
+export function airflowAddress() {
+  return AIRFLOW_ROOT.href;
+}
+
+export function refQuery(ref) {
+  return new URLSearchParams(Object.entries(ref)).toString();
+}
+
+export function renderAddress(ref) {
+  return `render?${refQuery(ref)}`;
+}
+
+export function mediaAddress(ref) {
+  return `media?${refQuery(ref)}`;
+}
+
+/**
+ * Lets a link leave the frame that Airflow shows us in, which may neither navigate Airflow nor, before 3.3, download:
+ * the page around us follows the link in our stead.
+ */
+export function leavingFrame(link) {
+  if (!airflow) return link;
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    const twin = airflow.document.createElement("a");
+    twin.href = link.href;
+    if (link.download) twin.download = link.download;
+    airflow.document.body.append(twin);
+    twin.click();
+    twin.remove();
+  });
+  return link;
+}

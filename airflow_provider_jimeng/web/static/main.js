@@ -1,0 +1,33 @@
+// Where it begins: theme, frame, and the page that the address asks for.
+
+import { h, icon } from "./dom.js";
+import { comparePage } from "./compare.js";
+import { galleryPage } from "./gallery.js";
+import { airflowAddress, chooseLanguage, embedded, followTheme } from "./host.js";
+import { LOCALE, OTHER_LANGUAGE, t } from "./i18n.js";
+import { renderPage } from "./video.js";
+
+const PAGES = { gallery: galleryPage, render: renderPage, compare: comparePage };
+
+function head(page) {
+  const title = h("div", { class: "title" }, h("h1", {}, t("renders")), h("p", {}, t("renders_of_airflow")));
+  const back = h("a", { class: "back", href: "./" }, icon("back"), t("back_to_renders"));
+  return h("header", { class: "head" },
+    page === "gallery" ? title : back,
+    h("nav", {},
+      embedded ? null : h("a", { class: "plain", href: airflowAddress() }, t("back_to_airflow")),
+      h("button", { type: "button", class: "plain", lang: OTHER_LANGUAGE, on: { click: () => chooseLanguage(OTHER_LANGUAGE) } }, t("switch_language"))));
+}
+
+function start() {
+  const page = document.documentElement.dataset.page;
+  document.documentElement.lang = LOCALE;
+  document.title = t(page === "compare" ? "compare" : "renders");
+  followTheme();
+  if (!(page in PAGES)) return;
+  const root = h("main", { id: "main", tabIndex: -1 });
+  document.body.replaceChildren(h("a", { class: "skip", href: "#main" }, t("skip")), head(page), root);
+  PAGES[page](root);
+}
+
+start();

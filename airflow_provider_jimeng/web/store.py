@@ -1,0 +1,345 @@
+"""What Airflow's database knows of renders: the only module of the UI that touches its tables.
+
+A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
+instance. Several tasks may speak of one render (submit, sensor, download): within a run the one with the file counts,
+else the latest. Values are compared inside the database by JSON paths, as text, which cannot fail on what others have
+put there; numbers are read in Python. Works on Airflow 3.1 and newer; ``XComModel`` keeps these columns up to 3.4.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from sqlalchemy import String, and_, case, cast, func, or_, select
+from sqlalchemy.orm import aliased
+
+from airflow_provider_jimeng.core.event import Outcome
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+    from sqlalchemy.sql import ColumnElement, Select, Subquery
+
+RENDER_KEY = "jimeng_render"
+MANIFEST_KEY = "return_value"
+STATES = ("running", "landed", "failed", "submitted")
+"""``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
+_FAILED_OUTCOMES = sorted(outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE))
+_FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
+_ESTIMATE_SAMPLE = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRef:
+    """One task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What to show. ``readable`` are the DAGs the reader may see; empty tuples and ``None`` mean "any"."""
+
+    readable: frozenset[str]
+    dag_ids: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    text: str = ""
+    prompt: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One render as Airflow keeps it; ``paid_here`` is false where another run paid for it first."""
+
+    ref: TaskRef
+    state: str
+    task_state: str | None
+    try_number: int
+    pushed_at: datetime
+    paid_here: bool
+    render: dict[str, Any]
+    manifest: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """How many renders share these values; money and seconds are the payloads' own text."""
+
+    dag_id: str
+    model: str | None
+    state: str
+    seconds: str | None
+    cost: str | None
+    estimate: str | None
+    paid_here: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tables:
+    """One set of aliases: the render's XCom, the manifest's XCom, the task instance."""
+
+    render: Any = field(default_factory=lambda: aliased(XComModel, name="r"))
+    manifest: Any = field(default_factory=lambda: aliased(XComModel, name="m"))
+    ti: Any = field(default_factory=lambda: aliased(TaskInstance, name="ti"))
+
+    def of_render(self, name: str) -> ColumnElement[Any]:
+        value: ColumnElement[Any] = self.render.value[name].as_string()
+        return value
+
+    def of_manifest(self, name: str) -> ColumnElement[Any]:
+        value: ColumnElement[Any] = self.manifest.value[name].as_string()
+        return value
+
+    def select(self, *columns: Any) -> Select[Any]:
+        render, manifest, ti = self.render, self.manifest, self.ti
+        return (
+            select(*columns)
+            .select_from(render)
+            .join(
+                ti,
+                and_(
+                    ti.dag_id == render.dag_id,
+                    ti.task_id == render.task_id,
+                    ti.run_id == render.run_id,
+                    ti.map_index == render.map_index,
+                ),
+            )
+            .outerjoin(
+                manifest,
+                and_(
+                    manifest.dag_run_id == render.dag_run_id,
+                    manifest.task_id == render.task_id,
+                    manifest.map_index == render.map_index,
+                    manifest.key == MANIFEST_KEY,
+                ),
+            )
+            .where(render.key == RENDER_KEY)
+        )
+
+    def state(self) -> ColumnElement[str]:
+        return case(
+            (self.of_manifest("uri").is_not(None), "landed"),
+            (or_(self.of_render("outcome").in_(_FAILED_OUTCOMES), self.ti.state.in_(_FAILED_TASKS)), "failed"),
+            (self.ti.state == "success", "submitted"),
+            else_="running",
+        )
+
+    def moment(self) -> ColumnElement[str]:
+        """When the render was submitted, as sortable text."""
+        return func.coalesce(self.of_render("submitted_at"), cast(self.render.timestamp, String))
+
+
+def dag_ids(session: Session) -> list[str]:
+    """Return the DAGs that have renders at all."""
+    statement = select(XComModel.dag_id).where(XComModel.key == RENDER_KEY).distinct()
+    return [str(dag_id) for dag_id in session.scalars(statement)]
+
+
+def groups(session: Session, filters: Filters) -> list[Group]:
+    """Count the renders that fit text and dates, whatever their DAG, state and model: for totals and choices."""
+    ranked = _ranked(filters)
+    columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here")
+    keys = [ranked.c[name] for name in columns]
+    statement = select(*keys, func.count().label("count")).where(ranked.c.place == 1).group_by(*keys)
+    return [
+        Group(**{**dict(zip((*columns, "count"), row, strict=True)), "paid_here": bool(row.paid_here)})
+        for row in session.execute(statement)
+    ]
+
+
+def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list[Stored]:
+    """Return one page of renders with their values, newest first."""
+    ranked = _ranked(filters)
+    wanted = select(ranked).where(ranked.c.place == 1)
+    for name, values in (("dag_id", filters.dag_ids), ("state", filters.states), ("model", filters.models)):
+        if values:
+            wanted = wanted.where(ranked.c[name].in_(values))
+    order = ("moment", "dag_run_id", "task_id", "map_index")
+    wanted = wanted.order_by(*(ranked.c[name].desc() for name in order)).limit(limit).offset(offset)
+    few = wanted.subquery("page")
+    tables = _Tables()
+    render = tables.render
+    statement = (
+        tables.select(*_columns(tables), few.c.state, few.c.paid_here)
+        .join(
+            few,
+            and_(
+                few.c.dag_run_id == render.dag_run_id,
+                few.c.task_id == render.task_id,
+                few.c.map_index == render.map_index,
+            ),
+        )
+        .order_by(*(few.c[name].desc() for name in order))
+    )
+    return [_stored(row, state=row[-2], paid_here=bool(row[-1])) for row in session.execute(statement)]
+
+
+def one(session: Session, ref: TaskRef) -> Stored | None:
+    """Return what a task instance rendered, ``None`` if it has rendered nothing."""
+    tables = _Tables()
+    statement = tables.select(*_columns(tables), tables.state()).where(*_is(tables.render, ref))
+    row = session.execute(statement).first()
+    return None if row is None else _stored(row, state=row[-1], paid_here=True)
+
+
+def storage_connection(session: Session, ref: TaskRef) -> str | None:
+    """Return the Airflow connection that the task landed its file with, ``None`` for the store's default.
+
+    It is read from the rendered arguments. Airflow keeps those of the last runs only; for an older run the task's
+    latest arguments stand in.
+    """
+    fields = RenderedTaskInstanceFields
+    exact = and_(fields.run_id == ref.run_id, fields.map_index == ref.map_index)
+    statement = (
+        select(fields.rendered_fields)
+        .where(fields.dag_id == ref.dag_id, fields.task_id == ref.task_id)
+        .order_by(case((exact, 0), else_=1), fields.run_id.desc())
+        .limit(1)
+    )
+    rendered = session.scalar(statement)
+    arguments = rendered if isinstance(rendered, Mapping) else {}
+    if conn_id := arguments.get("output_conn_id"):
+        return str(conn_id)
+    authority = str(arguments.get("output_path") or "").partition("://")[2].partition("/")[0]
+    return authority.rpartition("@")[0] or None
+
+
+def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[str]) -> dict[str, float]:
+    """Return by model how long its latest landed renders took from submit to file: the median, in seconds."""
+    tables = _Tables()
+    names = sorted(set(models))
+    if not names:
+        return {}
+    model = tables.of_render("model")
+    statement = (
+        tables.select(model, tables.of_manifest("submitted_at"), tables.of_manifest("landed_at"))
+        .where(tables.render.dag_id.in_(readable), model.in_(names), tables.of_manifest("uri").is_not(None))
+        .order_by(tables.render.timestamp.desc())
+        .limit(_ESTIMATE_SAMPLE)
+    )
+    seen: dict[str, list[float]] = {}
+    for name, submitted_at, landed_at in session.execute(statement):
+        seconds = seconds_between(submitted_at, landed_at)
+        if seconds is not None:
+            seen.setdefault(name, []).append(seconds)
+    return {name: sorted(values)[len(values) // 2] for name, values in seen.items()}
+
+
+def seconds_between(start: Any, end: Any) -> float | None:
+    """Return the seconds between two RFC 3339 texts; ``None`` if one of them is none."""
+    try:
+        return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _ranked(filters: Filters) -> Subquery:
+    """Select one slim row per task instance with a render; ``place`` 1 is the one that speaks for it in its run."""
+    tables = _Tables()
+    render = tables.render
+    own_key = cast(render.dag_run_id, String) + ":" + render.task_id + ":" + cast(render.map_index, String)
+    vendor_id = func.coalesce(tables.of_render("task_id"), own_key)
+    has_file = case((tables.of_manifest("uri").is_not(None), 0), else_=1)
+    payer = func.first_value(render.dag_run_id).over(
+        partition_by=vendor_id, order_by=(render.timestamp, render.dag_run_id)
+    )
+    place = func.row_number().over(
+        partition_by=(render.dag_run_id, vendor_id),
+        order_by=(has_file, render.timestamp.desc(), render.task_id, render.map_index),
+    )
+    statement = tables.select(
+        render.dag_run_id.label("dag_run_id"),
+        render.dag_id.label("dag_id"),
+        render.task_id.label("task_id"),
+        render.map_index.label("map_index"),
+        tables.of_render("model").label("model"),
+        tables.of_render("duration").label("seconds"),
+        tables.of_manifest("cost_cny").label("cost"),
+        tables.of_render("estimated_cost_cny").label("estimate"),
+        tables.state().label("state"),
+        tables.moment().label("moment"),
+        case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
+        place.label("place"),
+    ).where(render.dag_id.in_(filters.readable))
+    prompt = tables.of_render("prompt")
+    if filters.text:
+        statement = statement.where(
+            or_(
+                prompt.icontains(filters.text, autoescape=True),
+                tables.of_render("task_id") == filters.text,
+                render.run_id == filters.text,
+            )
+        )
+    if filters.prompt is not None:
+        statement = statement.where(prompt == filters.prompt)
+    if filters.since is not None:
+        statement = statement.where(tables.moment() >= _as_text(filters.since))
+    if filters.until is not None:
+        statement = statement.where(tables.moment() < _as_text(filters.until))
+    return statement.subquery("ranked")
+
+
+def _as_text(moment: datetime) -> str:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _is(xcom: Any, ref: TaskRef) -> tuple[ColumnElement[bool], ...]:
+    return (
+        xcom.dag_id == ref.dag_id,
+        xcom.run_id == ref.run_id,
+        xcom.task_id == ref.task_id,
+        xcom.map_index == ref.map_index,
+    )
+
+
+def _columns(tables: _Tables) -> tuple[Any, ...]:
+    render = tables.render
+    return (
+        render.dag_id,
+        render.run_id,
+        render.task_id,
+        render.map_index,
+        render.timestamp,
+        render.value,
+        tables.manifest.value,
+        tables.ti.state,
+        tables.ti.try_number,
+    )
+
+
+def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
+    dag_id, run_id, task_id, map_index, pushed_at, render, manifest, task_state, try_number = row[:9]
+    return Stored(
+        ref=TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index),
+        state=state,
+        task_state=task_state,
+        try_number=try_number or 0,
+        pushed_at=pushed_at,
+        paid_here=paid_here,
+        render=_mapping(render) or {},
+        manifest=_mapping(manifest) if state == "landed" else None,
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    """Read a payload; a custom XCom backend may keep it elsewhere, and then there is nothing to show."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return dict(value) if isinstance(value, Mapping) else None

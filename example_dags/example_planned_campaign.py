@@ -1,0 +1,42 @@
+"""A campaign with a budget: check and quote every row, render what is new, report what came of it.
+
+The plan pays nothing: a bad row, or a quote over the cap, stops the run before the first submit. Running the same rows
+again, in a later run too, pays only for rows that are new, changed or failed; the others return their video as it is.
+What a row carries (model, prompt, output_path, …) comes from the plan; `partial` holds the rest.
+"""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+from airflow_provider_jimeng.operators.report import JimengReportOperator
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+
+ROWS = [
+    {"prompt": "A red kite climbs over a wheat field in strong wind", "output_name": "kite"},
+    {"prompt": "Steam rises from a bowl of noodles, close-up", "output_name": "noodles", "ratio": "9:16"},
+    {"prompt": "A fox crosses a snowy ridge at sunrise, long lens", "output_name": "fox", "seed": 7},
+]
+
+with DAG(
+    "example_jimeng_planned_campaign",
+    schedule=None,
+    catchup=False,
+    params={"output": "file:///tmp/jimeng", "rows": ROWS, "max_cost_cny": 50},
+    render_template_as_native_obj=True,
+):
+    plan = JimengPlanOperator(
+        task_id="plan",
+        rows="{{ params.rows }}",  # or the path of a CSV or JSONL file
+        model="t2v_720p",
+        output_path="{{ params.output }}/campaign/",
+        max_cost_cny="{{ params.max_cost_cny }}",
+    )
+    render = JimengGenerateVideoOperator.partial(task_id="render", deferrable=True, retries=2).expand_kwargs(
+        plan.output
+    )
+    report = JimengReportOperator(
+        task_id="report", output_path="{{ params.output }}/campaign/", fail_if_incomplete=True
+    )
+    render >> report

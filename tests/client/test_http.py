@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
+from airflow_provider_jimeng.client.http import (
+    Exchange,
+    open_async_client,
+    open_client,
+    tls_context,
+    translated,
+)
+from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.core.errors import (
+    NoReplyError,
+    NotSentError,
+    SettingsError,
+    UnreadableReplyError,
+)
+from airflow_provider_jimeng.core.wire import certainly_not_accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECRET = "SKVERYSECRET"
+REQUEST = httpx.Request(
+    "POST", "https://visual.volcengineapi.com/", headers={"Authorization": f"Bearer {SECRET}"}
+)
+NOT_SENT = (
+    httpx.ConnectError("[Errno 111] Connection refused"),
+    httpx.ConnectTimeout("timed out"),
+    httpx.PoolTimeout(""),
+    httpx.ProxyError("407 Proxy Authentication Required"),
+    httpx.UnsupportedProtocol("Request URL has an unsupported protocol 'ftp://'."),
+    httpx.InvalidURL("Invalid port"),
+)
+NO_REPLY = (
+    httpx.ReadTimeout("timed out"),
+    httpx.WriteTimeout("timed out"),
+    httpx.ReadError("[Errno 104] Connection reset by peer"),
+    httpx.WriteError("[Errno 32] Broken pipe"),
+    httpx.CloseError(""),
+    httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    httpx.LocalProtocolError(f"Illegal header value b'Bearer {SECRET}'"),
+    httpx.DecodingError("Error -3 while decompressing data"),
+    httpx.TooManyRedirects("Exceeded maximum allowed redirects."),
+)
+
+
+def settings(**changes: object) -> ClientSettings:
+    given: dict[str, object] = {"access_key": "AKTEST", "secret_key": SECRET, **changes}
+    return ClientSettings(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", NOT_SENT, ids=lambda error: type(error).__name__)
+def test_what_never_left_was_certainly_not_sent(error: Exception) -> None:
+    ours = translated(error, "api.example.com")
+    assert isinstance(ours, NotSentError)
+    assert certainly_not_accepted(ours)
+    assert "api.example.com" in str(ours)
+    assert type(error).__name__ in str(ours)
+
+
+@pytest.mark.parametrize("error", NO_REPLY, ids=lambda error: type(error).__name__)
+def test_what_may_have_left_is_not_taken_for_unsent(error: Exception) -> None:
+    ours = translated(error, "api.example.com")
+    assert isinstance(ours, NoReplyError)
+    assert not certainly_not_accepted(ours)
+    assert SECRET not in str(ours)
+
+
+def every_httpx_error() -> Iterator[type[Exception]]:
+    found: list[type[Exception]] = [httpx.HTTPError, httpx.InvalidURL, httpx.StreamError]
+    while found:
+        kind = found.pop()
+        found.extend(kind.__subclasses__())
+        yield kind
+
+
+@pytest.mark.parametrize("kind", sorted(every_httpx_error(), key=str))
+def test_no_error_of_httpx_gets_past_an_exchange(kind: type[Exception]) -> None:
+    error = kind.__new__(kind)
+    Exception.__init__(error, "text")
+    with pytest.raises((NotSentError, NoReplyError)) as raised, Exchange("Action", "api.example.com"):
+        raise error
+    assert raised.value.__suppress_context__, "a printed traceback would show the request"
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(ZeroDivisionError), Exchange("Action", "api.example.com"):
+        raise ZeroDivisionError
+
+
+def query_sync(
+    chosen: ClientSettings, handler: Callable[[httpx.Request], httpx.Response] | None = None
+) -> object:
+    transport = None if handler is None else httpx.MockTransport(handler)
+    with JimengClient(chosen, transport=transport) as client:
+        return client.query("jimeng_t2v_v30", "7")
+
+
+def query_async(
+    chosen: ClientSettings, handler: Callable[[httpx.Request], httpx.Response] | None = None
+) -> object:
+    async def query() -> object:
+        transport = None if handler is None else httpx.MockTransport(handler)
+        async with AsyncJimengClient(chosen, transport=transport) as client:
+            return await client.query("jimeng_t2v_v30", "7")
+
+    return asyncio.run(query())
+
+
+@pytest.fixture(params=[query_sync, query_async], ids=["sync", "async"])
+def query(request: pytest.FixtureRequest) -> Callable[..., object]:
+    chosen: Callable[..., object] = request.param
+    return chosen
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_port_nobody_listens_at_was_not_reached(query: Callable[..., object]) -> None:
+    with pytest.raises(NotSentError, match=r"Cannot reach 127\.0\.0\.1:\d+ \(ConnectError"):
+        query(settings(endpoint=f"http://127.0.0.1:{closed_port()}/"))
+
+
+def test_a_name_nobody_knows_was_not_reached(query: Callable[..., object]) -> None:
+    with pytest.raises(NotSentError):
+        query(settings(endpoint="http://no-such-host.invalid/", proxy=f"http://127.0.0.1:{closed_port()}"))
+
+
+def test_a_listener_that_speaks_no_tls_was_not_reached(query: Callable[..., object]) -> None:
+    from airflow_provider_jimeng.emulator import JimengEmulator
+
+    with JimengEmulator().serve() as server, pytest.raises(NotSentError, match="ConnectError"):
+        query(settings(endpoint=server.url.replace("http://", "https://") + "/"))
+
+
+def test_no_redirect_is_followed(query: Callable[..., object]) -> None:
+    hosts = []
+
+    def redirect(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(307, headers={"Location": "https://evil.example.com/"})
+
+    with pytest.raises(UnreadableReplyError, match="307"):
+        query(settings(), redirect)
+    assert hosts == ["visual.volcengineapi.com"]
+
+
+def test_no_cookie_is_kept(query: Callable[..., object]) -> None:
+    def sets_one(request: httpx.Request) -> httpx.Response:
+        assert "Cookie" not in request.headers
+        return httpx.Response(200, json={"code": 10000, "data": {}}, headers={"Set-Cookie": "a=b; Path=/"})
+
+    with JimengClient(settings(), transport=httpx.MockTransport(sets_one)) as client:
+        for _ in range(2):
+            client.query("jimeng_t2v_v30", "7")
+    query(settings(), sets_one)
+
+
+def test_the_debug_line_says_action_status_request_id_and_time_alone(
+    query: Callable[..., object], caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = {"code": 10000, "data": {"status": "in_queue"}, "request_id": "2026R"}
+    with caplog.at_level(logging.DEBUG):
+        query(settings(), lambda _: httpx.Response(200, json=reply))
+        with pytest.raises(NoReplyError):
+            query(settings(), raises(httpx.ReadTimeout("timed out")))
+        with pytest.raises(Exception, match="Internal Error"):
+            query(
+                settings(),
+                lambda _: httpx.Response(
+                    500, json={"code": 50500, "message": "Internal Error", "request_id": "2026E"}
+                ),
+            )
+    ours = [
+        record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_jimeng")
+    ]
+    assert [line.partition(" after ")[0] for line in ours] == [
+        "CVSync2AsyncGetResult: HTTP 200",
+        "CVSync2AsyncGetResult: ReadTimeout",
+        "CVSync2AsyncGetResult: HTTP 500",
+    ]
+    assert [line.partition("request id ")[2] for line in ours] == ["2026R)", "None)", "2026E)"]
+    for secret in (SECRET, "AKTEST", "Signature", "task_id"):
+        assert secret not in caplog.text
+
+
+def raises(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return handler
+
+
+def test_httpx_writes_no_line_per_request_of_ours_and_keeps_its_other_lines(
+    query: Callable[..., object], caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = httpx.MockTransport(lambda _: httpx.Response(200, json={"code": 10000, "data": {}}))
+    with caplog.at_level(logging.INFO):
+        query(settings(), reply.handler)
+        assert "HTTP Request" not in caplog.text
+        with httpx.Client(transport=reply) as another:
+            another.get("https://example.com/")
+    assert "HTTP Request: GET https://example.com/" in caplog.text
+
+
+def test_a_tls_context_is_built_once() -> None:
+    verify = True
+    assert tls_context(verify) is tls_context(verify)
+    insecure = tls_context(verify=False)
+    assert insecure.verify_mode is ssl.CERT_NONE
+
+
+def test_a_ca_bundle_may_be_a_file_or_a_directory(tmp_path: Path) -> None:
+    import certifi
+
+    assert isinstance(tls_context(certifi.where()), ssl.SSLContext)
+    assert isinstance(tls_context(str(tmp_path)), ssl.SSLContext)
+    with pytest.raises(SettingsError, match=r"^extra\.verify: .*cannot be read"):
+        tls_context(str(tmp_path / "missing.pem"))
+
+
+def test_every_phase_of_a_request_has_a_timeout() -> None:
+    with open_client(settings(timeout_seconds=4.0)) as client:
+        assert client.timeout.as_dict() == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
+    with open_client(settings()) as client:
+        assert client.timeout.as_dict() == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "proxy", "trusted"),
+    [
+        ("https://visual.volcengineapi.com/", None, True),
+        ("http://127.0.0.1:8787/", None, False),
+        ("https://visual.volcengineapi.com/", "http://proxy.example.com:3128", False),
+    ],
+)
+def test_proxies_of_the_environment_count_unless_the_endpoint_is_local_or_a_proxy_is_given(
+    endpoint: str, proxy: str | None, trusted: bool
+) -> None:
+    with open_client(settings(endpoint=endpoint, proxy=proxy)) as client:
+        assert client.trust_env is trusted
+
+
+@pytest.mark.parametrize("open_it", [open_client, open_async_client])
+def test_a_proxy_that_httpx_cannot_use_names_the_field(open_it: Callable[[ClientSettings], object]) -> None:
+    with pytest.raises(SettingsError, match=r"^extra\.proxy: .*httpx\[socks\]"):
+        open_it(settings(proxy="socks5://proxy.example.com:1080"))
+    with pytest.raises(SettingsError, match=r"^extra\.proxy: expected a URL"):
+        open_it(settings(proxy="gopher://proxy.example.com"))
+    with pytest.raises(SettingsError, match=r"^extra\.verify: "):
+        open_it(settings(verify="/no/such/bundle.pem"))
+
+
+def test_a_client_that_is_not_open_says_how_to_use_it() -> None:
+    with pytest.raises(RuntimeError, match="with block"):
+        JimengClient(settings()).query("jimeng_t2v_v30", "7")

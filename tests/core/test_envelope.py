@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from airflow_provider_jimeng.core.envelope import (
+    MAX_DEPTH,
+    MAX_MESSAGE_LENGTH,
+    Envelope,
+    code_text,
+    error_object,
+    first_link,
+    first_text,
+    readable,
+)
+
+
+def read(reply: Any, http_status: int = 200) -> Envelope:
+    return Envelope.read(http_status, json.dumps(reply).encode())
+
+
+@pytest.mark.parametrize("code", [10000, "10000", 10000.0, "success", "SUCCESS", "0", 0, 200, "ok"])
+def test_a_yes_is_understood_in_every_dialect(code: Any) -> None:
+    assert read({"code": code}).succeeded
+
+
+@pytest.mark.parametrize("code", [None, "", True, 1, "10000.0", {"a": 1}, [10000]])
+def test_nothing_else_is_a_yes(code: Any) -> None:
+    assert not read({"code": code}).succeeded
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.5, "1.5"), ("  x ", "x"), ([1], "[1]"), (None, None), (" ", None)]
+)
+def test_a_code_is_text_whatever_it_was(value: Any, text: str | None) -> None:
+    assert code_text(value) == text
+
+
+def test_an_endless_code_is_cut() -> None:
+    assert code_text("x" * 1000) == "x" * 80
+
+
+def test_an_error_beside_a_code_of_success_is_an_error() -> None:
+    reply = read({"code": 10000, "error": {"message": "no"}})
+
+    assert reply.refused
+    assert not reply.succeeded
+    assert str(reply.error()) == "no (code none, HTTP 200)"
+
+
+@pytest.mark.parametrize("error", [None, "", {}, [], {"code": "", "message": ""}, {"Code": "", "CodeN": 0}])
+def test_an_empty_error_is_none(error: Any) -> None:
+    assert error_object({"error": error}) == {}
+    assert not read({"code": 10000, "error": error, "ResponseMetadata": {"Error": error}}).refused
+
+
+def test_answers_wrapped_in_answers_are_followed_so_far_and_no_further() -> None:
+    reply: dict[str, Any] = {"status": "innermost"}
+    for _ in range(10):
+        reply = {"data": reply}
+
+    assert len(read(reply).layers()) == MAX_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("reply", "http_status", "flat"),
+    [
+        ({"task_id": "1", "status": "failed"}, 200, True),
+        ({"id": "1", "status": "failed"}, 200, True),
+        ({"video_url": "https://a.example/1.mp4"}, 200, True),
+        ({"status": "failed"}, 200, False),
+        ({"id": "1", "status": "failed"}, 502, False),
+        ({"data": {}, "status": "failed"}, 200, False),
+    ],
+)
+def test_an_answer_without_data_speaks_of_a_render_only_if_it_is_good_and_names_one(
+    reply: dict[str, Any], http_status: int, flat: bool
+) -> None:
+    assert read(reply, http_status).layers() == ([reply] if flat else [])
+
+
+def test_the_message_is_found_under_either_name() -> None:
+    assert read({"message": "a"}).message == "a"
+    assert read({"msg": "b"}).message == "b"
+    assert read({}).message == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [((None, "", "  ", "a"), "a"), ((True, 5), "5"), ((None, [], {}), None), (("\ud83d",), "?")],
+)
+def test_the_first_text_is_text_or_a_whole_number(values: tuple[Any, ...], text: str | None) -> None:
+    assert first_text(*values) == text
+
+
+def test_the_first_link_is_an_http_link() -> None:
+    assert first_link([None, 5, "ftp://a", "HTTPS://a.example"]) == "HTTPS://a.example"
+    assert first_link(["a"]) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (None, None),
+        ("plain", "plain"),
+        ("get https://a.example/i.png?X-Sig=s&b=1 failed", "get https://a.example/i.png?… failed"),
+        ('"http://a.example#frag", then', '"http://a.example?…", then'),
+        ("half \ud83d", "half ?"),
+    ],
+)
+def test_a_message_gives_away_no_signed_link(message: str | None, text: str | None) -> None:
+    assert readable(message) == text
+
+
+@given(st.text())
+def test_a_message_is_bounded_and_can_be_written(message: str) -> None:
+    text = readable(message * 50)
+
+    assert text is not None
+    assert len(text.encode()) >= 0
+    assert len(text) <= MAX_MESSAGE_LENGTH + 1
+    assert readable(text) == text

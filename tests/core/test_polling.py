@@ -1,0 +1,495 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pendulum
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from airflow_provider_jimeng.core.cadence import Cadence
+from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, CodeEntry, error_for
+from airflow_provider_jimeng.core.errors import (
+    AuthenticationError,
+    JimengError,
+    NoReplyError,
+    NotSentError,
+    SettingsError,
+    UnreadableReplyError,
+)
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.polling import (
+    MAX_BACK_OFF,
+    SAFE_RETENTION_SECONDS,
+    Finish,
+    Poller,
+    Wait,
+    deadline_for,
+    kept_until,
+    spread,
+)
+from airflow_provider_jimeng.core.render import RenderStatus
+from airflow_provider_jimeng.core.wire import QueryReply
+
+START = 1_767_323_045.0
+MIDDLE = 0.5
+"""The jitter that changes nothing."""
+ALL_CODES = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values()]
+Answer = QueryReply | JimengError
+
+DONE = QueryReply(
+    status=RenderStatus.DONE, status_word="done", video_url="https://a.example/1.mp4", request_id="r"
+)
+QUEUED = QueryReply(status=RenderStatus.IN_QUEUE, status_word="in_queue")
+GENERATING = QueryReply(status=RenderStatus.GENERATING, status_word="generating")
+NOT_FOUND = QueryReply(status=RenderStatus.NOT_FOUND, status_word="not_found", request_id="r")
+NO_LINK = QueryReply(status=RenderStatus.DONE, status_word="done")
+NOVEL = QueryReply(status=RenderStatus.UNKNOWN, status_word="simmering")
+EXPIRED = QueryReply(status=RenderStatus.EXPIRED, status_word="expired")
+HICCUPS: list[JimengError] = [
+    NotSentError("no route"),
+    NoReplyError("cut"),
+    UnreadableReplyError("a page", http_status=502),
+    error_for("novel", "m", http_status=400),
+    *(
+        error_for(code, "m", http_status=200)
+        for code in (50429, 50430, 50500, 50501, 100001, 100014, 100018, 100019)
+    ),
+]
+
+
+def name_of(value: Any) -> str:
+    return f"{type(value).__name__} {getattr(value, 'code', '') or getattr(value, 'status_word', '')}"
+
+
+def poller(**more: Any) -> Poller:
+    given: dict[str, Any] = {
+        "task_id": "1",
+        "req_key": "k",
+        "submitted_at": START,
+        "deadline": START + SAFE_RETENTION_SECONDS,
+    }
+    return Poller(**(given | more))
+
+
+class Clock:
+    """A wait, on a clock that only moves when the poller says so."""
+
+    def __init__(self, waiter: Poller, *, now: float = START, jitter: float = MIDDLE) -> None:
+        self.poller, self.now, self.jitter = waiter, now, jitter
+        self.waits: list[Wait] = []
+
+    def see(self, answer: Answer) -> Wait | Finish:
+        decision = self.poller.decide(answer, self.now, self.jitter)
+        if isinstance(decision, Wait):
+            self.waits.append(decision)
+            assert decision.seconds > 0
+            assert self.now + decision.seconds <= self.poller.deadline + 1e-6
+            self.now += decision.seconds
+        return decision
+
+    def end(self, answer: Answer, *, at_most: int = 100_000) -> RenderEvent:
+        for _ in range(at_most):
+            decision = self.see(answer)
+            if isinstance(decision, Finish):
+                return decision.event
+        raise AssertionError(f"still waiting after {at_most} polls")
+
+
+# --- the schedule -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 8), (0.5, 10), (1.0, 12)])
+def test_a_wait_is_spread_by_a_fifth(jitter: float, seconds: float) -> None:
+    assert spread(10, jitter) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("render_seconds", [60, 90, 120, 180, 240, 300])
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
+def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(
+    render_seconds: float, jitter: float
+) -> None:
+    clock = Clock(poller(), jitter=jitter)
+    clock.now += clock.poller.next_wait(clock.now, jitter)
+    while clock.now < START + render_seconds:
+        clock.see(GENERATING)
+    event = clock.end(DONE)
+
+    assert render_seconds / 12 <= event.polls <= render_seconds / 6
+    assert clock.now - START - render_seconds <= 11
+
+
+def test_a_render_that_takes_hours_is_asked_about_twice_a_minute_at_most() -> None:
+    clock = Clock(poller())
+    event = clock.end(GENERATING)
+
+    assert event.polls <= SAFE_RETENTION_SECONDS / 30 + 40
+
+
+def test_what_one_wait_learns_spares_the_next_its_early_polls() -> None:
+    cadence = Cadence()
+    polls = []
+    for _ in range(4):
+        clock = Clock(poller(cadence=cadence))
+        clock.now += clock.poller.next_wait(clock.now, MIDDLE)
+        while clock.now < START + 120:
+            clock.see(GENERATING)
+        polls.append(clock.end(DONE).polls)
+
+    assert polls[0] > 8
+    assert polls[-1] < polls[0]
+
+
+def test_only_a_finished_render_teaches() -> None:
+    cadence = Cadence()
+    for answer in (EXPIRED, NOT_FOUND, QueryReply(status=RenderStatus.FAILED)):
+        clock = Clock(poller(cadence=cadence))
+        clock.see(GENERATING)
+        clock.end(answer)
+
+    assert not cadence.known
+
+
+@pytest.mark.parametrize("interval", [0.5, 10, 300])
+def test_a_number_fixes_the_interval(interval: float) -> None:
+    clock = Clock(poller(poll_interval=interval))
+    for answer in (QUEUED, GENERATING, NOVEL, NO_LINK, NOT_FOUND):
+        clock.see(answer)
+
+    assert {wait.seconds for wait in clock.waits} == {interval}
+    assert clock.poller.next_wait(clock.now, MIDDLE) == interval
+
+
+@pytest.mark.parametrize("interval", [0, -5, 1e-9, math.nan])
+def test_no_interval_makes_a_loop_spin(interval: float) -> None:
+    waiter = poller(poll_interval=interval)
+
+    assert waiter.next_wait(START, 0.0) > 0
+    assert isinstance(Clock(waiter, jitter=0.0).see(GENERATING), Wait)
+
+
+def test_the_jitter_still_tells_old_renders_apart() -> None:
+    late = START + 10_000
+
+    assert poller().decide(GENERATING, late, 0.6) != poller().decide(GENERATING, late, 0.9)
+
+
+# --- the deadline -----------------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_is_the_earlier_of_patience_and_what_the_api_keeps() -> None:
+    assert deadline_for(now=START, wait_timeout=21_600, submitted_at=START) == START + 21_600
+    assert deadline_for(now=START + 30_000, wait_timeout=21_600, submitted_at=START) == START + 41_400
+    assert deadline_for(now=START, wait_timeout=math.inf, submitted_at=START) == START + 41_400
+    assert deadline_for(now=START, wait_timeout=math.nan, submitted_at=START) == START + 41_400
+
+
+@pytest.mark.parametrize("answer", [QUEUED, GENERATING, NOVEL, NO_LINK, *HICCUPS], ids=name_of)
+def test_whatever_settles_nothing_is_waited_out_until_the_deadline_and_no_further(answer: Answer) -> None:
+    clock = Clock(poller(deadline=START + 3600))
+    event = clock.end(answer)
+
+    assert event.outcome is Outcome.TIMED_OUT
+    assert clock.now == pytest.approx(START + 3600)
+    assert event.polls == len(clock.waits) + 1
+    assert event.message is not None
+    assert event.message.startswith("the last answer was: ")
+
+
+def test_a_render_that_is_done_at_the_deadline_is_done() -> None:
+    assert Clock(poller(deadline=START)).end(DONE).outcome is Outcome.SUCCEEDED
+
+
+def test_a_wait_that_begins_after_its_deadline_asks_once() -> None:
+    event = Clock(poller(deadline=START - 1)).end(GENERATING)
+
+    assert (event.outcome, event.polls) == (Outcome.TIMED_OUT, 1)
+
+
+def test_a_render_that_the_api_forgot_long_ago_is_not_found_rather_than_late() -> None:
+    old = poller()
+
+    assert Clock(old, now=START + RETENTION_SECONDS).end(NOT_FOUND).outcome is Outcome.NOT_FOUND
+
+
+def test_a_render_that_should_still_be_kept_is_late_rather_than_not_found() -> None:
+    assert Clock(poller(), now=START + SAFE_RETENTION_SECONDS).end(NOT_FOUND).outcome is Outcome.TIMED_OUT
+
+
+def test_it_can_be_said_until_when_a_render_is_kept() -> None:
+    assert kept_until(pendulum.datetime(2026, 1, 2, 11, 4, tz="Asia/Shanghai")) == "14:34 UTC on 2026-01-02"
+
+
+def test_a_deadline_that_is_no_number_ends_the_wait() -> None:
+    assert isinstance(poller(deadline=math.nan).decide(GENERATING, START, MIDDLE), Finish)
+
+
+# --- the ends ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_render_succeeds_and_its_event_holds_no_link() -> None:
+    clock = Clock(poller())
+    clock.see(QUEUED)
+    clock.see(QUEUED)
+    clock.see(GENERATING)
+    first, second, third = (wait.seconds for wait in clock.waits)
+    event = clock.end(DONE)
+
+    assert event == RenderEvent(
+        outcome=Outcome.SUCCEEDED,
+        task_id="1",
+        req_key="k",
+        request_id="r",
+        polls=4,
+        queued_seconds=first + second,
+        render_seconds=third,
+    )
+    assert "example" not in str(event.to_payload())
+
+
+def test_a_render_never_seen_running_has_no_times() -> None:
+    event = Clock(poller()).end(DONE)
+
+    assert (event.queued_seconds, event.render_seconds) == (None, None)
+
+
+def test_a_submitter_whose_clock_is_ahead_makes_no_negative_times() -> None:
+    clock = Clock(poller(submitted_at=START + 100))
+    clock.see(GENERATING)
+
+    assert clock.end(DONE).queued_seconds == 0.0
+
+
+def test_an_expired_render_ends_at_once() -> None:
+    event = Clock(poller()).end(EXPIRED)
+
+    assert (event.outcome, event.polls) == (Outcome.EXPIRED, 1)
+
+
+def test_a_failed_render_ends_at_once_with_the_reason() -> None:
+    failed = QueryReply(status=RenderStatus.FAILED, code="50500", message="no", request_id="r")
+    event = Clock(poller()).end(failed)
+
+    assert (event.outcome, event.code, event.message, event.request_id) == (
+        Outcome.FAILED,
+        "50500",
+        "no",
+        "r",
+    )
+
+
+@pytest.mark.parametrize("entry", ALL_CODES, ids=lambda entry: str(entry.code))
+def test_a_queries_error_ends_a_render_only_if_the_code_table_says_so(entry: CodeEntry) -> None:
+    error = error_for(entry.code, entry.message, request_id="r", http_status=entry.http_status)
+    decision = poller().decide(error, START, MIDDLE)
+
+    if entry.fails_render:
+        assert isinstance(decision, Finish)
+        assert decision.event.outcome is Outcome.FAILED
+        assert (decision.event.code, decision.event.message) == (str(entry.code), entry.message)
+        assert decision.event.request_id == "r"
+    else:
+        assert isinstance(decision, Wait)
+
+
+# --- not found --------------------------------------------------------------------------------------------------------
+
+
+def test_not_found_counts_only_when_it_is_repeated() -> None:
+    clock = Clock(poller())
+    event = clock.end(NOT_FOUND)
+
+    assert event.outcome is Outcome.NOT_FOUND
+    assert event.request_id == "r"
+    assert event.polls >= 3
+    assert 20 <= clock.now - START <= 60
+
+
+def test_not_found_right_after_the_submit_is_forgotten_once_the_render_is_seen() -> None:
+    clock = Clock(poller())
+    for answer in (NOT_FOUND, NOT_FOUND, GENERATING, NOT_FOUND, NOT_FOUND, GENERATING):
+        assert isinstance(clock.see(answer), Wait)
+
+    assert clock.end(DONE).outcome is Outcome.SUCCEEDED
+
+
+def test_a_hiccup_between_neither_confirms_nor_refutes_not_found() -> None:
+    clock = Clock(poller())
+    clock.see(NOT_FOUND)
+    for _ in range(5):
+        assert isinstance(clock.see(NoReplyError("cut")), Wait)
+    clock.see(NOT_FOUND)
+
+    assert isinstance(clock.see(NOT_FOUND), Finish)
+
+
+def test_not_found_is_asked_again_soon_even_of_an_old_render() -> None:
+    decision = poller().decide(NOT_FOUND, START + 3000, MIDDLE)
+
+    assert poller().next_wait(START + 3000, MIDDLE) == 30
+
+    assert decision == Wait(seconds=10.0, note="not found; asking again to be sure")
+
+
+def test_beyond_what_the_api_keeps_the_count_alone_confirms() -> None:
+    waiter = poller(deadline=math.inf)
+    late = START + RETENTION_SECONDS
+
+    assert isinstance(waiter.decide(NOT_FOUND, late, MIDDLE), Wait)
+    assert isinstance(waiter.decide(NOT_FOUND, late, MIDDLE), Wait)
+    assert isinstance(waiter.decide(NOT_FOUND, late, MIDDLE), Finish)
+
+
+# --- hiccups and refusals ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hiccup", HICCUPS, ids=name_of)
+def test_a_hiccup_is_backed_off_from_and_then_forgotten(hiccup: JimengError) -> None:
+    clock = Clock(poller())
+    for _ in range(7):
+        clock.see(hiccup)
+    waits = [wait.seconds for wait in clock.waits]
+
+    assert waits == sorted(waits)
+    assert waits[0] == poller().next_wait(START, MIDDLE)
+    assert waits[-1] == MAX_BACK_OFF
+    assert not any(wait.renew_connection for wait in clock.waits)
+    clock.see(GENERATING)
+    clock.see(hiccup)
+    assert clock.waits[-1].seconds == clock.waits[-2].seconds <= 30
+    assert clock.end(DONE).outcome is Outcome.SUCCEEDED
+
+
+def test_a_hiccup_never_makes_the_polls_denser_than_asked_for() -> None:
+    assert poller(poll_interval=300).decide(NoReplyError("cut"), START, MIDDLE) == Wait(
+        seconds=300, note="no usable answer, asking again: NoReplyError: cut"
+    )
+
+
+REFUSALS: list[JimengError] = [
+    *(
+        error_for(code, "no", request_id="r")
+        for code in (100009, 100010, 100026, 50400, 100012, 100007, "invalid_request")
+    ),
+    error_for(None, "no", http_status=401),
+    error_for(None, "no", http_status=403),
+    SettingsError("the connection has no key"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=name_of)
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_refused_access_is_confirmed_with_the_connection_read_anew(
+    refusal: JimengError, jitter: float
+) -> None:
+    clock = Clock(poller(), jitter=jitter)
+    event = clock.end(refusal)
+
+    assert event.outcome is Outcome.LOST_CONTACT
+    assert event.polls == 3
+    assert event.message
+    assert clock.now - START >= 60
+    assert all(wait.renew_connection for wait in clock.waits)
+    assert [wait.note is not None for wait in clock.waits] == [True, False]
+
+
+@pytest.mark.parametrize("good", [GENERATING, NOVEL, NoReplyError("cut"), error_for(50429, "m")], ids=name_of)
+def test_refusals_with_anything_else_between_them_do_not_add_up(good: Answer) -> None:
+    refused = AuthenticationError("no", code="100010")
+    clock = Clock(poller(deadline=START + 3000))
+    while clock.now < START + 2000:
+        assert isinstance(clock.see(refused), Wait)
+        assert isinstance(clock.see(refused), Wait)
+        assert isinstance(clock.see(good), Wait)
+
+    assert clock.end(DONE).outcome is Outcome.SUCCEEDED
+
+
+# --- notes ------------------------------------------------------------------------------------------------------------
+
+
+def test_only_a_change_is_worth_a_line() -> None:
+    clock = Clock(poller())
+    answers: list[Answer] = [
+        QUEUED,
+        QUEUED,
+        GENERATING,
+        GENERATING,
+        NOVEL,
+        NOVEL,
+        NO_LINK,
+        NoReplyError("a"),
+        NoReplyError("b"),
+    ]
+    for seen in answers:
+        clock.see(seen)
+
+    assert [wait.note for wait in clock.waits] == [
+        "in_queue",
+        None,
+        "generating",
+        None,
+        "unknown status 'simmering'",
+        None,
+        "done, but no link yet",
+        "no usable answer, asking again: NoReplyError: a",
+        None,
+    ]
+
+
+# --- anything ---------------------------------------------------------------------------------------------------------
+
+ANSWERS = st.sampled_from([QUEUED, GENERATING, NOVEL, NO_LINK, NOT_FOUND, *HICCUPS, *REFUSALS])
+JITTER = st.floats(0, 1, exclude_max=True)
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(ANSWERS, min_size=1, max_size=30),
+    JITTER,
+    st.floats(0, SAFE_RETENTION_SECONDS),
+    st.none() | st.floats(30, 1000),
+)
+def test_any_sequence_of_answers_ends_by_the_deadline(
+    answers: list[Answer], jitter: float, patience: float, interval: float | None
+) -> None:
+    clock = Clock(poller(deadline=START + patience, poll_interval=interval), jitter=jitter)
+    for step in range(20_000):
+        decision = clock.see(answers[step % len(answers)])
+        if isinstance(decision, Finish):
+            break
+    else:
+        raise AssertionError("still waiting")
+
+    assert clock.now <= START + patience + 1e-6
+    assert decision.event.outcome in {Outcome.TIMED_OUT, Outcome.NOT_FOUND, Outcome.LOST_CONTACT}
+    assert decision.event.polls == step + 1
+
+
+@given(st.lists(st.sampled_from([QUEUED, GENERATING, NOVEL, NO_LINK, *HICCUPS]), max_size=200), JITTER)
+def test_no_hiccup_and_no_unknown_word_ever_ends_a_render_before_its_deadline(
+    answers: list[Answer], jitter: float
+) -> None:
+    clock = Clock(poller(), jitter=jitter)
+    for answer in answers:
+        decision = clock.see(answer)
+        if isinstance(decision, Finish):
+            assert decision.event.outcome is Outcome.TIMED_OUT
+            assert clock.now >= clock.poller.deadline - 1e-6
+            return
+
+    assert isinstance(clock.see(DONE), Finish)
+
+
+@given(ANSWERS, JITTER, st.floats(START - 1e6, START + 1e6), st.none() | st.floats(allow_nan=True))
+def test_a_wait_is_positive_and_never_beyond_the_deadline(
+    answer: Answer, jitter: float, now: float, interval: float | None
+) -> None:
+    waiter = poller(poll_interval=interval)
+    decision = waiter.decide(answer, now, jitter)
+
+    if isinstance(decision, Wait):
+        assert now < waiter.deadline
+        assert 0 < decision.seconds <= waiter.deadline - now
+    assert 0 <= waiter.next_wait(now, jitter) <= max(0.0, waiter.deadline - now)

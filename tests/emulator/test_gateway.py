@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from airflow_provider_jimeng.emulator.messages import Reply, Request
+from tests.emulator.support import CANCEL, QUERY, SUBMIT, T2V, Account, make_account
+
+TOKEN = "sk-gateway"
+KEY = T2V["req_key"]
+
+
+def ask(
+    account: Account,
+    call: tuple[str, str],
+    body: Any,
+    *,
+    token: str | None = TOKEN,
+    path: str = "/jimeng/",
+) -> tuple[int, Any]:
+    headers = (("Host", "gateway.test"), *((("Authorization", f"Bearer {token}"),) if token else ()))
+    query = urlencode({"Action": call[0], "Version": call[1]})
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    outcome = account.emulator.handle(
+        Request(method="POST", target=f"{path}?{query}", headers=headers, body=raw)
+    )
+    assert isinstance(outcome, Reply)
+    return outcome.status, json.loads(outcome.body) if outcome.body else dict(outcome.headers)
+
+
+def query_of(task_id: str, **more: Any) -> dict[str, Any]:
+    return {"req_key": KEY, "task_id": task_id, **more}
+
+
+def test_the_newest_kind_answers_in_the_apis_own_words() -> None:
+    account = make_account(bearer=TOKEN)
+    status, payload = ask(account, SUBMIT, T2V)
+    assert (status, payload["code"]) == (200, 10000)
+    task_id = payload["data"]["task_id"]
+    assert ask(account, QUERY, query_of(task_id))[1]["data"]["status"] == "in_queue"
+    assert ask(account, SUBMIT, {**T2V, "seed": -5})[0] == 400
+    account.clock.advance(10)
+    link = ask(account, QUERY, query_of(task_id))[1]["data"]["video_url"]
+    assert link.startswith("http://gateway.test/media/")
+
+
+def test_the_signed_door_stays_open_beside_the_gateway() -> None:
+    account = make_account(bearer=TOKEN)
+    assert account.status(account.submit()) == "in_queue"
+
+
+def test_without_a_token_there_is_no_gateway() -> None:
+    assert ask(make_account(), SUBMIT, T2V)[1]["ResponseMetadata"]["Error"]["CodeN"] == 100008
+
+
+@pytest.mark.parametrize("token", [None, "sk-wrong", ""])
+def test_a_wrong_token_is_refused_by_the_middleware(token: str | None) -> None:
+    account = make_account(bearer=TOKEN)
+    status, payload = ask(account, SUBMIT, T2V, token=token)
+    assert status == 401
+    assert payload["error"]["type"] == "new_api_error"
+    assert "request id: " in payload["error"]["message"]
+    bill = account.emulator.bill()
+    assert (bill["submits"], bill["refused"]) == (1, {"gateway": 1})
+
+
+@pytest.mark.parametrize("call", [CANCEL, ("", ""), ("CVProcess", "2022-08-31")])
+def test_actions_that_the_gateway_does_not_have_are_refused(call: tuple[str, str]) -> None:
+    account = make_account(bearer=TOKEN)
+    assert ask(account, call, T2V)[0] == 400
+    assert account.emulator.bill()["submits"] == 0
+
+
+def test_a_lost_trailing_slash_is_redirected() -> None:
+    status, headers = ask(make_account(bearer=TOKEN), SUBMIT, T2V, path="/jimeng")
+    assert status == 307
+    assert headers["Location"].startswith("/jimeng/?Action=")
+
+
+def test_older_kinds_answer_a_submit_otherwise() -> None:
+    account = make_account(bearer=TOKEN, gateway_submit="openai")
+    status, video = ask(account, SUBMIT, T2V)
+    assert status == 200
+    assert video == {
+        "id": video["task_id"],
+        "task_id": video["task_id"],
+        "object": "video",
+        "model": KEY,
+        "status": "queued",
+        "progress": 0,
+        "created_at": int(account.clock()),
+    }
+    account = make_account(bearer=TOKEN, gateway_submit="bare")
+    assert set(ask(account, SUBMIT, T2V)[1]) == {"task_id"}
+
+
+def test_older_kinds_turn_refusals_into_their_own() -> None:
+    account = make_account(bearer=TOKEN, gateway_submit="openai", max_concurrent=1)
+    status, payload = ask(account, SUBMIT, {**T2V, "seed": -5})
+    assert (status, payload["code"], payload["data"]) == (500, "50200", None)
+    ask(account, SUBMIT, T2V)
+    status, payload = ask(account, SUBMIT, T2V)
+    assert (status, payload["code"]) == (429, "50430")
+    assert "saturated" in payload["message"]
+
+
+def test_a_wrapped_query_reply_has_the_gateways_status_words() -> None:
+    account = make_account(bearer=TOKEN, gateway_query="wrapped")
+    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    seen = []
+    for _ in range(3):
+        status, payload = ask(account, QUERY, query_of(task_id))
+        assert (status, payload["code"]) == (200, "success")
+        seen.append(payload["data"]["status"])
+        account.clock.advance(5)
+    assert seen == ["QUEUED", "IN_PROGRESS", "SUCCESS"]
+    inner = payload["data"]
+    assert inner["task_id"] == task_id
+    assert inner["result_url"] == inner["data"]["data"]["video_url"]
+    assert inner["progress"] == "100%"
+    assert ask(account, QUERY, query_of("1"))[1]["code"] == "task_not_exist"
+
+
+def test_a_wrapped_failure_has_its_reason() -> None:
+    account = make_account(bearer=TOKEN, gateway_query="wrapped")
+    account.emulator.faults.add(where="render", what="fail")
+    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    account.clock.advance(10)
+    inner = ask(account, QUERY, query_of(task_id))[1]["data"]
+    assert (inner["status"], inner["fail_reason"]) == ("FAILURE", "Post Img Risk Not Pass")
+
+
+def test_unknown_words_and_throttled_queries_stay_recognisable() -> None:
+    account = make_account(bearer=TOKEN, gateway_query="wrapped")
+    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    account.emulator.faults.add(where="query", what="status_word", nth=1)
+    account.emulator.faults.add(where="query", what="error_before", code=50429, nth=2)
+    assert ask(account, QUERY, query_of(task_id))[1]["data"]["status"] == "UNKNOWN"
+    status, payload = ask(account, QUERY, query_of(task_id))
+    assert (status, payload["code"]) == (429, "fail_to_fetch_task")
+
+
+@pytest.mark.parametrize("forwards", [True, False])
+def test_a_gateway_may_lose_the_label(forwards: bool) -> None:
+    account = make_account(bearer=TOKEN, gateway_forwards_req_json=forwards)
+    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    account.clock.advance(10)
+    label = json.dumps({"aigc_meta": {"producer_id": "p", "content_propagator": "c"}})
+    reply = ask(account, QUERY, query_of(task_id, req_json=label))[1]
+    assert reply["data"]["aigc_meta_tagged"] is forwards

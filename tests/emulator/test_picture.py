@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_jimeng.emulator.fonts import (
+    best_font_file,
+    can_show,
+    find_font_file,
+    font_directories,
+    load_font,
+    showable,
+)
+from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip, wrap
+
+
+def clip(prompt: str, width: int = 640, height: int = 360) -> Clip:
+    return Clip(
+        width=width, height=height, duration=5, aspect_ratio="16:9", prompt=prompt, lines=("a", "b"), tint=3
+    )
+
+
+def test_characters_that_the_font_lacks_are_written_as_numbers() -> None:
+    font = load_font(20, None)
+    assert can_show(font, "a")
+    assert can_show(font, " ")
+    assert not can_show(font, "猫")
+    assert showable(font, "a 猫") == "a <732B>"
+
+
+def test_fonts_are_found_by_the_beginning_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("Other.ttf", "deep/NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "notes.txt"):
+        (tmp_path / name).touch()
+    directories = (tmp_path, tmp_path / "absent")
+    found = find_font_file(("wanted", "notosanscjk", "wqy-zenhei"), directories)
+    assert found == tmp_path / "deep" / "NotoSansCJK-Regular.ttc"
+    assert find_font_file(("wanted",), directories) is None
+
+
+def test_a_font_that_cannot_be_read_gives_way(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.ttf"
+    broken.write_bytes(b"no font")
+    assert can_show(load_font(21, broken), "a")
+
+
+def test_the_usual_font_directories_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert Path("/data/fonts") in font_directories()
+    assert best_font_file() is best_font_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("", [""]),
+        ("short", ["short"]),
+        ("one two three", ["one two", "three"]),
+        ("猫" * 9, None),
+        ("first\nsecond", ["first", "second"]),
+        ("aaaaaaaaaaaaaaaaaaaaaa", None),
+    ],
+)
+def test_text_is_broken_at_spaces_where_it_has_any(text: str, rows: list[str] | None) -> None:
+    font = load_font(20, None)
+    width = int(font.getlength("one two th"))
+    broken = wrap(text, font, width)
+    if rows is not None:
+        assert broken == rows
+    assert "".join(broken).replace(" ", "") == text.replace(" ", "").replace("\n", "")
+    assert all(font.getlength(row) <= width for row in broken)
+
+
+def test_a_row_never_begins_with_the_space_it_was_broken_at() -> None:
+    font = load_font(20, None)
+    assert wrap("aaaa bbbb", font, int(max(map(font.getlength, ("aaaa", "bbbb")))) + 1) == ["aaaa", "bbbb"]
+
+
+@pytest.mark.parametrize("prompt", ["", "word " * 160, "猫" * 800, "🌙\n" * 30])
+@pytest.mark.parametrize("size", [(640, 360), (64, 64), (704, 1248)])
+def test_any_prompt_fits_into_any_picture(prompt: str, size: tuple[int, int]) -> None:
+    assert draw_background(clip(prompt, *size)).size == size
+
+
+def test_the_strip_grows_with_each_step() -> None:
+    one = clip("x")
+    steps = [draw_strip(one, index, 24) for index in range(24)]
+    assert {len(step) for step in steps} == {one.width * one.strip_height}
+    assert len(set(steps)) == 24
+    assert min(steps[0]) >= 16
+    assert max(steps[-1]) <= 235
+
+
+def test_clips_that_differ_in_anything_have_other_keys() -> None:
+    keys = {clip("a").key, clip("b").key, clip("a", 320).key, clip("a", 640, 352).key}
+    assert len(keys) == 4
+    assert clip("a").key == clip("a").key

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_jimeng.client.media import MediaPolicy
+from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, MediaHostRefusedError
+from airflow_provider_jimeng.storage.landing import Patience
+from tests.harness.media_server import (
+    Answer,
+    MediaServer,
+    Request,
+    cut,
+    reply,
+    stalled,
+    whole,
+    without_length,
+    without_ranges,
+)
+from tests.harness.videos import video
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import Lander
+
+VIDEO = video(frames=24)
+HALF = len(VIDEO) // 2
+NAME = "t2v_720p-7392616336519610409.mp4"
+
+
+def landed(folder: Path) -> bytes:
+    return (folder / NAME).read_bytes()
+
+
+def test_a_cut_download_goes_on_where_it_stopped(tmp_path: Path, lander: Lander) -> None:
+    with MediaServer(answers=[cut(VIDEO, after=1000), cut(VIDEO, after=500), whole(VIDEO)]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, "bytes=1000-", "bytes=1500-"]
+    assert landed(tmp_path) == VIDEO
+    assert manifest.bytes == len(VIDEO)
+    assert lander.links == 1
+
+
+def test_progress_resets_the_pause_and_standstill_doubles_it(tmp_path: Path, lander: Lander) -> None:
+    nothing: list[Answer] = [cut(VIDEO, after=0)] * 3
+    answers = [cut(VIDEO, after=10), *nothing, cut(VIDEO, after=10), *nothing, whole(VIDEO)]
+    with MediaServer(answers=answers) as server:
+        lander(server, f"{tmp_path}/")
+    assert lander.pauses == [1, 2, 4, 8, 1, 2, 4, 8]
+    assert landed(tmp_path) == VIDEO
+
+
+def test_a_host_without_ranges_is_read_from_the_first_byte_again(tmp_path: Path, lander: Lander) -> None:
+    with MediaServer(answers=[without_ranges(VIDEO, after=1000), without_ranges(VIDEO)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, "bytes=1000-"]
+    assert landed(tmp_path) == VIDEO
+
+
+def test_a_host_that_always_cuts_at_the_same_byte_is_given_up(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[without_ranges(VIDEO, after=1000)]) as server,
+        pytest.raises(LandingError, match="failed 6 times in a row"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_that_gives_no_length_is_believed_if_the_video_is_whole(
+    tmp_path: Path, lander: Lander
+) -> None:
+    with MediaServer(answers=[without_length(VIDEO[:HALF]), without_length(VIDEO)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert landed(tmp_path) == VIDEO
+    assert lander.links == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refused_link_is_replaced(tmp_path: Path, lander: Lander, status: int) -> None:
+    with MediaServer(answers=[reply(status), whole(VIDEO)]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert [seen.path[-1] for seen in server.seen] == ["1", "2"]
+    assert manifest.request_id == "request-2"
+
+
+def test_a_link_that_expires_half_way_is_replaced_and_the_download_goes_on(
+    tmp_path: Path, lander: Lander
+) -> None:
+    with MediaServer(answers=[cut(VIDEO, after=HALF), reply(403), whole(VIDEO)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, f"bytes={HALF}-", f"bytes={HALF}-"]
+    assert landed(tmp_path) == VIDEO
+
+
+def test_links_are_not_asked_for_endlessly(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[reply(403)]) as server,
+        pytest.raises(LinkRefusedError, match="refused 4 links in all"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert lander.links == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_busy_host_is_waited_for(tmp_path: Path, lander: Lander, status: int) -> None:
+    with MediaServer(answers=[reply(status), reply(status), whole(VIDEO)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert lander.pauses == [1, 2]
+    assert lander.links == 1
+
+
+def test_an_answer_that_waiting_does_not_help_ends_the_download(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[reply(400)]) as server,
+        pytest.raises(LandingError, match=r"/…/video\.mp4 answered HTTP 400"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert len(server.seen) == 1
+
+
+def test_a_file_that_changed_meanwhile_is_read_from_its_first_byte(tmp_path: Path, lander: Lander) -> None:
+    other = video(frames=10)
+    with MediaServer(answers=[cut(other, after=500, etag='"v0"'), whole(VIDEO)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert landed(tmp_path) == VIDEO
+
+
+@pytest.mark.parametrize(
+    "span",
+    [f"bytes 900-{len(VIDEO) - 1}/{len(VIDEO)}", f"bytes 1000-{len(VIDEO)}/{len(VIDEO) + 1}", "nonsense"],
+)
+def test_another_part_than_the_one_asked_for_is_not_used(tmp_path: Path, lander: Lander, span: str) -> None:
+    answers = [cut(VIDEO, after=1000), reply(206, VIDEO[1000:], Content_Range=span), whole(VIDEO)]
+    with MediaServer(answers=answers) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, "bytes=1000-", None]
+    assert landed(tmp_path) == VIDEO
+
+
+def test_a_partial_reply_shorter_than_the_rest_is_continued(tmp_path: Path, lander: Lander) -> None:
+    span = f"bytes 1000-1099/{len(VIDEO)}"
+    answers = [cut(VIDEO, after=1000), reply(206, VIDEO[1000:1100], Content_Range=span), whole(VIDEO)]
+    with MediaServer(answers=answers) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, "bytes=1000-", "bytes=1100-"]
+    assert landed(tmp_path) == VIDEO
+
+
+def test_a_range_that_is_refused_is_given_up_and_the_file_read_anew(tmp_path: Path, lander: Lander) -> None:
+    with MediaServer(answers=[cut(VIDEO, after=1000), reply(416), whole(VIDEO)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, "bytes=1000-", None]
+
+
+def test_a_range_that_is_refused_though_none_was_asked_ends_the_download(
+    tmp_path: Path, lander: Lander
+) -> None:
+    with MediaServer(answers=[reply(416)]) as server, pytest.raises(LandingError, match="HTTP 416"):
+        lander(server, f"{tmp_path}/")
+
+
+def test_a_length_that_is_never_reached_ends_the_download(tmp_path: Path, lander: Lander) -> None:
+    def lying(request: Request) -> None:
+        request.begin(200, Content_Length=len(VIDEO) + 10)
+        request.wfile.write(VIDEO)
+        request.hang_up()
+
+    with (
+        MediaServer(answers=[lying]) as server,
+        pytest.raises(LandingError, match="no whole answer came"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stalled_host_is_given_up_after_its_timeouts(tmp_path: Path, lander: Lander) -> None:
+    with MediaServer(answers=[stalled(VIDEO, after=0)]) as server:
+        policy = MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.1)
+        with pytest.raises(LandingError, match="failed 3 times in a row"):
+            lander(server, f"{tmp_path}/", policy=policy, patience=Patience(failures=2))
+    assert lander.pauses == [1, 2]
+
+
+@pytest.mark.parametrize("answers", [[whole(VIDEO)], [reply(503)]])
+def test_a_download_that_takes_too_long_ends(tmp_path: Path, lander: Lander, answers: list[Answer]) -> None:
+    clock = itertools.count(0, 100.0)
+    with (
+        MediaServer(answers=answers) as server,
+        pytest.raises(LandingError, match="not done after 90 s"),
+    ):
+        lander(server, f"{tmp_path}/", patience=Patience(total_seconds=90), clock=lambda: next(clock))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redirect_to_a_private_host_lands_nothing(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[reply(302, Location="http://169.254.169.254/x")]) as server,
+        pytest.raises(MediaHostRefusedError),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert len(server.seen) == 1
+    assert list(tmp_path.iterdir()) == []
