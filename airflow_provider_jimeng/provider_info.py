@@ -116,8 +116,15 @@ def get_provider_info() -> dict[str, object]:
             {"integration-name": "Jimeng AI", "python-modules": ["airflow_provider_jimeng.sensors.video"]},
         ],
         "triggers": [
-            {"integration-name": "Jimeng AI", "python-modules": ["airflow_provider_jimeng.triggers.render"]},
+            {
+                "integration-name": "Jimeng AI",
+                "python-modules": [
+                    "airflow_provider_jimeng.triggers.render",
+                    "airflow_provider_jimeng.triggers.slot",
+                ],
+            },
         ],
+        "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
         "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
         "config": {
             "jimeng": {

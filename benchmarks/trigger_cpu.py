@@ -62,7 +62,8 @@ class Server(asyncio.Protocol):
             Server.count += 1
             body = next((reply for prefix, reply in REPLIES.items() if path.startswith(prefix)), b"{}")
         self.transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(body), body)
         )
 
 
@@ -91,7 +92,11 @@ async def measure(coroutines: list, port: int, seconds: float) -> dict[str, floa
         task.cancel()
     with suppress(asyncio.CancelledError):
         await asyncio.gather(*tasks, return_exceptions=True)
-    return {"ms": 1000 * spent / max(1, requests), "requests_per_second": requests / wall, "ended": len(broken)}
+    return {
+        "ms": 1000 * spent / max(1, requests),
+        "requests_per_second": requests / wall,
+        "ended": len(broken),
+    }
 
 
 async def first_event(trigger: object) -> None:

@@ -18,6 +18,8 @@ CLOSEST = 2.0
 CLOSE = 9.5
 """The same when it is not: the mean delay to notice is half of it."""
 FARTHEST = 30.0
+BLIND_SECONDS = 120.0
+"""No longer than this passes without a query, whatever was learnt."""
 EARLY_SHARE = 0.97
 """Asking begins this much before the shortest duration seen."""
 GUESSED_EARLIER = 0.7
@@ -58,10 +60,14 @@ class Cadence:
         """The age by which all were ready."""
         return max(high for _, high in self._seen) if self.known else TYPICAL_RENDER_SECONDS[1]
 
+    def blind_wait(self, age: float) -> float:
+        """Return the seconds to let pass while nothing can be ready; what was learnt may be out of date."""
+        return min(BLIND_SECONDS, max(CLOSEST, self.shortest - age))
+
     def wait_at(self, age: float) -> float:
         """Return the seconds from a query at this age to the next one."""
         if age < self.shortest:
-            return max(CLOSEST, self.shortest - age)
+            return self.blind_wait(age)
         if age > self.longest:
             return min(FARTHEST, max(CLOSE, (age - self.longest) * 0.2))
         if not self.known:

@@ -15,7 +15,6 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.core.report_style import STYLE
 from airflow_provider_jimeng.core.task_end import End, TaskEnd
 
@@ -69,23 +68,18 @@ def _figures(report: Report) -> str:
     landed, reused = len(report.of(End.LANDED)), len(report.of(End.REUSED))
     bad = report.of(End.FAILED, End.NO_RENDER)
     unfinished = report.of(End.UNFINISHED)
-    planned = _money(report.planned) if report.quoted else "no plan"
     cards = [
-        (
-            "Videos",
-            f"{landed + reused}",
-            f"of {len(report.ends)}",
-            "good" if not bad and not unfinished else "",
-        ),
+        ("Videos", f"{landed + reused}", f"of {len(report.ends)}", "" if bad or unfinished else "good"),
         ("Failed", f"{len(bad)}", "", "bad" if bad else ""),
         ("Unfinished", f"{len(unfinished)}", "", "warn" if unfinished else ""),
-        ("Planned", planned, "", ""),
-        ("Actual", _money(report.actual), f"{landed} new", ""),
+        ("Planned", *(_money(report.planned) if report.quoted else ("–", "no plan")), ""),
+        ("Actual", *_money(report.actual), ""),
     ]
     if reused:
-        cards.append(("Reused, paid earlier", _money(report.earlier), f"{reused} videos", ""))
+        amount, unit = _money(report.earlier)
+        cards.append(("Paid earlier", amount, f"{unit} {reused} reused", ""))
     if report.open != Decimal(0):
-        cards.append(("May still be billed", _money(report.open), "", "warn"))
+        cards.append(("May still be billed", *_money(report.open), "warn"))
     tiles = "\n".join(
         f'<div class="figure {kind}"><dt>{escape(name)}</dt><dd>{escape(value)}'
         + (f" <small>{escape(more)}</small>" if more else "")
@@ -103,7 +97,7 @@ def _failures(report: Report) -> str:
 
 
 def _group(group: Failures) -> str:
-    reason = f"code {group.code}" if group.code else group.outcome.replace("_", " ") or "no word"
+    reason = f"code {group.code}" if group.code else group.outcome.replace("_", " ") or "no render"
     rows = "\n".join(map(_failed_row, group.tasks[:_MOST_TASKS_NAMED]))
     more = len(group.tasks) - _MOST_TASKS_NAMED
     rest = f'\n<p class="more">and {more} more; the JSON beside this page names all.</p>' if more > 0 else ""
@@ -165,11 +159,12 @@ def _tile(task: TaskEnd, sight: Sight, report: Report) -> str:
     if task.end(report.since) is End.REUSED:
         facts.append("reused")
     name = escape(uri.rpartition("/")[2])
+    shown = " ".join(f"<span>{escape(fact)}</span>" for fact in facts)
     link = name if sight.path is None else f'<a href="{_href(sight.path)}">{name}</a>'
     return (
         f'<figure>\n<div class="still">{_picture(sight, prompt)}</div>\n<figcaption>\n'
         f'<p class="prompt" dir="auto">{escape(prompt)}</p>\n'
-        f'<p class="facts"><code>{escape(task.label)}</code> {escape(" · ".join(facts))}</p>\n'
+        f'<p class="facts"><code>{escape(task.label)}</code> {shown}</p>\n'
         f'<p class="file" title="{escape(uri)}">{link}</p>\n</figcaption>\n</figure>'
     )
 
@@ -177,7 +172,7 @@ def _tile(task: TaskEnd, sight: Sight, report: Report) -> str:
 def _picture(sight: Sight, prompt: str) -> str:
     if sight.picture is not None:
         data = base64.b64encode(sight.picture).decode()
-        return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(prompt)}" loading="lazy">'
+        return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(prompt)}">'
     if sight.path is not None:
         return f'<video src="{_href(sight.path)}" preload="metadata" controls muted playsinline></video>'
     return '<span class="nothing">no picture</span>'
@@ -196,8 +191,8 @@ def _size(count: int) -> str:
     return f"{count / 1_000_000:,.1f} MB"
 
 
-def _money(amount: Decimal | None) -> str:
-    return "unknown" if amount is None else f"{format_money(amount)} CNY"
+def _money(amount: Decimal | None) -> tuple[str, str]:
+    return ("unknown", "") if amount is None else (f"{amount:,.2f}", "CNY")
 
 
 def _money_text(amount: object) -> str:

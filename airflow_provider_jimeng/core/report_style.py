@@ -25,10 +25,10 @@ h2 { font-size: 18px; margin: 40px 0 12px; }
 header p { margin: 6px 0 0; color: var(--soft); overflow-wrap: anywhere; }
 code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 a { color: var(--accent); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 24px 0 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin: 24px 0 0; }
 .figure { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .figure dt { color: var(--soft); font-size: 13px; }
-.figure dd { margin: 2px 0 0; font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
+.figure dd { margin: 2px 0 0; font-size: 22px; font-weight: 650; font-variant-numeric: tabular-nums; }
 .figure small { font-size: 13px; font-weight: 400; color: var(--soft); white-space: nowrap; }
 .good dd { color: var(--good); } .warn dd { color: var(--warn); } .bad dd { color: var(--bad); }
 .group { background: var(--card); border: 1px solid var(--line); border-left: 4px solid var(--bad);
@@ -58,8 +58,9 @@ figcaption { padding: 10px 12px 12px; font-size: 13px; }
 figcaption p { margin: 0; }
 .prompt { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
   overflow-wrap: anywhere; }
-.facts { color: var(--soft); margin-top: 6px !important; }
-.file { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; margin-top: 2px !important; }
+figcaption .facts { color: var(--soft); margin-top: 6px; display: flex; flex-wrap: wrap; column-gap: 10px;
+  align-items: baseline; }
+figcaption .file { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; margin-top: 4px; }
 @media (max-width: 560px) {
   main { padding: 20px 14px 40px; }
   .group tr { display: block; border-top: 1px solid var(--line); padding: 6px 0; }
@@ -67,10 +68,12 @@ figcaption p { margin: 0; }
   .numbers { min-width: 0; width: 100%; }
 }
 @media print {
-  :root { --ground: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb; --still: #eee; }
+  :root { --ground: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb; --still: #eee;
+    --accent: #00f; --good: #17703f; --warn: #8a5a00; --bad: #b3261e; }
   main { max-width: none; padding: 0; }
   .sheet { grid-template-columns: repeat(3, 1fr); gap: 10px; }
-  .group, .figure { break-inside: avoid; }
+  .figure, tr { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
   .still { print-color-adjust: exact; }
 }
 """

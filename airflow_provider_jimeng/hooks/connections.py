@@ -116,8 +116,6 @@ class Lease:
     async def renew(self) -> None:
         """Read the connection again after its credentials were refused, and change clients."""
         known = await look_up(self.jimeng_conn_id, unlike=self._known)
-        if known is self._known:
-            return
         async with AsyncExitStack() as opening:
             client = await opening.enter_async_context(AsyncJimengClient(known.settings, auth=known.auth))
             former, self._open = self._open, opening.pop_all()

@@ -114,6 +114,8 @@ class Ledger:
 
         :raises LedgerError: nothing may be submitted; ``before`` is the record again, as far as it can be written.
         """
+        if self._store is None and self._objects is not None and self._objects.read(self.key) != before:
+            raise LedgerError("Another try of this task has begun since and changed its record.")
         try:
             self.write(intent)
         except LedgerError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -18,8 +19,12 @@ from airflow_provider_jimeng.core.slots import CREDIT_SECONDS, Waiter, choose, p
 
 @dataclass(eq=False, slots=True)
 class SlotQueue:
-    """Everything one process knows of the slots of one account and model."""
+    """Everything one process knows of the slots of one account and model.
 
+    ``pause`` decides how long nobody tries; it takes what :func:`pause_between_tries` takes.
+    """
+
+    pause: Callable[..., float] = pause_between_tries
     running: int = 0
     peak: int = 0
     _waiting: dict[Waiter, asyncio.Future[None]] = field(default_factory=dict)
@@ -92,7 +97,7 @@ class SlotQueue:
     async def _try_now_and_then(self) -> None:
         while self._waiting:
             throttled = any(waiter.throttled for waiter in self._waiting)
-            pause = pause_between_tries(running=self.running, peak=self.peak, throttled=throttled)
+            pause = self.pause(running=self.running, peak=self.peak, throttled=throttled)
             due = self._last_wake + spread(pause, random.random())
             if (left := due - time.time()) > 0:
                 await asyncio.sleep(min(left, 5.0))

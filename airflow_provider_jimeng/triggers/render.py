@@ -151,8 +151,8 @@ class JimengRenderTrigger(BaseTrigger):
         if pause <= 0:
             pause = MOVED_SECONDS * random.random()
         if self.poll_interval is None:
-            ready = poller.submitted_at + poller.cadence.shortest
-            pause = max(pause, ready - now + CLOSEST * random.random())
+            blind = poller.cadence.blind_wait(now - poller.submitted_at)
+            pause = max(pause, blind + CLOSEST * random.random())
         return max(0.0, min(pause, poller.deadline - now))
 
 

@@ -43,8 +43,8 @@ def build_app() -> FastAPI:
 
 
 def session() -> Iterator[Session]:
-    """One database session for one request."""
-    with create_session() as opened:
+    """One database session for one request; not the thread's, since a request is served by several threads."""
+    with create_session(scoped=False) as opened:
         yield opened
 
 

@@ -209,7 +209,7 @@ def test_httpx_writes_no_line_per_request_of_ours_and_keeps_its_other_lines(
     query: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
     reply = httpx.MockTransport(lambda _: httpx.Response(200, json={"code": 10000, "data": {}}))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="httpx"):
         query(settings(), reply.handler)
         assert "HTTP Request" not in caplog.text
         with httpx.Client(transport=reply) as another:
@@ -268,3 +268,10 @@ def test_a_proxy_that_httpx_cannot_use_names_the_field(open_it: Callable[[Client
 def test_a_client_that_is_not_open_says_how_to_use_it() -> None:
     with pytest.raises(RuntimeError, match="with block"):
         JimengClient(settings()).query("jimeng_t2v_v30", "7")
+
+
+def test_a_client_may_be_closed_more_than_once() -> None:
+    client = JimengClient(settings(), transport=httpx.MockTransport(lambda _: httpx.Response(200)))
+    with client:
+        pass
+    client.__exit__()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".jimeng-demo"
+HOME = Path(os.environ.get("DEMO_HOME") or ROOT / ".jimeng-demo")
 DAG_ID = "example_jimeng_campaign"
 RENDER_SECONDS = 15
 CAMPAIGN_TIMEOUT_SECONDS = 900
@@ -36,7 +36,7 @@ def main() -> int:
     """Run the demo; 0 if every prompt became a playable file and the bill agrees."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    HOME.mkdir(exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         lock = stack.enter_context((HOME / "lock").open("w"))
         try:
@@ -118,7 +118,7 @@ def _explain(airflow: AirflowStack, run_id: str, rows: list[dict[str, Any]], pro
             print(f"--- render[{row['map_index']}] {row['state']}", *tail, sep="\n")
     for problem in problems:
         print(f"demo: {problem}", file=sys.stderr)
-    print(f"demo: logs are in {(HOME / 'airflow').relative_to(ROOT)}", file=sys.stderr)
+    print(f"demo: logs are in {HOME / 'airflow'}", file=sys.stderr)
 
 
 def _elapsed(started: float) -> str:

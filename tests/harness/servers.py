@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -37,10 +38,15 @@ def find_program(names: tuple[str, ...], package: str) -> Path:
 
 @dataclass(slots=True, kw_only=True)
 class PostgresServer:
-    """An empty PostgreSQL with one database, `airflow`; started as root it runs as the user `postgres`."""
+    """An empty PostgreSQL with one database, `airflow`.
+
+    It refuses to run as root, so root starts it as the user `postgres`; hence its data lie in a temporary folder
+    which that user can reach, and `home` gets the log alone.
+    """
 
     home: Path
     port: int = field(default_factory=free_port)
+    _data: Path | None = field(default=None, init=False)
     _service: Service | None = field(default=None, init=False)
 
     @property
@@ -50,20 +56,19 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         initdb = find_program(("initdb",), "postgresql")
-        data = self.home / "postgres"
-        data.mkdir(parents=True, exist_ok=True)
-        user = None
-        if os.geteuid() == 0:
-            user = "postgres"
-            account = pwd.getpwnam(user)
-            os.chown(data, account.pw_uid, account.pw_gid)
-        subprocess.run(
-            [initdb, "-D", data, "-A", "trust", "-U", "airflow", "-E", "UTF8", "--no-sync"],
-            check=True,
-            capture_output=True,
-            user=user,
-            cwd="/",
-        )
+        self._data = Path(tempfile.mkdtemp(prefix="postgres-"))
+        try:
+            self._start(initdb, self._data)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, initdb: Path, data: Path) -> None:
+        user = "postgres" if os.geteuid() == 0 else None
+        if user:
+            os.chown(data, pwd.getpwnam(user).pw_uid, -1)
+        _run([initdb, "-D", data, "-A", "trust", "-U", "airflow", "-E", "UTF8", "--no-sync"], user=user)
         options = {
             "listen_addresses": LOOPBACK,
             "port": str(self.port),
@@ -82,22 +87,25 @@ class PostgresServer:
             user=user,
         )
         self._service.start()
-        try:
-            wait_for_port(self.port, self._service)
-            createdb = initdb.with_name("createdb")
-            subprocess.run(
-                [createdb, "-h", LOOPBACK, "-p", str(self.port), "-U", "airflow", "airflow"],
-                check=True,
-                capture_output=True,
-            )
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        wait_for_port(self.port, self._service)
+        _run(
+            [
+                find_program(("createdb",), "postgresql"),
+                *("-h", LOOPBACK, "-p", str(self.port), "-U", "airflow", "airflow"),
+            ]
+        )
 
     def __exit__(self, *_: object) -> None:
         if self._service is not None:
             stop_all([self._service])
+        if self._data is not None:
+            shutil.rmtree(self._data, ignore_errors=True)
+
+
+def _run(argv: list[str | Path], user: str | None = None) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, user=user, cwd="/", check=False)
+    if done.returncode:
+        raise RuntimeError(f"{argv[0]} failed:\n{done.stdout}\n{done.stderr}")
 
 
 @dataclass(slots=True, kw_only=True)

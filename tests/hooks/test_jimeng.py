@@ -193,6 +193,12 @@ def test_waiting_ends_with_a_link_that_its_repr_hides(world: World) -> None:
     assert world.slept
 
 
+def test_a_script_waits_in_real_time(world: World) -> None:
+    world.emulator.render_seconds = 0.2
+    hook = JimengHook()
+    assert hook.wait_for_completion(hook.submit(prompt=PROMPT), poll_interval=0.1).video_url
+
+
 def test_a_fixed_interval_is_kept_within_its_jitter(world: World) -> None:
     hook = world.hook()
     hook.wait_for_completion(hook.submit(prompt=PROMPT), poll_interval=20)
@@ -369,9 +375,12 @@ def test_all_secrets_of_a_connection_are_masked(world: World) -> None:
     from airflow.providers.common.compat.sdk import redact
 
     world.connect(
-        password="SK-to-be-masked",
-        extra={"session_token": "STS-to-be-masked", "proxy": "http://u:proxy-to-be-masked@p.example.com:1"},
+        password="Quux-to-be-masked",
+        extra={
+            "session_token": "Corge-to-be-masked",
+            "proxy": "http://u:Grault-to-be-masked@p.example.com:1",
+        },
     )
-    assert world.hook().settings.secrets == ("SK-to-be-masked", "STS-to-be-masked", "proxy-to-be-masked")
-    shown = str(redact("text with SK-to-be-masked, STS-to-be-masked and proxy-to-be-masked"))
+    assert world.hook().settings.secrets == ("Quux-to-be-masked", "Corge-to-be-masked", "Grault-to-be-masked")
+    shown = str(redact("text with Quux-to-be-masked, Corge-to-be-masked and Grault-to-be-masked"))
     assert "to-be-masked" not in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -34,12 +33,3 @@ class PerDagAuthManager(SimpleAuthManager):
             super().is_authorized_dag(method=method, user=user, access_entity=access_entity, details=details)
         )
 
-
-SETTING = f"{__name__}.{PerDagAuthManager.__name__}"
-
-
-def environment() -> dict[str, str]:
-    """Settings that make an Airflow use it; its processes must find this module."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
-    return {"AIRFLOW__CORE__AUTH_MANAGER": SETTING, "PYTHONPATH": path}

@@ -111,7 +111,6 @@ export function priceText(card) {
 }
 
 function facts(card) {
-  const when = card.submitted_at ?? card.seen_at;
   const price = card.state === "failed" ? null : priceText(card);
   return h(
     "ul",
@@ -120,7 +119,6 @@ function facts(card) {
     resolution(card) ? h("li", {}, resolution(card)) : null,
     card.duration ? h("li", {}, span(card.duration)) : null,
     price ? h("li", { title: card.paid_here ? "" : t("reused_hint") }, price) : null,
-    h("li", { class: "age", title: moment(when) }, h("time", { dateTime: when }, age(when))),
   );
 }
 
@@ -129,13 +127,14 @@ export function cardElement(card, picks) {
   const content = picture(card);
   const video = content instanceof HTMLVideoElement ? content : null;
   const prompt = card.prompt || t("no_prompt");
+  const when = card.submitted_at ?? card.seen_at;
   const link = h("a", { class: "picture", href: renderAddress(card.ref), aria: { label: t("open_render", { name: prompt }) } }, content);
   const pick = h("input", { type: "checkbox", checked: picks.has(card.ref), on: { change: () => picks.toggle(card, pick) } });
   const element = h(
     "article",
     { class: "card", data: { state: card.state, key: keyOf(card.ref) } },
     link,
-    h("div", { class: "corner" }, card.state === "failed" ? null : stateBadge(card)),
+    card.state === "landed" ? h("label", { class: "pick" }, pick, t("add_to_compare")) : null,
     h("p", { class: card.prompt ? "prompt" : "prompt none", title: card.prompt ?? "", lang: "" }, prompt),
     facts(card),
     h(
@@ -145,7 +144,7 @@ export function cardElement(card, picks) {
         h("a", { class: "task", href: taskAddress(card.ref), title: `${card.ref.dag_id} · ${taskName(card.ref)} · ${card.ref.run_id}` },
           icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`)),
       ),
-      card.state === "landed" ? h("label", { class: "pick" }, pick, t("add_to_compare")) : null,
+      h("time", { dateTime: when, title: moment(when) }, age(when)),
     ),
   );
   if (video) playsWhilePointedAt(element, video);

@@ -5,7 +5,7 @@ import { LOCALE } from "./i18n.js";
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
 function inUnit(count, unit) {
-  return new Intl.NumberFormat(LOCALE, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 1 }).format(count);
+  return new Intl.NumberFormat(LOCALE, { style: "unit", unit, unitDisplay: "narrow", maximumFractionDigits: 1 }).format(count);
 }
 
 /** Seconds as "12 s", "3 min 20 s", "2 h 5 min": the largest unit and the one below it. */

@@ -1,0 +1,148 @@
+"""A campaign on an account that renders two at a time: real Airflow against the emulator.
+
+``make bench-campaign`` runs three DAGs of the same mapped renders one after another, each with an emulator and an
+Airflow of its own: ours; the same operator with a pool of two slots that includes deferred tasks; and the operator
+without its waiting for slots, which fails and retries every 30 s. All figures come from the emulator's bill, which
+knows when each render was accepted and when it was done; the DAG run's duration is Airflow's.
+
+* idle: how long a slot stood empty while work waited, from a render's end to the next accepted submit;
+* makespan: first accepted submit to the last render's end, over the ideal ``renders × seconds / slots``;
+* starts: worker starts per render: each is either a submit, refused or not, or a landing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import statistics
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.harness.emulator import EmulatorServer
+from tests.harness.stack import AirflowStack
+
+DAG = '''
+from __future__ import annotations
+from datetime import timedelta
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+
+class WithoutSlots(JimengGenerateVideoOperator):
+    """The operator as others are: busy is a failure, and Airflow's retries are the only way on."""
+    def _wait_for_slot(self, error, req_key, waiting_since):
+        raise AirflowException(str(error))
+
+KIND = {kind}
+with DAG("campaign", schedule=None, catchup=False, max_active_tasks=64):
+    KIND.partial(
+        task_id="render", output_path={output!r}, deferrable=True, retries={retries}, retry_delay=timedelta(seconds=30), **{options!r}
+    ).expand(prompt=["benchmark video %d" % i for i in range({renders})])
+'''
+
+WAYS: dict[str, dict[str, Any]] = {
+    "waiting for slots": {"kind": "JimengGenerateVideoOperator", "retries": 2, "options": {}},
+    "pool of 2, deferred included": {
+        "kind": "JimengGenerateVideoOperator",
+        "retries": 2,
+        "options": {"pool": "jimeng"},
+    },
+    "retries=20, retry_delay=30 s": {
+        "kind": "WithoutSlots",
+        "retries": 20,
+        "options": {},
+    },
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--renders", type=int, default=24)
+    options.add_argument("--seconds", type=float, default=30.0)
+    options.add_argument("--slots", type=int, default=2)
+    options.add_argument("--only", nargs="*", default=list(WAYS))
+    given = options.parse_args()
+    ideal = given.renders * given.seconds / given.slots
+    print(f"{given.renders} renders of {given.seconds:g} s, {given.slots} at a time; ideal {ideal:.0f} s")
+    for way in given.only:
+        print(line(way, campaign(way, given.renders, given.seconds, given.slots), ideal), flush=True)
+
+
+def campaign(way: str, renders: int, seconds: float, slots: int) -> dict[str, Any]:
+    """Run one campaign and return its figures."""
+    with tempfile.TemporaryDirectory(prefix="jimeng-campaign-") as folder:
+        home = Path(folder)
+        dags = home / "dags"
+        dags.mkdir()
+        fields = {**WAYS[way], "renders": renders, "output": f"{home}/out/"}
+        (dags / "campaign.py").write_text(DAG.format(**fields))
+        with (
+            EmulatorServer(home=home, render_seconds=seconds, max_concurrent=slots, max_qps=50) as emulator,
+            AirflowStack(home / "airflow", dags, parallelism=8) as stack,
+        ):
+            stack.add_connection("jimeng_default", "jimeng", **emulator.connection_fields)
+            stack.api.call(
+                "POST", "/pools", json={"name": "jimeng", "slots": slots, "include_deferred": True}
+            )
+            began = time.monotonic()
+            run_id = stack.trigger("campaign")
+            state = stack.wait("campaign", run_id, timeout=6 * renders * seconds / slots + 600)
+            took = time.monotonic() - began
+            instances = [ti for ti in stack.task_instances("campaign", run_id) if ti["task_id"] == "render"]
+            return figures(emulator.bill(), instances, seconds, slots, state=state, took=took)
+
+
+def figures(
+    bill: dict[str, Any],
+    instances: list[dict[str, Any]],
+    seconds: float,
+    slots: int,
+    *,
+    state: str,
+    took: float,
+) -> dict[str, Any]:
+    """Work out the figures from the bill."""
+    accepted = sorted(
+        datetime.fromisoformat(task["submitted_at"].replace("Z", "+00:00")).timestamp()
+        for task in bill["by_task"].values()
+    )
+    free: list[float] = [accepted[0]] * slots
+    idle = []
+    for number, at in enumerate(accepted):
+        since = heapq.heappop(free)
+        if number >= slots:
+            idle.append(at - since)
+        heapq.heappush(free, at + seconds)
+    landings = sum(task["media_downloads"] for task in bill["by_task"].values())
+    return {
+        "state": state,
+        "failed": sum(ti["state"] != "success" for ti in instances),
+        "accepted": bill["accepted"],
+        "billed": bill["billed"],
+        "peak": bill["peak_in_flight"]["total"],
+        "refused": bill["submits"] - bill["accepted"],
+        "idle_median": statistics.median(idle) if idle else 0.0,
+        "idle_p95": sorted(idle)[int(0.95 * (len(idle) - 1))] if idle else 0.0,
+        "makespan": max(accepted) + seconds - accepted[0],
+        "run": took,
+        "starts": (bill["submits"] + landings) / max(1, len(instances)),
+        "queries": bill["queries"] / max(1, bill["accepted"]),
+    }
+
+
+def line(way: str, found: dict[str, Any], ideal: float) -> str:
+    return (
+        f"{way:30} {json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in found.items()})} "
+        f"makespan {found['makespan'] / ideal:.2f}× of ideal"
+    )
+
+
+if __name__ == "__main__":
+    main()

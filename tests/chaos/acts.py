@@ -1,0 +1,186 @@
+"""What each row of the chaos table does to its task."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tests.chaos import rows
+
+if TYPE_CHECKING:
+    from tests.chaos.lab import Lab
+    from tests.chaos.rows import Row
+    from tests.chaos.stage import Stage
+
+Act = Callable[["Lab", "Stage"], None]
+HALF_DAY = 12.5 * 3600
+
+
+def _refuse() -> None:
+    raise ConnectionResetError("the store hung up")
+
+
+def _killed(point: str) -> Act:
+    return lambda lab, stage: stage.blows.at(point)
+
+
+def _fault(**entry: Any) -> Act:
+    return lambda lab, stage: lab.emulator.faults.add(nth=1, **entry) and None
+
+
+def _refused(lab: Lab, stage: Stage) -> None:
+    lab.go_down()
+    stage.blows.at("store delete", lab.come_up)
+
+
+def _killed_in_download(lab: Lab, stage: Stage) -> None:
+    lab.emulator.faults.add(where="media", what="cut", nth=1)
+    stage.blows.at("log Download interrupted")
+
+
+def _store_refuses_id(lab: Lab, stage: Stage) -> None:
+    stage.blows.at("store before submitted", _refuse, times=3)
+
+
+def _storage_refuses_video(lab: Lab, stage: Stage) -> None:
+    """The operating system refuses to let any file grow beyond 64 KiB; remote stores refuse a put instead."""
+    if lab.remote is not None:
+        stage.blows.at("resumed", lambda: setattr(lab.remote, "videos_to_refuse", 1))
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    stage.blows.at("resumed", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard)))
+
+    def lift() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+    stage.blows.at("xcom jimeng_render", lambda: stage.blows.at("xcom jimeng_render", lift))
+
+
+def _unreadable_once(lab: Lab, stage: Stage) -> None:
+    stage.blows.at("resumed", lambda: stage.blows.at("store get", _refuse))
+
+
+def _damaged(lab: Lab, stage: Stage) -> None:
+    def damage() -> None:
+        stage.store.values.update({key: '{"state": "submitted"}' for key in stage.store.values})
+        lab.damage_records()
+
+    stage.blows.at("resumed", damage)
+
+
+def _older_try(point: str) -> Act:
+    """While one try is held up, the scheduler takes it for dead and the next one runs to its end."""
+    return lambda lab, stage: stage.blows.at(point, lambda: stage.run_one_try() and None)
+
+
+def _link_expired(lab: Lab, stage: Stage) -> None:
+    lab.emulator.before_media = lambda: setattr(lab.clock, "ahead", lab.clock.ahead + 3700)
+
+
+def _gone(lab: Lab, stage: Stage) -> None:
+    def sleep_and_die() -> None:
+        lab.pass_time(HALF_DAY)
+        stage.blows.at("now")
+        stage.blows.pass_by("now")
+
+    stage.blows.at("deferred", sleep_and_die)
+
+
+def _with(lab: Lab, stage: Stage, **arguments: Any) -> None:
+    stage.make_operator = lambda: lab.generate(**arguments)
+    stage.blows.at("deferred")
+
+
+def _presigned(lab: Lab, stage: Stage) -> None:
+    link = "https://images.example.com/kite.jpg?X-Amz-Signature={{ ti.try_number }}"
+    _with(lab, stage, model="i2v_first_720p", first_frame=link)
+
+
+def _template(lab: Lab, stage: Stage) -> None:
+    _with(lab, stage, prompt="a red kite at {{ ti.try_number }} o'clock")
+
+
+def _argument_gone(lab: Lab, stage: Stage) -> None:
+    from PIL import Image
+
+    picture = lab.folder / "kite.png"
+    Image.new("RGB", (1280, 720), "red").save(picture)
+    _with(lab, stage, model="i2v_first_720p", first_frame=str(picture))
+    stage.blows.at("log Submitting", lambda: stage.blows.at("xcom task_id", picture.unlink))
+
+
+def _nothing(lab: Lab, stage: Stage) -> None:
+    """Let the task succeed."""
+
+
+ACTS: dict[str, Act] = {
+    "killed-before-intent": _killed("log Submitting"),
+    "killed-before-post": _killed("store after intent"),
+    "refused": _refused,
+    "cut-before": _fault(where="submit", what="cut_before"),
+    "cut-after": _fault(where="submit", what="cut_after"),
+    "read-timeout": _fault(where="submit", what="hang_after", seconds=5.0),
+    "error-after": _fault(where="submit", what="error_after", code=50500),
+    "killed-before-record": _killed("store before submitted"),
+    "killed-before-defer": _killed("xcom task_id"),
+    "killed-while-deferred": _killed("deferred"),
+    "killed-before-landing": _killed("resumed"),
+    "killed-in-download": _killed_in_download,
+    "killed-before-return": _killed("log Landed"),
+    "store-refuses-intent": lambda lab, stage: stage.blows.at("store before intent", _refuse),
+    "store-refuses-id": _store_refuses_id,
+    "storage-refuses-video": _storage_refuses_video,
+    "ledger-unreadable": _unreadable_once,
+    "ledger-damaged": _damaged,
+    "older-try-before-intent": _older_try("log Submitting"),
+    "older-try-before-post": _older_try("store after intent"),
+    "link-expired": _link_expired,
+    "render-gone": _gone,
+    "lapsed": _fault(where="render", what="expire"),
+    "moderated-output": _fault(where="render", what="fail", code=50511),
+    "moderated-input": _fault(where="render", what="fail", code=50413),
+    "presigned-link": _presigned,
+    "template-changes": _template,
+    "argument-gone": _argument_gone,
+    "run-deleted": _killed("deferred"),
+}
+
+
+def _change_prompt(lab: Lab, stage: Stage) -> None:
+    stage.make_operator = lambda: lab.generate(prompt="a blue kite")
+
+
+def _file_gone_late(lab: Lab, stage: Stage) -> None:
+    lab.lose_videos()
+    lab.pass_time(HALF_DAY)
+
+
+BETWEEN: dict[str, Act] = {
+    "success-changed": _change_prompt,
+    "success-render-killed": lambda lab, stage: (setattr(stage, "retries", 1), stage.blows.at("deferred"))[1],
+    "success-file-missing": lambda lab, stage: lab.lose_videos(),
+    "success-file-altered": lambda lab, stage: lab.alter_videos(),
+    "success-file-gone": _file_gone_late,
+    "success-old": lambda lab, stage: lab.pass_time(HALF_DAY),
+}
+"""What happens after the first life of the task and before it is cleared."""
+
+
+def play(row: Row, lab: Lab) -> Stage:
+    """Perform a row: the first life, and the Clear if it has one."""
+    lab.options.update(row.policy)
+    stage = lab.stage(retries=1 if row.then == rows.RETRY else 0)
+    ACTS.get(row.slug, _nothing)(lab, stage)
+    stage.clear_on_success = row.slug == "clear-on-success"
+    stage.run()
+    if row.slug == "run-deleted":
+        stage.forget_run()
+        stage.run()
+    if row.slug == "same-request-twice":
+        lab.stage(run_id="manual__2").run()
+    if row.then == rows.CLEAR:
+        BETWEEN.get(row.slug, _nothing)(lab, stage)
+        stage.clear()
+        stage.run()
+    return stage

@@ -1,0 +1,163 @@
+"""The chaos table: what is done to a render's task, and what it must come to. Pure data, for tests and documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RETRY, CLEAR, NOTHING = "retry", "Clear", "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One experiment: `slug` names what is done, `then` how it goes on; the rest is what must be true at the end.
+
+    `billed` and `landed` count renders and files, `accepted` the submits that the API accepted.
+    """
+
+    slug: str
+    what: str
+    then: str = RETRY
+    policy: dict[str, Any] = field(default_factory=dict)
+    accepted: int = 1
+    billed: int = 1
+    landed: int = 1
+    state: str = "success"
+    asked_again: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a test report calls it."""
+        parts = [self.slug, self.then.lower().replace("–", "")]
+        parts += [f"{key}={value}" for key, value in self.policy.items()]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def renders_allowed(self) -> int:
+        """How many renders the row's policy, or the person who clears, has asked for."""
+        return 2 if self.asked_again else 1
+
+
+def _both(slug: str, what: str, **expected: Any) -> list[Row]:
+    return [Row(slug=slug, what=what, then=then, **expected) for then in (RETRY, CLEAR)]
+
+
+def _unknown(slug: str, what: str, accepted: int) -> list[Row]:
+    """A submit whose outcome nobody can know: refused by default, paid again where the author allows it."""
+    allowed: dict[str, Any] = {"policy": {"on_unknown_submit": "resubmit"}, "asked_again": True}
+    stops = {"accepted": accepted, "billed": accepted, "landed": 0, "state": "failed"}
+    goes_on = {"accepted": accepted + 1, "billed": accepted + 1, **allowed}
+    return [*_both(slug, what, **stops), *_both(slug, what, **goes_on)]
+
+
+LOST: dict[str, Any] = {"landed": 0, "state": "failed"}
+RESUBMIT_LOST: dict[str, Any] = {"policy": {"on_lost": "resubmit"}, "accepted": 2, "asked_again": True}
+TWO: dict[str, Any] = {"accepted": 2, "billed": 2, "asked_again": True}
+
+ROWS: tuple[Row, ...] = (
+    *_both("killed-before-intent", "killed before the POST, before anything is recorded"),
+    *_unknown("killed-before-post", "killed before the POST, the intent just recorded", 0),
+    *_both("refused", "connection refused"),
+    *_unknown("cut-before", "request sent, connection cut, not accepted", 0),
+    *_unknown("cut-after", "request sent, connection cut, accepted", 1),
+    *_unknown("read-timeout", "request sent, read timeout, accepted", 1),
+    *_unknown("error-after", "500 after acceptance", 1),
+    *_unknown("killed-before-record", "answer received, killed before the record", 1),
+    *_both("killed-before-defer", "record written, killed before defer"),
+    *_both("killed-while-deferred", "killed while deferred (the trigger is lost)"),
+    *_both("killed-before-landing", "killed after the event, before landing"),
+    *_both("killed-in-download", "killed in the middle of the download"),
+    *_both("killed-before-return", "file complete, killed before the return"),
+    *_both("store-refuses-intent", "the record's store refuses the intent once"),
+    Row(
+        slug="store-refuses-id",
+        what="the record's store refuses the id of the paid render for good",
+        then=NOTHING,
+    ),
+    *_both("storage-refuses-video", "storage refuses the video once"),
+    *_both("ledger-unreadable", "ledger unreadable once, while a render is paid for"),
+    *_both("ledger-damaged", "ledger damaged for good, while a render is paid for", **LOST),
+    *_both("older-try-before-intent", "an older try wakes up before its intent, the new try has landed"),
+    Row(
+        slug="older-try-before-post",
+        what="an older try wakes up between intent and POST, the new try has refused",
+        **LOST,
+    ),
+    Row(
+        slug="older-try-before-post",
+        what="an older try wakes up between intent and POST, the new try has refused",
+        then=CLEAR,
+    ),
+    Row(
+        slug="older-try-before-post",
+        what="an older try wakes up between intent and POST, the new try has paid",
+        policy={"on_unknown_submit": "resubmit"},
+        **TWO,
+    ),
+    *_both("link-expired", "link older than an hour when it is used"),
+    *_both("render-gone", "render older than twelve hours", **LOST),
+    *_both("render-gone", "render older than twelve hours", **{**RESUBMIT_LOST, "billed": 2}),
+    Row(slug="lapsed", what="the API says `expired`", then=NOTHING, **{**LOST, "billed": 0}),
+    Row(slug="lapsed", what="the API says `expired`", then=NOTHING, **RESUBMIT_LOST),
+    Row(slug="moderated-output", what="the finished picture is refused by moderation (50511), unbilled", accepted=2),
+    Row(
+        slug="moderated-input",
+        what="the prompt is refused by moderation during the render (50413), unbilled",
+        billed=0,
+        landed=0,
+        state="failed",
+    ),
+    *_both("presigned-link", "a presigned image link changes between tries"),
+    Row(slug="template-changes", what="a template changes the prompt between tries", **LOST),
+    Row(
+        slug="template-changes",
+        what="a template changes the prompt between tries",
+        then=CLEAR,
+        **{**TWO, "landed": 1},
+    ),
+    Row(slug="argument-gone", what="an image file is gone at the next try"),
+    Row(slug="argument-gone", what="an image file is gone at the next try", then=CLEAR, **LOST),
+    Row(slug="success", what="Clear of a success, same request", then=CLEAR),
+    Row(
+        slug="success-changed",
+        what="Clear of a success, changed prompt",
+        then=CLEAR,
+        **{**TWO, "landed": 2},
+    ),
+    Row(
+        slug="success",
+        what="Clear of a success, same request",
+        then=CLEAR,
+        policy={"on_rerun": "render"},
+        **{**TWO, "landed": 2},
+    ),
+    Row(
+        slug="success-render-killed",
+        what="Clear of a success, its new take killed while deferred, retried",
+        then=CLEAR,
+        policy={"on_rerun": "render"},
+        **{**TWO, "landed": 2},
+    ),
+    Row(
+        slug="success-file-missing", what="Clear of a success whose file is missing, within twelve hours", then=CLEAR
+    ),
+    Row(
+        slug="success-file-altered", what="Clear of a success whose file was altered, within twelve hours", then=CLEAR
+    ),
+    Row(
+        slug="success-file-gone",
+        what="Clear of a success whose file is missing, after twelve hours",
+        then=CLEAR,
+        **LOST,
+    ),
+    Row(slug="success-old", what="Clear of a success after twelve hours, file there", then=CLEAR),
+    Row(slug="clear-on-success", what="Clear of a success under `clear_on_success`", then=CLEAR),
+    Row(slug="run-deleted", what="DAG run deleted while deferred, run again under its id", then=NOTHING),
+    Row(
+        slug="same-request-twice",
+        what="the same request in another run",
+        then=NOTHING,
+        policy={"reuse": "output_path"},
+    ),
+    Row(slug="same-request-twice", what="the same request in another run", then=NOTHING, **{**TWO, "landed": 2}),
+)

@@ -1,0 +1,51 @@
+"""Every row of the chaos table, as one killed, confused or cleared task after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.acts import ACTS, BETWEEN, play
+from tests.chaos.lab import Tally, open_lab
+from tests.chaos.rows import ROWS, Row
+
+
+def by_name(row: Row) -> str:
+    return row.name
+
+
+def check(row: Row, tally: Tally) -> None:
+    assert tally == Tally(accepted=row.accepted, billed=row.billed, landed=row.landed, state=row.state)
+    assert tally.billed <= row.renders_allowed
+
+
+
+
+@pytest.mark.parametrize("row", ROWS, ids=by_name)
+def test_a_row_comes_to_what_the_table_says(row: Row, tmp_path: Path) -> None:
+    with open_lab(tmp_path) as lab:
+        play(row, lab)
+        check(row, lab.tally())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=by_name)
+def test_a_row_comes_to_the_same_below_airflow_3_3(row: Row, tmp_path: Path) -> None:
+    with open_lab(tmp_path, below_3_3=True) as lab:
+        play(row, lab)
+        check(row, lab.tally())
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if "deferred" not in row.what and "resumed" not in row.what], ids=by_name
+)
+def test_a_row_comes_to_the_same_when_the_task_waits_on_its_worker(row: Row, tmp_path: Path) -> None:
+    with open_lab(tmp_path) as lab:
+        lab.options["deferrable"] = False
+        play(row, lab)
+        check(row, lab.tally())
+
+
+def test_every_act_belongs_to_a_row_and_every_name_is_its_own() -> None:
+    assert {*ACTS, *BETWEEN} <= {row.slug for row in ROWS}
+    assert len({row.name for row in ROWS}) == len(ROWS)

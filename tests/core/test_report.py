@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+
+import pendulum
+import pytest
+
+from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.report import Report
+from airflow_provider_jimeng.core.report_page import Sight, render_page
+from airflow_provider_jimeng.core.task_end import End, TaskEnd, manifest_or_none, merge_ends
+
+SINCE = pendulum.datetime(2026, 3, 1, 12)
+NASTY = """"><script>alert(1)</script><img src=x onerror='alert(2)'> & 风筝"""
+
+
+def render(task_id: str, **more: Any) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "task_id": task_id,
+        "req_key": "jimeng_t2v_v30",
+        "model": "t2v_720p",
+        "jimeng_conn_id": "jimeng_default",
+        "submitted_at": "2026-03-01T12:30:00Z",
+        "prompt": "a kite",
+        "duration": 5,
+        "estimated_cost_cny": "1.40",
+        **more,
+    }
+
+
+def manifest(task_id: str, **more: Any) -> dict[str, Any]:
+    landed = {
+        "uri": f"s3://bucket/{task_id}.mp4",
+        "bytes": 2_500_000,
+        "sha256": "0" * 64,
+        "landed_at": "2026-03-01T12:35:00Z",
+        "cost_cny": "1.40",
+        "width": 1248,
+        "height": 704,
+        "duration_seconds": 5.04,
+    }
+    return render(task_id) | landed | more
+
+
+def report(*ends: TaskEnd, planned: Decimal | None = None, quoted: bool = False) -> Report:
+    return Report(
+        dag_id="campaign",
+        run_id="run 1",
+        generated_at=pendulum.datetime(2026, 3, 1, 13),
+        since=SINCE,
+        planned=planned,
+        quoted=quoted,
+        ends=ends,
+    )
+
+
+LANDED = TaskEnd(task="render", map_index=0, render=render("1"), manifest=manifest("1"))
+REUSED = TaskEnd(
+    task="render", map_index=1, manifest=manifest("2", submitted_at="2026-02-01T00:00:00Z", cost_cny="0.50")
+)
+FAILED = TaskEnd(
+    task="render",
+    map_index=2,
+    render=render("3", outcome="failed", code="50511", message="Post Img Risk Not Pass", advice=None),
+)
+EXPIRED = TaskEnd(task="render", map_index=3, render=render("4", outcome="expired"))
+TIMED_OUT = TaskEnd(task="render", map_index=4, render=render("5", outcome="timed_out"))
+NOT_LANDED = TaskEnd(task="render", map_index=5, render=render("6", outcome="succeeded", message="disk full"))
+SILENT = TaskEnd(task="render", map_index=6, render=render("7"))
+NOTHING = TaskEnd(task="render", map_index=7, asked={"prompt": "a fox", "model": "t2v_720p"})
+REFUSED = TaskEnd(
+    task="render", map_index=8, render={"code": "50412", "outcome": "failed", "message": "Text Risk"}
+)
+NO_SLOT = TaskEnd(task="render", map_index=9, render={"outcome": "slot_timed_out"})
+ALL = (LANDED, REUSED, FAILED, EXPIRED, TIMED_OUT, NOT_LANDED, SILENT, NOTHING, REFUSED, NO_SLOT)
+
+
+# --------------------------------------------------------------------------------------------------------------- ends
+def test_each_task_ended_in_one_way() -> None:
+    assert [task.end(SINCE) for task in ALL] == [
+        End.LANDED,
+        End.REUSED,
+        End.FAILED,
+        End.FAILED,
+        End.UNFINISHED,
+        End.UNFINISHED,
+        End.UNFINISHED,
+        End.NO_RENDER,
+        End.FAILED,
+        End.NO_RENDER,
+    ]
+
+
+@pytest.mark.parametrize("outcome", [*Outcome, "a word of a later version", ""])
+def test_every_outcome_has_a_meaning_and_an_advice(outcome: str) -> None:
+    meaning, advice = TaskEnd(task="render", render=render("1", outcome=outcome)).meaning()
+    assert meaning
+    assert advice
+
+
+def test_the_code_table_says_what_a_code_means_and_the_task_what_to_do() -> None:
+    assert FAILED.meaning() == (
+        "Moderation refused the finished picture.",
+        "A new render with another seed or prompt may pass.",
+    )
+    own = TaskEnd(task="render", render=render("3", outcome="failed", code="50511", advice="Ask Li."))
+    assert own.meaning()[1] == "Ask Li."
+    unlisted = TaskEnd(task="render", render=render("3", outcome="failed", code="99999", advice="Ask Li."))
+    assert unlisted.meaning() == ("The render failed.", "Ask Li.")
+    assert REFUSED.meaning()[0] == "Moderation refused the prompt."
+    assert "before a render was accepted" in NOTHING.meaning()[0]
+    assert "No render slot" in NO_SLOT.meaning()[0]
+
+
+def test_a_task_that_is_not_mapped_is_named_without_an_index() -> None:
+    assert [TaskEnd(task="render").label, LANDED.label] == ["render", "render[0]"]
+
+
+# -------------------------------------------------------------------------------------------------------------- merge
+def test_the_tasks_that_submit_wait_and_land_tell_of_one_render_once() -> None:
+    submit = TaskEnd(task="submit", render=render("1"))
+    wait = TaskEnd(task="wait", render=render("1", outcome="succeeded"))
+    download = TaskEnd(task="download", render=render("1"), manifest=manifest("1"))
+    (one,) = merge_ends([submit, wait, download])
+    assert one.label == "submit"
+    assert one.manifest == manifest("1")
+    assert one.outcome == "succeeded"
+
+
+def test_the_last_word_on_a_render_counts_when_it_failed() -> None:
+    (one,) = merge_ends(
+        [
+            TaskEnd(task="submit", manifest=None, render=render("1")),
+            TaskEnd(task="wait", render=render("1", outcome="expired")),
+        ]
+    )
+    assert one.end(SINCE) is End.FAILED
+
+
+def test_a_task_that_left_only_a_manifest_is_merged_too() -> None:
+    (one,) = merge_ends([TaskEnd(task="a", manifest=manifest("1")), TaskEnd(task="b", render=render("1"))])
+    assert one.render == render("1")
+    assert one.manifest == manifest("1")
+
+
+def test_instances_of_one_task_stay_apart_when_they_share_a_render_and_pay_once() -> None:
+    twins = [TaskEnd(task="render", map_index=i, manifest=manifest("1")) for i in range(2)]
+    assert merge_ends(twins) == twins
+    assert report(*twins).actual == Decimal("1.40")
+
+
+def test_tasks_without_a_render_are_never_merged() -> None:
+    assert len(merge_ends([NOTHING, NO_SLOT, TaskEnd(task="render"), TaskEnd(task="render")])) == 4
+
+
+@pytest.mark.parametrize("payload", [None, "text", 7, [], {}, {"task_id": "1"}, render("1")])
+def test_what_is_no_manifest_is_not_taken_for_one(payload: Any) -> None:
+    assert manifest_or_none(payload) is None
+    assert manifest_or_none(manifest("1")) == manifest("1")
+
+
+# ------------------------------------------------------------------------------------------------------------ summary
+def test_the_summary_counts_tasks_and_money() -> None:
+    summary = report(*ALL, planned=Decimal("12.6"), quoted=True).summary()
+    assert summary["counts"] == {
+        "tasks": 10,
+        "landed": 1,
+        "reused": 1,
+        "failed": 3,
+        "unfinished": 3,
+        "no_render": 2,
+    }
+    assert summary["cost"] == {
+        "planned_cny": "12.60",
+        "actual_cny": "2.80",
+        "earlier_cny": "0.50",
+        "open_cny": "4.20",
+    }
+    assert summary["generated_at"] == "2026-03-01T13:00:00Z"
+
+
+def test_failures_are_grouped_by_reason_the_largest_group_first() -> None:
+    more = [TaskEnd(task="render", map_index=20 + i, render=FAILED.render) for i in range(2)]
+    groups = report(*ALL, *more).summary()["failures"]
+    assert len(groups) == 8
+    assert groups[0] == {
+        "code": "50511",
+        "outcome": "failed",
+        "meaning": "Moderation refused the finished picture.",
+        "advice": "A new render with another seed or prompt may pass.",
+        "count": 3,
+        "tasks": ["render[2]", "render[20]", "render[21]"],
+    }
+    assert groups[-1]["outcome"] == "slot_timed_out"
+
+
+def test_an_unknown_cost_makes_the_sum_unknown() -> None:
+    unknown = TaskEnd(task="render", manifest=manifest("9", cost_cny=None, estimated_cost_cny=None))
+    assert report(LANDED, unknown).summary()["cost"]["actual_cny"] is None
+
+
+def test_the_whole_report_holds_every_payload() -> None:
+    payload = report(LANDED, NOTHING).to_payload()
+    assert payload["renders"] == [
+        {
+            "task": "render[0]",
+            "end": "landed",
+            "asked": None,
+            "render": render("1"),
+            "manifest": manifest("1"),
+        },
+        {
+            "task": "render[7]",
+            "end": "no_render",
+            "asked": {"prompt": "a fox", "model": "t2v_720p"},
+            "render": None,
+            "manifest": None,
+        },
+    ]
+
+
+# --------------------------------------------------------------------------------------------------------------- page
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text between."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def named(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def test_nothing_that_somebody_typed_acts_on_the_page() -> None:
+    ends = [
+        TaskEnd(
+            task="render",
+            map_index=0,
+            manifest=manifest("1", prompt=NASTY, model=NASTY, uri=f"s3://b/{NASTY}.mp4"),
+        ),
+        TaskEnd(
+            task=NASTY,
+            render=render(NASTY, prompt=NASTY, outcome=NASTY, code=NASTY, message=NASTY, advice=NASTY),
+        ),
+    ]
+    uri = f"s3://b/{NASTY}.mp4"
+    for sight in (Sight(path=f"{NASTY}.mp4"), Sight(picture=b"jpeg"), Sight()):
+        page = Page(render_page(report(*ends), {uri: sight}))
+        assert page.named("script") == []
+        assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+        assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in page.named("img"))
+        assert page.text.count(NASTY) >= 4
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    html = render_page(
+        report(LANDED, REUSED), {"s3://bucket/1.mp4": Sight(path="javascript:alert(1)//x y.mp4")}
+    )
+    page = Page(html)
+    policy = next(
+        m["content"] for m in page.named("meta") if m.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert str(policy).startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in str(policy)
+    (video,) = page.named("video")
+    assert video["src"] == page.named("a")[0]["href"] == "./javascript%3Aalert%281%29//x%20y.mp4"
+    assert video["preload"] == "metadata"
+    assert "http://" not in html
+    assert "https://" not in html
+    assert page.named("link") == []
+
+
+def test_the_page_shows_counts_costs_and_what_to_do() -> None:
+    text = Page(render_page(report(*ALL, planned=Decimal("1234.5"), quoted=True), {})).text
+    for shown in (
+        "1,234.50",
+        "A new render with another seed",
+        "render[7]",
+        "a fox",
+        "no picture",
+        "1248×704",
+        "reused",
+    ):
+        assert shown in text
+    assert "disk full" in text
+
+
+def test_a_good_report_has_no_list_of_failures_and_an_empty_one_no_pictures() -> None:
+    good = Page(render_page(report(LANDED), {"s3://bucket/1.mp4": Sight(picture=b"x")})).text
+    assert "What to do" not in good
+    assert "no plan" in good
+    assert "May still be billed" not in good
+    empty = Page(render_page(report(NOTHING), {})).text
+    assert "First frames" not in empty
+    assert "Models" not in empty
+
+
+def test_a_long_group_of_failures_is_cut_short() -> None:
+    many = [TaskEnd(task="render", map_index=i, render=render(str(i), outcome="expired")) for i in range(15)]
+    assert "and 3 more; the JSON beside this page names all." in Page(render_page(report(*many), {})).text
+
+
+def test_unknown_figures_are_called_unknown() -> None:
+    bare = manifest("1", cost_cny=None, estimated_cost_cny=None, width=None, duration_seconds=None)
+    text = Page(render_page(report(TaskEnd(task="render", manifest=bare), quoted=True), {})).text
+    assert "unknown" in text
+    assert "cost unknown" in text

@@ -1,0 +1,56 @@
+"""Runs a DAG from a file by `dag.test()`: real tasks, real XCom, this process's SQLite database."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pytest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run that is over: its state, its task instances' states by label (`render[3]`), and their XComs."""
+
+    state: str
+    states: Mapping[str, str | None]
+    instances: tuple[Any, ...]
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """Return one XCom of a task that is not mapped."""
+        return self.instances[0].xcom_pull(task_ids=task_id, key=key)
+
+
+def load_dags(folder: Path) -> dict[str, Any]:
+    """Return every DAG of a folder, by id."""
+    home = "airflow.dag_processing.dagbag"  # where it moved to after Airflow 3.1
+    module = importlib.import_module(home if importlib.util.find_spec(home) else "airflow.models.dagbag")
+    bag = module.DagBag(str(folder))
+    assert not bag.import_errors, bag.import_errors
+    return dict(bag.dags)
+
+
+def run_dag(
+    folder: Path, dag_id: str, monkeypatch: pytest.MonkeyPatch, conf: Mapping[str, Any], *, day: int = 1
+) -> FinishedRun:
+    """Run a DAG of a folder once; runs of different days are different runs."""
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(folder))
+    dag = load_dags(folder)[dag_id]
+    run = dag.test(logical_date=pendulum.datetime(2026, 3, day), run_conf=dict(conf))
+    instances = tuple(run.get_task_instances())
+    states = {
+        ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": ti.state for ti in instances
+    }
+    return FinishedRun(
+        state=str(run.state),
+        states={label: None if state is None else str(state) for label, state in states.items()},
+        instances=instances,
+    )
