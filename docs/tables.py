@@ -6,11 +6,13 @@ README.md and docs/*.md. A test compares, so that the documents cannot drift fro
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core import catalogue, codes
+from airflow_provider_jimeng.emulator import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -90,6 +92,20 @@ def error_codes() -> str:
     return _table(("code", "name", "error", "tried again", "meaning", "what to do"), rows)
 
 
+def fault_kinds() -> str:
+    """One row per fault of the emulator: where it may strike, what it takes, what it does."""
+    rows = [
+        (
+            f"`{name}`" + (" (early)" if kind.early else ""),
+            ", ".join(kind.where),
+            ", ".join(f"`{key}` ({json.dumps(value)})" for key, value in kind.parameters.items()) or "–",
+            _sentence(kind.meaning),
+        )
+        for name, kind in faults.KINDS.items()
+    ]
+    return _table(("what", "where", "parameters (default)", "meaning"), rows)
+
+
 def example() -> str:
     """The smallest example DAG, without its docstring."""
     source = (ROOT / "example_dags" / "example_text_to_video.py").read_text(encoding="utf-8")
@@ -103,6 +119,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "prices": prices,
     "error-codes": error_codes,
     "example": example,
+    "faults": fault_kinds,
 }
 
 

@@ -24,11 +24,10 @@ with DAG(
     schedule=None,
     catchup=False,
     params={"output": "file:///tmp/jimeng", "rows": ROWS, "max_cost_cny": 50},
-    render_template_as_native_obj=True,
 ):
     plan = JimengPlanOperator(
         task_id="plan",
-        rows="{{ params.rows }}",  # or the path of a CSV or JSONL file
+        rows="{{ params.rows }}",  # or the path or URI of a CSV or JSONL file
         model="t2v_720p",
         output_path="{{ params.output }}/campaign/",
         max_cost_cny="{{ params.max_cost_cny }}",

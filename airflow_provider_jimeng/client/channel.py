@@ -166,7 +166,14 @@ class _Shared:
     paces: dict[tuple[str, float], Pace] = field(default_factory=dict)
 
     def join(self, settings: ClientSettings, transport: httpx.AsyncBaseTransport | None) -> _Line:
-        key = (settings.endpoint, settings.verify, settings.proxy, settings.timeout_seconds, transport)
+        key = (
+            settings.endpoint,
+            settings.verify,
+            settings.proxy,
+            settings.timeout_seconds,
+            settings.transport,
+            transport,
+        )
         line = self.lines.get(key)
         if line is None:
             line = self.lines[key] = _Line(key, open_async_client(settings, transport))

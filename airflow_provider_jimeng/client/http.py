@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import httpx
 
 from airflow_provider_jimeng import __version__
+from airflow_provider_jimeng.client.aiohttp_transport import aiohttp_transport
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     NoReplyError,
@@ -39,7 +40,9 @@ USER_AGENT = f"airflow-provider-jimeng/{__version__}"
 MAX_IN_FLIGHT = 8
 """Routine requests that one shared client has under way at most. The bookkeeping of httpx's pool grows with the
 square of its connections and with every request that waits in it (``benchmarks/shared_client.py``); eight are
-more than enough for the API's request rate. Submits and cancels do not wait for the polls: see ``max_connections``."""
+more than enough for the API's request rate."""
+MAX_CONNECTIONS = 2 * MAX_IN_FLIGHT
+"""The rest is for submits and cancels, which do not wait for polls."""
 CONNECT_TIMEOUT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 20.0
 """Idle connections are kept this long: long enough for the next poll, shorter than common servers' 60 s."""
@@ -123,10 +126,10 @@ class Exchange:
 def translated(error: Exception, host: str) -> TransportError:
     """Return our error for one of httpx's. Its text never holds a header, a body or a key."""
     name = type(error).__name__
-    said = f": {error}" if isinstance(error, _SPEAKING) and str(error) else ""
+    why = f"{name}: {error}" if isinstance(error, _SPEAKING) and str(error) else name
     if isinstance(error, _NOT_SENT):
-        return NotSentError(f"Cannot reach {host} ({name}{said}). Nothing was sent.")
-    return NoReplyError(f"The request to {host} went out and no whole answer came ({name}{said}).")
+        return NotSentError(f"Cannot reach {host} ({why}). Nothing was sent.")
+    return NoReplyError(f"The request to {host} went out and no whole answer came ({why}).")
 
 
 def open_client(settings: ClientSettings, transport: httpx.BaseTransport | None = None) -> httpx.Client:
@@ -140,6 +143,14 @@ def open_async_client(
 ) -> httpx.AsyncClient:
     """Build the client that all triggers of an event loop share; ``transport`` replaces the network."""
     with _refused_options():
+        if transport is None and settings.transport == "aiohttp":
+            transport = aiohttp_transport(
+                tls=tls_context(settings.verify),
+                proxy=settings.proxy,
+                trust_env=_trusts_environment(settings),
+                max_connections=MAX_CONNECTIONS,
+                keepalive_seconds=KEEPALIVE_SECONDS,
+            )
         return httpx.AsyncClient(transport=transport, **_options(settings, network=transport is None))
 
 
@@ -167,10 +178,10 @@ def _options(settings: ClientSettings, *, network: bool) -> dict[str, Any]:
     return {
         "verify": tls_context(settings.verify) if network else False,
         "proxy": settings.proxy if network else None,
-        "trust_env": settings.proxy is None and not settings.is_local,
+        "trust_env": _trusts_environment(settings),
         "timeout": httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds)),
         "limits": httpx.Limits(
-            max_connections=MAX_IN_FLIGHT + 8,
+            max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_IN_FLIGHT,
             keepalive_expiry=KEEPALIVE_SECONDS,
         ),
@@ -182,6 +193,11 @@ def _options(settings: ClientSettings, *, network: bool) -> dict[str, Any]:
             "Content-Type": "application/json",
         },
     }
+
+
+def _trusts_environment(settings: ClientSettings) -> bool:
+    """Proxies of the environment count, unless the connection names one or the endpoint is on this machine."""
+    return settings.proxy is None and not settings.is_local
 
 
 @contextmanager

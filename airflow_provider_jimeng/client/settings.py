@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTH_METHODS = ("volc", "bearer")
+TRANSPORTS = ("httpx", "aiohttp")
 DEFAULT_REGION = "cn-north-1"
 DEFAULT_SERVICE = "cv"
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -44,8 +45,9 @@ EXTRA_FIELDS = (
     "models",
     "max_requests_per_second",
     "media_hosts",
+    "transport",
 )
-"""What a connection's extra may hold; the connection form offers the same (``provider_info``)."""
+"""What a connection's extra may hold. The form offers all but ``transport``, which needs an installed extra."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class ClientSettings:
     """Everything a client needs to know. Secrets and what may hold one stay out of the ``repr``.
 
     ``endpoint`` is ``scheme://host[:port]/path``. With ``auth="bearer"`` the secret key is the gateway's token.
+    ``transport`` is what carries the requests of event loops: ``httpx`` itself or ``aiohttp`` (an extra).
     ``catalogue`` is the model table with the connection's ``models`` and ``prices`` merged over it.
     """
 
@@ -71,6 +74,7 @@ class ClientSettings:
     models: Mapping[str, Any] = field(default_factory=dict)
     max_requests_per_second: float = DEFAULT_MAX_REQUESTS_PER_SECOND
     media_hosts: tuple[str, ...] = ()
+    transport: str = "httpx"
     catalogue: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS, repr=False)
 
     @classmethod
@@ -138,6 +142,7 @@ class ClientSettings:
                 most=10_000,
             ),
             media_hosts=fields.names("extra.media_hosts", extra.get("media_hosts")),
+            transport=fields.choice("extra.transport", extra.get("transport"), TRANSPORTS),
             catalogue=merged_catalogue(models, prices),
         )
 

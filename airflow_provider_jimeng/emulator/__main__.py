@@ -116,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
     print(f"Jimeng emulator ready on {server.url} (bill: GET {server.url}/_emulator/bill)", flush=True)
-    stop.wait()
+    while not stop.wait(0.5):
+        pass  # a signal that reached another thread is handled when this one wakes
     server.stop()
     return 0
 

@@ -42,7 +42,7 @@ class Visit:
         """Read a body without judging it yet."""
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = {}
         return cls(
             where=where,

@@ -165,7 +165,11 @@ class Fault:
             raise FaultError(
                 f"{where_it_stands}: {what} has no field {', '.join(unknown)}. It takes {takes}."
             )
-        values = {name: value for name, value in values.items() if value is not None or defaults.get(name) is not None}
+        values = {
+            name: value
+            for name, value in values.items()
+            if value is not None or defaults.get(name) is not None
+        }
         for name, value in values.items():
             _check(name, value, f"{where_it_stands}.{name}")
         if "nth" in values and "every" in values:

@@ -60,7 +60,7 @@ def clip_of(task: Task) -> Clip:
         height=height // 2 * 2,
         duration=order.duration,
         aspect_ratio=order.aspect_ratio,
-        prompt=order.prompt,
+        prompt=order.prompt.encode(errors="replace").decode(),
         lines=tuple(lines),
         tint=task.drawn_seed,
         images=tuple(image.data for image in order.images if image.data is not None),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.desk import Desk
     from airflow_provider_jimeng.emulator.state import Task
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,5 +113,6 @@ class Answer:
 
 def json_reply(status: int, payload: Mapping[str, Any] | list[Any], headers: Headers = ()) -> Reply:
     """Return a JSON reply."""
-    body = json.dumps(payload, ensure_ascii=False).encode()
+    # A prompt may hold half of a surrogate pair: JSON can say it, UTF-8 cannot.
+    body = json.dumps(payload, ensure_ascii=False).encode(errors="replace")
     return Reply(status=status, body=body, headers=(("Content-Type", JSON_TYPE), *headers))

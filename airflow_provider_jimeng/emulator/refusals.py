@@ -166,7 +166,7 @@ def parse_aigc_meta(body: Mapping[str, Any]) -> dict[str, str] | Refusal | None:
         return Refusal(code=codes.PARSE_ARGS, detail="req_json must be a JSON string")
     try:
         options = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     meta = options.get("aigc_meta") if isinstance(options, dict) else None
     if not isinstance(meta, dict) or not all(meta.get(key) for key in AIGC_META_REQUIRED):

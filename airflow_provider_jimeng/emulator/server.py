@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import selectors
 import socket
 import socketserver
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_READ_BYTES = 64 * 1024 * 1024
 """A longer body is not even read: the connection is closed after 413. The API's own limit is checked on what is read."""
+
+
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class _Server(ThreadingHTTPServer):
@@ -84,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Reply(status=411, body=b"Length Required\n"), close=True)
             return
         length = self.headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > MAX_READ_BYTES:
+        if not _LENGTH.fullmatch(length) or int(length) > MAX_READ_BYTES:
             self._send(Reply(status=413, body=b"Content Too Large\n"), close=True)
             return
         request = Request(

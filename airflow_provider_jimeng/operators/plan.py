@@ -167,8 +167,8 @@ class JimengPlanOperator(BaseOperator):
         if isinstance(rows, str) and rows.lstrip().startswith("["):
             rows = _parse(rows)
         if isinstance(rows, str) or hasattr(rows, "read_bytes"):
-            path = ObjectStoragePath(str(rows), conn_id=self.rows_conn_id)
             try:
+                path = ObjectStoragePath(str(rows), conn_id=self.rows_conn_id)
                 content = path.read_bytes()
             except (OSError, ValueError, ImportError) as error:
                 raise ParameterError(

@@ -91,36 +91,43 @@ def script(v: str = "") -> Response:
     return _static(pages.script(), "text/javascript; charset=utf-8", v)
 
 
-@router.get("/static/{name}")
-def icon(name: Literal["icon.svg", "icon-dark.svg"], v: str = "") -> Response:
+@router.get("/static/icon.svg")
+def icon(v: str = "") -> Response:
     """The icon in the navigation and in the browser's tab."""
-    return _static((pages.STATIC / name).read_bytes(), "image/svg+xml", v)
+    return _static(pages.icon(), "image/svg+xml", v)
 
 
 # ------------------------------------------------------------------------------------------------------------- data
-@router.get("/api/renders")
-def renders(
+def asked_filters(
     user: GetUserDep,
     db: SessionDep,
-    dag_id: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
-    state: Annotated[list[State], Query()] = [],  # noqa: B006
-    model: Annotated[list[str], Query()] = [],  # noqa: B006
+    dag_id: Annotated[tuple[str, ...], Query()] = (),
+    state: Annotated[tuple[State, ...], Query()] = (),
+    model: Annotated[tuple[str, ...], Query()] = (),
     q: Annotated[str, Query(max_length=500)] = "",
     since: datetime | None = None,
     until: datetime | None = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-) -> JSONResponse:
-    """One page of cards with their values, the totals of the filtered set and what else could be chosen."""
-    filters = store.Filters(
+) -> store.Filters:
+    """Read what is to be shown, within what the reader may read."""
+    return store.Filters(
         readable=access.readable(user, store.dag_ids(db)),
-        dag_ids=tuple(dag_id),
-        states=tuple(state),
-        models=tuple(model),
+        dag_ids=dag_id,
+        states=state,
+        models=model,
         text=q.strip(),
         since=since,
         until=until,
     )
+
+
+@router.get("/api/renders")
+def renders(
+    filters: Annotated[store.Filters, Depends(asked_filters)],
+    db: SessionDep,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> JSONResponse:
+    """One page of cards with their values, the totals of the filtered set and what else could be chosen."""
     found = store.groups(db, filters)
     totals = cards.totals(found, filters)
     shown = store.page(db, filters, limit=limit, offset=offset) if totals["renders"] > offset else []
@@ -145,9 +152,7 @@ def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
     if isinstance(prompt, str) and prompt:
         same_prompt = store.Filters(readable=readable, prompt=prompt)
         takes = store.page(db, same_prompt, limit=MOST_TAKES + 1, offset=0)
-    return JSONResponse(
-        cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE
-    )
+    return JSONResponse(cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE)
 
 
 @router.api_route("/media", methods=["GET", "HEAD"])
@@ -197,7 +202,9 @@ def _bytes(request: Request, found: media.Video, stored: store.Stored, *, downlo
 def _stored(db: Session, ref: store.TaskRef) -> store.Stored:
     stored = store.one(db, ref)
     if stored is None:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "This task instance has rendered nothing that is still known.")
+        raise HTTPException(
+            status.HTTP_404_NOT_FOUND, "This task instance has rendered nothing that is still known."
+        )
     return stored
 
 
@@ -238,5 +245,7 @@ async def _refusal(request: Request, error: Exception) -> Response:
     if error.status_code == status.HTTP_401_UNAUTHORIZED and wants_page:
         text, action = "Sign in to Airflow to see its renders.", "Sign in"
         href = f"../api/v2/auth/login?next={quote(str(request.url), safe='')}"
-        return HTMLResponse(pages.sign_in_page(text, action, href), error.status_code, headers=_page_headers())
+        return HTMLResponse(
+            pages.sign_in_page(text, action, href), error.status_code, headers=_page_headers()
+        )
     return await http_exception_handler(request, error)

@@ -18,7 +18,7 @@ from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.render import format_money
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.web.store import Filters, Group, Stored, TaskRef
+    from airflow_provider_jimeng.web.store import Filters, Group, Stored
 
 _ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
 """Outcomes after which the render may still be running or waiting, paid, at the API."""
@@ -26,7 +26,16 @@ _CARD_FIELDS = (
     "prompt", "model", "seed", "duration", "aspect_ratio", "submitted_at", "estimated_cost_cny",
     "outcome", "code", "message", "advice",
 )  # fmt: skip
-_FILE_FIELDS = ("width", "height", "fps", "bytes", "content_type", "duration_seconds", "landed_at", "cost_cny")
+_FILE_FIELDS = (
+    "width",
+    "height",
+    "fps",
+    "bytes",
+    "content_type",
+    "duration_seconds",
+    "landed_at",
+    "cost_cny",
+)
 
 
 def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:

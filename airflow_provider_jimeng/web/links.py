@@ -40,7 +40,7 @@ def video_page(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> s
     return f"{base_url()}{URL_PREFIX}/render?{query}"
 
 
-class JimengVideoLink(BaseOperatorLink):  # type: ignore[misc] # untyped in some versions of Airflow
+class JimengVideoLink(BaseOperatorLink):
     """The button "Video" on the task page. Nowhere before Airflow 3.1, which has no page to lead to."""
 
     name = "Video"

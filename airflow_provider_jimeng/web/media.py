@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.storage.stored_file import StoredFile
 from airflow_provider_jimeng.storage.target import Target
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.storage.stored_file import StoredFile
 
 PIECE_BYTES = 1024 * 1024
 """The most that is read, or answered to one Range request, at once. Browsers ask for the next piece themselves."""
@@ -86,7 +88,11 @@ def asked_span(header: str | None, size: int) -> Span | None:
     :raises UnsatisfiableRangeError: the range lies outside the file.
     """
     found = _RANGE.fullmatch((header or "").strip())
-    if found is None or found.group(0) == "bytes=-" or any(len(part) > _LONGEST_NUMBER for part in found.groups()):
+    if (
+        found is None
+        or found.group(0) == "bytes=-"
+        or any(len(part) > _LONGEST_NUMBER for part in found.groups())
+    ):
         return None
     first, last = found.groups()
     if not first:
@@ -103,8 +109,9 @@ def asked_span(header: str | None, size: int) -> Span | None:
 @lru_cache(maxsize=256)
 def _open_video(uri: str, conn_id: str | None, _half_minute: int) -> Video:
     """Look once per half minute: a player asks for a video in many pieces, and stores charge for each look."""
-    if uri.partition("://")[0].partition("::")[0].lower() in _WEB_PROTOCOLS or "::" in uri:
-        raise MediaGoneError("The manifest names a web address, not a file in a store.")
+    protocol, separator, _ = uri.partition("://")
+    if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol:
+        raise MediaGoneError("The manifest names no file in a store.")
     try:
         file = Target(output_path=uri, output_conn_id=conn_id).file()
         size = file.size()
@@ -112,7 +119,9 @@ def _open_video(uri: str, conn_id: str | None, _half_minute: int) -> Video:
     except JimengError as error:
         raise MediaGoneError("The store cannot be read from the API server.") from error
     except Exception as error:  # each store has its own
-        raise MediaGoneError(f"The store cannot be read from the API server ({type(error).__name__}).") from error
+        raise MediaGoneError(
+            f"The store cannot be read from the API server ({type(error).__name__})."
+        ) from error
     if not size:
         raise MediaGoneError("The file is not there, or not within reach of the API server.")
     if head[4:8] != b"ftyp":

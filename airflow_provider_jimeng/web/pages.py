@@ -16,7 +16,6 @@ from pathlib import Path
 STATIC = Path(__file__).parent / "static"
 MODULES = ("dom", "host", "i18n", "format", "api", "card", "gallery", "timeline", "video", "compare", "main")
 """In an order in which each one only needs those before it."""
-ICONS = ("icon.svg", "icon-dark.svg")
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
@@ -45,6 +44,12 @@ def script() -> bytes:
 
 
 @cache
+def icon() -> bytes:
+    """Return the icon, in a colour that can be seen on Airflow's light, dark and selected navigation alike."""
+    return (STATIC / "icon.svg").read_bytes()
+
+
+@cache
 def style() -> str:
     """Return the style sheet."""
     return (STATIC / "app.css").read_text(encoding="utf-8")
@@ -53,15 +58,18 @@ def style() -> str:
 @cache
 def version() -> str:
     """Return a name for this state of the front end, for addresses that may be cached for ever."""
-    icons = b"".join((STATIC / name).read_bytes() for name in ICONS)
-    return hashlib.sha256(script() + icons).hexdigest()[:16]
+    return hashlib.sha256(script() + icon()).hexdigest()[:16]
 
 
 @cache
 def page(name: str) -> str:
     """Return one page; it holds no data, and asks for it once its script runs."""
     return _PAGE.format(
-        page=name, title="Renders", style=style(), version=version(), body="<noscript>JavaScript is needed.</noscript>"
+        page=name,
+        title="Renders",
+        style=style(),
+        version=version(),
+        body="<noscript>JavaScript is needed.</noscript>",
     )
 
 

@@ -29,7 +29,7 @@ class LazyApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand one request on."""
         if self._app is None:
-            from airflow_provider_jimeng.web.app import build_app
+            from airflow_provider_jimeng.web.app import build_app  # noqa: PLC0415  FastAPI only where it serves
 
             self._app = build_app()
         await self._app(scope, receive, send)
@@ -46,7 +46,6 @@ def external_views() -> list[dict[str, Any]]:
             "destination": "nav",
             "url_route": "jimeng-renders",
             "icon": page_path("static/icon.svg"),
-            "icon_dark_mode": page_path("static/icon-dark.svg"),
         }
     ]
     if AIRFLOW_V_3_4_PLUS:  # before, a tab would show on every task instance of every DAG
@@ -63,9 +62,11 @@ def external_views() -> list[dict[str, Any]]:
     return views
 
 
-class JimengPlugin(AirflowPlugin):  # type: ignore[misc] # untyped in some versions of Airflow
+class JimengPlugin(AirflowPlugin):
     """The package's Airflow plugin."""
 
     name = "jimeng"
-    fastapi_apps = [{"name": "Jimeng renders", "app": LazyApp(), "url_prefix": URL_PREFIX}] if has_views() else []
+    fastapi_apps = (
+        [{"name": "Jimeng renders", "app": LazyApp(), "url_prefix": URL_PREFIX}] if has_views() else []
+    )
     external_views = external_views()

@@ -30,7 +30,9 @@ RENDER_KEY = "jimeng_render"
 MANIFEST_KEY = "return_value"
 STATES = ("running", "landed", "failed", "submitted")
 """``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
-_FAILED_OUTCOMES = sorted(outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE))
+_FAILED_OUTCOMES = sorted(
+    outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE)
+)
 _FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
 _ESTIMATE_SAMPLE = 50
 
@@ -132,7 +134,10 @@ class _Tables:
     def state(self) -> ColumnElement[str]:
         return case(
             (self.of_manifest("uri").is_not(None), "landed"),
-            (or_(self.of_render("outcome").in_(_FAILED_OUTCOMES), self.ti.state.in_(_FAILED_TASKS)), "failed"),
+            (
+                or_(self.of_render("outcome").in_(_FAILED_OUTCOMES), self.ti.state.in_(_FAILED_TASKS)),
+                "failed",
+            ),
             (self.ti.state == "success", "submitted"),
             else_="running",
         )

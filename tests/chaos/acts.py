@@ -26,7 +26,10 @@ def _killed(point: str) -> Act:
 
 
 def _fault(**entry: Any) -> Act:
-    return lambda lab, stage: lab.emulator.faults.add(nth=1, **entry) and None
+    def act(lab: Lab, stage: Stage) -> None:
+        lab.emulator.faults.add(nth=1, **entry)
+
+    return act
 
 
 def _refused(lab: Lab, stage: Stage) -> None:
@@ -63,7 +66,7 @@ def _unreadable_once(lab: Lab, stage: Stage) -> None:
 
 def _damaged(lab: Lab, stage: Stage) -> None:
     def damage() -> None:
-        stage.store.values.update({key: '{"state": "submitted"}' for key in stage.store.values})
+        stage.store.values.update(dict.fromkeys(stage.store.values, '{"state": "submitted"}'))
         lab.damage_records()
 
     stage.blows.at("resumed", damage)
@@ -71,7 +74,14 @@ def _damaged(lab: Lab, stage: Stage) -> None:
 
 def _older_try(point: str) -> Act:
     """While one try is held up, the scheduler takes it for dead and the next one runs to its end."""
-    return lambda lab, stage: stage.blows.at(point, lambda: stage.run_one_try() and None)
+
+    def act(lab: Lab, stage: Stage) -> None:
+        def next_try() -> None:
+            stage.run_one_try()
+
+        stage.blows.at(point, next_try)
+
+    return act
 
 
 def _link_expired(lab: Lab, stage: Stage) -> None:
@@ -84,12 +94,12 @@ def _gone(lab: Lab, stage: Stage) -> None:
         stage.blows.at("now")
         stage.blows.pass_by("now")
 
-    stage.blows.at("deferred", sleep_and_die)
+    stage.blows.at(lab.while_waiting, sleep_and_die)
 
 
 def _with(lab: Lab, stage: Stage, **arguments: Any) -> None:
     stage.make_operator = lambda: lab.generate(**arguments)
-    stage.blows.at("deferred")
+    stage.blows.at(lab.while_waiting)
 
 
 def _presigned(lab: Lab, stage: Stage) -> None:
@@ -116,15 +126,15 @@ def _nothing(lab: Lab, stage: Stage) -> None:
 
 ACTS: dict[str, Act] = {
     "killed-before-intent": _killed("log Submitting"),
-    "killed-before-post": _killed("store after intent"),
+    "killed-before-post": _killed("before post"),
     "refused": _refused,
     "cut-before": _fault(where="submit", what="cut_before"),
     "cut-after": _fault(where="submit", what="cut_after"),
     "read-timeout": _fault(where="submit", what="hang_after", seconds=5.0),
     "error-after": _fault(where="submit", what="error_after", code=50500),
-    "killed-before-record": _killed("store before submitted"),
+    "killed-before-record": _killed("after post"),
     "killed-before-defer": _killed("xcom task_id"),
-    "killed-while-deferred": _killed("deferred"),
+    "killed-while-deferred": lambda lab, stage: stage.blows.at(lab.while_waiting),
     "killed-before-landing": _killed("resumed"),
     "killed-in-download": _killed_in_download,
     "killed-before-return": _killed("log Landed"),
@@ -134,7 +144,7 @@ ACTS: dict[str, Act] = {
     "ledger-unreadable": _unreadable_once,
     "ledger-damaged": _damaged,
     "older-try-before-intent": _older_try("log Submitting"),
-    "older-try-before-post": _older_try("store after intent"),
+    "older-try-before-post": _older_try("before post"),
     "link-expired": _link_expired,
     "render-gone": _gone,
     "lapsed": _fault(where="render", what="expire"),
@@ -143,7 +153,7 @@ ACTS: dict[str, Act] = {
     "presigned-link": _presigned,
     "template-changes": _template,
     "argument-gone": _argument_gone,
-    "run-deleted": _killed("deferred"),
+    "run-deleted": lambda lab, stage: stage.blows.at(lab.while_waiting),
 }
 
 
@@ -156,15 +166,26 @@ def _file_gone_late(lab: Lab, stage: Stage) -> None:
     lab.pass_time(HALF_DAY)
 
 
+def _die_in_the_new_take(lab: Lab, stage: Stage) -> None:
+    stage.retries = 1
+    stage.blows.at(lab.while_waiting)
+
+
 BETWEEN: dict[str, Act] = {
     "success-changed": _change_prompt,
-    "success-render-killed": lambda lab, stage: (setattr(stage, "retries", 1), stage.blows.at("deferred"))[1],
+    "success-render-killed": _die_in_the_new_take,
     "success-file-missing": lambda lab, stage: lab.lose_videos(),
     "success-file-altered": lambda lab, stage: lab.alter_videos(),
     "success-file-gone": _file_gone_late,
     "success-old": lambda lab, stage: lab.pass_time(HALF_DAY),
 }
 """What happens after the first life of the task and before it is cleared."""
+
+
+NEED_A_DEFERRAL = frozenset(
+    {"killed-before-landing", "storage-refuses-video", "ledger-unreadable", "ledger-damaged"}
+)
+"""Rows that strike when a task comes back from the triggerer."""
 
 
 def play(row: Row, lab: Lab) -> Stage:

@@ -11,16 +11,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
+from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 from tests.chaos.stage import Blows, Stage
 from tests.harness.stores import ObjectStore, attached
 
 if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.emulator.messages import Outcome, Request
+
+Operator = TypeVar("Operator", bound=JimengSubmittingOperator)
 
 CONNECTION = "AIRFLOW_CONN_JIMENG_DEFAULT"
 
@@ -46,6 +53,34 @@ class WatchedEmulator(JimengEmulator):
             happen, self.before_media = self.before_media, None
             happen()
         return super().handle(request)
+
+
+class PointedHook(JimengHook):
+    """A hook with points right before the POST of a submit and right after its answer."""
+
+    blows: ClassVar[Blows] = Blows()
+
+    def submit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
+        """Ask for a render."""
+        self.blows.pass_by("before post")
+        render = super().submit(request, **arguments)
+        self.blows.pass_by("after post")
+        return render
+
+    def query(self, *arguments: Any, **options: Any) -> QueryReply:
+        """Ask what became of a render."""
+        self.blows.pass_by("query")
+        return super().query(*arguments, **options)
+
+
+def with_points(operator: type[Operator], blows: Blows) -> type[Operator]:
+    """Return a task class whose hook has points."""
+    hook = type("Hook", (PointedHook,), {"blows": blows})
+
+    def hook_for(self: Any, jimeng_conn_id: str) -> JimengHook:
+        return cast("JimengHook", hook(jimeng_conn_id=jimeng_conn_id))
+
+    return cast("type[Operator]", type(operator.__name__, (operator,), {"hook_for": hook_for}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +113,11 @@ class Lab:
         """The directory that videos go to."""
         return self.folder / "videos"
 
+    @property
+    def while_waiting(self) -> str:
+        """The point that a task passes while it waits: in the triggerer, or on its worker."""
+        return "deferred" if self.options.get("deferrable", True) else "query"
+
     def generate(self, **changes: Any) -> JimengGenerateVideoOperator:
         """A task as a DAG file has it."""
         given: dict[str, Any] = {
@@ -88,13 +128,12 @@ class Lab:
             "poll_interval": 0.03,
             "deferrable": True,
         }
-        return JimengGenerateVideoOperator(**{**given, **self.options, **changes})
+        operator = with_points(JimengGenerateVideoOperator, self.blows)
+        return operator(**{**given, **self.options, **changes})
 
     def stage(self, make: Callable[[], Any] | None = None, **options: Any) -> Stage:
         """A task instance that is about to run."""
-        stage = Stage(
-            make or self.generate, **{"has_store": self.has_store, "blows": self.blows, **options}
-        )
+        stage = Stage(make or self.generate, **{"has_store": self.has_store, "blows": self.blows, **options})
         self.stages.append(stage)
         return stage
 
@@ -124,9 +163,7 @@ class Lab:
     def files(self) -> dict[str, bytes]:
         """Every file under the output directory, by its path there."""
         if self.remote is not None:
-            return {
-                path.removeprefix("/bucket/videos/"): data for path, data in self.remote.files().items()
-            }
+            return {path.removeprefix("/bucket/videos/"): data for path, data in self.remote.files().items()}
         found = (path for path in self.videos.rglob("*") if path.is_file())
         return {str(path.relative_to(self.videos)): path.read_bytes() for path in found}
 
@@ -160,6 +197,7 @@ class Lab:
 
     def tally(self) -> Tally:
         """Count, once every render that still runs has ended; a file without its manifest fails the test."""
+        assert not self.blows.waiting, "this never happened"
         self.clock.ahead += 3600
         bill = self.emulator.bill()
         return Tally(
@@ -173,7 +211,9 @@ class Lab:
 def landed_files(files: dict[str, bytes]) -> list[str]:
     """Return every video; raise if one is not what its manifest says, or a manifest has no video."""
     seen = {name: content for name, content in files.items() if not name.startswith(".jimeng/")}
-    manifests = {name.removesuffix(".json"): data for name, data in seen.items() if name.endswith(".mp4.json")}
+    manifests = {
+        name.removesuffix(".json"): data for name, data in seen.items() if name.endswith(".mp4.json")
+    }
     videos = {name: content for name, content in seen.items() if name.endswith(".mp4")}
     assert set(seen) == {*videos, *(f"{name}.json" for name in manifests)}, "something was left behind"
     assert set(manifests) == set(videos)
@@ -221,9 +261,7 @@ class RemoteRecords(ObjectStore):
 def open_lab(folder: Path, *, below_3_3: bool = False, **options: Any) -> Iterator[Lab]:
     """Start an emulator and lead `jimeng_default` to it."""
     clock = Clock()
-    emulator = WatchedEmulator(
-        **{"render_seconds": 0.2, "clock": clock, "max_skew_seconds": None, **options}
-    )
+    emulator = WatchedEmulator(**{"render_seconds": 0.2, "clock": clock, "max_skew_seconds": None, **options})
     before = os.environ.get(CONNECTION)
     lab = Lab(folder=folder, emulator=emulator, clock=clock, has_store=not below_3_3)
     lab.remote = RemoteRecords(lab.blows) if below_3_3 else None

@@ -99,7 +99,11 @@ ROWS: tuple[Row, ...] = (
     *_both("render-gone", "render older than twelve hours", **{**RESUBMIT_LOST, "billed": 2}),
     Row(slug="lapsed", what="the API says `expired`", then=NOTHING, **{**LOST, "billed": 0}),
     Row(slug="lapsed", what="the API says `expired`", then=NOTHING, **RESUBMIT_LOST),
-    Row(slug="moderated-output", what="the finished picture is refused by moderation (50511), unbilled", accepted=2),
+    Row(
+        slug="moderated-output",
+        what="the finished picture is refused by moderation (50511), unbilled",
+        accepted=2,
+    ),
     Row(
         slug="moderated-input",
         what="the prompt is refused by moderation during the render (50413), unbilled",
@@ -139,10 +143,14 @@ ROWS: tuple[Row, ...] = (
         **{**TWO, "landed": 2},
     ),
     Row(
-        slug="success-file-missing", what="Clear of a success whose file is missing, within twelve hours", then=CLEAR
+        slug="success-file-missing",
+        what="Clear of a success whose file is missing, within twelve hours",
+        then=CLEAR,
     ),
     Row(
-        slug="success-file-altered", what="Clear of a success whose file was altered, within twelve hours", then=CLEAR
+        slug="success-file-altered",
+        what="Clear of a success whose file was altered, within twelve hours",
+        then=CLEAR,
     ),
     Row(
         slug="success-file-gone",
@@ -159,5 +167,10 @@ ROWS: tuple[Row, ...] = (
         then=NOTHING,
         policy={"reuse": "output_path"},
     ),
-    Row(slug="same-request-twice", what="the same request in another run", then=NOTHING, **{**TWO, "landed": 2}),
+    Row(
+        slug="same-request-twice",
+        what="the same request in another run",
+        then=NOTHING,
+        **{**TWO, "landed": 2},
+    ),
 )

@@ -203,7 +203,7 @@ class Stage:
         operator = self.make_operator()
         try:
             result = self._execute(ti, operator)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - Airflow's task runner catches the same
             if ti.id == self.store.latest:
                 self._after(error, operator)
             else:  # what an older try ends with is of no interest to anybody
@@ -245,14 +245,20 @@ class Stage:
             map_index=self.map_index,
         )
 
-    def _context(self, ti: TaskInstance) -> dict[str, Any]:
-        context = {"ti": ti, "task_instance": ti, "run_id": ti.run_id, "outlet_events": self.asset_events}
+    def _context(self, ti: TaskInstance) -> Any:
+        context: dict[str, Any] = {
+            "ti": ti,
+            "task_instance": ti,
+            "run_id": ti.run_id,
+            "outlet_events": self.asset_events,
+        }
         if self.has_store:
             context["task_state_store"] = TryStore(server=self.store, try_id=ti.id, blows=self.blows)
         return context
 
     def _execute(self, ti: TaskInstance, operator: BaseOperator) -> Any:
-        method, arguments = "execute", {}
+        method = "execute"
+        arguments: dict[str, Any] = {}
         while True:
             context = self._context(ti)
             operator.render_template_fields(context)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.acts import ACTS, BETWEEN, play
+from tests.chaos.acts import ACTS, BETWEEN, NEED_A_DEFERRAL, play
 from tests.chaos.lab import Tally, open_lab
 from tests.chaos.rows import ROWS, Row
 
@@ -18,8 +18,6 @@ def by_name(row: Row) -> str:
 def check(row: Row, tally: Tally) -> None:
     assert tally == Tally(accepted=row.accepted, billed=row.billed, landed=row.landed, state=row.state)
     assert tally.billed <= row.renders_allowed
-
-
 
 
 @pytest.mark.parametrize("row", ROWS, ids=by_name)
@@ -36,9 +34,7 @@ def test_a_row_comes_to_the_same_below_airflow_3_3(row: Row, tmp_path: Path) -> 
         check(row, lab.tally())
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if "deferred" not in row.what and "resumed" not in row.what], ids=by_name
-)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.slug not in NEED_A_DEFERRAL], ids=by_name)
 def test_a_row_comes_to_the_same_when_the_task_waits_on_its_worker(row: Row, tmp_path: Path) -> None:
     with open_lab(tmp_path) as lab:
         lab.options["deferrable"] = False

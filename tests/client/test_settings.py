@@ -132,6 +132,7 @@ def test_media_hosts_may_come_as_json_or_words(hosts: Any) -> None:
         ("models", {"new": {}}),
         ("max_requests_per_second", 0),
         ("max_requests_per_second", "many"),
+        ("transport", "requests"),
         ("media_hosts", "[1"),
         ("media_hosts", 7),
         ("media_hosts", ["a.example", ""]),

@@ -1,4 +1,4 @@
-"""One API in four bodies: sync and async client, in process and over a socket, against the emulator."""
+"""One API in five bodies: sync and async client, in process and over a socket, httpx and aiohttp below."""
 
 from __future__ import annotations
 
@@ -81,6 +81,8 @@ class Maker:
         keys = {"login": emulator.keyring.access_key, "password": bearer or emulator.keyring.secret_key}
         given = {"host": url + path, **keys, **(connection or {})}
         extra = {"max_requests_per_second": 10_000, "timeout_seconds": 5, **given.pop("extra", {})}
+        if self.kind == "aiohttp":
+            extra["transport"] = "aiohttp"
         if bearer:
             extra["auth"] = "bearer"
         settings = ClientSettings.from_connection_fields(**given, extra=extra)
@@ -101,7 +103,7 @@ class Maker:
         )
 
 
-BODIES = ["sync-memory", "sync-socket", "async-memory", "async-socket"]
+BODIES = ["sync-memory", "sync-socket", "async-memory", "async-socket", "aiohttp-socket"]
 
 
 @pytest.fixture(params=BODIES)

@@ -58,6 +58,14 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.render_seconds, options.url_lifetime) == (3.0, 3600.0)
 
 
+def test_the_documentation_lists_every_option_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
+    for action in build_parser()._actions:
+        if action.dest != "help":
+            default = f"`{action.default}`" if action.default not in (None, []) else "none"
+            assert f"| `{action.option_strings[0]}` | {default} |" in text
+
+
 @pytest.mark.parametrize(("text", "limit"), [("0", None), ("none", None), ("NONE", None), ("7", 7)])
 def test_no_limit_is_zero_or_none(text: str, limit: int | None) -> None:
     options = build_parser().parse_args(["--max-concurrent", text, "--max-qps", text])

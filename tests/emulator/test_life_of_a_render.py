@@ -196,6 +196,7 @@ def test_a_rate_limit_looks_back_one_second() -> None:
         ("", False),
         ("not json", False),
         ("[]", False),
+        ("[" * 100_000, False),
         ('{"aigc_meta": "text"}', False),
         ('{"aigc_meta": {"producer_id": "p"}}', False),
         ('{"aigc_meta": {"producer_id": "p", "content_propagator": ""}}', False),
@@ -256,6 +257,15 @@ def test_the_bill_says_what_happened(account: Account) -> None:
     }
     assert bill["by_task"][open_]["cost_cny"] == "0.00"
     assert json.loads(json.dumps(bill)) == bill
+
+
+def test_half_a_character_breaks_neither_bill_nor_picture(account: Account) -> None:
+    task_id = account.submit(prompt="half \ud83c")
+    account.clock.advance(10)
+    assert admin(account, "GET", "bill")[0] == 200
+    outcome = account.fetch(account.link(task_id))
+    assert isinstance(outcome, Reply)
+    assert outcome.status == 200
 
 
 def test_an_unknown_price_is_no_free_render() -> None:

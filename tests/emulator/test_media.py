@@ -30,7 +30,7 @@ def image(width: int, height: int, colour: tuple[int, int, int]) -> str:
 def decoded(data: bytes) -> tuple[Any, list[Any]]:
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         facts = {
             "codec": stream.codec_context.name,
@@ -100,7 +100,8 @@ def test_an_input_image_is_in_the_picture() -> None:
     body = {"req_key": "jimeng_i2v_first_v30", "binary_data_base64": [image(640, 360, (250, 20, 20))]}
     _, frames = decoded(rendered(make_account(), **body))
     red, green, _ = frames[0].to_image().getpixel((600, 40))
-    assert red > 200 > 60 > green
+    assert red > 200
+    assert green < 60
 
 
 def test_a_tail_frame_is_in_the_picture_as_well() -> None:
@@ -274,7 +275,11 @@ def test_a_range_beyond_the_file_is_refused(served: tuple[Account, str, bytes], 
     assert (reply.status, reply.body, headers["Content-Range"]) == (416, b"", f"bytes */{len(served[2])}")
 
 
-@pytest.mark.parametrize("asked", ["bytes=9-0", "bytes=-", "bytes=0-1,5-6", "lines=1-2", ""])
+@pytest.mark.parametrize(
+    "asked",
+    ["bytes=9-0", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=" + "9" * 5000 + "-", ""],
+    ids=lambda asked: asked[:12],
+)
 def test_what_is_no_single_range_gives_the_whole_file(served: tuple[Account, str, bytes], asked: str) -> None:
     reply, headers = fetch(served, Range=asked)
     assert (reply.status, len(reply.body), headers["Accept-Ranges"]) == (200, len(served[2]), "bytes")

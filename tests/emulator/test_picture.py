@@ -77,7 +77,7 @@ def test_a_row_never_begins_with_the_space_it_was_broken_at() -> None:
     assert wrap("aaaa bbbb", font, int(max(map(font.getlength, ("aaaa", "bbbb")))) + 1) == ["aaaa", "bbbb"]
 
 
-@pytest.mark.parametrize("prompt", ["", "word " * 160, "猫" * 800, "🌙\n" * 30])
+@pytest.mark.parametrize("prompt", ["", "word " * 160, "猫" * 800, "🌙\n" * 30, "\x00\u202e\t"])
 @pytest.mark.parametrize("size", [(640, 360), (64, 64), (704, 1248)])
 def test_any_prompt_fits_into_any_picture(prompt: str, size: tuple[int, int]) -> None:
     assert draw_background(clip(prompt, *size)).size == size

@@ -81,5 +81,5 @@ def test_a_cut_body_breaks_the_asynchronous_side_as_well() -> None:
             reply = await client.send(query_request(emulator, task_id))
             await client.get(reply.json()["data"]["video_url"])
 
-    with pytest.raises(httpx.RemoteProtocolError, match="incomplete|complete message body"):
+    with pytest.raises(httpx.RemoteProtocolError, match="complete message body"):
         asyncio.run(run())

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import json
 import sys
 from pathlib import Path
@@ -11,10 +10,9 @@ import airflow
 import jsonschema
 import pytest
 
-from airflow_provider_jimeng import provider_info
 from airflow_provider_jimeng.client.settings import EXTRA_FIELDS, ClientSettings
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
+from airflow_provider_jimeng.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
 FIELDS: dict[str, Any] = dict(CONN_FIELDS)
 AIRFLOW = Path(airflow.__file__).parent
@@ -54,8 +52,8 @@ def web_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     module("flask_babel", lazy_gettext=lambda text: text)
 
 
-def test_the_form_offers_exactly_what_a_connection_may_hold() -> None:
-    assert set(FIELDS) == set(EXTRA_FIELDS)
+def test_the_form_offers_what_a_connection_may_hold_but_for_the_transport_that_an_extra_brings() -> None:
+    assert {*FIELDS, "transport"} == set(EXTRA_FIELDS)
 
 
 @pytest.mark.usefixtures("web_libraries")
@@ -93,29 +91,3 @@ def test_the_defaults_of_the_form_are_those_of_the_settings() -> None:
     assert ClientSettings.from_connection_fields(
         **keys, extra=filled
     ) == ClientSettings.from_connection_fields(**keys)
-
-
-def test_airflows_own_schemas_accept_the_provider() -> None:
-    info: Any = get_provider_info()
-    strict = json.loads((AIRFLOW / "provider.yaml.schema.json").read_text())
-    jsonschema.validate(info, json.loads((AIRFLOW / "provider_info.schema.json").read_text()))
-    jsonschema.validate(
-        info["connection-types"],
-        {"definitions": strict.get("definitions", {}), **strict["properties"]["connection-types"]},
-    )
-
-
-def test_every_module_that_the_provider_names_exists() -> None:
-    import importlib
-
-    info: Any = get_provider_info()
-    for kind in ("hooks", "operators", "sensors", "triggers"):
-        for entry in info[kind]:
-            for module in entry["python-modules"]:
-                importlib.import_module(module)
-
-
-def test_the_provider_info_imports_nothing() -> None:
-    tree = ast.parse(Path(provider_info.__file__).read_text(encoding="utf-8"))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [ast.unparse(node) for node in imports] == ["from __future__ import annotations"]

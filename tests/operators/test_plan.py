@@ -169,6 +169,7 @@ def test_a_plan_that_is_refused_stops_the_run_before_the_first_submit(
     assert jimeng_emulator.bill()["submits"] == 0
 
 
+@pytest.mark.usefixtures("jimeng_emulator")
 def test_airflow_skips_what_is_mapped_over_no_rows(campaign: Campaign) -> None:
     run = campaign.run()
     assert run.states == {"plan": "success", "render": "skipped"}

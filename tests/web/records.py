@@ -41,7 +41,9 @@ def render_payload(**changes: Any) -> dict[str, Any]:
 
 def manifest_payload(path: Path | str, **changes: Any) -> dict[str, Any]:
     """What a task that landed `path` returns; a render's fields can be changed too."""
-    render = Render.from_payload(render_payload(**{k: changes.pop(k) for k in list(changes) if k in RENDER_FIELDS}))
+    render = Render.from_payload(
+        render_payload(**{k: changes.pop(k) for k in list(changes) if k in RENDER_FIELDS})
+    )
     known: dict[str, Any] = {
         "uri": f"file://{path}" if str(path).startswith("/") else str(path),
         "bytes": 1234,
@@ -85,6 +87,7 @@ class Records:
         manifest: Any = None,
         arguments: dict[str, Any] | None = None,
         at: pendulum.DateTime = NOW,
+        commit: bool = True,
     ) -> dict[str, Any]:
         """Add one task instance with what it pushed; returns the parameters that name it to the routes."""
         from airflow.models.renderedtifields import RenderedTaskInstanceFields
@@ -94,18 +97,31 @@ class Records:
         ref = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         run = self._run(dag_id, run_id, at)
         self._insert(
-            TaskInstance, **ref, id=uuid7(), state=state, pool="default_pool", try_number=1, start_date=at, operator="Any"
+            TaskInstance,
+            **ref,
+            id=uuid7(),
+            state=state,
+            pool="default_pool",
+            try_number=1,
+            start_date=at,
+            operator="Any",
         )
         for key, value in (("jimeng_render", render), ("return_value", manifest)):
             if value is not None:
                 self._insert(XComModel, **ref, dag_run_id=run, key=key, value=value, timestamp=at)
         if arguments is not None:
             self._insert(RenderedTaskInstanceFields, **ref, rendered_fields=arguments)
+        if commit:
+            self.session.commit()
         return ref
 
-    def landed(self, path: Path | str, *, dag_id: str = "ads", run_id: str = "run_1", **more: Any) -> dict[str, Any]:
+    def landed(
+        self, path: Path | str, *, dag_id: str = "ads", run_id: str = "run_1", **more: Any
+    ) -> dict[str, Any]:
         """Add a render that was landed at `path`; names of payload fields go there, the others to `add`."""
-        payload = {name: more.pop(name) for name in list(more) if name in MANIFEST_FIELDS and name != "task_id"}
+        payload = {
+            name: more.pop(name) for name in list(more) if name in MANIFEST_FIELDS and name != "task_id"
+        }
         payload["task_id"] = more.pop("render_id", "7001")
         render = {name: value for name, value in payload.items() if name in RENDER_FIELDS}
         return self.add(
@@ -121,9 +137,17 @@ class Records:
 
         if (dag_id, run_id) not in self._runs:
             self._insert(
-                DagRun, dag_id=dag_id, run_id=run_id, run_type="manual", state="success", run_after=at, logical_date=None
+                DagRun,
+                dag_id=dag_id,
+                run_id=run_id,
+                run_type="manual",
+                state="success",
+                run_after=at,
+                logical_date=None,
             )
-            found = self.session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+            found = self.session.scalar(
+                select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+            )
             assert found is not None
             self._runs[dag_id, run_id] = found
         return self._runs[dag_id, run_id]

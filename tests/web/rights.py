@@ -32,4 +32,3 @@ class PerDagAuthManager(SimpleAuthManager):
         return bool(
             super().is_authorized_dag(method=method, user=user, access_entity=access_entity, details=details)
         )
-

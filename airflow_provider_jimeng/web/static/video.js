@@ -48,6 +48,12 @@ function player(card) {
   return stage;
 }
 
+/** What a failed render cost: nothing if the API itself failed it; otherwise nobody but the bill knows. */
+function failedPrice(card) {
+  if (card.outcome === "failed" || card.outcome === "slot_timed_out") return t("not_billed");
+  return card.estimated_cost_cny ? t("maybe_billed", { amount: priceText(card) }) : t("unknown_price");
+}
+
 function shownValue(name, value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return t(value ? "yes" : "no");
@@ -107,10 +113,10 @@ function view(found) {
         promptBlock(card)),
       h("div", {},
         h("section", { class: "box headline" },
-          h("b", {}, priceText(card)),
+          h("b", {}, card.state === "failed" ? failedPrice(card) : priceText(card)),
           h("span", {}, [resolution(card), card.fps ? `${number(card.fps)} fps` : null, card.duration ? span(card.duration) : null].filter(Boolean).join(" · "))),
         found.timeline.length ? h("section", { class: "box" }, h("h2", {}, t("timeline")), timelineElement(found.timeline)) : null,
-        h("section", { class: "box manifest" }, h("h2", {}, t("details")), manifestList(found)),
+        h("section", { class: "box manifest" }, h("h2", {}, t(found.manifest ? "manifest" : "details")), manifestList(found)),
         jsonBlock(payload))),
     takesBlock(found),
   ];

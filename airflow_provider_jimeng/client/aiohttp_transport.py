@@ -1,0 +1,82 @@
+"""The optional transport over aiohttp for event loops: less CPU per poll, for those who install the extra.
+
+``httpx-aiohttp`` reports a connection that broke under way as one that was never made. On this transport nothing
+that goes wrong is therefore taken for unsent: every failure becomes one of reading the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from airflow_provider_jimeng.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+
+def aiohttp_transport(
+    *,
+    tls: ssl.SSLContext,
+    proxy: str | None,
+    trust_env: bool,
+    max_connections: int,
+    keepalive_seconds: float,
+) -> httpx.AsyncBaseTransport:
+    """Build the transport; its session begins with the first request, on the loop of that.
+
+    :raises SettingsError: the extra is not installed.
+    """
+    try:
+        import aiohttp  # noqa: PLC0415 - an extra
+        from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise SettingsError(
+            "extra.transport: aiohttp needs `pip install airflow-provider-jimeng[aiohttp]`."
+        ) from None
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=max_connections, keepalive_timeout=keepalive_seconds, ssl=tls
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=trust_env,
+        )
+
+    inner = AiohttpTransport(verify=tls, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
+    return Unsure(inner, (aiohttp.ClientError, OSError))
+
+
+class Unsure(httpx.AsyncBaseTransport):
+    """Reads each reply whole and turns every failure into one that leaves open what became of the request.
+
+    :param failures: errors of the transport beside httpx's own.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, failures: tuple[type[Exception], ...] = ()) -> None:
+        self._inner = inner
+        self._failures: tuple[type[Exception], ...] = (httpx.TransportError, *failures)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and read its reply, still encoded."""
+        try:
+            response = await self._inner.handle_async_request(request)
+            try:
+                chunks = [chunk async for chunk in response.aiter_raw()]
+            finally:
+                await response.aclose()
+        except httpx.ReadTimeout:
+            raise
+        except self._failures as error:
+            raise httpx.ReadError(type(error).__name__) from None
+        return httpx.Response(
+            response.status_code, headers=response.headers.raw, stream=httpx.ByteStream(b"".join(chunks))
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()

@@ -1,0 +1,38 @@
+"""What Airflow's ``Stats`` is told: counts, seconds, bytes and money, by model; never a prompt or an id.
+
+Metrics, all below ``jimeng.``: counters ``submitted``, ``adopted``, ``busy``, ``landed``, ``failed`` (tag ``code``),
+``landed_bytes`` and ``cost_fen`` (hundredths of a CNY); timers ``render_seconds`` and ``queue_seconds``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import Stats
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import Render, RenderManifest
+
+
+def count(name: str, model: str, **tags: str) -> None:
+    """Count one of something."""
+    Stats.incr(f"jimeng.{name}", tags={"model": model, **tags})
+
+
+def count_end(render: Render, event: RenderEvent) -> None:
+    """Count a render that did not end well, by its code or outcome."""
+    count("failed", render.model, code=event.code or event.outcome.value)
+
+
+def count_landing(manifest: RenderManifest) -> None:
+    """Count a landed video: bytes, seconds and cost."""
+    tags = {"model": manifest.model}
+    Stats.incr("jimeng.landed", tags=tags)
+    Stats.incr("jimeng.landed_bytes", manifest.bytes, tags=tags)
+    if manifest.cost_cny is not None:
+        Stats.incr("jimeng.cost_fen", round(manifest.cost_cny * 100), tags=tags)
+    for name, seconds in (("render", manifest.render_seconds), ("queue", manifest.queued_seconds)):
+        if seconds is not None:
+            Stats.timing(f"jimeng.{name}_seconds", timedelta(seconds=seconds), tags=tags)

@@ -1,0 +1,156 @@
+"""The operator at the end of a DAG that brings home what was paid for and not landed. It never pays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.core.parameters import check_aigc_meta
+from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool, as_mapping, as_seconds
+from airflow_provider_jimeng.retry import with_default_policy
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.salvage import Salvage
+    from airflow_provider_jimeng.storage.target import Target
+
+DEFAULT_WAIT_TIMEOUT = 600
+
+
+class JimengRescueOperator(BaseOperator):
+    """Land every render that was paid for, is not landed, and is still kept by the API; list what cannot be.
+
+    Two sources: the render payloads that tasks left in XCom (``jimeng_render``; they stay when a task has failed),
+    and the record objects under the output path. A render of either is landed once. Nothing is ever submitted, and no
+    record of another task is changed: its own next try, or a Clear, finds the file and returns it.
+
+    XCom: ``return_value`` and ``jimeng_rescue``, a JSON summary: ``landed`` and ``already_landed`` (manifests),
+    ``running``, ``failed`` (unbilled) and ``lost`` (renders with ``message``), ``unknown`` (intents whose submit was
+    never answered: who, when, model, estimated cost, what to check), ``problems`` (text). The task fails while there
+    are problems that another try may mend.
+
+    :param output_path: directory URI ending in ``/``: renders known from XCom are landed here, and the records
+        under it are read.
+    :param task_ids: tasks whose XCom to read; their records too. Without it, every record under ``output_path``.
+    :param dag_id: DAG of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
+    :param run_id: run of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
+    :param wait_timeout: seconds to wait for renders that still run; 0 lists them only.
+    """
+
+    template_fields: Sequence[str] = (
+        "task_ids",
+        "source_dag_id",
+        "source_run_id",
+        "output_path",
+        "output_conn_id",
+        "wait_timeout",
+        "aigc_meta",
+        "require_tagged",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"aigc_meta": "json"}
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        task_ids: str | Sequence[str] | None = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        output_conn_id: str | None = None,
+        wait_timeout: float | str = DEFAULT_WAIT_TIMEOUT,
+        aigc_meta: dict[str, str] | None = None,
+        require_tagged: bool = False,
+        trigger_rule: str = "all_done",
+        retries: int | None = DEFAULT_RETRIES,
+        retry_policy: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            trigger_rule=trigger_rule, retries=retries, **with_default_policy(kwargs, retry_policy)
+        )
+        self.task_ids = task_ids
+        self.source_dag_id = dag_id
+        self.source_run_id = run_id
+        self.output_path = output_path
+        self.output_conn_id = output_conn_id
+        self.wait_timeout = wait_timeout
+        self.aigc_meta = aigc_meta
+        self.require_tagged = require_tagged
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Land what can be landed and return the summary."""
+        with airflow_errors(self):
+            return self._rescue(context)
+
+    def hook_for(self, jimeng_conn_id: str) -> JimengHook:
+        """Return the hook of a connection that paid for a render."""
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
+        return JimengHook(jimeng_conn_id=jimeng_conn_id)
+
+    def _rescue(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_jimeng.operators.salvage import Salvage
+        from airflow_provider_jimeng.storage.target import Target
+
+        folder = Target(output_path=self.output_path, output_conn_id=self.output_conn_id)
+        if not folder.is_directory:
+            raise ParameterError("output_path", f"{self.output_path!r} must be a directory: end it with /.")
+        wait_timeout = as_seconds("wait_timeout", self.wait_timeout)
+        salvage = Salvage(
+            folder=folder,
+            hook_for=self.hook_for,
+            aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
+            require_tagged=as_bool("require_tagged", self.require_tagged),
+        )
+        self._collect(context, salvage, folder)
+        summary = salvage.run(deadline=time.time() + wait_timeout)
+        context["ti"].xcom_push(key="jimeng_rescue", value=summary)
+        counts = ", ".join(
+            f"{len(items)} {kind}" for kind, items in summary.items() if isinstance(items, list)
+        )
+        self.log.info("Rescue: %s.", counts.replace("_", " "))
+        for item in (*summary["unknown"], *summary["lost"]):
+            self.log.warning("%s", item["message"])
+        if summary["problems"]:
+            raise LandingError(
+                f"{len(summary['problems'])} of the rescue's findings need another try, which is free: "
+                f"{' '.join(summary['problems'])}"
+            )
+        return summary
+
+    def _collect(self, context: Context, salvage: Salvage, folder: Target) -> None:
+        from airflow_provider_jimeng.operators.salvage import flattened
+        from airflow_provider_jimeng.storage.ledger import RecordObjects
+
+        ti = context["ti"]
+        names = [self.task_ids] if isinstance(self.task_ids, str) else list(self.task_ids or ())
+        dag_id, run_id = self.source_dag_id, self.source_run_id
+        if names:
+            dag_id, run_id = dag_id or ti.dag_id, run_id or ti.run_id
+        for name in names:
+            source: dict[str, Any] = {"task_ids": [name], "dag_id": dag_id, "run_id": run_id}
+            owner = (str(dag_id), str(run_id), name)
+            for payload in flattened(ti.xcom_pull(key="jimeng_render", **source)):
+                salvage.add_payload(payload, owner=owner)
+            for payload in flattened(ti.xcom_pull(key="return_value", **source)):
+                if "sha256" in payload and "task_id" in payload:
+                    salvage.add_payload(payload, owner=owner)
+            for payload in flattened(ti.xcom_pull(key="jimeng_intent", **source)):
+                salvage.add_intent(payload)
+        records, problems = RecordObjects(folder).all()
+        salvage.summary["problems"] += [str(problem) for problem in problems]
+        salvage.add_records(
+            record
+            for record in records
+            if (not names or record.key.task_id in names)
+            and dag_id in (None, "", record.key.dag_id)
+            and run_id in (None, "", record.key.run_id)
+        )

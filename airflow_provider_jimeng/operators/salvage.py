@@ -1,0 +1,231 @@
+"""What a rescue finds, and what becomes of each: landed, there already, running, failed, lost, unknown."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError, TargetTakenError
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.polling import kept_until, spread
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
+from airflow_provider_jimeng.operators.outcome import render_error
+from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, owner_of
+from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.target import Target
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.wire import QueryReply
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
+log = logging.getLogger(__name__)
+
+ROUND_SECONDS = 10.0
+KINDS = ("landed", "already_landed", "running", "failed", "lost", "unknown", "problems")
+
+
+@dataclass(slots=True, kw_only=True)
+class Wreck:
+    """A render that somebody paid for. ``manifest``: where it was landed once; ``trouble``: why it cannot be asked."""
+
+    render: Render
+    target: Target
+    manifest: RenderManifest | None = None
+    trouble: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Salvage:
+    """Collects renders and intents, then lands what can be landed. It submits nothing and changes no record.
+
+    :param folder: directory that renders of unknown destination are landed in.
+    :param hook_for: returns the hook of a connection.
+    """
+
+    folder: Target
+    hook_for: Callable[[str], JimengHook]
+    aigc_meta: Mapping[str, str] | None = None
+    require_tagged: bool = False
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    summary: dict[str, list[Any]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    _wrecks: dict[tuple[str, str], Wreck] = field(default_factory=dict)
+    _intents: dict[tuple[TaskKey, str], Record] = field(default_factory=dict)
+    _answered: set[tuple[str | None, ...]] = field(default_factory=set)
+
+    def add_payload(self, payload: Mapping[str, Any], *, owner: tuple[str, str, str]) -> None:
+        """Take in a render payload from XCom; a manifest is one, too. ``owner``: DAG, run and task that pushed it."""
+        try:
+            render = Render.from_payload(payload)
+            manifest = RenderManifest.from_payload(payload) if "sha256" in payload else None
+        except ValueError as error:
+            self.summary["problems"].append(f"An XCom holds no render payload: {error}")
+            return
+        self._add(Wreck(render=render, target=self.folder, manifest=manifest))
+        self._answered.add((*owner, render.fingerprint))
+
+    def add_intent(self, payload: Mapping[str, Any]) -> None:
+        """Take in a ``jimeng_intent`` from XCom."""
+        try:
+            self._add_record(Record.from_payload(payload))
+        except (KeyError, TypeError, ValueError) as error:
+            self.summary["problems"].append(f"An XCom holds no intent ({type(error).__name__}: {error}).")
+
+    def add_records(self, records: Iterable[Record]) -> None:
+        """Take in records of tasks."""
+        for record in records:
+            self._add_record(record)
+
+    def run(self, *, deadline: float) -> dict[str, Any]:
+        """Land what is done, and what gets done before ``deadline`` (epoch seconds); return the summary."""
+        for intent in self._intents.values():
+            key = intent.key
+            if (key.dag_id, key.run_id, key.task_id, intent.fingerprint) not in self._answered:
+                self.summary["unknown"].append(_unknown(intent))
+        pending = list(self._wrecks.values())
+        while pending := [wreck for wreck in pending if not self._settled(wreck)]:
+            left = deadline - self.now()
+            if left <= 0:
+                break
+            self.sleep(min(left, spread(ROUND_SECONDS, random.random())))
+        for wreck in pending:
+            self._still_there(wreck)
+        return {"version": PAYLOAD_VERSION, **self.summary}
+
+    def _add_record(self, record: Record) -> None:
+        if record.state is RecordState.INTENT:
+            self._intents[record.key, record.intent_at] = record
+        elif record.render is not None:
+            manifest = None if record.manifest is None else RenderManifest.from_payload(record.manifest)
+            target = self._target_of(record.output_path)
+            self._add(Wreck(render=Render.from_payload(record.render), target=target, manifest=manifest))
+        for past in record.previous:
+            if past["state"] == RecordState.SUBMITTED:
+                self._add(Wreck(render=Render.from_payload(past["render"]), target=self.folder))
+
+    def _add(self, wreck: Wreck) -> None:
+        """Keep a render once; a record knows better than an XCom where it belongs."""
+        key = (wreck.render.task_id, wreck.render.req_key)
+        before = self._wrecks.get(key)
+        if before is not None:
+            wreck.manifest = wreck.manifest or before.manifest
+            if wreck.target == self.folder:
+                wreck.target = before.target
+        self._wrecks[key] = wreck
+
+    def _target_of(self, output_path: str | None) -> Target:
+        """Return where a task lands its render, if that is in this folder."""
+        if output_path and output_path.startswith(self.folder.output_path):
+            return Target(output_path=output_path, output_conn_id=self.folder.output_conn_id)
+        return self.folder
+
+    def _settled(self, wreck: Wreck) -> bool:
+        try:
+            return self._handle(wreck)
+        except JimengError as error:
+            problem = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - a missing connection of one render must not strand the others
+            problem = f"{type(error).__name__}: {error}"
+        self.summary["problems"].append(f"Render {wreck.render.task_id} could not be landed. {problem}")
+        return True
+
+    def _handle(self, wreck: Wreck) -> bool:
+        """Do what can be done for a render now; return whether that was the last of it."""
+        if (there := self._there(wreck)) is not None:
+            self.summary["already_landed"].append(there.to_payload())
+            return True
+        hook = self.hook_for(wreck.render.jimeng_conn_id)
+        ended = ask_now(lambda: _ask(hook, wreck), poller_for(wreck.render, deadline=float("inf")))
+        if ended is None:
+            return False
+        if ended.outcome is Outcome.SUCCEEDED:
+            try:
+                self.summary["landed"].append(self._land(hook, wreck, ended).to_payload())
+            except RenderNotFoundError as error:
+                self.summary["lost"].append(_listed(wreck, str(error)))
+            return True
+        kind = "failed" if ended.outcome is Outcome.FAILED else "lost"
+        message = str(render_error(ended, wreck.render, submits=False))
+        self.summary[kind].append({**_listed(wreck, message), "code": ended.code})
+        return True
+
+    def _there(self, wreck: Wreck) -> RenderManifest | None:
+        places = [wreck.target] if wreck.target == self.folder else [wreck.target, self.folder]
+        for target in places:
+            if (found := already_landed(target, wreck.render)) is not None:
+                return found
+        if wreck.manifest is None:
+            return None
+        return still_landed(
+            wreck.manifest,
+            output_conn_id=self.folder.output_conn_id,
+            output_path=self.folder.output_path,
+        )
+
+    def _land(self, hook: JimengHook, wreck: Wreck, ended: RenderEvent) -> RenderManifest:
+        """Land a render where its task would have; if another's file is there, under a name of its own."""
+        for target in (wreck.target, self.folder):
+            try:
+                return land_render(
+                    hook,
+                    wreck.render,
+                    target=target,
+                    aigc_meta=self.aigc_meta,
+                    require_tagged=self.require_tagged,
+                    event=ended,
+                )
+            except TargetTakenError as error:
+                log.warning("%s The render is landed in the directory instead.", error)
+        raise AssertionError  # a directory is never taken
+
+    def _still_there(self, wreck: Wreck) -> None:
+        if wreck.trouble is not None:
+            self.summary["problems"].append(
+                f"Render {wreck.render.task_id} could not be asked for. {wreck.trouble}"
+            )
+            return
+        until = kept_until(wreck.render.submitted_at)
+        self.summary["running"].append(_listed(wreck, f"It still runs and can be landed until {until}."))
+
+
+def _ask(hook: JimengHook, wreck: Wreck) -> QueryReply:
+    try:
+        reply = hook.query(wreck.render)
+    except JimengError as error:
+        wreck.trouble = f"{type(error).__name__}: {error}"
+        raise
+    wreck.trouble = None
+    return reply
+
+
+def _listed(wreck: Wreck, message: str) -> dict[str, Any]:
+    return {**wreck.render.to_payload(), "message": message}
+
+
+def _unknown(intent: Record) -> dict[str, Any]:
+    request = dict(intent.request or {})
+    return {
+        "task_instance": intent.key.to_payload(),
+        "intent_at": intent.intent_at,
+        "jimeng_conn_id": intent.jimeng_conn_id,
+        **request,
+        "estimated_cost_cny": cost_of(request),
+        "message": f"The submit that {owner_of(intent)}, began at {intent.intent_at} was never answered. {CHECK}",
+    }
+
+
+def flattened(values: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the dicts of what ``xcom_pull`` gives for one task: a value, or a list of a mapped task's values."""
+    if isinstance(values, Mapping):
+        return [values]
+    if values is None or isinstance(values, str | int | float):
+        return []
+    return [value for value in values if isinstance(value, Mapping)]

@@ -1,0 +1,73 @@
+"""Somebody looks at the video before it is published. Needs Airflow 3.1 for the question to a person.
+
+The question links to the video's page in Airflow. Nobody answers within a day: the take counts as rejected, and
+nothing is published. A new take is rendered, and paid, only if the reviewer asks for it; the second take is the last.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+from airflow_provider_jimeng.web.links import has_views, video_page
+
+PUBLISH, REJECT, NEW_TAKE = "Publish", "Reject", "Reject and pay for a new take"
+LOOK = "**{{ params.prompt }}**\n\n[Watch the video]({{ video_page(dag.dag_id, run_id, '%s') }})"
+
+if has_views():
+    from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLBranchOperator
+
+    with DAG(
+        "example_jimeng_review",
+        schedule=None,
+        catchup=False,
+        params={
+            "prompt": "A paper boat sails down a rainy street at dusk, slow dolly in",
+            "output": "file:///tmp/jimeng",
+        },
+        user_defined_macros={"video_page": video_page},
+    ):
+        request: dict[str, Any] = {
+            "prompt": "{{ params.prompt }}",
+            "output_path": "{{ params.output }}/{{ run_id }}/",
+            "deferrable": True,
+            "retries": 2,
+        }
+
+        @task(trigger_rule="none_failed_min_one_success")
+        def publish(first: dict[str, Any] | None = None, second: dict[str, Any] | None = None) -> str:
+            """Hand on the take that was approved; here: name its file."""
+            return str((second or first or {})["uri"])
+
+        render = JimengGenerateVideoOperator(task_id="render", **request)
+        review = HITLBranchOperator(
+            task_id="review",
+            subject="Publish this video?",
+            body=LOOK % "render",
+            options=[PUBLISH, REJECT, NEW_TAKE],
+            options_mapping={PUBLISH: "publish", REJECT: "rejected", NEW_TAKE: "render_again"},
+            defaults=[REJECT],  # what silence means
+            response_timeout=timedelta(days=1),
+        )
+
+        @task
+        def rejected() -> str:
+            """The end of a take that nobody wanted."""
+            return "nothing was published"
+
+        # The same request as another take: a video of its own, and a bill of its own.
+        render_again = JimengGenerateVideoOperator(task_id="render_again", take=2, **request)
+        review_again = ApprovalOperator(
+            task_id="review_again",
+            subject="Publish the second take?",
+            body=LOOK % "render_again",
+            defaults=[ApprovalOperator.REJECT],
+            response_timeout=timedelta(days=1),
+        )
+
+        published = publish(render.output, render_again.output)
+        render >> review >> [published, rejected(), render_again]
+        render_again >> review_again >> published

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness.dag_runs import FinishedRun, run_dag
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_jimeng.emulator import JimengEmulator
+
+pytestmark = pytest.mark.usefixtures("airflow_database")
+
+DAG_FILE = """
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+from airflow_provider_jimeng.operators.report import JimengReportOperator
+from airflow_provider_jimeng.operators.video import (
+    JimengDownloadVideoOperator,
+    JimengGenerateVideoOperator,
+    JimengSubmitVideoOperator,
+)
+from airflow_provider_jimeng.sensors.video import JimengVideoSensor
+
+WAY = {"deferrable": False, "poll_interval": 0.2, "retries": 0}
+PARAMS = {"rows": "", "output": "", "strict": False}
+
+with DAG("planned", schedule=None, params=PARAMS):
+    plan = JimengPlanOperator(task_id="plan", rows="{{ params.rows }}", output_path="{{ params.output }}", retries=0)
+    render = JimengGenerateVideoOperator.partial(task_id="render", **WAY).expand_kwargs(plan.output)
+    render >> JimengReportOperator(
+        task_id="report",
+        output_path="{{ params.output }}",
+        fail_if_incomplete="{{ params.strict }}",
+        retries=0,
+    )
+
+with DAG("steps", schedule=None, params=PARAMS):
+    submit = JimengSubmitVideoOperator(task_id="submit", prompt="a kite", deferrable=False, retries=0)
+    wait = JimengVideoSensor(task_id="wait", render=submit.output, deferrable=False, poke_interval=0.2, retries=0)
+    download = JimengDownloadVideoOperator(
+        task_id="download", render=wait.output, output_path="{{ params.output }}", retries=0
+    )
+
+    @task
+    def unrelated():
+        return {"uri": "no manifest"}
+
+    [download, unrelated()] >> JimengReportOperator(
+        task_id="report", output_path="{{ params.output }}all.html", contact_sheet=False, retries=0
+    )
+
+with DAG("named", schedule=None, params=PARAMS):
+    one = JimengGenerateVideoOperator(task_id="one", prompt="one", output_path="{{ params.output }}", **WAY)
+    two = JimengGenerateVideoOperator(task_id="two", prompt="two", output_path="{{ params.output }}", **WAY)
+    [one, two] >> JimengReportOperator(task_id="report", task_ids="two", retries=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dags")
+    (folder / "reports.py").write_text(DAG_FILE)
+    return folder
+
+
+def run(
+    dags: Path, dag_id: str, monkeypatch: pytest.MonkeyPatch, output: Path, *, day: int = 1, **conf: Any
+) -> FinishedRun:
+    return run_dag(dags, dag_id, monkeypatch, {"output": f"{output.as_uri()}/", **conf}, day=day)
+
+
+def test_a_campaign_with_failures_is_reported_with_what_to_do_and_what_it_cost(
+    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
+) -> None:
+    jimeng_emulator.faults.add(where="render", what="fail", prompt_contains="ghost")
+    jimeng_emulator.faults.add(where="submit", what="moderated", prompt_contains="bank")
+    rows = [
+        {"prompt": "a kite <script>", "output_name": "kite"},
+        {"prompt": "a ghost"},
+        {"prompt": "a bank"},
+        {"prompt": "a fox", "model": "t2v_1080p"},
+    ]
+    finished = run(dags, "planned", monkeypatch, tmp_path, rows=json.dumps(rows))
+    assert finished.states["report"] == "success"
+    summary = finished.xcom("report")
+    counts = summary["counts"]
+    assert (counts["tasks"], counts["landed"], counts["reused"]) == (4, 2, 0)
+    assert counts["failed"] + counts["no_render"] == 2
+    assert summary["cost"] == {
+        "planned_cny": "7.35",
+        "actual_cny": jimeng_emulator.bill()["cost_cny"],
+        "earlier_cny": "0.00",
+        "open_cny": "0.00",
+    }
+    by_task = {task: group for group in summary["failures"] for task in group["tasks"]}
+    assert by_task["render[1]"]["code"] == "50511"
+    assert "seed or prompt" in by_task["render[1]"]["advice"]
+    assert "render[2]" in by_task
+    assert summary["uris"]["html"] == (tmp_path / "jimeng-report.html").as_uri()
+
+    page = (tmp_path / "jimeng-report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "a kite &lt;script&gt;" in page
+    assert "a bank" in page
+    assert 'href="./kite.mp4"' in page
+    whole = json.loads((tmp_path / "jimeng-report.json").read_text())
+    assert whole["counts"] == counts
+    assert [row["end"] for row in whole["renders"]].count("landed") == 2
+
+    jimeng_emulator.faults.clear()
+    again = run(dags, "planned", monkeypatch, tmp_path, rows=json.dumps(rows), day=2, strict=True)
+    assert again.state == "success"
+    counts = again.xcom("report")["counts"]
+    assert (counts["landed"], counts["reused"]) == (2, 2)
+    assert again.xcom("report")["cost"]["earlier_cny"] == "4.55"
+
+
+def test_a_strict_report_is_written_and_then_fails(
+    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
+) -> None:
+    jimeng_emulator.faults.add(where="render", what="fail")
+    finished = run(dags, "planned", monkeypatch, tmp_path, rows='[{"prompt": "a kite"}]', strict=True)
+    assert finished.states["report"] == "failed"
+    assert finished.xcom("report")["counts"]["failed"] == 1
+    assert (tmp_path / "jimeng-report.html").is_file()
+
+
+def test_a_plan_that_was_refused_is_reported_too(
+    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
+) -> None:
+    finished = run(dags, "planned", monkeypatch, tmp_path, rows='[{"prompt": ""}]')
+    assert finished.states == {"plan": "failed", "render": "upstream_failed", "report": "success"}
+    summary = finished.xcom("report")
+    assert summary["counts"]["no_render"] == summary["counts"]["tasks"] == 1
+    assert summary["cost"]["planned_cny"] is None
+    assert jimeng_emulator.bill()["submits"] == 0
+
+
+@pytest.mark.usefixtures("jimeng_emulator")
+def test_submit_wait_and_download_are_one_render_in_the_report(
+    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = run(dags, "steps", monkeypatch, tmp_path)
+    assert finished.state == "success"
+    summary = finished.xcom("report")
+    assert summary["counts"]["tasks"] == summary["counts"]["landed"] == 1
+    assert summary["cost"]["actual_cny"] == "1.40"
+    assert (tmp_path / "all.json").is_file()
+    assert "no picture" in (tmp_path / "all.html").read_text()
+
+
+@pytest.mark.usefixtures("jimeng_emulator")
+def test_named_tasks_are_reported_and_nothing_is_written_without_a_place(
+    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = run(dags, "named", monkeypatch, tmp_path).xcom("report")
+    assert summary["counts"]["tasks"] == 1
+    assert summary["uris"] == {"html": None, "json": None}
+
+
+@pytest.mark.usefixtures("jimeng_emulator")
+def test_the_report_refuses_tasks_and_places_that_are_none(dags: Path) -> None:
+    from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+
+    from airflow_provider_jimeng.operators.report import JimengReportOperator
+
+    with DAG("refused", schedule=None):
+        unknown = JimengReportOperator(task_id="unknown", task_ids=["render", "x"])
+        alone = JimengReportOperator(task_id="alone")
+        nowhere = JimengReportOperator(task_id="nowhere", output_path="file:///tmp/report.txt")
+    for operator, says in (
+        (unknown, "no task 'render', 'x'"),
+        (alone, "no render task"),
+        (nowhere, "neither a directory"),
+    ):
+        with pytest.raises(AirflowFailException, match=says):
+            operator.execute({})
+    with pytest.raises(AirflowFailException, match="belongs to no DAG"):
+        JimengReportOperator(task_id="stray").execute({})
+
+
+def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -> None:
+    from airflow_provider_jimeng.first_frames import first_frame
+    from airflow_provider_jimeng.storage.target import Target
+
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for name in ("broken.mp4", "missing.mp4"):
+        assert first_frame(Target(output_path=f"{tmp_path}/{name}").file()) is None
+
+
+def test_without_the_extra_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_jimeng.first_frames import can_decode
+
+    assert can_decode()
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert not can_decode()

@@ -1,0 +1,138 @@
+"""Airflow's own API server in process, with the plugin in it, three people, and renders in a real database."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.web.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastapi.testclient import TestClient
+    from httpx import Response
+    from sqlalchemy.orm import Session
+
+USERS = {"ada": "admin", "vera": "viewer", "no_xcom": "viewer"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Somebody with a browser; without a token, somebody who never signed in."""
+
+    client: TestClient
+    token: str | None = None
+
+    def get(self, path: str, params: Any = None, **headers: str) -> Response:
+        """Ask for a path below the plugin's prefix."""
+        return self.request("GET", path, params, **headers)
+
+    def request(self, method: str, path: str, params: Any = None, **headers: str) -> Response:
+        """Send a request; header names are written with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token:
+            sent["Authorization"] = f"Bearer {self.token}"
+        reply: Response = self.client.request(
+            method, f"/jimeng/{path}", params=params, headers=sent, follow_redirects=False
+        )
+        return reply
+
+    def renders(self, **params: Any) -> dict[str, Any]:
+        """Return one page of the gallery."""
+        reply = self.get("api/renders", params)
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def ids(self, **params: Any) -> list[str]:
+        """Return the vendor's ids of the renders on a page, in order."""
+        return [card["render_id"] for card in self.renders(**params)["cards"]]
+
+
+@pytest.fixture(scope="session")
+def api_server(airflow_database: Path) -> Iterator[TestClient]:
+    """A whole Airflow API server; rights per DAG come from an auth manager of the tests."""
+    from fastapi.testclient import TestClient
+
+    passwords = airflow_database.with_name("passwords.json")
+    passwords.write_text(json.dumps({name: secrets.token_hex(8) for name in USERS}))
+    with pytest.MonkeyPatch.context() as settings:
+        settings.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.web.rights.PerDagAuthManager")
+        settings.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", ",".join(f"{n}:{r}" for n, r in USERS.items()))
+        settings.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
+        settings.setenv("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_hex(64))
+        from airflow.api_fastapi.app import create_app, purge_cached_app
+
+        client = TestClient(create_app(apps="core"), base_url="http://localhost")
+        yield client
+        purge_cached_app()
+
+
+@pytest.fixture(scope="session")
+def tokens(api_server: TestClient, airflow_database: Path) -> dict[str, str]:
+    """A signed-in token for each user."""
+    passwords = json.loads(airflow_database.with_name("passwords.json").read_text())
+    found = {}
+    for name, password in passwords.items():
+        reply = api_server.post("/auth/token", json={"username": name, "password": password})
+        assert reply.status_code == 201, reply.text
+        found[name] = str(reply.json()["access_token"])
+    return found
+
+
+@pytest.fixture
+def session(airflow_database: Path) -> Iterator[Session]:
+    """A session of Airflow's database; every render in it is this test's."""
+    from airflow.utils.session import create_session
+
+    with create_session(scoped=False) as opened:
+        _forget_all(opened)
+        yield opened
+        _forget_all(opened)
+
+
+@pytest.fixture
+def records(session: Session) -> Records:
+    """Writes renders; what it wrote is seen by requests that follow."""
+    return Records(session)
+
+
+@pytest.fixture
+def admin(api_server: TestClient, tokens: dict[str, str], session: Session) -> Reader:
+    """May read everything."""
+    return Reader(api_server, tokens["ada"])
+
+
+@pytest.fixture
+def viewer(api_server: TestClient, tokens: dict[str, str], session: Session) -> Reader:
+    """May read every DAG whose name does not begin with `secret_`."""
+    return Reader(api_server, tokens["vera"])
+
+
+@pytest.fixture
+def without_xcom(api_server: TestClient, tokens: dict[str, str], session: Session) -> Reader:
+    """May read DAGs, and no XComs."""
+    return Reader(api_server, tokens["no_xcom"])
+
+
+@pytest.fixture
+def anonymous(api_server: TestClient, session: Session) -> Reader:
+    """Never signed in."""
+    return Reader(api_server)
+
+
+def _forget_all(session: Session) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import delete
+
+    for model in (XComModel, RenderedTaskInstanceFields, TaskInstance, DagRun):
+        session.execute(delete(model))
+    session.commit()

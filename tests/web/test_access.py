@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.videos import video
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Reader
+    from tests.web.records import Records
+
+PAGES = ["", "render", "compare"]
+PER_TASK = ["api/render", "media"]
+
+
+@pytest.fixture
+def mp4(tmp_path: Path) -> Path:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(video())
+    return path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_refused_to_whoever_is_not_signed_in(page: str, anonymous: Reader) -> None:
+    assert anonymous.get(page).status_code == 401
+    asked_by_a_person = anonymous.get(page, accept="text/html")
+    assert asked_by_a_person.status_code == 401
+    assert "../api/v2/auth/login?next=http%3A%2F%2Flocalhost%2Fjimeng%2F" in asked_by_a_person.text
+    assert "default-src 'none'" in asked_by_a_person.headers["content-security-policy"]
+
+
+def test_data_and_video_are_refused_to_whoever_is_not_signed_in(
+    anonymous: Reader, records: Records, mp4: Path
+) -> None:
+    ref = records.landed(mp4)
+    assert anonymous.get("api/renders").status_code == 401
+    for path in PER_TASK:
+        assert anonymous.get(path, ref).status_code == 401
+        assert anonymous.get(path, ref, authorization="Bearer nonsense").status_code == 403
+
+
+def test_a_cookie_signs_in_as_a_bearer_token_does(anonymous: Reader, viewer: Reader) -> None:
+    assert anonymous.get("api/renders", cookie=f"_token={viewer.token}").status_code == 200
+
+
+def test_the_gallery_shows_each_reader_the_dags_they_may_read(
+    admin: Reader, viewer: Reader, without_xcom: Reader, records: Records, mp4: Path
+) -> None:
+    records.landed(mp4, dag_id="ads", render_id="1")
+    records.landed(mp4, dag_id="secret_launch", render_id="2")
+
+    assert sorted(admin.ids()) == ["1", "2"]
+    assert viewer.ids() == ["1"]
+    assert viewer.ids(dag_id="secret_launch") == []
+    assert without_xcom.ids() == []
+    seen = viewer.renders()
+    assert seen["totals"]["renders"] == 1
+    assert [dag["value"] for dag in seen["choices"]["dags"]] == ["ads"]
+
+
+@pytest.mark.parametrize("path", PER_TASK)
+def test_a_dag_that_is_not_the_readers_is_forbidden_whether_it_exists_or_not(
+    path: str, admin: Reader, viewer: Reader, without_xcom: Reader, records: Records, mp4: Path
+) -> None:
+    secret = records.landed(mp4, dag_id="secret_launch", render_id="2")
+    open_to_all = records.landed(mp4, dag_id="ads", render_id="1")
+
+    assert admin.get(path, secret).status_code == 200
+    assert viewer.get(path, secret).status_code == 403
+    assert viewer.get(path, {**secret, "dag_id": "secret_that_never_was"}).status_code == 403
+    assert viewer.get(path, open_to_all).status_code == 200
+    assert without_xcom.get(path, open_to_all).status_code == 403
+
+
+@pytest.mark.parametrize("path", PER_TASK)
+def test_no_spelling_of_the_parameters_reaches_another_dag(
+    path: str, viewer: Reader, records: Records, mp4: Path
+) -> None:
+    secret = records.landed(mp4, dag_id="secret_launch")
+    several = [("dag_id", "secret_launch"), ("dag_id", "ads"), *((k, v) for k, v in secret.items() if k != "dag_id")]
+    assert viewer.get(path, several).status_code == 404  # the last one counts, for the right and for the look-up
+    assert viewer.get(path, list(reversed(several))).status_code == 403
+    assert viewer.get(path, {**secret, "dag_id": "~"}).status_code == 404
+    assert viewer.get(path, {**secret, "dag_id": ""}).status_code == 422
+
+
+def test_takes_of_other_peoples_dags_are_not_shown_beside_a_render(
+    admin: Reader, viewer: Reader, records: Records, mp4: Path
+) -> None:
+    mine = records.landed(mp4, dag_id="ads", render_id="1")
+    records.landed(mp4, dag_id="secret_launch", render_id="2")
+
+    assert [take["render_id"] for take in admin.get("api/render", mine).json()["takes"]] == ["2"]
+    assert viewer.get("api/render", mine).json()["takes"] == []
+
+
+def test_the_front_ends_own_files_need_no_sign_in_and_hold_no_data(anonymous: Reader) -> None:
+    for name, kind in (("app.js", "text/javascript; charset=utf-8"), ("icon.svg", "image/svg+xml")):
+        reply = anonymous.get(f"static/{name}")
+        assert reply.status_code == 200
+        assert reply.headers["content-type"] == kind
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    assert anonymous.get("static/../app.py").status_code in (401, 404)
+    assert anonymous.get("static/app.css").status_code == 404
+    assert anonymous.get("openapi.json").status_code == 404

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.web.records import NOW, manifest_payload, render_payload
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Reader
+    from tests.web.records import Records
+
+FILE = "/nowhere/video.mp4"
+
+
+def test_the_newest_render_comes_first_with_all_a_card_shows(admin: Reader, records: Records) -> None:
+    records.landed(FILE, run_id="old", render_id="1", submitted_at=NOW.subtract(hours=1))
+    records.landed(FILE, run_id="new", render_id="2", submitted_at=NOW, prompt="一只纸船", map_index=3)
+
+    first, second = admin.renders()["cards"]
+
+    assert (first["render_id"], second["render_id"]) == ("2", "1")
+    assert first["ref"] == {"dag_id": "ads", "run_id": "new", "task_id": "render", "map_index": 3}
+    assert first["state"] == "landed"
+    assert first["prompt"] == "一只纸船"
+    assert (first["width"], first["height"], first["fps"], first["duration"]) == (1280, 720, 24.0, 5)
+    assert (first["cost_cny"], first["estimated_cost_cny"]) == ("1.40", "1.40")
+    assert first["submitted_at"] == "2026-05-04T12:00:00Z"
+    assert first["model_title"] != first["model"] == "t2v_720p"
+    assert first["failure"] is first["expected_at"] is first["kept_until"] is None
+
+
+def test_pages_are_cut_from_one_order_and_totals_are_those_of_all(admin: Reader, records: Records) -> None:
+    for number in range(7):
+        records.landed(
+            FILE, run_id=f"r{number}", render_id=str(number), submitted_at=NOW.add(minutes=number), commit=number == 6
+        )
+
+    assert admin.ids(limit=3) == ["6", "5", "4"]
+    assert admin.ids(limit=3, offset=3) == ["3", "2", "1"]
+    last = admin.renders(limit=3, offset=6)
+    assert [card["render_id"] for card in last["cards"]] == ["0"]
+    assert last["totals"]["renders"] == 7
+    assert (last["limit"], last["offset"]) == (3, 6)
+    assert admin.ids(offset=70) == []
+
+
+@pytest.mark.parametrize(
+    "asked", [{"limit": 0}, {"limit": 101}, {"offset": -1}, {"state": "gone"}, {"since": "yesterday"}, {"q": "x" * 501}]
+)
+def test_a_filter_that_makes_no_sense_is_refused(asked: dict[str, Any], admin: Reader) -> None:
+    assert admin.get("api/renders", asked).status_code == 422
+
+
+def test_filters_by_dag_state_model_text_and_date_are_combined(admin: Reader, records: Records) -> None:
+    records.landed(FILE, dag_id="a", render_id="1", model="t2v_720p", prompt="Red Kite", submitted_at=NOW)
+    records.landed(FILE, dag_id="b", render_id="2", model="t2v_1080p", prompt="雨中的纸船", submitted_at=NOW.add(days=1))
+    records.add(
+        dag_id="b", run_id="r2", state="failed", render=render_payload(task_id="3", prompt="100% red_kite \\o/", outcome="failed")
+    )
+
+    assert sorted(admin.ids()) == ["1", "2", "3"]
+    assert sorted(admin.ids(dag_id="b")) == ["2", "3"]
+    assert sorted(admin.ids(dag_id=["a", "b"], state="landed")) == ["1", "2"]
+    assert admin.ids(state=["failed", "running"]) == ["3"]
+    assert admin.ids(model="t2v_1080p") == ["2"]
+    assert sorted(admin.ids(q="red")) == ["1", "3"]
+    assert admin.ids(q="  KITE ", dag_id="a") == ["1"]
+    assert admin.ids(q="纸船") == ["2"]
+    assert admin.ids(q="100%") == admin.ids(q="red_") == admin.ids(q="\\o/") == ["3"]
+    assert admin.ids(q="2") == ["2"], "the API's own id finds a render"
+    assert admin.ids(q="r2") == ["3"], "so does the run"
+    assert admin.ids(since=NOW.add(hours=1).isoformat()) == ["2"]
+    assert sorted(admin.ids(until=NOW.add(hours=1).isoformat())) == ["1", "3"]
+    assert admin.ids(since="2026-05-04T20:00:01+08:00", until="2026-05-06T00:00:00") == ["2"]
+
+
+def test_each_state_is_what_task_outcome_and_file_say_together(admin: Reader, records: Records) -> None:
+    def state_of(state: str | None, outcome: str | None = None, *, landed: bool = False) -> str:
+        run = f"run_{len(seen)}"
+        payload = render_payload(task_id=run, **({"outcome": outcome} if outcome else {}))
+        seen.append(run)
+        records.add(run_id=run, state=state, render=payload, manifest=manifest_payload(FILE) if landed else None)
+        return next(card["state"] for card in admin.renders()["cards"] if card["render_id"] == run)
+
+    seen: list[str] = []
+    assert state_of("success", landed=True) == "landed"
+    for waiting in ("deferred", "running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", None):
+        assert state_of(waiting) == "running"
+    assert state_of("failed") == state_of("upstream_failed") == "failed"
+    for outcome in ("failed", "expired", "not_found", "timed_out", "lost_contact", "slot_timed_out"):
+        assert state_of("up_for_retry", outcome) == "failed"
+    assert state_of("success") == state_of("success", "succeeded") == "submitted"
+
+
+def test_a_failed_render_says_what_its_code_means_and_what_to_do(admin: Reader, records: Records) -> None:
+    from airflow_provider_jimeng.core.codes import BUSINESS_CODES, ErrorKind
+
+    code, entry = next((c, e) for c, e in BUSINESS_CODES.items() if e.kind is ErrorKind.OUTPUT_MODERATED)
+    payload = render_payload(outcome="failed", code=str(code), message=entry.message, advice=None)
+    records.add(state="failed", render=payload)
+
+    (card,) = admin.renders()["cards"]
+
+    assert (card["code"], card["message"]) == (str(code), entry.message)
+    assert card["failure"] == {
+        "kind": "output_moderated",
+        "meaning": entry.meaning,
+        "advice": entry.advice,
+        "retryable": entry.retryable,
+    }
+
+
+def test_a_running_render_is_expected_when_its_model_is_usually_done(admin: Reader, records: Records) -> None:
+    for number, seconds in enumerate((60, 80, 600)):
+        records.landed(
+            FILE, run_id=f"r{number}", render_id=str(number), landed_at=NOW.add(seconds=seconds), model="t2v_1080p"
+        )
+    records.add(run_id="now", state="deferred", render=render_payload(task_id="x", model="t2v_1080p"))
+    records.add(run_id="other", state="deferred", render=render_payload(task_id="y", model="ti2v_pro"))
+
+    expected = {card["render_id"]: card["expected_at"] for card in admin.renders(state="running")["cards"]}
+
+    assert expected == {"x": "2026-05-04T12:01:20+00:00", "y": None}
+
+
+def test_totals_count_videos_seconds_and_money_of_the_filtered_set(admin: Reader, records: Records) -> None:
+    records.landed(FILE, run_id="a", render_id="1", duration=5, cost_cny=Decimal("1.40"))
+    records.landed(FILE, run_id="b", render_id="2", duration=10, cost_cny=Decimal("6.30"), model="t2v_1080p")
+    records.landed(FILE, run_id="c", render_id="3", duration=5, cost_cny=None)
+    records.add(run_id="d", state="deferred", render=render_payload(task_id="4"))
+    records.add(run_id="e", state="failed", render=render_payload(task_id="5", outcome="failed"))
+
+    assert admin.renders()["totals"] == {
+        "renders": 5, "seconds": 20.0, "cost_cny": "7.70", "expected_cny": "1.40", "unpriced": 1,
+    }  # fmt: skip
+    assert admin.renders(model="t2v_1080p")["totals"] == {
+        "renders": 1, "seconds": 10.0, "cost_cny": "6.30", "expected_cny": "0.00", "unpriced": 0,
+    }  # fmt: skip
+
+
+def test_choices_say_how_many_renders_each_would_leave(admin: Reader, records: Records) -> None:
+    records.landed(FILE, dag_id="a", render_id="1")
+    records.landed(FILE, dag_id="b", render_id="2", model="t2v_1080p")
+    records.add(dag_id="b", run_id="r2", state="deferred", render=render_payload(task_id="3"))
+
+    choices = admin.renders(dag_id="b", state="landed")["choices"]
+
+    assert {one["value"]: one["count"] for one in choices["dags"]} == {"a": 1, "b": 1}
+    assert {one["value"]: one["count"] for one in choices["states"]} == {"landed": 1, "running": 1}
+    assert {one["value"]: one["count"] for one in choices["models"]} == {"t2v_720p": 0, "t2v_1080p": 1}
+    assert choices["models"][0]["title"] != choices["models"][0]["value"]
+
+
+def test_submit_wait_and_download_of_one_render_are_one_card(admin: Reader, records: Records) -> None:
+    payload = render_payload(task_id="1")
+    records.add(task_id="submit", render=payload, manifest=payload)
+    assert [card["state"] for card in admin.renders()["cards"]] == ["submitted"]
+    records.add(task_id="wait", render={**payload, "outcome": "succeeded"}, at=NOW.add(minutes=1))
+    records.landed(FILE, task_id="download", render_id="1", at=NOW.add(minutes=2))
+
+    (card,) = admin.renders()["cards"]
+
+    assert card["state"] == "landed"
+    assert card["ref"]["task_id"] == "download"
+    assert admin.renders()["totals"]["cost_cny"] == "1.40"
+
+
+def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(admin: Reader, records: Records) -> None:
+    records.landed(FILE, dag_id="a", run_id="payer", render_id="1", at=NOW)
+    records.landed(FILE, dag_id="b", run_id="reader", render_id="1", at=NOW.add(days=1))
+
+    seen = admin.renders()
+
+    assert {card["ref"]["run_id"]: card["paid_here"] for card in seen["cards"]} == {"payer": True, "reader": False}
+    assert seen["totals"] == {
+        "renders": 2, "seconds": 10.0, "cost_cny": "1.40", "expected_cny": "0.00", "unpriced": 0,
+    }  # fmt: skip
+    assert admin.renders(dag_id="b")["totals"]["cost_cny"] == "0.00"
+
+
+@pytest.mark.parametrize(
+    "pushed",
+    [
+        "s3://xcoms/elsewhere.json",
+        ["a", "list"],
+        7,
+        {"version": 1},
+        {"task_id": None, "submitted_at": "never", "duration": "long", "estimated_cost_cny": "NaN", "model": ["?"], "code": [1]},
+    ],
+)
+def test_what_others_pushed_under_our_key_spoils_nothing(pushed: Any, admin: Reader, records: Records) -> None:
+    strange = records.add(dag_id="strange", state="failed", render=pushed, manifest=["not", "ours"])
+    records.landed(FILE, render_id="1")
+
+    assert admin.renders()["totals"]["renders"] == 2
+    assert admin.ids(state="landed") == ["1"]
+    assert admin.get("api/render", strange).status_code == 200
+    assert admin.get("media", strange).status_code == 404
+
+
+def test_a_payload_stored_as_json_text_is_read_as_well(admin: Reader, records: Records) -> None:
+    ref = records.add(render='{"task_id": "1", "prompt": "as text"}', state="deferred")
+    assert admin.get("api/render", ref).json()["card"]["prompt"] == "as text"
+
+
+def test_one_render_comes_with_payloads_timeline_and_other_takes(admin: Reader, records: Records) -> None:
+    ref = records.landed(FILE, render_id="1")
+    records.landed(FILE, run_id="again", render_id="2", seed=7)
+    records.landed(FILE, run_id="other", render_id="3", prompt="something else")
+
+    found = admin.get("api/render", ref).json()
+
+    assert found["card"]["render_id"] == "1"
+    assert found["render"] == render_payload(task_id="1")
+    assert found["manifest"] == manifest_payload(FILE, task_id="1")
+    assert [(stage["name"], stage["seconds"]) for stage in found["timeline"]] == [
+        ("submitted", None), ("queued", 10.0), ("rendering", 60.0), ("landing", 5.0), ("landed", None),
+    ]  # fmt: skip
+    assert [take["render_id"] for take in found["takes"]] == ["2"]
+
+
+def test_a_task_that_rendered_nothing_is_not_found(admin: Reader, records: Records) -> None:
+    ref = records.add(task_id="other", manifest={"any": "thing"})
+    reply = admin.get("api/render", ref)
+    assert reply.status_code == 404
+    assert "rendered nothing" in reply.json()["detail"]
+    assert reply.headers.get("content-type") == "application/json"
+
+
+def test_answers_are_not_kept_by_shared_caches(admin: Reader, records: Records) -> None:
+    records.landed(FILE)
+    reply = admin.get("api/renders")
+    assert reply.headers["cache-control"] == "private, no-cache"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_page_of_the_gallery_costs_five_queries_however_long_it_is(admin: Reader, records: Records) -> None:
+    from airflow import settings
+    from sqlalchemy import event
+
+    for number in range(60):
+        records.landed(FILE, dag_id=f"dag_{number % 20}", run_id=f"r{number}", render_id=str(number), commit=False)
+    records.add(run_id="now", state="deferred", render=render_payload(task_id="x"))
+    engine = settings.engine
+    assert engine is not None
+    asked: list[str] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "xcom" in statement or "dag_bundle" in statement or "team" in statement:
+            asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", remember)
+    try:
+        assert len(admin.renders()["cards"]) == 50
+    finally:
+        event.remove(engine, "before_cursor_execute", remember)
+    assert len(asked) <= 5, asked

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from airflow_provider_jimeng.web import media
+from airflow_provider_jimeng.web.media import PIECE_BYTES, MediaGoneError, Span, UnsatisfiableRangeError, asked_span
+from tests.harness.videos import video
+from tests.web.records import manifest_payload, render_payload
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Reader
+    from tests.web.records import Records
+
+SMALL = video()
+
+
+@pytest.fixture
+def mp4(tmp_path: Path) -> Path:
+    path = tmp_path / "一 video.mp4"
+    path.write_bytes(SMALL)
+    return path
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large.mp4"
+    path.write_bytes(SMALL + bytes(range(256)) * (PIECE_BYTES * 5 // 512))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "span"),
+    [
+        (None, None),
+        ("", None),
+        ("bytes=0-99", Span(start=0, end=100)),
+        ("bytes=100-", Span(start=100, end=1000)),
+        ("bytes=-100", Span(start=900, end=1000)),
+        ("bytes=-5000", Span(start=0, end=1000)),
+        ("bytes=999-5000", Span(start=999, end=1000)),
+        ("bytes=-", None),
+        ("bytes=5-2", None),
+        ("bytes=0-1,5-6", None),
+        ("items=0-1", None),
+        ("bytes=٠-٩", None),
+        ("bytes=0-" + "9" * 40, None),
+    ],
+)
+def test_a_range_header_is_read_as_the_standard_says(header: str | None, span: Span | None) -> None:
+    assert asked_span(header, 1000) == span
+
+
+@pytest.mark.parametrize("header", ["bytes=1000-", "bytes=1000-1001", "bytes=-0"])
+def test_a_range_behind_the_end_cannot_be_satisfied(header: str) -> None:
+    with pytest.raises(UnsatisfiableRangeError):
+        asked_span(header, 1000)
+
+
+def test_a_long_range_is_answered_by_its_first_piece() -> None:
+    assert asked_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
+
+
+def test_the_whole_video_is_sent_when_no_range_is_asked_for(viewer: Reader, records: Records, large: Path) -> None:
+    reply = viewer.get("media", records.landed(large), accept_encoding="identity")
+    assert reply.status_code == 200
+    assert reply.content == large.read_bytes()
+    assert reply.headers["content-type"] == "video/mp4"
+    assert reply.headers["content-length"] == str(large.stat().st_size)
+    assert reply.headers["accept-ranges"] == "bytes"
+    assert reply.headers["cache-control"] == "private, no-cache"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_range_is_answered_with_that_part(viewer: Reader, records: Records, mp4: Path) -> None:
+    ref = records.landed(mp4)
+    reply = viewer.get("media", ref, range="bytes=4-7")
+    assert reply.status_code == 206
+    assert reply.content == b"ftyp"
+    assert reply.headers["content-range"] == f"bytes 4-7/{len(SMALL)}"
+    assert reply.headers["content-length"] == "4"
+
+
+def test_the_pieces_of_a_large_video_add_up_to_the_file(viewer: Reader, records: Records, large: Path) -> None:
+    ref, size, read = records.landed(large), large.stat().st_size, b""
+    while len(read) < size:
+        reply = viewer.get("media", ref, range=f"bytes={len(read)}-")
+        assert reply.status_code == 206
+        assert len(reply.content) <= PIECE_BYTES
+        read += reply.content
+    assert read == large.read_bytes()
+
+
+def test_a_range_outside_the_file_is_answered_with_its_size(viewer: Reader, records: Records, mp4: Path) -> None:
+    reply = viewer.get("media", records.landed(mp4), range=f"bytes={len(SMALL)}-")
+    assert reply.status_code == 416
+    assert reply.headers["content-range"] == f"bytes */{len(SMALL)}"
+
+
+def test_a_head_request_tells_the_same_without_the_bytes(viewer: Reader, records: Records, mp4: Path) -> None:
+    ref = records.landed(mp4)
+    whole = viewer.request("HEAD", "media", ref, accept_encoding="identity")
+    part = viewer.request("HEAD", "media", ref, range="bytes=0-9")
+    assert (whole.status_code, whole.headers["content-length"], whole.content) == (200, str(len(SMALL)), b"")
+    assert (part.status_code, part.headers["content-range"]) == (206, f"bytes 0-9/{len(SMALL)}")
+    assert part.content == b""
+
+
+def test_an_unchanged_video_is_not_sent_again(viewer: Reader, records: Records, mp4: Path) -> None:
+    ref = records.landed(mp4)
+    tag = viewer.get("media", ref).headers["etag"]
+    assert viewer.get("media", ref, if_none_match=tag).status_code == 304
+    assert viewer.get("media", ref, if_range=tag, range="bytes=0-0").status_code == 206
+    assert viewer.get("media", ref, if_range='"other"', range="bytes=0-0").status_code == 200
+
+
+def test_a_download_has_the_files_own_name(viewer: Reader, records: Records, mp4: Path) -> None:
+    reply = viewer.get("media", {**records.landed(mp4), "download": 1})
+    assert reply.headers["content-disposition"] == "attachment; filename*=UTF-8''%E4%B8%80%20video.mp4"
+
+
+def test_the_query_cannot_name_a_file(viewer: Reader, records: Records, mp4: Path, tmp_path: Path) -> None:
+    ref = records.landed(mp4)
+    for name in ("uri", "path", "url", "file"):
+        assert viewer.get("media", {**ref, name: "file:///etc/passwd"}).content == SMALL
+    assert viewer.get("media", {**ref, "task_id": "../../etc/passwd"}).status_code == 404
+
+
+def test_only_files_that_begin_as_mp4_are_opened(viewer: Reader, records: Records, tmp_path: Path) -> None:
+    secret = tmp_path / "airflow.cfg"
+    secret.write_text("[core]\nfernet_key = very secret\n" * 10)
+    reply = viewer.get("media", records.landed(secret))
+    assert reply.status_code == 404
+    assert reply.json() == {"detail": "The file is no MP4 video."}
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:1/a.mp4", "https://host/a.mp4", "data:video/mp4;base64,AAAA", "filecache::http://127.0.0.1:1/a", "etc/passwd"]
+)
+def test_web_addresses_are_never_followed(uri: str, viewer: Reader, records: Records) -> None:
+    reply = viewer.get("media", records.landed(uri))
+    assert reply.status_code == 404
+    assert "no file in a store" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("uri", ["no-such-store://bucket/a.mp4", "s3://bucket/a.mp4"])
+def test_a_store_that_cannot_be_read_is_named_as_such(uri: str, viewer: Reader, records: Records) -> None:
+    reply = viewer.get("media", records.landed(uri))
+    assert reply.status_code == 404
+    assert "cannot be read from the API server" in reply.json()["detail"]
+
+
+def test_a_file_that_is_gone_is_said_to_be_gone(viewer: Reader, records: Records, tmp_path: Path) -> None:
+    missing = viewer.get("media", records.landed(tmp_path / "missing.mp4"))
+    assert missing.status_code == 404
+    assert "not there" in missing.json()["detail"]
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    assert viewer.get("media", records.landed(empty, run_id="r2")).status_code == 404
+
+
+def test_a_file_that_vanishes_while_it_is_played_is_said_to_be_gone(
+    viewer: Reader, records: Records, mp4: Path
+) -> None:
+    ref = records.landed(mp4)
+    assert viewer.get("media", ref, range="bytes=0-9").status_code == 206
+    mp4.unlink()
+    reply = viewer.get("media", ref, range="bytes=0-9")
+    assert reply.status_code == 404
+    assert "cannot be read any more" in reply.json()["detail"]
+
+
+def test_a_render_without_a_file_has_no_video(viewer: Reader, records: Records) -> None:
+    ref = records.add(state="deferred", render=render_payload())
+    assert "landed no video" in viewer.get("media", ref).json()["detail"]
+    odd = records.add(run_id="odd", render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": ["x"]})
+    assert viewer.get("media", odd).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("arguments", "conn_id"),
+    [
+        ({"output_conn_id": "my_s3", "output_path": "s3://bucket/"}, "my_s3"),
+        ({"output_conn_id": None, "output_path": "s3://other_s3@bucket/videos/"}, "other_s3"),
+        ({"output_conn_id": "", "output_path": "s3://bucket/videos/"}, None),
+        ({}, None),
+        ("not a mapping", None),
+        (None, None),
+    ],
+)
+def test_the_storage_connection_is_the_one_the_task_landed_with(
+    arguments: Any, conn_id: str | None, records: Records
+) -> None:
+    from airflow_provider_jimeng.web.store import TaskRef, storage_connection
+
+    ref = records.add(arguments=arguments)
+    records.add(run_id="z_later", arguments={"output_conn_id": "of_a_later_run"} if arguments else None)
+    assert storage_connection(records.session, TaskRef(**ref)) == conn_id
+
+
+def test_for_an_old_run_the_tasks_latest_arguments_name_the_connection(records: Records) -> None:
+    from airflow_provider_jimeng.web.store import TaskRef, storage_connection
+
+    old = records.add(run_id="2026-01-01")
+    records.add(run_id="2026-02-01", arguments={"output_conn_id": "february"})
+    records.add(run_id="2026-03-01", arguments={"output_conn_id": "march"})
+    assert storage_connection(records.session, TaskRef(**old)) == "march"
+
+
+class SigningStore(MemoryFileSystem):  # type: ignore[misc] # fsspec publishes no types
+    """A store that can sign links, as object stores can."""
+
+    protocol = "signing"
+    link = "https://store.example/signed?for="
+
+    def sign(self, path: str, expiration: int | None = None, **_: Any) -> str:
+        return f"{self.link}{expiration}"
+
+
+class MumblingStore(SigningStore):
+    protocol = "mumbling"
+    link = "not a link "
+
+
+@pytest.fixture
+def _stores() -> None:
+    for store in (SigningStore, MumblingStore):
+        fsspec.register_implementation(store.protocol, store, clobber=True)
+        store().pipe_file("/bucket/a.mp4", SMALL)
+
+
+@pytest.mark.usefixtures("_stores")
+@pytest.mark.filterwarnings("ignore:.*signing|.*mumbling")  # a path library does not know these two stores
+def test_a_store_that_signs_sends_the_browser_to_itself_if_the_setting_says_so(
+    viewer: Reader, records: Records, mp4: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = records.landed("signing:///bucket/a.mp4", run_id="remote")
+    mumbling = records.landed("mumbling:///bucket/a.mp4", run_id="mumbling")
+    local = records.landed(mp4, run_id="local")
+    assert viewer.get("media", remote).content == SMALL
+    assert "media-src 'self';" in viewer.get("").headers["content-security-policy"]
+
+    monkeypatch.setenv("AIRFLOW__JIMENG__SIGNED_MEDIA_LINKS", "True")
+
+    reply = viewer.get("media", remote)
+    assert reply.status_code == 302
+    assert reply.headers["location"] == "https://store.example/signed?for=300"
+    assert reply.headers["cache-control"] == "no-store"
+    assert viewer.get("media", {**remote, "download": 1}).content == SMALL
+    assert viewer.get("media", mumbling).content == SMALL
+    assert viewer.get("media", local).content == SMALL
+    assert "media-src 'self' https:;" in viewer.get("").headers["content-security-policy"]
+
+
+def test_a_store_is_asked_for_a_video_once_in_half_a_minute(mp4: Path) -> None:
+    first = media.open_video(f"file://{mp4}", None)
+    assert media.open_video(f"file://{mp4}", None) is first
+
+
+def test_reading_a_broken_store_says_which_error_it_had(mp4: Path) -> None:
+    found = media.open_video(f"file://{mp4}", None)
+    mp4.unlink()
+    with pytest.raises(MediaGoneError, match="FileNotFoundError"):
+        found.read(Span(start=0, end=1))
