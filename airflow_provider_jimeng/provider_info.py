@@ -125,7 +125,6 @@ def get_provider_info() -> dict[str, object]:
             },
         ],
         "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
-        "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
         "config": {
             "jimeng": {
                 "description": "The page of renders in Airflow's UI.",

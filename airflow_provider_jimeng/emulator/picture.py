@@ -12,7 +12,7 @@ from airflow_provider_jimeng.core.frames import predict_crop
 from airflow_provider_jimeng.emulator.fonts import best_font_file, load_font, showable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
     from airflow_provider_jimeng.emulator.fonts import Font
 
@@ -90,12 +90,8 @@ def _fitted(data: bytes, clip: Clip) -> Image.Image:
     return image.resize((clip.width, clip.height), box=(left, upper, left + width, upper + height))
 
 
-def _write(draw: object, clip: Clip, box: tuple[int, int, int, int]) -> None:
+def _write(draw: ImageDraw.ImageDraw, clip: Clip, box: tuple[int, int, int, int]) -> None:
     """Write the prompt, in the largest size that fits, above the parameters."""
-    from PIL import ImageDraw
-
-    if not isinstance(draw, ImageDraw.ImageDraw):
-        raise TypeError("a drawing is needed")
     left, top, right, bottom = box
     path = best_font_file()
     small = max(12, min(clip.width, clip.height) // 30)

@@ -25,6 +25,7 @@ from airflow_provider_jimeng.core.parameters import (
     refuse_arguments,
 )
 from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, slot_error
 from airflow_provider_jimeng.operators.policies import Policies
 from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
@@ -182,11 +183,13 @@ class JimengSubmittingOperator(BaseOperator):
             try:
                 purchase = checkout.open()
             except (ConcurrencyLimitedError, RateLimitedError) as error:
+                count("busy", checkout.request.spec.name)
                 waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
             except UnknownSubmitError as error:
                 self._announce_unknown(context, checkout, error)
                 raise
             else:
+                count("adopted" if purchase.adopted else "submitted", purchase.render.model)
                 self.announce(context, purchase.render)
                 return purchase
 
@@ -212,6 +215,7 @@ class JimengSubmittingOperator(BaseOperator):
         :raises RenderError: saying what happened, what it may have cost and what comes next.
         """
         self.announce(context, render, **outcome_fields(ended))
+        count_end(render, ended)
         error = render_error(ended, render, on_lost=self.on_lost)
         if ended.outcome is Outcome.FAILED:
             if adopted and (checkout.cleared or error.new_try_may_help):

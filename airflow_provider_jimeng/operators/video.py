@@ -14,6 +14,7 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.references import render_from
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
@@ -209,6 +210,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
             self.announce(context, render, outcome=ended.outcome.value, message=str(error))
             raise
         checkout.note(render, RecordState.LANDED, manifest)
+        count_landing(manifest)
         return publish(self, context, manifest)
 
     def _landed(self, purchase: Purchase) -> RenderManifest | None:
@@ -310,6 +312,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                 aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
                 require_tagged=as_bool("require_tagged", self.require_tagged),
             )
+            count_landing(manifest)
             return publish(self, context, manifest)
 
 

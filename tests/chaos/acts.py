@@ -42,6 +42,12 @@ def _killed_in_download(lab: Lab, stage: Stage) -> None:
     stage.blows.at("log Download interrupted")
 
 
+def _read_timeout(lab: Lab, stage: Stage) -> None:
+    lab.connect(timeout_seconds=1)
+    lab.emulator.faults.add(where="submit", what="hang_after", seconds=60.0, nth=1)
+    stage.blows.at("xcom jimeng_intent", lab.connect)
+
+
 def _store_refuses_id(lab: Lab, stage: Stage) -> None:
     stage.blows.at("store before submitted", _refuse, times=3)
 
@@ -130,7 +136,7 @@ ACTS: dict[str, Act] = {
     "refused": _refused,
     "cut-before": _fault(where="submit", what="cut_before"),
     "cut-after": _fault(where="submit", what="cut_after"),
-    "read-timeout": _fault(where="submit", what="hang_after", seconds=5.0),
+    "read-timeout": _read_timeout,
     "error-after": _fault(where="submit", what="error_after", code=50500),
     "killed-before-record": _killed("after post"),
     "killed-before-defer": _killed("xcom task_id"),

@@ -145,8 +145,12 @@ class Lab:
     def come_up(self) -> None:
         """Serve the API, at the same place as before."""
         self._server.enter_context(self.emulator.serve(port=self._port))
+        self.connect()
+
+    def connect(self, timeout_seconds: float = 30) -> None:
+        """Lead `jimeng_default` to the emulator."""
         os.environ[CONNECTION] = self.emulator.connection_json(
-            timeout_seconds=1, max_requests_per_second=1000
+            timeout_seconds=timeout_seconds, max_requests_per_second=1000
         )
 
     def pass_time(self, seconds: float) -> None:

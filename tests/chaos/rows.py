@@ -174,3 +174,23 @@ ROWS: tuple[Row, ...] = (
         **{**TWO, "landed": 2},
     ),
 )
+
+
+def _process(slug: str, what: str, **expected: Any) -> Row:
+    return Row(slug=slug, what=what, **{"then": NOTHING, **expected})
+
+
+FOUR: dict[str, Any] = {"accepted": 4, "billed": 4, "landed": 4}
+PROCESS_ROWS: tuple[Row, ...] = (
+    _process("marked_failed", "marked failed while deferred", **LOST),
+    _process("marked_failed_cleared", "marked failed while deferred", then=CLEAR),
+    _process("marked_success", "marked success while deferred", **{**LOST, "state": "success"}),
+    _process("marked_success_cleared", "marked success while deferred", then=CLEAR),
+    _process("cleared", "cleared while deferred"),
+    _process("run_deleted", "DAG run deleted while deferred", **{**LOST, "state": "–"}),
+    _process("run_deleted_rescued", "DAG run deleted while deferred", then="JimengRescueOperator"),
+    _process("worker_killed", "worker SIGKILL while it waits (`deferrable=False`)", then=RETRY),
+    _process("triggerer_terminated", "triggerer SIGTERM, 4 mapped renders", **FOUR),
+    _process("triggerer_killed", "triggerer SIGKILL, 4 mapped renders", **FOUR),
+    _process("triggerer_stopped", "triggerer SIGSTOP for 35 s, then SIGCONT, 4 mapped renders", **FOUR),
+)

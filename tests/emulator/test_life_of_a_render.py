@@ -260,7 +260,8 @@ def test_the_bill_says_what_happened(account: Account) -> None:
 
 
 def test_half_a_character_breaks_neither_bill_nor_picture(account: Account) -> None:
-    task_id = account.submit(prompt="half \ud83c")
+    body = json.dumps({**T2V, "prompt": "half \ud83c"}).encode()
+    task_id = account.reply(SUBMIT, body)[1]["data"]["task_id"]
     account.clock.advance(10)
     assert admin(account, "GET", "bill")[0] == 200
     outcome = account.fetch(account.link(task_id))

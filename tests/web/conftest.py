@@ -63,7 +63,9 @@ def api_server(airflow_database: Path) -> Iterator[TestClient]:
     passwords.write_text(json.dumps({name: secrets.token_hex(8) for name in USERS}))
     with pytest.MonkeyPatch.context() as settings:
         settings.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.web.rights.PerDagAuthManager")
-        settings.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", ",".join(f"{n}:{r}" for n, r in USERS.items()))
+        settings.setenv(
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", ",".join(f"{n}:{r}" for n, r in USERS.items())
+        )
         settings.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
         settings.setenv("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_hex(64))
         from airflow.api_fastapi.app import create_app, purge_cached_app

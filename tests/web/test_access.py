@@ -79,8 +79,14 @@ def test_no_spelling_of_the_parameters_reaches_another_dag(
     path: str, viewer: Reader, records: Records, mp4: Path
 ) -> None:
     secret = records.landed(mp4, dag_id="secret_launch")
-    several = [("dag_id", "secret_launch"), ("dag_id", "ads"), *((k, v) for k, v in secret.items() if k != "dag_id")]
-    assert viewer.get(path, several).status_code == 404  # the last one counts, for the right and for the look-up
+    several = [
+        ("dag_id", "secret_launch"),
+        ("dag_id", "ads"),
+        *((k, v) for k, v in secret.items() if k != "dag_id"),
+    ]
+    assert (
+        viewer.get(path, several).status_code == 404
+    )  # the last one counts, for the right and for the look-up
     assert viewer.get(path, list(reversed(several))).status_code == 403
     assert viewer.get(path, {**secret, "dag_id": "~"}).status_code == 404
     assert viewer.get(path, {**secret, "dag_id": ""}).status_code == 422

@@ -34,7 +34,11 @@ def test_the_newest_render_comes_first_with_all_a_card_shows(admin: Reader, reco
 def test_pages_are_cut_from_one_order_and_totals_are_those_of_all(admin: Reader, records: Records) -> None:
     for number in range(7):
         records.landed(
-            FILE, run_id=f"r{number}", render_id=str(number), submitted_at=NOW.add(minutes=number), commit=number == 6
+            FILE,
+            run_id=f"r{number}",
+            render_id=str(number),
+            submitted_at=NOW.add(minutes=number),
+            commit=number == 6,
         )
 
     assert admin.ids(limit=3) == ["6", "5", "4"]
@@ -47,7 +51,15 @@ def test_pages_are_cut_from_one_order_and_totals_are_those_of_all(admin: Reader,
 
 
 @pytest.mark.parametrize(
-    "asked", [{"limit": 0}, {"limit": 101}, {"offset": -1}, {"state": "gone"}, {"since": "yesterday"}, {"q": "x" * 501}]
+    "asked",
+    [
+        {"limit": 0},
+        {"limit": 101},
+        {"offset": -1},
+        {"state": "gone"},
+        {"since": "yesterday"},
+        {"q": "x" * 501},
+    ],
 )
 def test_a_filter_that_makes_no_sense_is_refused(asked: dict[str, Any], admin: Reader) -> None:
     assert admin.get("api/renders", asked).status_code == 422
@@ -55,9 +67,14 @@ def test_a_filter_that_makes_no_sense_is_refused(asked: dict[str, Any], admin: R
 
 def test_filters_by_dag_state_model_text_and_date_are_combined(admin: Reader, records: Records) -> None:
     records.landed(FILE, dag_id="a", render_id="1", model="t2v_720p", prompt="Red Kite", submitted_at=NOW)
-    records.landed(FILE, dag_id="b", render_id="2", model="t2v_1080p", prompt="雨中的纸船", submitted_at=NOW.add(days=1))
+    records.landed(
+        FILE, dag_id="b", render_id="2", model="t2v_1080p", prompt="雨中的纸船", submitted_at=NOW.add(days=1)
+    )
     records.add(
-        dag_id="b", run_id="r2", state="failed", render=render_payload(task_id="3", prompt="100% red_kite \\o/", outcome="failed")
+        dag_id="b",
+        run_id="r2",
+        state="failed",
+        render=render_payload(task_id="3", prompt="100% red_kite \\o/", outcome="failed"),
     )
 
     assert sorted(admin.ids()) == ["1", "2", "3"]
@@ -81,7 +98,9 @@ def test_each_state_is_what_task_outcome_and_file_say_together(admin: Reader, re
         run = f"run_{len(seen)}"
         payload = render_payload(task_id=run, **({"outcome": outcome} if outcome else {}))
         seen.append(run)
-        records.add(run_id=run, state=state, render=payload, manifest=manifest_payload(FILE) if landed else None)
+        records.add(
+            run_id=run, state=state, render=payload, manifest=manifest_payload(FILE) if landed else None
+        )
         return next(card["state"] for card in admin.renders()["cards"] if card["render_id"] == run)
 
     seen: list[str] = []
@@ -115,7 +134,11 @@ def test_a_failed_render_says_what_its_code_means_and_what_to_do(admin: Reader, 
 def test_a_running_render_is_expected_when_its_model_is_usually_done(admin: Reader, records: Records) -> None:
     for number, seconds in enumerate((60, 80, 600)):
         records.landed(
-            FILE, run_id=f"r{number}", render_id=str(number), landed_at=NOW.add(seconds=seconds), model="t2v_1080p"
+            FILE,
+            run_id=f"r{number}",
+            render_id=str(number),
+            landed_at=NOW.add(seconds=seconds),
+            model="t2v_1080p",
         )
     records.add(run_id="now", state="deferred", render=render_payload(task_id="x", model="t2v_1080p"))
     records.add(run_id="other", state="deferred", render=render_payload(task_id="y", model="ti2v_pro"))
@@ -167,13 +190,18 @@ def test_submit_wait_and_download_of_one_render_are_one_card(admin: Reader, reco
     assert admin.renders()["totals"]["cost_cny"] == "1.40"
 
 
-def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(admin: Reader, records: Records) -> None:
+def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(
+    admin: Reader, records: Records
+) -> None:
     records.landed(FILE, dag_id="a", run_id="payer", render_id="1", at=NOW)
     records.landed(FILE, dag_id="b", run_id="reader", render_id="1", at=NOW.add(days=1))
 
     seen = admin.renders()
 
-    assert {card["ref"]["run_id"]: card["paid_here"] for card in seen["cards"]} == {"payer": True, "reader": False}
+    assert {card["ref"]["run_id"]: card["paid_here"] for card in seen["cards"]} == {
+        "payer": True,
+        "reader": False,
+    }
     assert seen["totals"] == {
         "renders": 2, "seconds": 10.0, "cost_cny": "1.40", "expected_cny": "0.00", "unpriced": 0,
     }  # fmt: skip
@@ -187,10 +215,19 @@ def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(admin: Re
         ["a", "list"],
         7,
         {"version": 1},
-        {"task_id": None, "submitted_at": "never", "duration": "long", "estimated_cost_cny": "NaN", "model": ["?"], "code": [1]},
+        {
+            "task_id": None,
+            "submitted_at": "never",
+            "duration": "long",
+            "estimated_cost_cny": "NaN",
+            "model": ["?"],
+            "code": [1],
+        },
     ],
 )
-def test_what_others_pushed_under_our_key_spoils_nothing(pushed: Any, admin: Reader, records: Records) -> None:
+def test_what_others_pushed_under_our_key_spoils_nothing(
+    pushed: Any, admin: Reader, records: Records
+) -> None:
     strange = records.add(dag_id="strange", state="failed", render=pushed, manifest=["not", "ours"])
     records.landed(FILE, render_id="1")
 
@@ -241,7 +278,9 @@ def test_a_page_of_the_gallery_costs_five_queries_however_long_it_is(admin: Read
     from sqlalchemy import event
 
     for number in range(60):
-        records.landed(FILE, dag_id=f"dag_{number % 20}", run_id=f"r{number}", render_id=str(number), commit=False)
+        records.landed(
+            FILE, dag_id=f"dag_{number % 20}", run_id=f"r{number}", render_id=str(number), commit=False
+        )
     records.add(run_id="now", state="deferred", render=render_payload(task_id="x"))
     engine = settings.engine
     assert engine is not None

@@ -3,12 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_jimeng.web import media
-from airflow_provider_jimeng.web.media import PIECE_BYTES, MediaGoneError, Span, UnsatisfiableRangeError, asked_span
+from airflow_provider_jimeng.web.media import (
+    PIECE_BYTES,
+    MediaGoneError,
+    Span,
+    UnsatisfiableRangeError,
+    asked_span,
+)
+from tests.harness.stores import ObjectStore, attached
 from tests.harness.videos import video
 from tests.web.records import manifest_payload, render_payload
 
@@ -65,7 +70,9 @@ def test_a_long_range_is_answered_by_its_first_piece() -> None:
     assert asked_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
 
 
-def test_the_whole_video_is_sent_when_no_range_is_asked_for(viewer: Reader, records: Records, large: Path) -> None:
+def test_the_whole_video_is_sent_when_no_range_is_asked_for(
+    viewer: Reader, records: Records, large: Path
+) -> None:
     reply = viewer.get("media", records.landed(large), accept_encoding="identity")
     assert reply.status_code == 200
     assert reply.content == large.read_bytes()
@@ -85,7 +92,9 @@ def test_a_range_is_answered_with_that_part(viewer: Reader, records: Records, mp
     assert reply.headers["content-length"] == "4"
 
 
-def test_the_pieces_of_a_large_video_add_up_to_the_file(viewer: Reader, records: Records, large: Path) -> None:
+def test_the_pieces_of_a_large_video_add_up_to_the_file(
+    viewer: Reader, records: Records, large: Path
+) -> None:
     ref, size, read = records.landed(large), large.stat().st_size, b""
     while len(read) < size:
         reply = viewer.get("media", ref, range=f"bytes={len(read)}-")
@@ -95,7 +104,9 @@ def test_the_pieces_of_a_large_video_add_up_to_the_file(viewer: Reader, records:
     assert read == large.read_bytes()
 
 
-def test_a_range_outside_the_file_is_answered_with_its_size(viewer: Reader, records: Records, mp4: Path) -> None:
+def test_a_range_outside_the_file_is_answered_with_its_size(
+    viewer: Reader, records: Records, mp4: Path
+) -> None:
     reply = viewer.get("media", records.landed(mp4), range=f"bytes={len(SMALL)}-")
     assert reply.status_code == 416
     assert reply.headers["content-range"] == f"bytes */{len(SMALL)}"
@@ -139,7 +150,14 @@ def test_only_files_that_begin_as_mp4_are_opened(viewer: Reader, records: Record
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://127.0.0.1:1/a.mp4", "https://host/a.mp4", "data:video/mp4;base64,AAAA", "filecache::http://127.0.0.1:1/a", "etc/passwd"]
+    "uri",
+    [
+        "http://127.0.0.1:1/a.mp4",
+        "https://host/a.mp4",
+        "data:video/mp4;base64,AAAA",
+        "filecache::http://127.0.0.1:1/a",
+        "etc/passwd",
+    ],
 )
 def test_web_addresses_are_never_followed(uri: str, viewer: Reader, records: Records) -> None:
     reply = viewer.get("media", records.landed(uri))
@@ -177,7 +195,9 @@ def test_a_file_that_vanishes_while_it_is_played_is_said_to_be_gone(
 def test_a_render_without_a_file_has_no_video(viewer: Reader, records: Records) -> None:
     ref = records.add(state="deferred", render=render_payload())
     assert "landed no video" in viewer.get("media", ref).json()["detail"]
-    odd = records.add(run_id="odd", render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": ["x"]})
+    odd = records.add(
+        run_id="odd", render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": ["x"]}
+    )
     assert viewer.get("media", odd).status_code == 404
 
 
@@ -211,46 +231,39 @@ def test_for_an_old_run_the_tasks_latest_arguments_name_the_connection(records: 
     assert storage_connection(records.session, TaskRef(**old)) == "march"
 
 
-class SigningStore(MemoryFileSystem):  # type: ignore[misc] # fsspec publishes no types
-    """A store that can sign links, as object stores can."""
+class SigningStore(ObjectStore):
+    """A store that can sign links, as object stores can; or says something else."""
 
-    protocol = "signing"
-    link = "https://store.example/signed?for="
+    def __init__(self, link: str) -> None:
+        super().__init__()
+        self.link = link
+        self.pipe_file("/bucket/a.mp4", SMALL)
 
     def sign(self, path: str, expiration: int | None = None, **_: Any) -> str:
-        return f"{self.link}{expiration}"
+        return f"{self.link}{path}?seconds={expiration}"
 
 
-class MumblingStore(SigningStore):
-    protocol = "mumbling"
-    link = "not a link "
-
-
-@pytest.fixture
-def _stores() -> None:
-    for store in (SigningStore, MumblingStore):
-        fsspec.register_implementation(store.protocol, store, clobber=True)
-        store().pipe_file("/bucket/a.mp4", SMALL)
-
-
-@pytest.mark.usefixtures("_stores")
-@pytest.mark.filterwarnings("ignore:.*signing|.*mumbling")  # a path library does not know these two stores
 def test_a_store_that_signs_sends_the_browser_to_itself_if_the_setting_says_so(
     viewer: Reader, records: Records, mp4: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remote = records.landed("signing:///bucket/a.mp4", run_id="remote")
-    mumbling = records.landed("mumbling:///bucket/a.mp4", run_id="mumbling")
+    def landed_in(link: str, run_id: str) -> dict[str, Any]:
+        conn_id = attached(SigningStore(link))
+        return records.landed("s3://bucket/a.mp4", run_id=run_id, arguments={"output_conn_id": conn_id})
+
+    signing = landed_in("https://store.example/", "signing")
+    mumbling = landed_in("no link ", "mumbling")
     local = records.landed(mp4, run_id="local")
-    assert viewer.get("media", remote).content == SMALL
+    assert viewer.get("media", signing).content == SMALL
     assert "media-src 'self';" in viewer.get("").headers["content-security-policy"]
 
     monkeypatch.setenv("AIRFLOW__JIMENG__SIGNED_MEDIA_LINKS", "True")
 
-    reply = viewer.get("media", remote)
+    reply = viewer.get("media", signing)
     assert reply.status_code == 302
-    assert reply.headers["location"] == "https://store.example/signed?for=300"
+    assert reply.headers["location"].startswith("https://store.example/")
+    assert reply.headers["location"].endswith("bucket/a.mp4?seconds=300")
     assert reply.headers["cache-control"] == "no-store"
-    assert viewer.get("media", {**remote, "download": 1}).content == SMALL
+    assert viewer.get("media", {**signing, "download": 1}).content == SMALL
     assert viewer.get("media", mumbling).content == SMALL
     assert viewer.get("media", local).content == SMALL
     assert "media-src 'self' https:;" in viewer.get("").headers["content-security-policy"]

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.core.record import (
+    MAX_PREVIOUS,
+    Adopt,
+    Record,
+    RecordState,
+    Refuse,
+    Start,
+    TaskKey,
+    decide_start,
+)
+
+KEY = TaskKey(dag_id="ads", run_id="manual__1", task_id="render", map_index=3)
+RENDER: dict[str, Any] = {
+    "task_id": "7392616336519610409",
+    "req_key": "key",
+    "model": "t2v_720p",
+    "jimeng_conn_id": "jimeng_default",
+    "submitted_at": "2026-01-02T03:04:05Z",
+    "prompt": "a red kite",
+}
+
+
+def make_record(state: RecordState = RecordState.SUBMITTED, **changes: Any) -> Record:
+    given: dict[str, Any] = {
+        "state": state,
+        "key": KEY,
+        "asked": "same",
+        "fingerprint": "same",
+        "take": 1,
+        "max_tries": 2,
+        "intent_at": "2026-01-02T03:04:04Z",
+        "render": None if state is RecordState.INTENT else RENDER,
+    }
+    return Record(**{**given, **changes})
+
+
+def decide(record: Record | None, **changes: Any) -> Start | Adopt | Refuse:
+    return decide_start(record, **{"asked": "same", "take": 1, "max_tries": 2, **changes})
+
+
+@pytest.mark.parametrize("state", list(RecordState))
+def test_a_record_of_every_state_survives_the_way_through_json(state: RecordState) -> None:
+    record = make_record(
+        state,
+        request={"model": "t2v_720p"},
+        manifest={"uri": "file:///v.mp4"},
+        previous=({"state": "lost"},),
+        lost_try=2,
+        output_path="/v/",
+        jimeng_conn_id="other",
+        try_number=4,
+    )
+    assert Record.from_payload(record.to_payload()) == record
+
+
+def test_a_record_without_the_newer_fields_can_still_be_read() -> None:
+    payload = make_record().to_payload()
+    for name in ("request", "try_number", "lost_try", "previous", "output_path", "jimeng_conn_id", "manifest"):
+        del payload[name]
+    assert Record.from_payload(payload) == make_record()
+
+
+@pytest.mark.parametrize("state", [state for state in RecordState if state is not RecordState.INTENT])
+def test_a_record_of_a_paid_render_without_the_render_is_no_record(state: RecordState) -> None:
+    payload = {**make_record(state).to_payload(), "render": {"task_id": ""}}
+    with pytest.raises((ValueError, KeyError)):
+        Record.from_payload(payload)
+
+
+def test_the_past_of_a_record_is_short_and_ends_with_its_own_render() -> None:
+    landed = make_record(RecordState.LANDED, manifest={"uri": "file:///v.mp4", "sha256": "a"})
+    assert landed.past() == (
+        {"state": "landed", "render": {**RENDER, "prompt": None}, "uri": "file:///v.mp4"},
+    )
+    many = replace(landed, previous=({"state": "lost"},) * MAX_PREVIOUS, manifest=None)
+    assert len(many.past()) == MAX_PREVIOUS
+    assert many.past()[-1]["state"] == "landed"
+
+
+def test_an_intent_adds_nothing_to_the_past() -> None:
+    assert make_record(RecordState.INTENT, previous=({"state": "lost"},)).past() == ({"state": "lost"},)
+
+
+def test_given_up_renders_are_the_failed_and_the_lost_ones() -> None:
+    before = tuple(
+        {"state": state, "render": {"task_id": state}} for state in ("lost", "submitted", "failed")
+    )
+    assert make_record(previous=before).given_up() == {"lost", "failed"}
+    assert make_record(RecordState.LOST).given_up() == {RENDER["task_id"]}
+
+
+def test_two_records_of_one_submit_are_told_from_those_of_another() -> None:
+    intent = make_record(RecordState.INTENT)
+    assert intent.same_submit(make_record(RecordState.SUBMITTED))
+    assert not intent.same_submit(make_record(intent_at="2026-01-02T03:05:00Z"))
+    assert not intent.same_submit(make_record(try_number=2))
+
+
+def test_a_record_remembers_the_try_that_saw_it_last() -> None:
+    seen = make_record().seen_by(max_tries=5, try_number=4)
+    assert (seen.max_tries, seen.try_number) == (5, 4)
+    assert seen.cleared_since(6)
+    assert seen.cleared_since(4)
+    assert not seen.cleared_since(5)
+
+
+def test_without_a_record_the_task_submits() -> None:
+    assert decide(None, take=7) == Start(take=7)
+
+
+@pytest.mark.parametrize(("asked", "take"), [("same", 4), ("other", 1)])
+def test_after_an_unbilled_failure_the_task_submits_the_same_take_again(asked: str, take: int) -> None:
+    assert decide(make_record(RecordState.FAILED, take=4), asked=asked) == Start(take=take)
+
+
+@pytest.mark.parametrize("max_tries", [2, 3])
+@pytest.mark.parametrize("asked", ["same", "other"])
+def test_an_intent_refuses_by_default_even_a_clear_and_a_changed_request(asked: str, max_tries: int) -> None:
+    decision = decide(make_record(RecordState.INTENT), asked=asked, max_tries=max_tries)
+    assert decision == Refuse(unknown=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "max_tries", "decision"),
+    [
+        ("same", 2, Start(take=4)),
+        ("same", 3, Start(take=4)),
+        ("other", 2, Refuse(unknown=False)),
+        ("other", 3, Start(take=1)),
+    ],
+)
+def test_an_intent_is_submitted_again_where_the_author_allows_it(
+    asked: str, max_tries: int, decision: Start | Refuse
+) -> None:
+    record = make_record(RecordState.INTENT, take=4)
+    assert decide(record, asked=asked, max_tries=max_tries, on_unknown_submit="resubmit") == decision
+
+
+@pytest.mark.parametrize("state", [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST])
+def test_a_changed_request_stops_a_retry_and_starts_with_a_clear(state: RecordState) -> None:
+    assert decide(make_record(state), asked="other") == Refuse(unknown=False)
+    assert decide(make_record(state), asked="other", max_tries=3, take=2) == Start(take=2)
+
+
+@pytest.mark.parametrize(
+    ("state", "landed"),
+    [(RecordState.SUBMITTED, False), (RecordState.LANDED, True), (RecordState.LOST, False)],
+)
+@pytest.mark.parametrize("max_tries", [2, 3])
+def test_the_same_request_is_adopted_by_a_retry_and_by_a_clear(
+    state: RecordState, *, landed: bool, max_tries: int
+) -> None:
+    assert decide(make_record(state), max_tries=max_tries) == Adopt(landed=landed)
+
+
+@pytest.mark.parametrize("state", [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST])
+def test_a_new_take_is_rendered_after_a_clear_only(state: RecordState) -> None:
+    record = make_record(state, take=3)
+    assert isinstance(decide(record, on_rerun="render"), Adopt)
+    assert decide(record, on_rerun="render", max_tries=3) == Start(take=4)
+
+
+def test_a_clear_is_seen_even_where_fewer_retries_make_max_tries_smaller() -> None:
+    assert decide(make_record(max_tries=9), on_rerun="render", max_tries=2) == Start(take=2)
+
+
+def test_a_lost_render_is_submitted_again_where_the_author_allows_it() -> None:
+    assert decide(make_record(RecordState.LOST, take=3), on_lost="resubmit") == Start(take=3)
+    assert decide(make_record(RecordState.SUBMITTED), on_lost="resubmit") == Adopt(landed=False)

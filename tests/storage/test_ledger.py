@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.core.errors import LedgerError
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, RecordObjects, task_key
+from airflow_provider_jimeng.storage.target import Target
+from tests.chaos.stage import Blows, StateStore, TaskInstance, TryStore
+
+KEY = TaskKey(dag_id="ads", run_id="manual__1", task_id="render")
+RENDER: dict[str, Any] = {
+    "task_id": "7392616336519610409",
+    "req_key": "key",
+    "model": "t2v_720p",
+    "jimeng_conn_id": "jimeng_default",
+    "submitted_at": "2026-01-02T03:04:05Z",
+}
+
+
+def make_record(state: RecordState = RecordState.INTENT, **changes: Any) -> Record:
+    given: dict[str, Any] = {
+        "state": state,
+        "key": KEY,
+        "asked": "a" * 64,
+        "fingerprint": "a" * 64,
+        "take": 1,
+        "max_tries": 1,
+        "intent_at": "2026-01-02T03:04:04Z",
+        "render": None if state is RecordState.INTENT else RENDER,
+    }
+    return Record(**{**given, **changes})
+
+
+INTENT = make_record()
+PAID = make_record(RecordState.SUBMITTED)
+
+
+class Places:
+    """A state store and a directory, both of which can be told to fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.blows = Blows()
+        self.server = StateStore(latest="try-1")
+        self.pauses: list[float] = []
+
+    def ledger(self, *, store: bool = True, objects: bool = True, try_id: str = "try-1") -> Ledger:
+        return Ledger(
+            KEY,
+            store=TryStore(server=self.server, try_id=try_id, blows=self.blows) if store else None,
+            folder=self.target if objects else None,
+            sleep=self.pauses.append,
+        )
+
+    @property
+    def target(self) -> Target:
+        return Target(output_path=f"{self.folder}/")
+
+    def stored(self) -> str | None:
+        payload = self.server.values.get("jimeng_render")
+        return None if payload is None else json.loads(payload)["state"]
+
+    def beside(self) -> str | None:
+        record = RecordObjects(self.target).read(KEY)
+        return None if record is None else record.state.value
+
+    def fail(self, point: str, times: int = 1) -> None:
+        def refuse() -> None:
+            raise OSError("the store hung up")
+
+        self.blows.at(point, refuse, times=times)
+
+    def block_objects(self) -> None:
+        """Put a file where the folder of records belongs."""
+        (self.folder / ".jimeng").write_text("in the way")
+
+    def unblock_objects(self) -> None:
+        (self.folder / ".jimeng").unlink()
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path)
+
+
+def test_the_key_of_a_task_has_no_try() -> None:
+    ti = TaskInstance(stage=None, id="x", try_number=4, max_tries=5, map_index=2)  # type: ignore[arg-type]
+    assert task_key({"ti": ti}) == TaskKey(
+        dag_id="chaos", run_id="manual__1", task_id="render", map_index=2
+    )
+
+
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("objects", [True, False])
+def test_a_record_is_read_back_from_wherever_it_is_kept(
+    places: Places, *, store: bool, objects: bool
+) -> None:
+    ledger = places.ledger(store=store, objects=objects)
+    assert ledger.read() is None
+    ledger.write(PAID)
+    assert ledger.read() == (PAID if store or objects else None)
+    assert ledger.keeps == (store or objects)
+    ledger.restore(None)
+    assert ledger.read() is None
+
+
+def test_a_task_without_any_ledger_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+    ti = TaskInstance(stage=None, id="x", try_number=1, max_tries=1)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        assert not Ledger.open({"ti": ti}, None).keeps
+    assert "submits, and pays, again" in caplog.text
+
+
+def test_the_state_store_decides_where_both_have_a_record(places: Places) -> None:
+    places.ledger(store=False).write(make_record(RecordState.LANDED))
+    places.ledger(objects=False).write(PAID)
+    assert places.ledger().read() == PAID
+
+
+def test_an_intent_in_the_store_gives_way_to_the_object_of_the_same_submit(places: Places) -> None:
+    places.ledger(objects=False).write(INTENT)
+    places.ledger(store=False).write(PAID)
+    assert places.ledger().read() == PAID
+
+
+@pytest.mark.parametrize("change", [{"try_number": 2}, {"fingerprint": "b" * 64}, {"intent_at": "later"}])
+def test_an_intent_in_the_store_stands_against_the_object_of_another_submit(
+    places: Places, change: dict[str, Any]
+) -> None:
+    places.ledger(objects=False).write(INTENT)
+    places.ledger(store=False).write(replace(PAID, **change))
+    assert places.ledger().read() == INTENT
+
+
+def test_an_intent_in_the_store_stands_where_the_object_cannot_be_read(places: Places) -> None:
+    places.ledger(objects=False).write(INTENT)
+    places.ledger(store=False).write(PAID)
+    for path in places.folder.rglob("tasks/*.json"):
+        path.write_text("{")
+    assert places.ledger().read() == INTENT
+
+
+def test_a_record_that_cannot_be_read_is_not_taken_for_none(places: Places) -> None:
+    places.fail("store get")
+    with pytest.raises(LedgerError, match="Cannot read the task state store"):
+        places.ledger().read()
+    places.block_objects()
+    with pytest.raises(LedgerError):
+        places.ledger(store=False).read()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": "submitted"}', '{"state": "eaten"}', "\xff"])
+def test_a_damaged_record_says_where_it_is_and_what_to_do(places: Places, damage: str) -> None:
+    ledger = places.ledger(store=False)
+    ledger.write(PAID)
+    (path,) = places.folder.rglob("tasks/*.json")
+    path.write_bytes(damage.encode("latin-1"))
+    with pytest.raises(LedgerError, match=r"tasks/.*damaged.*Repair or delete"):
+        ledger.read()
+
+
+def test_an_intent_is_recorded_in_both_places(places: Places) -> None:
+    places.ledger().begin(INTENT, None)
+    assert (places.stored(), places.beside()) == ("intent", "intent")
+
+
+def test_an_intent_that_only_one_place_takes_is_withdrawn_from_it(places: Places) -> None:
+    places.block_objects()
+    with pytest.raises(LedgerError):
+        places.ledger().begin(INTENT, None)
+    assert places.stored() is None
+
+
+def test_an_intent_that_cannot_be_recorded_leaves_the_record_before(places: Places) -> None:
+    before = make_record(RecordState.FAILED)
+    places.ledger().write(before)
+    places.fail("store before intent")
+    with pytest.raises(LedgerError):
+        places.ledger().begin(INTENT, before)
+    assert (places.stored(), places.beside()) == ("failed", "failed")
+
+
+def test_an_older_try_cannot_record_an_intent(places: Places) -> None:
+    places.server.latest = "try-2"
+    with pytest.raises(LedgerError, match="not found"):
+        places.ledger().begin(INTENT, None)
+    assert places.beside() is None
+
+
+def test_below_3_3_a_try_that_was_overtaken_cannot_record_an_intent(places: Places) -> None:
+    places.ledger(store=False).write(PAID)
+    with pytest.raises(LedgerError, match="Another try"):
+        places.ledger(store=False).begin(INTENT, None)
+    assert places.beside() == "submitted"
+
+
+def test_the_id_of_a_paid_render_is_written_again_until_it_is_taken(places: Places) -> None:
+    places.ledger().begin(INTENT, None)
+    places.fail("store before submitted", times=len(PAUSES))
+    places.ledger().settle(PAID)
+    assert (places.stored(), places.beside()) == ("submitted", "submitted")
+    assert places.pauses == list(PAUSES)
+
+
+def test_one_place_is_enough_for_the_id_of_a_paid_render(places: Places) -> None:
+    places.ledger().begin(INTENT, None)
+    places.fail("store before submitted", times=3)
+    places.ledger().settle(PAID)
+    assert (places.stored(), places.beside()) == ("intent", "submitted")
+    assert places.ledger().read() == PAID
+
+
+def test_no_place_for_the_id_of_a_paid_render_is_an_error(places: Places) -> None:
+    places.fail("store before submitted", times=3)
+    with pytest.raises(LedgerError):
+        places.ledger(objects=False).settle(PAID)
+
+
+def test_an_older_try_records_its_paid_render_beside_the_refusing_store(places: Places) -> None:
+    places.ledger().begin(INTENT, None)
+    places.server.latest = "try-2"
+    places.ledger().settle(PAID)
+    assert places.ledger(try_id="try-2").read() == PAID
+
+
+def test_an_older_try_leaves_the_object_of_a_newer_one_alone(
+    places: Places, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer = make_record(RecordState.INTENT, try_number=2, intent_at="2026-01-02T03:09:00Z")
+    places.ledger(store=False).write(newer)
+    places.ledger(store=False).settle(PAID)
+    assert places.ledger(store=False).read() == newer
+    assert "Another try has begun" in caplog.text
+
+
+def test_an_intent_that_cannot_be_taken_back_is_an_error(places: Places) -> None:
+    places.ledger().begin(INTENT, None)
+    places.fail("store delete", times=3)
+    with pytest.raises(LedgerError):
+        places.ledger().restore(None)
+    assert places.stored() == "intent"
+
+
+def test_records_of_other_tasks_are_found_by_their_request_oldest_first(places: Places) -> None:
+    objects = RecordObjects(places.target)
+    others = [
+        replace(PAID, key=replace(KEY, run_id=f"manual__{i}"), intent_at=f"2026-01-0{9 - i}T00:00:00Z")
+        for i in (2, 3)
+    ]
+    for record in (*others, PAID, replace(others[0], key=replace(KEY, map_index=1), fingerprint="b" * 64)):
+        objects.write(record)
+    assert places.ledger().others("a" * 64) == others[::-1]
+    assert places.ledger(objects=False).others("a" * 64) == []
+
+
+def test_a_pointer_whose_task_asks_for_something_else_now_finds_nothing(places: Places) -> None:
+    objects = RecordObjects(places.target)
+    other = replace(PAID, key=replace(KEY, run_id="manual__2"))
+    objects.write(other)
+    objects.write(replace(other, fingerprint="b" * 64))
+    assert places.ledger().others("a" * 64) == []
+
+
+def test_a_pointer_without_its_record_leads_nowhere(places: Places) -> None:
+    objects = RecordObjects(places.target)
+    objects.write(PAID)
+    objects.delete(KEY)
+    assert objects.find("a" * 64) == []
+
+
+def test_two_mapped_tasks_never_share_a_record(places: Places) -> None:
+    objects = RecordObjects(places.target)
+    for index in range(3):
+        objects.write(replace(PAID, key=replace(KEY, map_index=index)))
+    records, problems = objects.all()
+    assert sorted(record.key.map_index for record in records) == [0, 1, 2]
+    assert not problems
+
+
+def test_a_damaged_record_does_not_hide_the_others(places: Places) -> None:
+    objects = RecordObjects(places.target)
+    objects.write(PAID)
+    (places.folder / ".jimeng" / "tasks" / "strange.json").write_text("{")
+    (places.folder / ".jimeng" / "tasks" / "notes.txt").write_text("not a record")
+    records, problems = objects.all()
+    assert records == [PAID]
+    assert len(problems) == 1

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.web.cards import card, failure, timeline, totals
+from airflow_provider_jimeng.web.store import Filters, Group, Stored, TaskRef, seconds_between
+from tests.web.records import NOW, manifest_payload, render_payload
+
+STORED = Stored(
+    ref=TaskRef(dag_id="ads", run_id="r", task_id="render"),
+    state="landed",
+    task_state="success",
+    try_number=1,
+    pushed_at=NOW,
+    paid_here=True,
+    render=render_payload(),
+    manifest=manifest_payload("/video.mp4"),
+)
+GROUP = Group(
+    dag_id="ads",
+    model="t2v_720p",
+    state="landed",
+    seconds="5",
+    cost="1.40",
+    estimate="1.40",
+    paid_here=True,
+    count=1,
+)
+EVERYBODY = Filters(readable=frozenset({"ads"}))
+
+
+def stages(render: dict[str, Any], manifest: dict[str, Any] | None) -> list[tuple[str, float | None]]:
+    return [
+        (one["name"], one["seconds"]) for one in timeline(replace(STORED, render=render, manifest=manifest))
+    ]
+
+
+def test_a_timeline_holds_only_what_was_seen() -> None:
+    seen = manifest_payload("/v.mp4")
+    assert stages(render_payload(), None) == [("submitted", None)]
+    assert stages({}, seen) == []
+    assert stages(render_payload(), {**seen, "queued_seconds": None, "render_seconds": None}) == [
+        ("submitted", None), ("landed", None),
+    ]  # fmt: skip
+    assert stages(render_payload(), {**seen, "queued_seconds": None}) == [
+        ("submitted", None), ("rendering", 60.0), ("landing", 15.0), ("landed", None),
+    ]  # fmt: skip
+    assert stages(render_payload(), {**seen, "render_seconds": "soon", "landed_at": None}) == [
+        ("submitted", None), ("queued", 10.0),
+    ]  # fmt: skip
+
+
+def test_a_render_that_may_still_be_adopted_says_until_when() -> None:
+    for outcome, kept in (("timed_out", True), ("lost_contact", True), ("failed", False), ("expired", False)):
+        shown = card(
+            replace(STORED, state="failed", manifest=None, render=render_payload(outcome=outcome)), {}
+        )
+        assert (shown["kept_until"] is not None) is kept
+    assert card(replace(STORED, render={"outcome": "timed_out"}), {})["kept_until"] is None
+
+
+@pytest.mark.parametrize("submitted_at", [None, "never", 7, "2026-05-04T12:00:00"])
+def test_without_a_time_of_submit_nothing_is_expected(submitted_at: Any) -> None:
+    running = replace(
+        STORED, state="running", manifest=None, render={"model": "m", "submitted_at": submitted_at}
+    )
+    assert card(running, {"m": 60.0})["expected_at"] is None
+
+
+def test_advice_of_the_task_goes_before_that_of_the_code_table() -> None:
+    assert failure({"code": "no such code", "advice": "Ask Ada."})["advice"] == "Ask Ada."
+    assert failure({}) == {"kind": None, "meaning": None, "advice": None, "retryable": None}
+
+
+def test_totals_add_decimals_and_never_guess_a_price() -> None:
+    found = [
+        replace(GROUP, cost="0.10", count=3),
+        replace(GROUP, cost=None),
+        replace(GROUP, cost="Infinity"),
+        replace(GROUP, cost="9.99", paid_here=False),
+        replace(GROUP, state="running", estimate="2.5", cost=None),
+        replace(GROUP, state="failed", estimate="2.5", cost=None),
+        replace(GROUP, state="submitted", estimate="what", cost=None, seconds="long"),
+    ]
+    assert totals(found, EVERYBODY) == {
+        "renders": 9, "seconds": 30.0, "cost_cny": "0.30", "expected_cny": "2.50", "unpriced": 3,
+    }  # fmt: skip
+    assert totals(found, replace(EVERYBODY, dag_ids=("other",)))["renders"] == 0
+
+
+def test_seconds_between_two_times_are_never_negative() -> None:
+    assert seconds_between("2026-05-04T12:00:00Z", "2026-05-04T12:01:00+00:00") == 60.0
+    assert seconds_between("2026-05-04T12:00:00Z", "2026-05-04T11:00:00Z") == 0.0
+    assert seconds_between("2026-05-04T12:00:00Z", "2026-05-04T11:00:00") is None
+    assert seconds_between(None, "2026-05-04T11:00:00Z") is None
