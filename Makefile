@@ -81,6 +81,22 @@ test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch cove
 test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, Redis, chromium); fails without them
 	$(BIN)/pytest -m real $(PYTEST_ARGS)
 
+# ----------------------------------------------------------------------------------------------------------- matrix
+# ONLY="2.11 3.0" runs some of requirements/matrix.toml; PYTEST_ARGS goes to pytest.
+ONLY ?=
+
+.PHONY: matrix
+matrix: $(VENV)/.dev-ready ## the test suite on every supported Airflow; ONLY=3.0 for one of them
+	$(BIN)/python -m tests.harness.matrix run --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
+
+.PHONY: matrix-fast
+matrix-fast: $(VENV)/.dev-ready ## the same on the lowest and the newest
+	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)'
+
+.PHONY: lock-matrix
+lock-matrix: $(VENV)/.dev-ready ## resolve the hashed requirement files of the matrix again
+	$(BIN)/python -m tests.harness.matrix lock $(ONLY)
+
 # ------------------------------------------------------------------------------------------------------------- docs
 .PHONY: docs-tables
 docs-tables: $(VENV)/.dev-ready ## write the tables of README.md from the catalogue

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from airflow_provider_jimeng.client.channel import MAX_POLLS_IN_FLIGHT
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
-from airflow_provider_jimeng.client.http import MAX_IN_FLIGHT
 from airflow_provider_jimeng.client.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ async def measured(poll: Callable[[int], Awaitable[Any]]) -> float:
 
 
 async def bare(url: str, *, capped: bool) -> float:
-    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT) if capped else httpx.Limits(max_connections=100)
-    gate = asyncio.Semaphore(MAX_IN_FLIGHT if capped else TRIGGERS)
+    limits = (
+        httpx.Limits(max_connections=MAX_POLLS_IN_FLIGHT) if capped else httpx.Limits(max_connections=100)
+    )
+    gate = asyncio.Semaphore(MAX_POLLS_IN_FLIGHT if capped else TRIGGERS)
     async with httpx.AsyncClient(limits=limits) as client:
 
         async def poll(_: int) -> None:

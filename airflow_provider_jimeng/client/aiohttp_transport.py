@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
 
 def aiohttp_transport(
-    *,
-    tls: ssl.SSLContext,
-    proxy: str | None,
-    trust_env: bool,
-    max_connections: int,
-    keepalive_seconds: float,
+    *, tls: ssl.SSLContext, proxy: str | None, keepalive_seconds: float
 ) -> httpx.AsyncBaseTransport:
     """Build the transport; its session begins with the first request, on the loop of that.
+
+    It sets no limit to its connections: its callers limit their requests.
 
     :raises SettingsError: the extra is not installed.
     """
@@ -39,13 +36,8 @@ def aiohttp_transport(
         ) from None
 
     def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=max_connections, keepalive_timeout=keepalive_seconds, ssl=tls
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=trust_env,
-        )
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive_seconds, ssl=tls)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     inner = AiohttpTransport(verify=tls, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
     return Unsure(inner, (aiohttp.ClientError, OSError))

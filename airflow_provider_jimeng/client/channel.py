@@ -7,14 +7,13 @@ On an event loop, everything with the same endpoint, TLS and proxy settings and 
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
 
-from airflow_provider_jimeng.client.http import MAX_IN_FLIGHT, Exchange, Reply, open_async_client, open_client
+from airflow_provider_jimeng.client.http import Exchange, Reply, open_async_client, open_client
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
 from airflow_provider_jimeng.core.wire import QUERY_ACTION, Call
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_AT_ONCE = nullcontext()
+MAX_POLLS_IN_FLIGHT = 8
+"""Routine requests that one shared client has under way at most: more than enough for the API's request rate."""
+MAX_OTHERS_IN_FLIGHT = 8
+"""The same for submits and cancels, which do not wait for polls."""
 
 
 class Channel:
@@ -93,7 +95,7 @@ class AsyncChannel:
         """Wait for a turn, send a call and return its reply as the parser reads it."""
         line, pace = _opened(self._line), _opened(self._pace)
         routine = call.action == QUERY_ACTION
-        async with line.gate if routine else _AT_ONCE:
+        async with line.gates[routine]:
             started = await pace.turn(routine=routine)
             try:
                 with Exchange(call.action, self._targets.host) as exchange:
@@ -150,11 +152,16 @@ class _Targets:
 
 @dataclass(eq=False, slots=True)
 class _Line:
-    """A shared HTTP client. Routine calls pass the gate, so that none ever queues in httpx's own pool."""
+    """A shared HTTP client. Routine requests and others pass a gate each, so that none queues inside httpx."""
 
     key: object = field(repr=False)
     http: httpx.AsyncClient
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_IN_FLIGHT))
+    gates: dict[bool, asyncio.Semaphore] = field(
+        default_factory=lambda: {
+            True: asyncio.Semaphore(MAX_POLLS_IN_FLIGHT),
+            False: asyncio.Semaphore(MAX_OTHERS_IN_FLIGHT),
+        }
+    )
     users: int = 0
 
 

@@ -15,11 +15,14 @@ from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_jimeng import __version__
 from airflow_provider_jimeng.client.aiohttp_transport import aiohttp_transport
+from airflow_provider_jimeng.client.lanes import LaneTransport
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     NoReplyError,
@@ -37,12 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"airflow-provider-jimeng/{__version__}"
-MAX_IN_FLIGHT = 8
-"""Routine requests that one shared client has under way at most. The bookkeeping of httpx's pool grows with the
-square of its connections and with every request that waits in it (``benchmarks/shared_client.py``); eight are
-more than enough for the API's request rate."""
-MAX_CONNECTIONS = 2 * MAX_IN_FLIGHT
-"""The rest is for submits and cancels, which do not wait for polls."""
 CONNECT_TIMEOUT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 20.0
 """Idle connections are kept this long: long enough for the next poll, shorter than common servers' 60 s."""
@@ -135,7 +132,9 @@ def translated(error: Exception, host: str) -> TransportError:
 def open_client(settings: ClientSettings, transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """Build the client of a worker; ``transport`` replaces the network."""
     with _refused_options():
-        return httpx.Client(transport=transport, **_options(settings, network=transport is None))
+        if transport is None:
+            transport = httpx.HTTPTransport(verify=tls_context(settings.verify), proxy=proxy_for(settings))
+        return httpx.Client(transport=transport, **_options(settings))
 
 
 def open_async_client(
@@ -143,15 +142,26 @@ def open_async_client(
 ) -> httpx.AsyncClient:
     """Build the client that all triggers of an event loop share; ``transport`` replaces the network."""
     with _refused_options():
-        if transport is None and settings.transport == "aiohttp":
-            transport = aiohttp_transport(
-                tls=tls_context(settings.verify),
-                proxy=settings.proxy,
-                trust_env=_trusts_environment(settings),
-                max_connections=MAX_CONNECTIONS,
-                keepalive_seconds=KEEPALIVE_SECONDS,
-            )
-        return httpx.AsyncClient(transport=transport, **_options(settings, network=transport is None))
+        if transport is None:
+            transport = _aiohttp(settings) if settings.transport == "aiohttp" else _lanes(settings)
+        return httpx.AsyncClient(transport=transport, **_options(settings))
+
+
+def proxy_for(settings: ClientSettings) -> str | None:
+    """Return the connection's proxy, else the environment's; none stands before an endpoint on this machine."""
+    if settings.proxy or settings.is_local:
+        return settings.proxy
+    parts = urlsplit(settings.endpoint)
+    return environment_proxy(parts.scheme, parts.netloc)
+
+
+def environment_proxy(scheme: str, netloc: str) -> str | None:
+    """Return what ``https_proxy``, ``all_proxy`` and ``no_proxy`` say of a host."""
+    found = getproxies()
+    proxy = found.get(scheme) or found.get("all")
+    if not proxy or proxy_bypass(netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 @lru_cache(maxsize=8)
@@ -173,18 +183,23 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:  # noqa: FBT001 - the val
         ) from None
 
 
-def _options(settings: ClientSettings, *, network: bool) -> dict[str, Any]:
+def _lanes(settings: ClientSettings) -> httpx.AsyncBaseTransport:
+    tls, proxy = tls_context(settings.verify), proxy_for(settings)
+    limits = httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
+    return LaneTransport(lambda: httpx.AsyncHTTPTransport(verify=tls, proxy=proxy, limits=limits))
+
+
+def _aiohttp(settings: ClientSettings) -> httpx.AsyncBaseTransport:
+    return aiohttp_transport(
+        tls=tls_context(settings.verify), proxy=proxy_for(settings), keepalive_seconds=KEEPALIVE_SECONDS
+    )
+
+
+def _options(settings: ClientSettings) -> dict[str, Any]:
     seconds = settings.timeout_seconds
     return {
-        "verify": tls_context(settings.verify) if network else False,
-        "proxy": settings.proxy if network else None,
-        "trust_env": _trusts_environment(settings),
+        "trust_env": False,
         "timeout": httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds)),
-        "limits": httpx.Limits(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IN_FLIGHT,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-        ),
         "follow_redirects": False,
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         "headers": {
@@ -193,11 +208,6 @@ def _options(settings: ClientSettings, *, network: bool) -> dict[str, Any]:
             "Content-Type": "application/json",
         },
     }
-
-
-def _trusts_environment(settings: ClientSettings) -> bool:
-    """Proxies of the environment count, unless the connection names one or the endpoint is on this machine."""
-    return settings.proxy is None and not settings.is_local
 
 
 @contextmanager
@@ -210,7 +220,9 @@ def _refused_options() -> Iterator[None]:
     except ImportError:
         raise SettingsError("extra.proxy: a SOCKS proxy needs `pip install httpx[socks]`.") from None
     except ValueError:
-        raise SettingsError("extra.proxy: expected a URL such as http://proxy.example.com:3128.") from None
+        raise SettingsError(
+            "extra.proxy, or the environment's proxy: expected a URL such as http://proxy.example.com:3128."
+        ) from None
 
 
 class _OwnRequests(logging.Filter):

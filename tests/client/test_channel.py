@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client import channel
+from airflow_provider_jimeng.client.channel import MAX_POLLS_IN_FLIGHT
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
-from airflow_provider_jimeng.client.http import MAX_IN_FLIGHT
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
@@ -141,12 +141,12 @@ def test_polls_queue_before_the_pool_and_submits_do_not_queue_behind_them() -> N
     async def story() -> None:
         api = Api(seconds=0.05)
         async with AsyncJimengClient(settings(), transport=api) as client:
-            polls = [asyncio.create_task(client.query(KEY, str(n))) for n in range(MAX_IN_FLIGHT * 3)]
+            polls = [asyncio.create_task(client.query(KEY, str(n))) for n in range(MAX_POLLS_IN_FLIGHT * 3)]
             await asyncio.sleep(0.01)
             await client.cancel(KEY, "7")
-            assert sum(poll.done() for poll in polls) <= MAX_IN_FLIGHT
+            assert sum(poll.done() for poll in polls) <= MAX_POLLS_IN_FLIGHT
             await asyncio.gather(*polls)
-        assert api.most_under_way["CVSync2AsyncGetResult"] == MAX_IN_FLIGHT
+        assert api.most_under_way["CVSync2AsyncGetResult"] == MAX_POLLS_IN_FLIGHT
 
     run(story())
 
@@ -197,7 +197,7 @@ def test_a_cancelled_query_frees_its_place() -> None:
     async def story() -> None:
         api = Api(seconds=30)
         async with AsyncJimengClient(settings(), transport=api) as client:
-            stuck = [asyncio.create_task(client.query(KEY, str(n))) for n in range(MAX_IN_FLIGHT)]
+            stuck = [asyncio.create_task(client.query(KEY, str(n))) for n in range(MAX_POLLS_IN_FLIGHT)]
             await asyncio.sleep(0.02)
             for task in stuck:
                 task.cancel()

@@ -14,6 +14,7 @@ from airflow_provider_jimeng.client.http import (
     Exchange,
     open_async_client,
     open_client,
+    proxy_for,
     tls_context,
     translated,
 )
@@ -241,25 +242,32 @@ def test_every_phase_of_a_request_has_a_timeout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "proxy", "trusted"),
+    ("endpoint", "proxy", "used"),
     [
-        ("https://visual.volcengineapi.com/", None, True),
-        ("http://127.0.0.1:8787/", None, False),
-        ("https://visual.volcengineapi.com/", "http://proxy.example.com:3128", False),
+        ("https://visual.volcengineapi.com/", None, "http://corp.example.com:3128"),
+        ("http://gw.example.com/", None, "http://all.example.com:3128"),
+        ("https://direct.example.com/", None, None),
+        ("http://127.0.0.1:8787/", None, None),
+        ("https://visual.volcengineapi.com/", "http://own.example.com:3128", "http://own.example.com:3128"),
+        ("https://direct.example.com/", "http://own.example.com:3128", "http://own.example.com:3128"),
     ],
 )
 def test_proxies_of_the_environment_count_unless_the_endpoint_is_local_or_a_proxy_is_given(
-    endpoint: str, proxy: str | None, trusted: bool
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, proxy: str | None, used: str | None
 ) -> None:
-    with open_client(settings(endpoint=endpoint, proxy=proxy)) as client:
-        assert client.trust_env is trusted
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://corp.example.com:3128")
+    monkeypatch.setenv("all_proxy", "all.example.com:3128")
+    monkeypatch.setenv("no_proxy", "direct.example.com")
+    assert proxy_for(settings(endpoint=endpoint, proxy=proxy)) == used
 
 
 @pytest.mark.parametrize("open_it", [open_client, open_async_client])
 def test_a_proxy_that_httpx_cannot_use_names_the_field(open_it: Callable[[ClientSettings], object]) -> None:
     with pytest.raises(SettingsError, match=r"^extra\.proxy: .*httpx\[socks\]"):
         open_it(settings(proxy="socks5://proxy.example.com:1080"))
-    with pytest.raises(SettingsError, match=r"^extra\.proxy: expected a URL"):
+    with pytest.raises(SettingsError, match=r"^extra\.proxy, or .*expected a URL"):
         open_it(settings(proxy="gopher://proxy.example.com"))
     with pytest.raises(SettingsError, match=r"^extra\.verify: "):
         open_it(settings(verify="/no/such/bundle.pem"))

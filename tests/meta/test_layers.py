@@ -33,6 +33,7 @@ ALLOWED = {
     "web": {"airflow", "fastapi", "packaging", "pendulum", "sqlalchemy", "starlette"},
     "images": {"airflow", "PIL"},
     "failure": {"airflow"},
+    "first_frames": {"airflow", "av", "PIL"},
     "metrics": {"airflow"},
     "retry": {"airflow"},
     "emulator": {"PIL", "av", "pendulum", "pytest"},

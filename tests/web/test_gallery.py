@@ -101,7 +101,7 @@ def test_each_state_is_what_task_outcome_and_file_say_together(admin: Reader, re
         records.add(
             run_id=run, state=state, render=payload, manifest=manifest_payload(FILE) if landed else None
         )
-        return next(card["state"] for card in admin.renders()["cards"] if card["render_id"] == run)
+        return next(str(card["state"]) for card in admin.renders()["cards"] if card["render_id"] == run)
 
     seen: list[str] = []
     assert state_of("success", landed=True) == "landed"

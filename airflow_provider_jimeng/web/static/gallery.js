@@ -43,13 +43,16 @@ function pickTray() {
   };
   const toggle = (card, box) => {
     if (has(card.ref)) drop(card.ref);
-    else if (picked.length >= MOST_PICKS) box.checked = false;
+    else if (picked.length >= MOST_PICKS) {
+      box.checked = false;
+      draw(t("compare_full"));
+    }
     else {
       picked.push({ ref: card.ref, prompt: (card.prompt ?? "").slice(0, 80) });
       save();
     }
   };
-  const draw = () => {
+  const draw = (said = t("selected", { count: picked.length })) => {
     tray.hidden = picked.length === 0;
     const link = h("a", { class: "button primary", href: compareAddress(picked.map((one) => one.ref)) }, icon("compare"), t("compare"));
     if (picked.length < 2) {
@@ -58,7 +61,7 @@ function pickTray() {
     }
     replaceChildren(
       tray,
-      h("span", { class: "count", aria: { role: "status" } }, t("selected", { count: picked.length })),
+      h("span", { class: "count", aria: { role: "status" } }, said),
       h("ul", {}, picked.map((one) =>
         h("li", {}, h("span", { lang: "" }, one.prompt || t("no_prompt")),
           h("button", { type: "button", class: "plain", aria: { label: t("remove") }, on: { click: () => drop(one.ref) } }, icon("close"))),

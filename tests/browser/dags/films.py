@@ -1,0 +1,37 @@
+"""What the people of the browser tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+
+KITE = "A red kite climbs over a wheat field in strong wind, low camera looking up"
+HOSTILE = "<img src=x onerror=\"document.title='taken over'\"><script>document.title='taken over'</script>"
+VIDEOS = Path(__file__).parents[1] / "videos"
+RENDER: dict[str, Any] = {
+    "task_id": "render",
+    "output_path": f"{VIDEOS.as_uri()}/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}/",
+    "deferrable": True,
+    "retries": 0,
+}
+
+with DAG("spring_campaign", schedule=None, catchup=False):
+    JimengGenerateVideoOperator.partial(**RENDER).expand_kwargs(
+        [
+            {"prompt": KITE, "seed": 11, "take": 1},
+            {"prompt": KITE, "seed": 22, "take": 2},
+            {"prompt": KITE, "seed": 33, "take": 3, "model": "t2v_1080p"},
+            {"prompt": HOSTILE, "seed": 44},
+            {"prompt": "A dragon that the emulator is told to refuse", "seed": 55},
+        ]
+    )
+
+with DAG("secret_launch", schedule=None, catchup=False):
+    JimengGenerateVideoOperator(prompt="A product that nobody may know of yet", **RENDER)
+
+with DAG("slow_study", schedule=None, catchup=False):
+    JimengGenerateVideoOperator(prompt="Fog lifts from a mountain lake, a slow study", **RENDER)

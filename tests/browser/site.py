@@ -1,0 +1,159 @@
+"""A real Airflow with a real emulator, real runs in it, and Chromium in front of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tests.harness.emulator import EmulatorServer
+from tests.harness.settings import User
+from tests.harness.stack import AirflowStack
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Frame, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+CHROMIUM_FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+FAULTS = [
+    {"where": "render", "what": "fail", "prompt_contains": "dragon"},
+    {"where": "render", "what": "slow", "seconds": 25, "prompt_contains": "slow study"},
+]
+USERS = (User(name="ada", password="ada-password"), User(name="vera", password="vera-password", role="viewer"))
+
+
+@dataclass
+class Site:
+    """One Airflow and who may come in."""
+
+    stack: AirflowStack
+    emulator: EmulatorServer
+    url: str
+    runs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def gallery(self) -> str:
+        """The gallery as a page of its own."""
+        return f"{self.url}/jimeng/"
+
+    def token(self, name: str) -> str:
+        """Sign in and return the token."""
+        user = next(user for user in USERS if user.name == name)
+        body = {"username": user.name, "password": user.password}
+        reply = httpx.post(f"{self.url}/auth/token", json=body, trust_env=False, timeout=60)
+        reply.raise_for_status()
+        return str(reply.json()["access_token"])
+
+    def run(self, dag_id: str) -> str:
+        """Run a DAG to its end."""
+        run_id = self.stack.trigger(dag_id)
+        self.stack.wait(dag_id, run_id)
+        self.runs[dag_id] = run_id
+        return run_id
+
+
+@contextmanager
+def opened_site(home: Path) -> Iterator[Site]:
+    """Start Airflow and emulator, and let `spring_campaign` and `secret_launch` land their videos."""
+    dags = home / "dags"
+    dags.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "dags" / "films.py", dags)
+    _copy_the_review_example(dags)
+    faults = home / "faults.json"
+    faults.write_text(json.dumps(FAULTS))
+    with EmulatorServer(
+        home=home, render_seconds=4, max_concurrent=8, max_qps=50, options=("--faults", str(faults))
+    ) as emulator:
+        env = {
+            "AIRFLOW__CORE__AUTH_MANAGER": "tests.web.rights.PerDagAuthManager",
+            "AIRFLOW_CONN_JIMENG_DEFAULT": json.dumps({"conn_type": "jimeng", **emulator.connection_fields}),
+            "PYTHONPATH": str(ROOT),
+        }
+        with AirflowStack(home / "airflow", dags, env=env, users=USERS) as stack:
+            site = Site(stack=stack, emulator=emulator, url=stack.url)
+            for dag_id in ("spring_campaign", "secret_launch"):
+                site.run(dag_id)
+            yield site
+
+
+def _copy_the_review_example(dags: Path) -> None:
+    """Take the example as it is, and once more with a reviewer who has to hurry."""
+    text = (ROOT / "example_dags" / "example_review.py").read_text()
+    text = text.replace("file:///tmp/jimeng", (dags.parent / "videos").as_uri())
+    (dags / "review.py").write_text(text)
+    hurried = text.replace("example_jimeng_review", "hurried_review").replace("timedelta(days=1)", "timedelta(seconds=4)")
+    (dags / "hurried_review.py").write_text(hurried)
+
+
+@dataclass
+class Visitor:
+    """Somebody with a browser window; what goes wrong on our pages is collected."""
+
+    page: Page
+    problems: list[str]
+    requests: list[str]
+
+    @property
+    def framed(self) -> Frame:
+        """Our page inside Airflow's."""
+        frame = next((frame for frame in self.page.frames if "/jimeng/" in frame.url), None)
+        assert frame is not None, [frame.url for frame in self.page.frames]
+        return frame
+
+    def shoot(self, name: str) -> None:
+        """Keep a picture of the window."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@contextmanager
+def visit(
+    browser: Browser,
+    url: str,
+    token: str | None,
+    *,
+    theme: str = "light",
+    locale: str = "en-GB",
+    size: tuple[int, int] = (1440, 900),
+    **options: Any,
+) -> Iterator[Visitor]:
+    """Open a window of one's own: cookies, storage, theme and language are new."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=theme, locale=locale, **options
+    )
+    if token:
+        context.add_cookies([{"name": "_token", "value": token, "url": url}])
+    page = context.new_page()
+    visitor = Visitor(page=page, problems=[], requests=[])
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and "/jimeng/" in message.location.get("url", ""):
+            visitor.problems.append(f"{message.text} ({message.location['url']})")
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: visitor.problems.append(str(error)))
+    page.on("request", lambda request: visitor.requests.append(request.url))
+    try:
+        yield visitor
+    finally:
+        context.close()
+
+
+def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait until something holds; returns what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+    return found

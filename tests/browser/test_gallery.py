@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.dags.films import HOSTILE, KITE
+from tests.browser.site import Site, Visitor, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Window = Callable[..., Visitor]
+
+pytestmark = pytest.mark.real
+
+
+def test_airflows_navigation_leads_to_the_gallery_with_every_render(site: Site, window: Window) -> None:
+    visitor = window()
+    page = visitor.page
+    page.goto(site.url)
+    page.get_by_role("link", name="Renders").click()
+    frame = page.frame_locator("iframe[title=Renders]")
+    expect(frame.locator(".card")).to_have_count(6)
+    expect(frame.locator(".figure b").first).to_have_text("6")
+    visitor.shoot("gallery-in-airflow")
+
+
+def test_filters_leave_what_fits_and_stand_in_the_address(site: Site, window: Window) -> None:
+    page = window().page
+    page.goto(site.gallery)
+    expect(page.locator(".card")).to_have_count(6)
+
+    page.get_by_label("Search prompts").fill("red kite")
+    expect(page.locator(".card")).to_have_count(3)
+    page.get_by_label("Model", exact=True).select_option("t2v_1080p")
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".figure b").first).to_have_text("1")
+    page.reload()
+    expect(page.locator(".card")).to_have_count(1)
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator(".card")).to_have_count(6)
+
+    page.get_by_text("Failed", exact=True).click()
+    expect(page.locator(".card")).to_have_count(1)
+    page.get_by_text("All", exact=True).click()
+    page.get_by_label("DAG", exact=True).select_option("secret_launch")
+    expect(page.locator(".card")).to_have_count(1)
+    page.get_by_label("To").fill("2020-01-01")
+    expect(page.locator(".notice")).to_contain_text("Nothing fits these filters")
+
+
+def test_a_card_shows_a_still_and_plays_under_the_pointer(site: Site, window: Window) -> None:
+    page = window().page
+    page.goto(f"{site.gallery}?q=red+kite")
+    card = page.locator(".card").first
+    expect(card.locator("video.ready")).to_be_attached()
+    assert card.locator("video").evaluate("video => video.paused && video.videoWidth > 0")
+    card.hover()
+    until(lambda: card.locator("video").evaluate("video => video.currentTime > 0.5"))
+    page.mouse.move(0, 0)
+    until(lambda: card.locator("video").evaluate("video => video.paused"))
+    expect(card).to_contain_text(KITE)
+    expect(card.locator(".facts")).to_contain_text(re.compile(r"t2v_\d+p.*\d+×\d+.*5s.*¥\d+\.\d\d"))
+
+
+def test_a_failed_render_says_what_it_means_and_what_to_do(site: Site, window: Window) -> None:
+    visitor = window()
+    visitor.page.goto(f"{site.gallery}?state=failed")
+    card = visitor.page.locator(".card")
+    expect(card).to_contain_text("Moderation refused the finished")
+    expect(card).to_contain_text("What to do:")
+    expect(card).to_contain_text("50511")
+    visitor.shoot("failed")
+
+
+def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Window) -> None:
+    page = window().page
+    page.goto(f"{site.gallery}?q=onerror")
+    expect(page.locator(".card .prompt")).to_have_text(HOSTILE)
+    page.locator(".card a.picture").click()
+    expect(page.locator("blockquote")).to_have_text(HOSTILE)
+    page.locator("summary").click()
+    expect(page.locator("pre")).to_contain_text("onerror")
+    assert page.locator("img").count() == 0
+    assert "taken over" not in page.evaluate("document.title").replace(HOSTILE[:60], "")
+
+
+def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site, window: Window) -> None:
+    run_id = site.stack.trigger("slow_study")
+    site.stack.wait_for_task("slow_study", run_id, "render", {"deferred"})
+    visitor = window()
+    page = visitor.page
+    page.goto(f"{site.gallery}?dag_id=slow_study")
+    panel = page.locator(".panel.running")
+    expect(panel).to_contain_text("Running for")
+    expect(panel).to_contain_text("expected")
+    before = panel.inner_text()
+    until(lambda: panel.inner_text() != before)
+    visitor.shoot("running")
+    page.evaluate("window.still_the_same_page = true")
+    expect(page.locator(".card video.ready")).to_be_attached(timeout=120_000)
+    assert page.evaluate("window.still_the_same_page")
+
+
+def test_a_card_leads_to_its_task_instance_out_of_the_frame(site: Site, window: Window) -> None:
+    page = window().page
+    page.goto(f"{site.url}/plugin/jimeng-renders")
+    frame = page.frame_locator("iframe[title=Renders]")
+    frame.get_by_label("DAG", exact=True).select_option("secret_launch")
+    expect(frame.locator(".card")).to_have_count(1)
+    frame.locator(".card .task").click()
+    page.wait_for_url(re.compile(r"/dags/secret_launch/runs/[^/]+/tasks/render"))
+    assert "/jimeng/" not in page.url
+
+
+def test_the_keyboard_is_enough(site: Site, window: Window) -> None:
+    page = window().page
+    page.goto(site.gallery)
+    expect(page.locator(".card a.picture")).to_have_count(6)
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search prompts")).to_be_focused()
+    page.keyboard.type("red kite")
+    expect(page.locator(".card")).to_have_count(3)
+    page.locator(".card a.picture").first.focus()
+    page.keyboard.press("c")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card a.picture").nth(1)).to_be_focused()
+    page.keyboard.press("c")
+    expect(page.locator(".tray .count")).to_have_text("2 of 4 picked")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/jimeng/render\?"))
+
+
+def test_the_pages_speak_chinese_to_those_who_do(site: Site, window: Window) -> None:
+    visitor = window(locale="zh-CN")
+    page = visitor.page
+    page.goto(site.gallery)
+    expect(page.get_by_role("heading", name="视频渲染")).to_be_visible()
+    expect(page.locator(".panel.failed")).to_contain_text("处理办法")
+    visitor.shoot("gallery-chinese")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("heading", name="Renders")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Renders")).to_be_visible()
+
+
+def test_the_frame_follows_airflows_theme(site: Site, window: Window) -> None:
+    visitor = window(theme="light")
+    page = visitor.page
+    page.add_init_script("localStorage.setItem('theme', 'dark')")
+    page.goto(f"{site.url}/plugin/jimeng-renders")
+    expect(page.frame_locator("iframe[title=Renders]").locator("html")).to_have_attribute("data-theme", "dark")
+    page.evaluate("document.documentElement.classList.replace('dark', 'light')")
+    expect(page.frame_locator("iframe[title=Renders]").locator("html")).to_have_attribute("data-theme", "light")
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_narrow_windows_need_no_sideways_scrolling(width: int, site: Site, window: Window) -> None:
+    visitor = window(size=(width, 800))
+    page = visitor.page
+    page.goto(site.gallery)
+    expect(page.locator(".card a.picture")).to_have_count(6)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator(".card a.picture").nth(2).click()
+    expect(page.locator(".columns")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    visitor.shoot(f"narrow-{width}")

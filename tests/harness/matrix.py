@@ -1,0 +1,169 @@
+"""Runs the test suite on every Airflow of `requirements/matrix.toml`, each in an environment of its own.
+
+`python -m tests.harness.matrix run [--fast] [NAME …]` and `… lock [NAME …]`; both are behind `make`. Environments
+are kept in `build/matrix/` and made anew when their lock file changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "requirements"
+HOME = ROOT / "build" / "matrix"
+GROUP = "matrix"  # of pyproject.toml: what the suite needs beside the package and Airflow
+EXTRAS = ("emulator", "aiohttp", "report")
+
+
+class MatrixError(RuntimeError):
+    """An environment cannot be made; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """One Airflow on one Python."""
+
+    name: str
+    airflow: str
+    python: str
+    resolution: str
+    lock: str
+    caps: dict[str, str]
+    fast: bool = False
+
+    @property
+    def lock_file(self) -> Path:
+        """The hashed requirements."""
+        return REQUIREMENTS / self.lock
+
+    @property
+    def owns_lock(self) -> bool:
+        """Whether the lock file is written for this environment, and is not the one of `make test`."""
+        return self.lock.startswith("airflow-")
+
+    @property
+    def interpreter(self) -> Path:
+        """Python inside the environment."""
+        return HOME / self.name / "bin" / "python"
+
+
+def environments() -> list[Environment]:
+    """Every environment of the table, in its order."""
+    table = tomllib.loads((REQUIREMENTS / "matrix.toml").read_text(encoding="utf-8"))["environments"]
+    return [Environment(name=name, **{"caps": {}} | row) for name, row in table.items()]
+
+
+def lock(environment: Environment) -> None:
+    """Resolve the requirements of one environment and write them with their hashes."""
+    wanted = [f"apache-airflow=={environment.airflow}", *environment.caps]
+    command = [
+        *(_uv(), "pip", "compile", "--quiet", "--generate-hashes", "--no-annotate"),
+        *("--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock-matrix"),
+        *("--python", str(find_python(environment.python)), "--resolution", environment.resolution),
+        *(part for extra in EXTRAS for part in ("--extra", extra)),
+        *("--group", GROUP, "--output-file", str(environment.lock_file), "pyproject.toml", "-"),
+    ]
+    subprocess.run(command, cwd=ROOT, input="\n".join(wanted), text=True, check=True)
+
+
+def prepare(environment: Environment) -> None:
+    """Install the locked requirements and the package; nothing is done if both are as they were."""
+    stamp = environment.interpreter.parents[1] / "ready"
+    content = environment.lock_file.read_bytes() + (ROOT / "pyproject.toml").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    stamp.unlink(missing_ok=True)
+    if not environment.interpreter.exists():
+        python = str(find_python(environment.python))
+        _call(_uv(), "venv", "--quiet", "--python", python, str(stamp.parent))
+    into = ("--quiet", "--python", str(environment.interpreter))
+    _call(_uv(), "pip", "sync", *into, "--require-hashes", str(environment.lock_file))
+    _call(_uv(), "pip", "install", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    stamp.write_text(digest)
+
+
+def run(environment: Environment, arguments: list[str], jobs: str) -> int:
+    """Run the suite in one environment; its output goes to the terminal, the exit code is returned."""
+    prepare(environment)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    env |= {"PATH": f"{environment.interpreter.parent}{os.pathsep}{env['PATH']}"}
+    command = [str(environment.interpreter), "-m", "pytest", "-n", jobs, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+
+
+def find_python(version: str) -> Path:
+    """Find an interpreter of a version such as 3.12: on PATH, or among those of pyenv."""
+    candidates = [Path(found)] if (found := shutil.which(f"python{version}")) else []
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates += sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
+    for candidate in candidates:
+        script = "import sys; print('%d.%d' % sys.version_info[:2])"
+        done = subprocess.run([str(candidate), "-c", script], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return candidate
+    raise MatrixError(f"Python {version} is needed: neither python{version} on PATH nor pyenv has it.")
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise MatrixError("uv is needed: run through `make`, which installs it.")
+    return found
+
+
+def _call(*command: str) -> None:
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def main() -> int:
+    """Lock or run what the command line names; the exit code is 1 if any suite failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.harness.matrix")
+    parser.add_argument("action", choices=("lock", "run"))
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--fast", action="store_true", help="only the lowest and the newest")
+    parser.add_argument("--jobs", default="2")
+    parser.add_argument("--pytest", default="", help="further arguments of pytest")
+    options = parser.parse_args()
+    known = {environment.name: environment for environment in environments()}
+    if unknown := set(options.names) - set(known):
+        parser.error(f"no such environment: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    chosen = [known[name] for name in options.names] or list(known.values())
+    if options.fast:
+        chosen = [environment for environment in chosen if environment.fast]
+    if options.action == "lock":
+        for environment in chosen:
+            if environment.owns_lock:
+                lock(environment)
+        return 0
+    return _run_all(chosen, options.pytest.split(), options.jobs)
+
+
+def _run_all(chosen: list[Environment], arguments: list[str], jobs: str) -> int:
+    results = []
+    for environment in chosen:
+        print(f"=== Airflow {environment.airflow} ({environment.name})", flush=True)
+        started = time.monotonic()
+        code = run(environment, arguments, jobs)
+        results.append((environment, code, time.monotonic() - started))
+    print("\nAirflow  Python  dependencies   result   minutes")
+    for environment, code, seconds in results:
+        result = "passed" if code == 0 else f"exit {code}"
+        print(
+            f"{environment.airflow:8} {environment.python:7} {environment.resolution:14} {result:8} {seconds / 60:.1f}"
+        )
+    return int(any(code for _, code, _ in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, TaskDeferred
+
+from airflow_provider_jimeng.core.errors import (
+    ChangedRequestError,
+    LedgerError,
+    ParameterError,
+    RenderExpiredError,
+    RenderFailedError,
+    RenderNotFoundError,
+    SlotTimedOutError,
+    TargetTakenError,
+    UnknownSubmitError,
+)
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from tests.chaos.lab import Lab, Tally
+from tests.chaos.stage import Killed, Stage
+
+HALF_DAY = 12.5 * 3600
+
+
+def landed(count: int = 1, *, accepted: int | None = None, state: str = "success") -> Tally:
+    paid = count if accepted is None else accepted
+    return Tally(accepted=paid, billed=paid, landed=count, state=state)
+
+
+def refuse() -> None:
+    raise ConnectionResetError("the store hung up")
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_render_is_paid_once_landed_and_described(lab: Lab, *, deferrable: bool) -> None:
+    stage = lab.stage(lambda: lab.generate(deferrable=deferrable))
+    assert stage.run() == "success"
+    assert stage.result["uri"].startswith(lab.videos.as_uri())
+    assert stage.xcom("task_id") == stage.result["task_id"] == stage.xcom("jimeng_render")["task_id"]
+    record = stage.record()
+    assert record is not None
+    assert (record["state"], record["manifest"]) == ("landed", stage.result)
+    assert "http" not in json.dumps([stage.record(), stage.xcoms]).replace(lab.videos.as_uri(), "")
+    assert lab.tally() == landed()
+
+
+def test_outlets_get_the_manifest_as_the_extra_of_their_events(lab: Lab) -> None:
+    class Event:
+        def __init__(self) -> None:
+            self.extra: dict[str, Any] = {}
+            self.added: list[tuple[Any, Any]] = []
+
+        def add(self, asset: Any, extra: Any) -> None:
+            self.added.append((asset, extra))
+
+    video, alias = Asset(uri="file://videos/teaser", name="teaser"), AssetAlias("any")
+    stage = lab.stage(lambda: lab.generate(outlets=[video, alias]))
+    stage.asset_events = {video: Event(), alias: Event()}
+    stage.run()
+    assert stage.asset_events[video].extra == stage.result
+    ((asset, extra),) = stage.asset_events[alias].added
+    assert (asset.uri, extra) == (stage.result["uri"], stage.result)
+
+
+def test_mapped_tasks_of_one_folder_keep_a_record_each(lab: Lab) -> None:
+    stages = [lab.stage(map_index=index) for index in range(3)]
+    for stage in stages:
+        stage.blows.at("deferred")
+        assert stage.run() == "success"
+    assert len({stage.result["task_id"] for stage in stages}) == 3
+    assert lab.tally() == landed(3)
+
+
+@pytest.mark.parametrize("policy", ["on_rerun", "on_unknown_submit", "on_lost", "reuse"])
+def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: Lab, policy: str) -> None:
+    stage = lab.stage(lambda: lab.generate(**{policy: "maybe"}))
+    assert stage.run() == "failed"
+    assert policy in str(stage.errors[0])
+    assert lab.emulator.bill()["submits"] == 0
+
+
+def test_policies_and_numbers_may_come_from_templates(lab: Lab) -> None:
+    stage = lab.stage(
+        lambda: lab.generate(
+            on_lost="{{ 'fail' }}", poll_interval="{{ 0.03 }}", wait_timeout="{{ 60 }}", overwrite="{{ False }}"
+        )
+    )
+    assert stage.run() == "success"
+
+
+def test_a_bad_argument_fails_for_good_before_anything_is_recorded(lab: Lab) -> None:
+    stage = lab.stage(lambda: lab.generate(prompt=""))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], ParameterError)
+    assert (stage.try_number, stage.record(), lab.emulator.bill()["submits"]) == (1, None, 0)
+
+
+def test_a_failure_is_explained_in_xcom_before_it_is_raised(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50413)
+    stage = lab.stage()
+    assert stage.run() == "failed"
+    said = stage.xcom("jimeng_render")
+    assert (said["outcome"], said["code"]) == ("failed", "50413")
+    assert said["advice"]
+    assert isinstance(stage.errors[0], RenderFailedError)
+    assert "not billed" in str(stage.errors[0])
+
+
+def test_an_unknown_submit_says_what_it_may_cost_and_the_way_out(lab: Lab) -> None:
+    lab.emulator.faults.add(where="submit", what="cut_after")
+    stage = lab.stage()
+    assert stage.run() == "failed"
+    text = str(stage.errors[0])
+    assert isinstance(stage.errors[0], UnknownSubmitError)
+    assert "1.40 CNY" in text
+    assert 'on_unknown_submit="resubmit"' in text
+    assert "console" in text
+    assert stage.xcom("jimeng_intent")["request"]["estimated_cost_cny"] == "1.40"
+    stage.clear()
+    assert stage.run() == "failed"
+    assert "Nothing was submitted now" in str(stage.errors[1])
+    assert lab.emulator.bill()["submits"] == 1
+
+
+def test_an_unknown_submit_that_may_be_repeated_says_that_the_next_try_pays(lab: Lab) -> None:
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
+    stage = lab.stage(lambda: lab.generate(on_unknown_submit="resubmit"))
+    assert stage.run() == "success"
+    assert "may pay, again" in str(stage.errors[0])
+
+
+def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) -> None:
+    stage = lab.stage(lambda: lab.generate(prompt="{{ ti.try_number }} kites"))
+    stage.blows.at("deferred")
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[1], ChangedRequestError)
+    assert list(lab.emulator.bill()["by_task"])[0] in str(stage.errors[1])
+    assert "until" in str(stage.errors[1])
+
+
+def test_a_request_that_changes_after_an_unknown_submit_is_not_sent_either(lab: Lab) -> None:
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
+    stage = lab.stage(
+        lambda: lab.generate(prompt="{{ ti.try_number }} kites", on_unknown_submit="resubmit")
+    )
+    assert stage.run() == "failed"
+    assert "whose outcome is unknown" in str(stage.errors[1])
+    assert lab.emulator.bill()["submits"] == 1
+
+
+def test_a_render_that_went_missing_says_what_it_may_have_cost(lab: Lab) -> None:
+    stage = lab.stage()
+
+    def sleep_and_die() -> None:
+        lab.pass_time(HALF_DAY)
+        raise Killed
+
+    stage.blows.at("deferred", sleep_and_die)
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[1], RenderNotFoundError)
+    assert "1.40 CNY" in str(stage.errors[1])
+    assert stage.xcom("jimeng_render")["outcome"] == "not_found"
+    record = stage.record()
+    assert record is not None
+    assert record["state"] == "lost"
+
+
+def test_a_lost_render_is_paid_again_once_per_try_where_that_is_allowed(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="expire")
+    stage = lab.stage(lambda: lab.generate(on_lost="resubmit"))
+    assert stage.run() == "failed"
+    assert [type(error) for error in stage.errors] == [RenderExpiredError] * 2
+    assert lab.emulator.bill()["accepted"] == 3  # the first, its replacement, and the one of the second try
+
+
+def test_a_file_name_that_holds_another_video_is_refused_before_paying(lab: Lab) -> None:
+    (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], TargetTakenError)
+    assert lab.emulator.bill()["submits"] == 0
+
+
+def test_overwrite_lands_over_another_video(lab: Lab) -> None:
+    (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True))
+    assert stage.run() == "success"
+    assert lab.tally() == landed()
+
+
+def test_a_new_take_replaces_the_tasks_own_older_file(lab: Lab) -> None:
+    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", on_rerun="render"))
+    stage.run()
+    first = stage.result["task_id"]
+    stage.clear()
+    assert stage.run() == "success"
+    assert stage.result["task_id"] != first
+    assert lab.tally() == landed(1, accepted=2)
+
+
+def test_a_file_name_taken_while_it_rendered_can_be_changed_and_lands_free(lab: Lab) -> None:
+    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    stage.blows.at("resumed", lambda: (lab.videos / "kite.mp4").write_bytes(b"somebody's") and None)
+    assert stage.run() == "failed"
+    (lab.videos / "kite.mp4").unlink()
+    stage.make_operator = lambda: lab.generate(output_path=f"{lab.videos}/other.mp4")
+    stage.clear()
+    assert stage.run() == "success"
+    assert lab.tally() == landed()
+
+
+def test_a_render_of_another_run_is_reused_where_the_author_wants_that(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    first, second = lab.stage(), lab.stage(run_id="manual__2")
+    first.run()
+    assert second.run() == "success"
+    assert second.result == first.result
+    assert lab.tally() == landed()
+
+
+def test_a_reused_render_that_is_lost_is_paid_again_only_with_consent(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    first = lab.stage()
+    first.run()
+    lab.lose_videos()
+    lab.pass_time(HALF_DAY)
+    second = lab.stage(run_id="manual__2")
+    assert second.run() == "failed"
+    lab.options["on_lost"] = "resubmit"
+    second.clear()
+    assert second.run() == "success"
+    assert lab.tally() == landed(1, accepted=2)
+
+
+def test_a_reused_render_that_failed_unbilled_is_replaced_at_once(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
+    lab.options["reuse"] = "output_path"
+    first = lab.stage(retries=0)
+    first.blows.at("deferred")
+    first.run()
+    second = lab.stage(run_id="manual__2", retries=0)
+    lab.clock.ahead += 10
+    assert second.run() == "success"
+    assert lab.emulator.bill()["accepted"] == 2
+
+
+def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    first, second = lab.stage(), lab.stage(run_id="manual__2")
+    first.blows.at("before post")
+    first.run()
+    assert second.run() == "failed"
+    assert "manual__1" in str(second.errors[0])
+    assert second.xcom("jimeng_intent")["task_instance"]["run_id"] == "manual__1"
+
+
+def test_an_intent_that_cannot_be_erased_says_that_it_is_safe_to_go_on(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    lab.go_down()
+    stage.blows.at("store delete", refuse, times=3)
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], LedgerError)
+    assert "accepted nothing" in str(stage.errors[0])
+
+
+def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) -> None:
+    stage = lab.stage(lambda: lab.generate())
+
+    def block() -> None:
+        stage.blows.at("store before submitted", refuse, times=3)
+        folder = lab.videos / ".jimeng" / "tasks"
+        folder.rename(folder.with_name("away"))
+        folder.write_text("in the way")
+        stage.blows.at("deferred", unblock)
+
+    def unblock() -> None:
+        folder = lab.videos / ".jimeng" / "tasks"
+        folder.unlink()
+        folder.with_name("away").rename(folder)
+
+    stage.blows.at("after post", block)
+    assert stage.run() == "success"
+    record = stage.record()
+    assert record is not None
+    assert record["state"] == "landed"
+    assert lab.tally() == landed()
+
+
+def test_a_record_that_cannot_be_closed_does_not_fail_a_landed_task(lab: Lab) -> None:
+    stage = lab.stage()
+    stage.blows.at("store before landed", refuse)
+    assert stage.run() == "success"
+    stage.clear()
+    assert stage.run() == "success"
+    assert lab.tally() == landed()
+
+
+def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> None:
+    stage = lab.stage()
+
+    def forget() -> None:
+        stage.store.values.clear()
+        for path in lab.videos.rglob(".jimeng/tasks/*.json"):
+            path.unlink()
+        stage.xcoms["jimeng_render"] = json.dumps({"task_id": "another"})
+
+    stage.blows.at("resumed", forget)
+    assert stage.run() == "success"
+    assert stage.result["model"] == "t2v_720p"
+
+
+def test_a_video_that_vanishes_between_event_and_landing_is_lost_not_landed(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    stage.blows.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], RenderNotFoundError)
+
+
+def test_a_clear_with_a_broken_argument_says_that_the_paid_render_is_kept(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    stage.blows.at("deferred")
+    stage.run()
+    stage.make_operator = lambda: lab.generate(prompt="")
+    stage.clear()
+    assert stage.run() == "failed"
+    assert "JimengRescueOperator" in str(stage.errors[1])
+
+
+def test_a_task_that_finds_no_slot_waits_and_gives_up_after_its_limit(lab: Lab) -> None:
+    lab.emulator.max_concurrent = 1
+    lab.emulator.render_seconds = 60
+    first = lab.stage(retries=0)
+    first.blows.at("deferred")
+    first.run()
+    second = lab.stage(
+        lambda: lab.generate(prompt="blue", deferrable=False, max_wait_for_slot=0), run_id="manual__2"
+    )
+    assert second.run() == "failed"
+    assert isinstance(second.errors[0], SlotTimedOutError)
+    assert second.record() is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SLOT_FREE, Outcome.SLOT_TIMED_OUT])
+def test_a_wait_for_a_slot_goes_on_where_its_event_says(lab: Lab, outcome: Outcome) -> None:
+    stage = Stage(lab.generate)
+    stage.try_number, stage.store.latest = 1, "try-1"
+    context = stage._context(stage._task_instance())
+    event = RenderEvent(outcome=outcome, waiting_since=1.0).to_payload()
+    expected = TaskDeferred if outcome is Outcome.SLOT_FREE else SlotTimedOutError
+    with pytest.raises(expected):
+        lab.generate().resume_submit(context, event)
+
+
+def test_the_busy_account_defers_the_task_to_the_slot_trigger(lab: Lab) -> None:
+    lab.emulator.max_concurrent = 0
+    stage = Stage(lab.generate)
+    stage.try_number, stage.store.latest = 1, "try-1"
+    with pytest.raises(TaskDeferred) as deferral:
+        lab.generate().resume_submit(
+            stage._context(stage._task_instance()),
+            RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=1.0).to_payload(),
+        )
+    assert deferral.value.method_name == "resume_submit"
+    assert stage.record() is None
+
+
+def test_a_relative_file_name_keeps_its_records_beside_it(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = lab.stage(lambda: lab.generate(output_path="kite.mp4"))
+    assert stage.run() == "success"
+    assert list((tmp_path / ".jimeng" / "tasks").glob("*.json"))

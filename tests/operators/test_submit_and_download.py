@@ -1,0 +1,196 @@
+"""Submit, sensor and download, together and alone: the same rules as the task that does everything."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.core.errors import (
+    ParameterError,
+    RenderFailedError,
+    RenderNotFoundError,
+    TargetTakenError,
+)
+from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
+from airflow_provider_jimeng.sensors.video import JimengVideoSensor
+from tests.chaos.lab import Lab, with_points
+from tests.chaos.stage import Killed, Stage
+
+HALF_DAY = 12.5 * 3600
+
+
+def submitting(lab: Lab, **changes: Any) -> JimengSubmitVideoOperator:
+    given: dict[str, Any] = {"task_id": "submit", "prompt": "a red kite", **lab.options}
+    return with_points(JimengSubmitVideoOperator, lab.blows)(**{**given, **changes})
+
+
+def downloading(lab: Lab, render: Any, **changes: Any) -> JimengDownloadVideoOperator:
+    return JimengDownloadVideoOperator(
+        **{"task_id": "download", "render": render, "output_path": f"{lab.videos}/", **changes}
+    )
+
+
+def sensing(render: Any, **changes: Any) -> JimengVideoSensor:
+    return JimengVideoSensor(
+        **{"task_id": "wait", "render": render, "poke_interval": 0.05, "poll_interval": 0.03, **changes}
+    )
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_three_tasks_pay_once_and_land_one_file(lab: Lab, *, deferrable: bool, as_text: bool) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    assert submit.run() == "success"
+    payload = json.dumps(submit.result) if as_text else submit.result
+    wait = lab.stage(lambda: sensing(payload, deferrable=deferrable))
+    assert wait.run() == "success"
+    assert wait.result == submit.result
+    download = lab.stage(lambda: downloading(lab, wait.result))
+    assert download.run() == "success"
+    assert download.xcom("jimeng_render")["task_id"] == submit.result["task_id"]
+    for stage in (submit, wait, download):
+        stage.clear()
+        assert stage.run() == "success"
+    bill = lab.emulator.bill()
+    assert (bill["accepted"], bill["media_requests"], lab.tally().landed) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("point", ["xcom task_id", "xcom jimeng_render"])
+def test_a_submit_that_dies_after_its_record_hands_the_same_render_on(lab: Lab, point: str) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.blows.at(point)
+    assert submit.run() == "success"
+    assert list(lab.emulator.bill()["by_task"]) == [submit.result["task_id"]]
+
+
+@pytest.mark.parametrize("point", ["before post", "after post"])
+def test_a_submit_whose_answer_is_lost_refuses(lab: Lab, point: str) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.blows.at(point)
+    assert submit.run() == "failed"
+    assert lab.emulator.bill()["accepted"] == (point == "after post")
+
+
+def test_below_3_3_and_without_output_path_nothing_remembers(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit = lab.stage(lambda: submitting(lab), has_store=False)
+    submit.blows.at("xcom task_id")
+    with caplog.at_level(logging.WARNING):
+        assert submit.run() == "success"
+    assert "No ledger" in caplog.text
+    assert lab.emulator.bill()["accepted"] == 2
+
+
+def test_below_3_3_an_output_path_remembers(lab: Lab) -> None:
+    submit = lab.stage(lambda: submitting(lab, output_path=f"{lab.videos}/"), has_store=False)
+    submit.blows.at("xcom task_id")
+    assert submit.run() == "success"
+    assert lab.emulator.bill()["accepted"] == 1
+
+
+def test_a_cleared_submit_starts_anew_when_its_render_failed_unbilled(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50413, nth=1)
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    lab.clock.ahead += 10
+    submit.clear()
+    assert submit.run() == "success"
+    assert lab.emulator.bill()["accepted"] == 2
+
+
+def test_a_retried_submit_does_not_repeat_what_moderation_refused(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50413)
+
+    def age_and_die() -> None:
+        lab.clock.ahead += 10
+        raise Killed
+
+    submit = lab.stage(lambda: submitting(lab))
+    submit.blows.at("xcom task_id", age_and_die)
+    assert submit.run() == "failed"
+    assert isinstance(submit.errors[1], RenderFailedError)
+    assert lab.emulator.bill()["accepted"] == 1
+
+
+@pytest.mark.parametrize(("policy", "accepted", "state"), [("fail", 1, "failed"), ("resubmit", 2, "success")])
+def test_a_cleared_submit_asks_for_consent_when_its_render_is_gone(
+    lab: Lab, policy: str, accepted: int, state: str
+) -> None:
+    submit = lab.stage(lambda: submitting(lab, on_lost=policy))
+    submit.run()
+    lab.pass_time(HALF_DAY)
+    submit.clear()
+    assert submit.run() == state
+    assert lab.emulator.bill()["accepted"] == accepted
+
+
+def test_a_submit_goes_on_after_its_wait_for_a_slot(lab: Lab) -> None:
+    stage = Stage(lambda: submitting(lab))
+    stage.try_number, stage.store.latest = 1, "try-1"
+    event = {"version": 1, "outcome": "slot_free", "waiting_since": 1.0}
+    render = submitting(lab).resume_submit(stage._context(stage._task_instance()), event)
+    assert list(lab.emulator.bill()["by_task"]) == [render["task_id"]]
+
+
+def test_a_bare_id_and_its_model_are_enough_to_wait_and_to_download(lab: Lab) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    named = {"render_id": submit.result["task_id"], "model": "{{ 't2v_720p' }}"}
+    wait = lab.stage(lambda: sensing(None, deferrable=True, **named))
+    assert wait.run() == "success"
+    download = lab.stage(lambda: downloading(lab, None, aigc_meta="None", overwrite="false", **named))
+    assert download.run() == "success"
+
+
+@pytest.mark.parametrize("render", [None, "", "nonsense", 5, {"task_id": "1"}, "[1]"])
+def test_what_is_no_render_is_refused_by_name(lab: Lab, render: Any) -> None:
+    stage = lab.stage(lambda: downloading(lab, render))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], ParameterError)
+    assert "render" in str(stage.errors[0])
+
+
+def test_a_bare_id_without_its_model_is_refused(lab: Lab) -> None:
+    stage = lab.stage(lambda: downloading(lab, None, render_id="7392616336519610409"))
+    assert stage.run() == "failed"
+    assert str(stage.errors[0]).startswith("model")
+
+
+def test_a_download_over_somebody_elses_file_fails_without_a_retry(lab: Lab) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    lab.clock.ahead += 10
+    (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+    stage = lab.stage(lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], TargetTakenError)
+    assert (lab.videos / "kite.mp4").read_bytes() == b"somebody's"
+
+
+def test_a_render_of_a_model_that_only_the_connection_knows_can_be_named(lab: Lab) -> None:
+    stage = lab.stage(
+        lambda: downloading(lab, None, render_id="7392616336519610409", model="jimeng_t2v_v99"), retries=0
+    )
+    assert stage.run() == "failed"
+    assert not isinstance(stage.errors[0], ParameterError)
+
+
+def test_a_payload_in_python_notation_is_read_too(lab: Lab) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    lab.clock.ahead += 10
+    assert lab.stage(lambda: downloading(lab, repr(submit.result))).run() == "success"
+
+
+def test_a_download_after_twelve_hours_says_what_it_may_have_cost(lab: Lab) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    lab.pass_time(HALF_DAY)
+    wait = lab.stage(lambda: sensing(submit.result, deferrable=True))
+    assert wait.run() == "failed"
+    assert isinstance(wait.errors[0], RenderNotFoundError)
+    assert "clear the task that submitted it" in str(wait.errors[0])

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+from airflow_provider_jimeng.core.errors import ParameterError, RenderFailedError
+from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.sensors.video import JimengVideoSensor
+from tests.chaos.lab import Lab
+from tests.chaos.stage import Stage
+
+
+def submitted(lab: Lab) -> dict[str, Any]:
+    return JimengHook().submit(prompt="a red kite").to_payload()
+
+
+def sensing(render: Any, **changes: Any) -> JimengVideoSensor:
+    return JimengVideoSensor(
+        **{"task_id": "wait", "render": render, "poke_interval": 0.05, "poll_interval": 0.03, **changes}
+    )
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_sensor_returns_the_render_once_it_is_done(lab: Lab, *, deferrable: bool) -> None:
+    render = submitted(lab)
+    stage = lab.stage(lambda: sensing(render, deferrable=deferrable))
+    assert stage.run() == "success"
+    assert stage.result == stage.xcom("jimeng_render") == render
+
+
+def test_a_render_that_is_done_already_is_not_waited_for(lab: Lab) -> None:
+    render = submitted(lab)
+    lab.clock.ahead += 10
+    stage = lab.stage(lambda: sensing(render, deferrable=True))
+    stage.blows.at("deferred")
+    assert stage.run() == "success"
+    assert stage.blows.waiting
+
+
+def test_one_poke_of_a_running_render_says_not_yet(lab: Lab) -> None:
+    render = submitted(lab)
+    stage = Stage(lambda: sensing(render))
+    stage.store.latest = "try-1"
+    poke = sensing(render).poke(stage._context(stage._task_instance()))
+    assert not poke
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_failed_render_fails_the_sensor_for_good_and_names_the_task_to_clear(
+    lab: Lab, *, deferrable: bool
+) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50511)
+    render = submitted(lab)
+    stage = lab.stage(lambda: sensing(render, deferrable=deferrable))
+    assert stage.run() == "failed"
+    assert stage.try_number == 1
+    assert isinstance(stage.errors[0], RenderFailedError)
+    assert "Clear the task that submitted it" in str(stage.errors[0])
+    assert stage.xcom("jimeng_render")["code"] == "50511"
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_render_that_takes_too_long_is_a_sensors_timeout(lab: Lab, *, deferrable: bool) -> None:
+    lab.emulator.render_seconds = 60
+    render = submitted(lab)
+    stage = lab.stage(lambda: sensing(render, deferrable=deferrable, timeout=0.2))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], AirflowSensorTimeout)
+
+
+@pytest.mark.parametrize("options", [{"soft_fail": True, "timeout": 0.2}, {"never_fail": True, "timeout": 0.2}])
+def test_a_sensor_that_may_not_fail_skips_instead(lab: Lab, options: dict[str, Any]) -> None:
+    lab.emulator.render_seconds = 60
+    render = submitted(lab)
+    assert lab.stage(lambda: sensing(render, deferrable=True, **options)).run() == "skipped"
+
+
+def test_a_failed_render_is_no_timeout_and_fails_a_soft_sensor(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50511)
+    render = submitted(lab)
+    assert lab.stage(lambda: sensing(render, deferrable=True, soft_fail=True)).run() == "failed"
+
+
+def test_a_throttled_poke_tells_nothing_and_does_not_fail(lab: Lab) -> None:
+    lab.emulator.faults.add(where="query", what="error_before", code=50429, nth=1)
+    render = submitted(lab)
+    lab.clock.ahead += 10
+    assert lab.stage(lambda: sensing(render)).run() == "success"
+
+
+def test_a_sensor_without_a_render_says_so(lab: Lab) -> None:
+    stage = lab.stage(lambda: sensing(None))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], ParameterError)
