@@ -84,15 +84,18 @@ UI_FIELD_BEHAVIOUR = {
 }
 
 
+_NAME = "Jimeng AI"
+
+
 def get_provider_info() -> dict[str, object]:
     """Return the provider's description in the form of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-jimeng",
-        "name": "Jimeng AI",
+        "name": _NAME,
         "description": "Render videos with Jimeng AI on Volcengine: pay once, wait cheaply, land a playable file.",
         "integrations": [
             {
-                "integration-name": "Jimeng AI",
+                "integration-name": _NAME,
                 "external-doc-url": "https://www.volcengine.com/docs/85621",
                 "tags": ["service"],
             }
@@ -101,45 +104,19 @@ def get_provider_info() -> dict[str, object]:
             {
                 "connection-type": "jimeng",
                 "hook-class-name": "airflow_provider_jimeng.hooks.jimeng.JimengHook",
-                "hook-name": "Jimeng AI",
+                "hook-name": _NAME,
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
                 "conn-fields": CONN_FIELDS,
             }
         ],
-        "hooks": [
-            {"integration-name": "Jimeng AI", "python-modules": ["airflow_provider_jimeng.hooks.jimeng"]},
-        ],
-        "operators": [
-            {"integration-name": "Jimeng AI", "python-modules": ["airflow_provider_jimeng.operators.video"]},
-        ],
-        "sensors": [
-            {"integration-name": "Jimeng AI", "python-modules": ["airflow_provider_jimeng.sensors.video"]},
-        ],
-        "triggers": [
-            {
-                "integration-name": "Jimeng AI",
-                "python-modules": [
-                    "airflow_provider_jimeng.triggers.render",
-                    "airflow_provider_jimeng.triggers.slot",
-                ],
-            },
-        ],
+        "hooks": _modules("hooks.jimeng"),
+        "operators": _modules("operators.video"),
+        "sensors": _modules("sensors.video"),
+        "triggers": _modules("triggers.render", "triggers.slot"),
         "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
-        "config": {
-            "jimeng": {
-                "description": "The page of renders in Airflow's UI.",
-                "options": {
-                    "signed_media_links": {
-                        "description": (
-                            "Send the browser to a link of the store, signed for five minutes, instead of passing "
-                            "videos through the API server. For stores that can sign, and that browsers can reach."
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "boolean",
-                        "example": None,
-                        "default": "False",
-                    }
-                },
-            }
-        },
     }
+
+
+def _modules(*names: str) -> list[dict[str, object]]:
+    paths = [f"airflow_provider_jimeng.{name}" for name in names]
+    return [{"integration-name": _NAME, "python-modules": paths}]

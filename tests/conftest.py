@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.database import place_sqlite
+from tests.harness.features import mark_what_is_lacking, skipped_module
 from tests.harness.guard import loop_guard
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ os.environ |= {
 def pytest_unconfigure() -> None:
     """Remove the Airflow home of this process."""
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip, without importing them, the test files that as a whole need what this Airflow lacks."""
+    return skipped_module(module_path, parent)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need what this Airflow lacks; the reason names it."""
+    mark_what_is_lacking(items)
 
 
 @pytest.fixture(autouse=True)

@@ -36,8 +36,9 @@ def test_the_error_or_its_class_says_whether_a_retry_may_help(error: JimengError
 
 
 def test_without_a_policy_what_no_retry_mends_fails_for_good() -> None:
-    with pytest.raises(AirflowFailException, match="ParameterError: seed: is bad") as caught, airflow_errors(
-        WITHOUT
+    with (
+        pytest.raises(AirflowFailException, match="ParameterError: seed: is bad") as caught,
+        airflow_errors(WITHOUT),
     ):
         raise ParameterError("seed", "is bad")
     assert isinstance(caught.value.__cause__, ParameterError)

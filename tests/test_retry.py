@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import RetryDecision
 
 from airflow_provider_jimeng.core.errors import (
     ConcurrencyLimitedError,
@@ -27,6 +26,9 @@ from airflow_provider_jimeng.operators.video import (
 )
 from airflow_provider_jimeng.retry import RETRY_POLICIES_EXIST, JimengRetryPolicy
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import RetryDecision
 
 TASKS: list[tuple[type[Any], dict[str, Any]]] = [
     (JimengSubmitVideoOperator, {"prompt": "x"}),
@@ -88,7 +90,10 @@ def test_the_rest_follows_the_rules_of_the_task(error: Exception) -> None:
 @pytest.mark.parametrize("name", ["TaskDeferralError", "TaskDeferralTimeout"])
 def test_a_wait_that_airflow_interrupted_is_taken_up_at_once(name: str) -> None:
     decision = decide(type(name, (Exception,), {})())
-    assert (decision.action.value, decision.retry_delay and decision.retry_delay.total_seconds()) == ("retry", 10)
+    assert (decision.action.value, decision.retry_delay and decision.retry_delay.total_seconds()) == (
+        "retry",
+        10,
+    )
 
 
 def test_the_policy_survives_the_way_into_a_serialized_dag() -> None:
@@ -132,5 +137,3 @@ assert not retry.RETRY_POLICIES_EXIST
 assert retry.with_default_policy({"pool": "p"}, None) == {"pool": "p"}
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-

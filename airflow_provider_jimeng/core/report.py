@@ -71,11 +71,7 @@ class Report:
     @property
     def open(self) -> Decimal | None:
         """What renders may cost whose end is not known, or that the API lost."""
-        lost = [
-            task
-            for task in self.of(End.UNFINISHED, End.FAILED)
-            if task.outcome in MAY_BE_BILLED and task.render_id
-        ]
+        lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.outcome in MAY_BE_BILLED]
         return _sum(_cost(task) for task in _once(lost))
 
     def failures(self) -> list[Failures]:
@@ -123,7 +119,7 @@ class Report:
 
 def _once(tasks: Sequence[TaskEnd]) -> list[TaskEnd]:
     """Return every render once: task instances that share one pay for one."""
-    return list({task.render_id: task for task in tasks}.values())
+    return list({task.render_id or task.label: task for task in tasks}.values())
 
 
 def _cost(task: TaskEnd) -> Decimal | None:

@@ -1,7 +1,8 @@
 """What one task of a campaign left behind: how it ended, what that means, and what to do about it.
 
-Tasks leave two things in XCom, and both stay when a task fails: ``jimeng_render`` (a render payload, and how it ended
-if it did not end well) and the manifest that a task returns.
+Tasks leave in XCom, and it stays when a task fails: ``jimeng_render`` (a render payload, and how it ended if it did not
+end well), the manifest that a task returns, ``jimeng_refusal`` where the API refused the submit, and ``jimeng_intent``
+where nobody knows what became of a submit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class End(StrEnum):
     NO_RENDER = "no_render"
 
 
+UNKNOWN_SUBMIT = "unknown_submit"
+"""The outcome of a ``jimeng_intent``."""
 _CLEAR = "Clear the task: it goes on with the same render and pays nothing."
 _ON_LOST = 'To pay for a new render, set on_lost="resubmit" and clear the task.'
 _MEANINGS: Mapping[str, tuple[End, str, str]] = {
@@ -51,6 +54,11 @@ _MEANINGS: Mapping[str, tuple[End, str, str]] = {
         "No render slot came free in time. Nothing was billed.",
         "Clear the task to wait again.",
     ),
+    UNKNOWN_SUBMIT: (
+        End.UNFINISHED,
+        "A submit was sent and its answer was lost: a render may be running, and be billed, under an unknown id.",
+        'Check the console\'s task list and bill. Then set on_unknown_submit="resubmit" and clear the task.',
+    ),
     "": (
         End.UNFINISHED,
         "The render was submitted, and its task ended without saying what became of it.",
@@ -61,14 +69,16 @@ _NOTHING_SUBMITTED = (
     "The task ended before a render was accepted: an argument or a connection was refused, or it never ran.",
     "Read the task's log. Nothing of it was billed, unless the log says that an outcome is unknown.",
 )
-MAY_BE_BILLED = frozenset({"", Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.TIMED_OUT, Outcome.LOST_CONTACT})
+MAY_BE_BILLED = frozenset(
+    {"", UNKNOWN_SUBMIT, Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnd:
     """What one task instance left. ``map_index`` is ``None`` where it is not known or the task is not mapped.
 
-    ``render`` and ``manifest`` are its payloads, ``asked`` the arguments that a plan gave it.
+    ``render`` and ``manifest`` are its payloads (or a refusal or an intent in the render's place), ``asked`` the arguments that a plan gave it.
     """
 
     task: str
@@ -97,8 +107,8 @@ class TaskEnd:
         """Return how it ended; a video that was paid before ``since`` was reused."""
         if self.manifest is not None:
             return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
-        if self.render is None or self.render_id is None:
-            return End.FAILED if self.render and self.render.get("code") else End.NO_RENDER
+        if not self.render:
+            return End.NO_RENDER
         return _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])[0]
 
     @property
@@ -114,14 +124,11 @@ class TaskEnd:
 
     def meaning(self) -> tuple[str, str]:
         """Return what went wrong and what to do about it."""
-        render = self.render or {}
-        entry = lookup(self.code)
+        if not self.render:
+            return _NOTHING_SUBMITTED
+        render, entry = self.render, lookup(self.code)
         if entry is not None:
             return entry.meaning, str(render.get("advice") or entry.advice)
-        if self.render_id is None and self.code is None:
-            return (
-                _NOTHING_SUBMITTED if self.outcome != Outcome.SLOT_TIMED_OUT else _MEANINGS[self.outcome][1:]
-            )
         _, meaning, advice = _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])
         return meaning, str(render.get("advice") or advice)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, format_money
 
 if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.errors import ApiError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
 
@@ -28,6 +30,19 @@ def summary_of(request: RenderRequest) -> dict[str, Any]:
         "seed": request.seed,
         "duration": request.duration,
         "estimated_cost_cny": format_money(request.estimated_cost()),
+    }
+
+
+def refusal_of(request: RenderRequest, error: ApiError) -> dict[str, Any]:
+    """Return what a submit that the API refused leaves in XCom: the request, the API's words, what to do."""
+    return {
+        "version": PAYLOAD_VERSION,
+        **summary_of(request),
+        "outcome": Outcome.FAILED.value,
+        "code": error.code,
+        "message": error.message,
+        "request_id": error.request_id,
+        "advice": None if error.entry is None else error.entry.advice,
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.render import parse_money, parse_time
-from airflow_provider_jimeng.core.task_end import TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT, TaskEnd, manifest_or_none, merge_ends
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
@@ -73,16 +73,32 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
         asked = _asked(task, context, count)
         for index in range(count):
             manifest = manifest_or_none(returned.get(index))
-            if index in renders or manifest is not None or _is_a(task, _MEANT_TO_RENDER):
+            render = renders.get(index)
+            if render is None and manifest is None and _is_a(task, _MEANT_TO_RENDER):
+                render = _stopped(context, task.task_id, index if mapped else -1)
+            if render is not None or manifest is not None or _is_a(task, _MEANT_TO_RENDER):
                 end = TaskEnd(
                     task=task.task_id,
                     map_index=index if mapped else None,
-                    render=renders.get(index),
+                    render=render,
                     manifest=manifest,
                     asked=asked.get(index),
                 )
                 ends.append(end)
     return merge_ends(ends)
+
+
+def _stopped(context: Context, task_id: str, index: int) -> dict[str, Any] | None:
+    """Return what a task left that got no render: the API's refusal, or a submit whose outcome nobody knows."""
+    pull = context["ti"].xcom_pull
+    refusal = pull(task_ids=task_id, key="jimeng_refusal", map_indexes=index)
+    if refusal is not None:
+        return dict(refusal)
+    intent = pull(task_ids=task_id, key="jimeng_intent", map_indexes=index)
+    if intent is None:
+        return None
+    request = intent.get("request") or {}
+    return {**request, "outcome": UNKNOWN_SUBMIT, "message": intent.get("message")}
 
 
 def _is_a(task: Any, classes: tuple[type, ...]) -> bool:

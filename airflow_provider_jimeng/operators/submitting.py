@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import (
+    ApiError,
     ConcurrencyLimitedError,
     JimengError,
     ParameterError,
@@ -28,6 +29,7 @@ from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, slot_error
 from airflow_provider_jimeng.operators.policies import Policies
+from airflow_provider_jimeng.operators.refusals import refusal_of
 from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -187,6 +189,9 @@ class JimengSubmittingOperator(BaseOperator):
                 waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
             except UnknownSubmitError as error:
                 self._announce_unknown(context, checkout, error)
+                raise
+            except ApiError as error:
+                context["ti"].xcom_push(key="jimeng_refusal", value=refusal_of(checkout.request, error))
                 raise
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
@@ -30,7 +30,10 @@ FAULTS = [
     {"where": "render", "what": "fail", "prompt_contains": "dragon"},
     {"where": "render", "what": "slow", "seconds": 25, "prompt_contains": "slow study"},
 ]
-USERS = (User(name="ada", password="ada-password"), User(name="vera", password="vera-password", role="viewer"))
+USERS = (
+    User(name="ada", password="ada-password"),
+    User(name="vera", password="vera-password", role="viewer"),
+)
 
 
 @dataclass
@@ -92,7 +95,9 @@ def _copy_the_review_example(dags: Path) -> None:
     text = (ROOT / "example_dags" / "example_review.py").read_text()
     text = text.replace("file:///tmp/jimeng", (dags.parent / "videos").as_uri())
     (dags / "review.py").write_text(text)
-    hurried = text.replace("example_jimeng_review", "hurried_review").replace("timedelta(days=1)", "timedelta(seconds=4)")
+    hurried = text.replace("example_jimeng_review", "hurried_review").replace(
+        "timedelta(days=1)", "timedelta(seconds=4)"
+    )
     (dags / "hurried_review.py").write_text(hurried)
 
 
@@ -123,7 +128,7 @@ def visit(
     url: str,
     token: str | None,
     *,
-    theme: str = "light",
+    theme: Literal["light", "dark"] = "light",
     locale: str = "en-GB",
     size: tuple[int, int] = (1440, 900),
     **options: Any,
@@ -138,7 +143,7 @@ def visit(
     visitor = Visitor(page=page, problems=[], requests=[])
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and "/jimeng/" in message.location.get("url", ""):
+        if message.type == "error" and "/jimeng/" in message.location.get("url", ""):
             visitor.problems.append(f"{message.text} ({message.location['url']})")
 
     page.on("console", heard)

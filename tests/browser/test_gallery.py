@@ -152,9 +152,13 @@ def test_the_frame_follows_airflows_theme(site: Site, window: Window) -> None:
     page = visitor.page
     page.add_init_script("localStorage.setItem('theme', 'dark')")
     page.goto(f"{site.url}/plugin/jimeng-renders")
-    expect(page.frame_locator("iframe[title=Renders]").locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.frame_locator("iframe[title=Renders]").locator("html")).to_have_attribute(
+        "data-theme", "dark"
+    )
     page.evaluate("document.documentElement.classList.replace('dark', 'light')")
-    expect(page.frame_locator("iframe[title=Renders]").locator("html")).to_have_attribute("data-theme", "light")
+    expect(page.frame_locator("iframe[title=Renders]").locator("html")).to_have_attribute(
+        "data-theme", "light"
+    )
 
 
 @pytest.mark.parametrize("width", [360, 768])

@@ -69,6 +69,7 @@ class Site:
     emulator: EmulatorServer
     runs: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
+    jobs: list[int] = field(default_factory=list)
 
     def start(self, name: str) -> None:
         """Start a run of `chaos_<name>`."""
@@ -112,6 +113,45 @@ class Site:
         }
         billed = sum(line["billed"] for line in mine)
         return Tally(accepted=len(mine), billed=billed, landed=len(landed_files(files)), state=state)
+
+    def start_triggerer(self) -> None:
+        """Start one more triggerer and learn the id of its job."""
+        known = {job["id"] for job in self._triggerer_jobs()}
+        if self.airflow.triggerers and not self.jobs:
+            self.jobs = sorted(known)
+        self.airflow.start_triggerer()
+        deadline = time.monotonic() + 90
+        while not (new := {job["id"] for job in self._triggerer_jobs()} - known):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the new triggerer has no job")
+            time.sleep(0.5)
+        self.jobs.append(new.pop())
+
+    def _triggerer_jobs(self) -> list[dict[str, Any]]:
+        return self.airflow.api.get_all("/jobs", "jobs", job_type="TriggererJob")
+
+    def holders(self, name: str) -> list[int]:
+        """Return the job ids of the triggerers that hold a DAG's triggers."""
+        rows = self.airflow.task_instances(f"chaos_{name}", self.runs[name])
+        return [row["triggerer_job"]["id"] for row in rows if row["triggerer_job"]]
+
+    def strike(self, name: str, number: signal.Signals) -> int:
+        """Start a run of four renders and signal a triggerer that holds some of them; return its index."""
+        self.start(name)
+        self.wait_deferred(name, 4)
+        while not (held := self.holders(name)):
+            time.sleep(0.5)
+        index = self.jobs.index(held[0])
+        self.airflow.kill_triggerer(index, number)
+        return index
+
+    def wait_moved(self, name: str, index: int) -> None:
+        """Wait until no trigger of a DAG is with that triggerer any more."""
+        deadline = time.monotonic() + 90
+        while self.jobs[index] in self.holders(name) or not self.holders(name):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the triggers of {name} were not taken over")
+            time.sleep(1)
 
     def kill_worker(self, name: str) -> None:
         """Kill the process that runs a task, and the one that supervises it."""
@@ -161,11 +201,14 @@ def open_site(home: Path, mapped: dict[str, tuple[str, int]], *, triggerers: int
         PostgresServer(home=home) as postgres,
         emulator,
         AirflowStack(
-            home / "airflow", dags, db=postgres.url, triggerers=triggerers, env=env, parallelism=8
+            home / "airflow", dags, db=postgres.url, triggerers=1, env=env, parallelism=8
         ) as airflow,
     ):
         airflow.add_connection("jimeng_default", "jimeng", **emulator.connection_fields)
-        yield Site(home=home, airflow=airflow, emulator=emulator)
+        site = Site(home=home, airflow=airflow, emulator=emulator)
+        for _ in range(triggerers - 1):
+            site.start_triggerer()
+        yield site
 
 
 def perform(site: Site) -> dict[str, Tally]:
@@ -173,7 +216,6 @@ def perform(site: Site) -> dict[str, Tally]:
     airflow = site.airflow
     for name in (*SINGLE, "worker_killed"):
         site.start(name)
-    site.start("triggerer_terminated")
     site.kill_worker("worker_killed")
     for name in SINGLE:
         site.wait_deferred(name)
@@ -181,23 +223,12 @@ def perform(site: Site) -> dict[str, Tally]:
     for name, state in (("marked_failed", "failed"), ("marked_success", "success")):
         airflow.set_state(f"chaos_{name}", site.runs[name], "render", state)
     airflow.clear("chaos_cleared", site.runs["cleared"])
+    _wait_for_cancels(site, 2)
     doomed = run_path("chaos_run_deleted", site.runs["run_deleted"])
     airflow.api.call("PATCH", doomed, json={"state": "failed"})  # Airflow deletes no run that is running
     airflow.api.call("DELETE", doomed)
 
-    site.wait_deferred("triggerer_terminated", 4)
-    airflow.kill_triggerer(0, signal.SIGTERM)
-    airflow.start_triggerer()
-    site.start("triggerer_killed")
-    site.wait_deferred("triggerer_killed", 4)
-    airflow.kill_triggerer(1, signal.SIGKILL)
-    airflow.start_triggerer()
-    airflow.wait_healthy()
-    site.start("triggerer_stopped")
-    site.wait_deferred("triggerer_stopped", 4)
-    airflow.kill_triggerer(2, signal.SIGSTOP)
-    time.sleep(35)
-    airflow.kill_triggerer(2, signal.SIGCONT)
+    _end_triggerers(site)
 
     tallies = {}
     for name in ("marked_failed", "marked_success"):
@@ -218,6 +249,32 @@ def perform(site: Site) -> dict[str, Tally]:
     ):
         tallies[name] = site.tally(name, site.finish(name))
     return tallies
+
+
+def _wait_for_cancels(site: Site, count: int) -> None:
+    """Wait until the renders of tasks that a person ended were asked to be cancelled; the API refuses it."""
+    deadline = time.monotonic() + 60
+    while site.emulator.bill()["cancels"] < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody tried to cancel the renders of the tasks that were marked")
+        time.sleep(0.5)
+
+
+def _end_triggerers(site: Site) -> None:
+    """End one triggerer after the other that holds triggers; each time others take them over."""
+    ended = site.strike("triggerer_terminated", signal.SIGTERM)
+    site.start_triggerer()
+    site.wait_moved("triggerer_terminated", ended)
+    killed = site.strike("triggerer_killed", signal.SIGKILL)
+    site.start_triggerer()
+    site.wait_moved("triggerer_killed", killed)
+    stopped = site.strike("triggerer_stopped", signal.SIGSTOP)
+    site.wait_moved("triggerer_stopped", stopped)
+    cancels = site.emulator.bill()["cancels"]
+    site.airflow.kill_triggerer(stopped, signal.SIGCONT)
+    time.sleep(15)
+    if site.emulator.bill()["cancels"] != cancels:
+        raise AssertionError("a triggerer that came back cancelled renders that another one had taken over")
 
 
 def expected(row: Row) -> Tally:

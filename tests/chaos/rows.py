@@ -192,5 +192,9 @@ PROCESS_ROWS: tuple[Row, ...] = (
     _process("worker_killed", "worker SIGKILL while it waits (`deferrable=False`)", then=RETRY),
     _process("triggerer_terminated", "triggerer SIGTERM, 4 mapped renders", **FOUR),
     _process("triggerer_killed", "triggerer SIGKILL, 4 mapped renders", **FOUR),
-    _process("triggerer_stopped", "triggerer SIGSTOP for 35 s, then SIGCONT, 4 mapped renders", **FOUR),
+    _process(
+        "triggerer_stopped",
+        "triggerer SIGSTOP until another took over, then SIGCONT, 4 mapped renders",
+        **FOUR,
+    ),
 )

@@ -24,7 +24,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
-from airflow.sdk.bases.operator import ExecutorSafeguard
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
@@ -293,7 +292,12 @@ class Stage:
 def _call(operator: BaseOperator, method: str, context: Any, arguments: dict[str, Any]) -> Any:
     """Call a method of an operator as the task runner does, which tells the operator who is calling."""
     run = contextvars.copy_context()
-    run.run(ExecutorSafeguard.tracker.set, operator)
+    try:
+        from airflow.sdk.bases.operator import ExecutorSafeguard
+    except ImportError:  # Airflow 2 only logs that somebody else is calling
+        pass
+    else:
+        run.run(ExecutorSafeguard.tracker.set, operator)
     return run.run(lambda: getattr(operator, method)(context, **arguments))
 
 

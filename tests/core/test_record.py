@@ -62,7 +62,15 @@ def test_a_record_of_every_state_survives_the_way_through_json(state: RecordStat
 
 def test_a_record_without_the_newer_fields_can_still_be_read() -> None:
     payload = make_record().to_payload()
-    for name in ("request", "try_number", "lost_try", "previous", "output_path", "jimeng_conn_id", "manifest"):
+    for name in (
+        "request",
+        "try_number",
+        "lost_try",
+        "previous",
+        "output_path",
+        "jimeng_conn_id",
+        "manifest",
+    ):
         del payload[name]
     assert Record.from_payload(payload) == make_record()
 

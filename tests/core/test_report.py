@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report_page import Sight, render_page
-from airflow_provider_jimeng.core.task_end import End, TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT, End, TaskEnd, manifest_or_none, merge_ends
 
 SINCE = pendulum.datetime(2026, 3, 1, 12)
 NASTY = """"><script>alert(1)</script><img src=x onerror='alert(2)'> & 风筝"""
@@ -75,7 +75,12 @@ REFUSED = TaskEnd(
     task="render", map_index=8, render={"code": "50412", "outcome": "failed", "message": "Text Risk"}
 )
 NO_SLOT = TaskEnd(task="render", map_index=9, render={"outcome": "slot_timed_out"})
-ALL = (LANDED, REUSED, FAILED, EXPIRED, TIMED_OUT, NOT_LANDED, SILENT, NOTHING, REFUSED, NO_SLOT)
+UNKNOWN = TaskEnd(
+    task="render",
+    map_index=10,
+    render={"outcome": UNKNOWN_SUBMIT, "prompt": "rain", "estimated_cost_cny": "2.80"},
+)
+ALL = (LANDED, REUSED, FAILED, EXPIRED, TIMED_OUT, NOT_LANDED, SILENT, NOTHING, REFUSED, NO_SLOT, UNKNOWN)
 
 
 # --------------------------------------------------------------------------------------------------------------- ends
@@ -91,10 +96,11 @@ def test_each_task_ended_in_one_way() -> None:
         End.NO_RENDER,
         End.FAILED,
         End.NO_RENDER,
+        End.UNFINISHED,
     ]
 
 
-@pytest.mark.parametrize("outcome", [*Outcome, "a word of a later version", ""])
+@pytest.mark.parametrize("outcome", [*Outcome, UNKNOWN_SUBMIT, "a word of a later version", ""])
 def test_every_outcome_has_a_meaning_and_an_advice(outcome: str) -> None:
     meaning, advice = TaskEnd(task="render", render=render("1", outcome=outcome)).meaning()
     assert meaning
@@ -166,18 +172,18 @@ def test_what_is_no_manifest_is_not_taken_for_one(payload: Any) -> None:
 def test_the_summary_counts_tasks_and_money() -> None:
     summary = report(*ALL, planned=Decimal("12.6"), quoted=True).summary()
     assert summary["counts"] == {
-        "tasks": 10,
+        "tasks": 11,
         "landed": 1,
         "reused": 1,
         "failed": 3,
-        "unfinished": 3,
+        "unfinished": 4,
         "no_render": 2,
     }
     assert summary["cost"] == {
         "planned_cny": "12.60",
         "actual_cny": "2.80",
         "earlier_cny": "0.50",
-        "open_cny": "4.20",
+        "open_cny": "7.00",
     }
     assert summary["generated_at"] == "2026-03-01T13:00:00Z"
 
@@ -185,7 +191,7 @@ def test_the_summary_counts_tasks_and_money() -> None:
 def test_failures_are_grouped_by_reason_the_largest_group_first() -> None:
     more = [TaskEnd(task="render", map_index=20 + i, render=FAILED.render) for i in range(2)]
     groups = report(*ALL, *more).summary()["failures"]
-    assert len(groups) == 8
+    assert len(groups) == 9
     assert groups[0] == {
         "code": "50511",
         "outcome": "failed",
@@ -194,7 +200,7 @@ def test_failures_are_grouped_by_reason_the_largest_group_first() -> None:
         "count": 3,
         "tasks": ["render[2]", "render[20]", "render[21]"],
     }
-    assert groups[-1]["outcome"] == "slot_timed_out"
+    assert [group["outcome"] for group in groups[-2:]] == ["slot_timed_out", "unknown_submit"]
 
 
 def test_an_unknown_cost_makes_the_sum_unknown() -> None:

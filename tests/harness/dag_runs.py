@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pendulum
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    import pytest
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,18 @@ class FinishedRun:
         return self.instances[0].xcom_pull(task_ids=task_id, key=key)
 
 
+@contextmanager
+def dag_file(name: str, text: str) -> Iterator[None]:
+    """Put a file into this process's DAG folder for as long as the block lasts; Airflow reads no other folder."""
+    path = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
 def load_dags(folder: Path) -> dict[str, Any]:
     """Return every DAG of a folder, by id."""
     home = "airflow.dag_processing.dagbag"  # where it moved to after Airflow 3.1
@@ -38,12 +50,9 @@ def load_dags(folder: Path) -> dict[str, Any]:
     return dict(bag.dags)
 
 
-def run_dag(
-    folder: Path, dag_id: str, monkeypatch: pytest.MonkeyPatch, conf: Mapping[str, Any], *, day: int = 1
-) -> FinishedRun:
-    """Run a DAG of a folder once; runs of different days are different runs."""
-    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(folder))
-    dag = load_dags(folder)[dag_id]
+def run_dag(dag_id: str, conf: Mapping[str, Any], *, day: int = 1) -> FinishedRun:
+    """Run a DAG of the DAG folder once; runs of different days are different runs."""
+    dag = load_dags(Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]))[dag_id]
     run = dag.test(logical_date=pendulum.datetime(2026, 3, day), run_conf=dict(conf))
     instances = tuple(run.get_task_instances())
     states = {

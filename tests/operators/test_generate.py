@@ -85,7 +85,10 @@ def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: La
 def test_policies_and_numbers_may_come_from_templates(lab: Lab) -> None:
     stage = lab.stage(
         lambda: lab.generate(
-            on_lost="{{ 'fail' }}", poll_interval="{{ 0.03 }}", wait_timeout="{{ 60 }}", overwrite="{{ False }}"
+            on_lost="{{ 'fail' }}",
+            poll_interval="{{ 0.03 }}",
+            wait_timeout="{{ 60 }}",
+            overwrite="{{ False }}",
         )
     )
     assert stage.run() == "success"
@@ -137,15 +140,13 @@ def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) ->
     stage.blows.at("deferred")
     assert stage.run() == "failed"
     assert isinstance(stage.errors[1], ChangedRequestError)
-    assert list(lab.emulator.bill()["by_task"])[0] in str(stage.errors[1])
+    assert next(iter(lab.emulator.bill()["by_task"])) in str(stage.errors[1])
     assert "until" in str(stage.errors[1])
 
 
 def test_a_request_that_changes_after_an_unknown_submit_is_not_sent_either(lab: Lab) -> None:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
-    stage = lab.stage(
-        lambda: lab.generate(prompt="{{ ti.try_number }} kites", on_unknown_submit="resubmit")
-    )
+    stage = lab.stage(lambda: lab.generate(prompt="{{ ti.try_number }} kites", on_unknown_submit="resubmit"))
     assert stage.run() == "failed"
     assert "whose outcome is unknown" in str(stage.errors[1])
     assert lab.emulator.bill()["submits"] == 1
@@ -267,7 +268,7 @@ def test_an_intent_that_cannot_be_erased_says_that_it_is_safe_to_go_on(lab: Lab)
 
 
 def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate())
+    stage = lab.stage(lab.generate)
 
     def block() -> None:
         stage.blows.at("store before submitted", refuse, times=3)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.harness.dag_runs import FinishedRun, run_dag
+from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_jimeng.emulator import JimengEmulator
@@ -50,31 +51,30 @@ with DAG("campaign", schedule=None, params={"rows": "", "output": "", "cap": "",
 """
 
 
-@pytest.fixture(scope="module")
-def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dags")
-    (folder / "plans.py").write_text(DAG_FILE)
-    return folder
+@pytest.fixture(scope="module", autouse=True)
+def _dags() -> Iterator[None]:
+    with dag_file("plans.py", DAG_FILE):
+        yield
 
 
 class Campaign:
     """Runs one campaign again and again into one directory."""
 
-    def __init__(self, dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, tmp_path: Path) -> None:
         self.output = tmp_path / "videos"
-        self._dags, self._monkeypatch, self._day = dags, monkeypatch, 0
+        self._day = 0
         self._file = tmp_path / "rows.jsonl"
 
     def run(self, *rows: dict[str, Any], **conf: Any) -> FinishedRun:
         self._day += 1
         self._file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         conf = {"rows": str(self._file), "output": f"{self.output.as_uri()}/", **conf}
-        return run_dag(self._dags, "campaign", self._monkeypatch, conf, day=self._day)
+        return run_dag("campaign", conf, day=self._day)
 
 
 @pytest.fixture
-def campaign(dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
-    return Campaign(dags, tmp_path, monkeypatch)
+def campaign(tmp_path: Path) -> Campaign:
+    return Campaign(tmp_path)
 
 
 def quote_of(run: FinishedRun) -> dict[str, Any]:
@@ -83,9 +83,7 @@ def quote_of(run: FinishedRun) -> dict[str, Any]:
     return quote
 
 
-def test_alone_it_is_a_quote_that_spends_nothing(
-    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
-) -> None:
+def test_alone_it_is_a_quote_that_spends_nothing(tmp_path: Path, jimeng_emulator: JimengEmulator) -> None:
     Image.new("RGB", (640, 480)).save(tmp_path / "kite.png")
     rows = [
         {"prompt": "a kite", "output_name": "kite"},
@@ -147,7 +145,7 @@ def test_the_bill_is_what_was_announced_and_again_pays_only_for_new_changed_and_
 
 
 def test_a_changed_row_does_not_replace_a_file_without_leave(
-    campaign: Campaign, jimeng_emulator: JimengEmulator, caplog: pytest.LogCaptureFixture
+    campaign: Campaign, jimeng_emulator: JimengEmulator
 ) -> None:
     assert campaign.run({"prompt": "a kite", "output_name": "kite"}).state == "success"
     refused = campaign.run({"prompt": "a red kite", "output_name": "kite"})

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.dag_runs import FinishedRun, run_dag
+from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_jimeng.emulator import JimengEmulator
@@ -64,46 +65,46 @@ with DAG("named", schedule=None, params=PARAMS):
 """
 
 
-@pytest.fixture(scope="module")
-def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dags")
-    (folder / "reports.py").write_text(DAG_FILE)
-    return folder
+@pytest.fixture(scope="module", autouse=True)
+def _dags() -> Iterator[None]:
+    with dag_file("reports.py", DAG_FILE):
+        yield
 
 
-def run(
-    dags: Path, dag_id: str, monkeypatch: pytest.MonkeyPatch, output: Path, *, day: int = 1, **conf: Any
-) -> FinishedRun:
-    return run_dag(dags, dag_id, monkeypatch, {"output": f"{output.as_uri()}/", **conf}, day=day)
+def run(dag_id: str, output: Path, *, day: int = 1, **conf: Any) -> FinishedRun:
+    return run_dag(dag_id, {"output": f"{output.as_uri()}/", **conf}, day=day)
 
 
 def test_a_campaign_with_failures_is_reported_with_what_to_do_and_what_it_cost(
-    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
+    tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:
     jimeng_emulator.faults.add(where="render", what="fail", prompt_contains="ghost")
     jimeng_emulator.faults.add(where="submit", what="moderated", prompt_contains="bank")
+    jimeng_emulator.faults.add(where="submit", what="cut_after", prompt_contains="wire")
     rows = [
         {"prompt": "a kite <script>", "output_name": "kite"},
         {"prompt": "a ghost"},
         {"prompt": "a bank"},
         {"prompt": "a fox", "model": "t2v_1080p"},
+        {"prompt": "a wire"},
     ]
-    finished = run(dags, "planned", monkeypatch, tmp_path, rows=json.dumps(rows))
+    finished = run("planned", tmp_path, rows=json.dumps(rows))
     assert finished.states["report"] == "success"
     summary = finished.xcom("report")
     counts = summary["counts"]
-    assert (counts["tasks"], counts["landed"], counts["reused"]) == (4, 2, 0)
-    assert counts["failed"] + counts["no_render"] == 2
+    assert (counts["tasks"], counts["landed"], counts["reused"]) == (5, 2, 0)
+    assert (counts["failed"], counts["unfinished"], counts["no_render"]) == (2, 1, 0)
     assert summary["cost"] == {
-        "planned_cny": "7.35",
-        "actual_cny": jimeng_emulator.bill()["cost_cny"],
+        "planned_cny": "8.75",
+        "actual_cny": "4.55",
         "earlier_cny": "0.00",
-        "open_cny": "0.00",
+        "open_cny": "1.40",
     }
     by_task = {task: group for group in summary["failures"] for task in group["tasks"]}
     assert by_task["render[1]"]["code"] == "50511"
     assert "seed or prompt" in by_task["render[1]"]["advice"]
-    assert "render[2]" in by_task
+    assert by_task["render[2]"]["advice"] == "Change the prompt."
+    assert by_task["render[4]"]["outcome"] == "unknown_submit"
     assert summary["uris"]["html"] == (tmp_path / "jimeng-report.html").as_uri()
 
     page = (tmp_path / "jimeng-report.html").read_text()
@@ -116,27 +117,23 @@ def test_a_campaign_with_failures_is_reported_with_what_to_do_and_what_it_cost(
     assert [row["end"] for row in whole["renders"]].count("landed") == 2
 
     jimeng_emulator.faults.clear()
-    again = run(dags, "planned", monkeypatch, tmp_path, rows=json.dumps(rows), day=2, strict=True)
+    again = run("planned", tmp_path, rows=json.dumps(rows[:4]), day=2, strict=True)
     assert again.state == "success"
     counts = again.xcom("report")["counts"]
     assert (counts["landed"], counts["reused"]) == (2, 2)
     assert again.xcom("report")["cost"]["earlier_cny"] == "4.55"
 
 
-def test_a_strict_report_is_written_and_then_fails(
-    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
-) -> None:
+def test_a_strict_report_is_written_and_then_fails(tmp_path: Path, jimeng_emulator: JimengEmulator) -> None:
     jimeng_emulator.faults.add(where="render", what="fail")
-    finished = run(dags, "planned", monkeypatch, tmp_path, rows='[{"prompt": "a kite"}]', strict=True)
+    finished = run("planned", tmp_path, rows='[{"prompt": "a kite"}]', strict=True)
     assert finished.states["report"] == "failed"
     assert finished.xcom("report")["counts"]["failed"] == 1
     assert (tmp_path / "jimeng-report.html").is_file()
 
 
-def test_a_plan_that_was_refused_is_reported_too(
-    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jimeng_emulator: JimengEmulator
-) -> None:
-    finished = run(dags, "planned", monkeypatch, tmp_path, rows='[{"prompt": ""}]')
+def test_a_plan_that_was_refused_is_reported_too(tmp_path: Path, jimeng_emulator: JimengEmulator) -> None:
+    finished = run("planned", tmp_path, rows='[{"prompt": ""}]')
     assert finished.states == {"plan": "failed", "render": "upstream_failed", "report": "success"}
     summary = finished.xcom("report")
     assert summary["counts"]["no_render"] == summary["counts"]["tasks"] == 1
@@ -145,10 +142,8 @@ def test_a_plan_that_was_refused_is_reported_too(
 
 
 @pytest.mark.usefixtures("jimeng_emulator")
-def test_submit_wait_and_download_are_one_render_in_the_report(
-    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished = run(dags, "steps", monkeypatch, tmp_path)
+def test_submit_wait_and_download_are_one_render_in_the_report(tmp_path: Path) -> None:
+    finished = run("steps", tmp_path)
     assert finished.state == "success"
     summary = finished.xcom("report")
     assert summary["counts"]["tasks"] == summary["counts"]["landed"] == 1
@@ -158,16 +153,14 @@ def test_submit_wait_and_download_are_one_render_in_the_report(
 
 
 @pytest.mark.usefixtures("jimeng_emulator")
-def test_named_tasks_are_reported_and_nothing_is_written_without_a_place(
-    dags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    summary = run(dags, "named", monkeypatch, tmp_path).xcom("report")
+def test_named_tasks_are_reported_and_nothing_is_written_without_a_place(tmp_path: Path) -> None:
+    summary = run("named", tmp_path).xcom("report")
     assert summary["counts"]["tasks"] == 1
     assert summary["uris"] == {"html": None, "json": None}
 
 
 @pytest.mark.usefixtures("jimeng_emulator")
-def test_the_report_refuses_tasks_and_places_that_are_none(dags: Path) -> None:
+def test_the_report_refuses_tasks_and_places_that_are_none() -> None:
     from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
     from airflow_provider_jimeng.operators.report import JimengReportOperator

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real
 
 MAPPED = {
     "triggerer_terminated": ("long", 4),
-    "triggerer_killed": ("medium", 4),
+    "triggerer_killed": ("long", 4),
     "triggerer_stopped": ("long", 4),
 }
 

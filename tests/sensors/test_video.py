@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
@@ -8,8 +8,10 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from airflow_provider_jimeng.core.errors import ParameterError, RenderFailedError
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
-from tests.chaos.lab import Lab
 from tests.chaos.stage import Stage
+
+if TYPE_CHECKING:
+    from tests.chaos.lab import Lab
 
 
 def submitted(lab: Lab) -> dict[str, Any]:
@@ -70,7 +72,9 @@ def test_a_render_that_takes_too_long_is_a_sensors_timeout(lab: Lab, *, deferrab
     assert isinstance(stage.errors[0], AirflowSensorTimeout)
 
 
-@pytest.mark.parametrize("options", [{"soft_fail": True, "timeout": 0.2}, {"never_fail": True, "timeout": 0.2}])
+@pytest.mark.parametrize(
+    "options", [{"soft_fail": True, "timeout": 0.2}, {"never_fail": True, "timeout": 0.2}]
+)
 def test_a_sensor_that_may_not_fail_skips_instead(lab: Lab, options: dict[str, Any]) -> None:
     lab.emulator.render_seconds = 60
     render = submitted(lab)

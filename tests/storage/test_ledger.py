@@ -92,9 +92,7 @@ def places(tmp_path: Path) -> Places:
 
 def test_the_key_of_a_task_has_no_try() -> None:
     ti = TaskInstance(stage=None, id="x", try_number=4, max_tries=5, map_index=2)  # type: ignore[arg-type]
-    assert task_key({"ti": ti}) == TaskKey(
-        dag_id="chaos", run_id="manual__1", task_id="render", map_index=2
-    )
+    assert task_key({"ti": ti}) == TaskKey(dag_id="chaos", run_id="manual__1", task_id="render", map_index=2)
 
 
 @pytest.mark.parametrize("store", [True, False])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 from sqlalchemy import insert, select
-from uuid6 import uuid7
 
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 
@@ -93,6 +92,7 @@ class Records:
         from airflow.models.renderedtifields import RenderedTaskInstanceFields
         from airflow.models.taskinstance import TaskInstance
         from airflow.models.xcom import XComModel
+        from uuid6 import uuid7
 
         ref = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         run = self._run(dag_id, run_id, at)

@@ -35,3 +35,26 @@ with DAG("secret_launch", schedule=None, catchup=False):
 
 with DAG("slow_study", schedule=None, catchup=False):
     JimengGenerateVideoOperator(prompt="Fog lifts from a mountain lake, a slow study", **RENDER)
+
+with DAG("studio", schedule=None, catchup=False):
+    JimengGenerateVideoOperator.partial(**RENDER).expand_kwargs(
+        [
+            {"prompt": "Steam rises from a bowl of noodles on a night market counter, close-up", "seed": 101},
+            {
+                "prompt": "雨滴沿着列车车窗滑落，城市灯光在身后模糊，镜头缓慢推近",
+                "model": "t2v_1080p",
+                "seed": 102,
+            },
+            {
+                "prompt": "A fox crosses a snowy ridge at sunrise, long lens, slow pan",
+                "model": "ti2v_pro",
+                "seed": 103,
+            },
+            {
+                "prompt": "A potter's hands shape a bowl on a turning wheel",
+                "aspect_ratio": "1:1",
+                "seed": 104,
+            },
+            {"prompt": "Paper lanterns drift over a river at night", "aspect_ratio": "9:16", "seed": 105},
+        ]
+    )

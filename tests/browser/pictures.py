@@ -1,0 +1,87 @@
+"""Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. Needs chromium, as the browser tests do.
+
+Everything lands in build/screenshots/; three of them, in fewer colours, in docs/images/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.browser.site import CHROMIUM_FLAGS, ROOT, SCREENSHOTS, Site, opened_site, until, visit
+
+IMAGES = ROOT / "docs" / "images"
+SIZE = (1360, 860)
+COLOURS = 128
+
+
+def main() -> int:
+    """Start everything, look at three pages, and keep what was seen."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.stderr.write("chromium is not installed\n")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="jimeng-pictures-") as home, opened_site(Path(home)) as site:
+        site.run("studio")
+        waiting = site.stack.trigger("slow_study")
+        site.stack.wait_for_task("slow_study", waiting, "render", {"deferred"})
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+            with visit(browser, site.url, site.token("ada"), size=SIZE) as visitor:
+                gallery(visitor.page, site)
+                visitor.shoot("ui-gallery")
+                compare(visitor.page, site)
+                visitor.shoot("ui-compare")
+            with visit(browser, site.url, site.token("ada"), size=SIZE, theme="dark") as visitor:
+                render(visitor.page, site)
+                visitor.shoot("ui-render")
+            browser.close()
+    for name in ("ui-gallery", "ui-render", "ui-compare"):
+        shrink(SCREENSHOTS / f"{name}.png", IMAGES / f"{name}.png")
+    return 0
+
+
+def gallery(page: Page, site: Site) -> None:
+    """Airflow's navigation and the gallery in it."""
+    page.goto(f"{site.url}/plugin/jimeng-renders")
+    frame = page.frame_locator("iframe[title=Renders]")
+    expect(frame.locator(".card .prompt").first).to_be_visible(timeout=60_000)
+    until(lambda: frame.locator("video.ready").count() >= 5, 60)
+    page.wait_for_timeout(1000)  # stills fade in
+
+
+def render(page: Page, site: Site) -> None:
+    """One render, a moment into it."""
+    page.goto(f"{site.gallery}?dag_id=studio")
+    page.locator("[data-state=landed] a.picture").first.click()
+    video = page.locator(".stage video")
+    until(lambda: video.evaluate("video => video.readyState >= 3"), 60)
+    video.evaluate("video => { video.currentTime = 2; }")
+    page.wait_for_timeout(1000)
+
+
+def compare(page: Page, site: Site) -> None:
+    """Three takes of one prompt."""
+    page.goto(f"{site.gallery}?dag_id=spring_campaign&q=red+kite")
+    page.locator(".card a.picture").first.click()
+    page.get_by_role("link", name="Compare these takes").click()
+    times = "[...document.querySelectorAll('.take video')].map(video => video.currentTime)"
+    until(lambda: min(page.evaluate(times), default=0) > 1.5, 60)
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Store a picture with a palette, which is a third of the bytes."""
+    from PIL import Image
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    sys.stdout.write(f"{target.relative_to(ROOT)}: {target.stat().st_size} bytes\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

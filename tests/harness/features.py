@@ -1,0 +1,94 @@
+"""What the installed Airflow has of `docs/features.toml`, and the skipping of tests that need what it lacks."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "needs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """Something that not every Airflow has."""
+
+    name: str
+    since: str
+    en: str
+    zh: str
+    without_en: str = ""
+    without_zh: str = ""
+    not_in: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def works_on(self, airflow: str) -> bool:
+        """Whether an Airflow, such as 3.1 or 3.1.8, has it."""
+        asked = Version(airflow)
+        minor = f"{asked.major}.{asked.minor}"
+        return minor not in self.not_in and Version(minor) >= Version(self.since)
+
+
+@cache
+def features() -> dict[str, Feature]:
+    """Every feature by name."""
+    table = tomllib.loads((ROOT / "docs" / "features.toml").read_text(encoding="utf-8"))
+    rows = [
+        Feature(**row | {key: tuple(row[key]) for key in ("not_in", "tests") if key in row})
+        for row in table["feature"]
+    ]
+    return {row.name: row for row in rows}
+
+
+@cache
+def installed_airflow() -> str:
+    """The version of the Airflow that is installed, without a suffix such as b2."""
+    return Version(version("apache-airflow")).base_version
+
+
+def lack(name: str) -> str | None:
+    """Say that the installed Airflow lacks a feature; None if it has it. An unknown name is a KeyError."""
+    feature = features()[name]
+    if feature.works_on(installed_airflow()):
+        return None
+    return f"Airflow {installed_airflow()} has no {name} (since {feature.since})"
+
+
+class SkippedModule(pytest.Module):
+    """A test file that is not even imported, since it needs what this Airflow lacks."""
+
+    reason: str
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """Skip, with the name of the feature."""
+        pytest.skip(self.reason, allow_module_level=True)
+        yield from ()
+
+
+def skipped_module(path: Path, parent: pytest.Collector) -> SkippedModule | None:
+    """Stand in for a test file that as a whole needs a feature that is not there."""
+    for feature in features().values():
+        if any(path.is_relative_to(ROOT / home) for home in feature.tests) and (reason := lack(feature.name)):
+            module: SkippedModule = SkippedModule.from_parent(parent, path=path)
+            module.reason = reason
+            return module
+    return None
+
+
+def mark_what_is_lacking(items: list[pytest.Item]) -> None:
+    """Turn `needs("…")` into a skip wherever the feature is not there."""
+    for item in items:
+        for mark in item.iter_markers(MARK):
+            for name in mark.args:
+                if reason := lack(name):
+                    item.add_marker(pytest.mark.skip(reason=reason))

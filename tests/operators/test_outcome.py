@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pendulum
+import pytest
+
+from airflow_provider_jimeng.core.errors import (
+    LostContactError,
+    RenderError,
+    RenderExpiredError,
+    RenderFailedError,
+    RenderNotFoundError,
+    RenderTimedOutError,
+    SlotTimedOutError,
+)
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.render import Render
+from airflow_provider_jimeng.failure import a_retry_may_help
+from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, said, slot_error
+from airflow_provider_jimeng.operators.submitting import as_bool, as_mapping, as_seconds
+
+
+def make_render(**changes: Any) -> Render:
+    given: dict[str, Any] = {
+        "task_id": "7392616336519610409",
+        "req_key": "key",
+        "model": "t2v_720p",
+        "jimeng_conn_id": "jimeng_default",
+        "submitted_at": pendulum.datetime(2026, 1, 2, 3, 4, 5),
+        "estimated_cost_cny": Decimal("1.40"),
+    }
+    return Render(**{**given, **changes})
+
+
+def error_for(outcome: Outcome, code: str | None = None, **options: Any) -> RenderError:
+    return render_error(RenderEvent(outcome=outcome, code=code), make_render(), **options)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome.FAILED, RenderFailedError),
+        (Outcome.EXPIRED, RenderExpiredError),
+        (Outcome.NOT_FOUND, RenderNotFoundError),
+        (Outcome.LOST_CONTACT, LostContactError),
+        (Outcome.TIMED_OUT, RenderTimedOutError),
+    ],
+)
+def test_every_bad_end_has_an_error_that_names_the_render(outcome: Outcome, kind: type[RenderError]) -> None:
+    error = error_for(outcome)
+    assert type(error) is kind
+    assert "7392616336519610409" in str(error)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.EXPIRED, Outcome.NOT_FOUND])
+def test_a_lost_render_names_its_cost_and_needs_consent(outcome: Outcome) -> None:
+    assert "1.40 CNY" in str(error_for(outcome))
+    assert not a_retry_may_help(error_for(outcome))
+    assert a_retry_may_help(error_for(outcome, on_lost="resubmit"))
+    assert "submits, and pays, again" in str(error_for(outcome, on_lost="resubmit"))
+    assert "the task that submitted it" in str(error_for(outcome, submits=False, on_lost="resubmit"))
+    unknown = render_error(RenderEvent(outcome=outcome), make_render(estimated_cost_cny=None))
+    assert "an unknown amount" in str(unknown)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LOST_CONTACT, Outcome.TIMED_OUT])
+def test_a_render_that_goes_on_says_until_when_it_can_be_fetched(outcome: Outcome) -> None:
+    assert "14:34 UTC on 2026-01-02" in str(error_for(outcome))
+
+
+@pytest.mark.parametrize(
+    ("code", "helps"), [("50511", True), ("50413", False), ("99999", False), (None, False)]
+)
+def test_the_code_decides_whether_a_failed_render_is_tried_again(code: str | None, *, helps: bool) -> None:
+    assert a_retry_may_help(error_for(Outcome.FAILED, code)) is helps
+    assert not a_retry_may_help(error_for(Outcome.FAILED, code, submits=False))
+
+
+def test_a_wait_for_a_slot_that_was_in_vain_cost_nothing() -> None:
+    error = slot_error(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, message="busy"), "t2v_720p")
+    assert isinstance(error, SlotTimedOutError)
+    assert "Nothing was submitted or billed" in str(error)
+
+
+def test_the_apis_own_words_are_kept_with_code_and_request_id() -> None:
+    event = RenderEvent(outcome=Outcome.FAILED, code="50511", message="Post Img Risk", request_id="2026")
+    assert said(event) == "Post Img Risk (code 50511, request id 2026)"
+    assert said(RenderEvent(outcome=Outcome.FAILED)) == "no message"
+    assert outcome_fields(event)["advice"]
+    assert outcome_fields(RenderEvent(outcome=Outcome.EXPIRED))["advice"] is None
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("1.5", 1.5), (0, 0.0), (60, 60.0)])
+def test_seconds_may_come_from_a_template(value: Any, seconds: float) -> None:
+    assert as_seconds("wait_timeout", value) == seconds
+
+
+@pytest.mark.parametrize("value", ["soon", None, -1, "nan", "inf", float("inf")])
+def test_what_is_no_number_of_seconds_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(ValueError, match="wait_timeout"):
+        as_seconds("wait_timeout", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"), [(True, True), (None, False), ("True", True), ("no", False), ("", False), (1, True)]
+)
+def test_truth_values_may_come_from_a_template(value: Any, *, truth: bool) -> None:
+    assert as_bool("overwrite", value) is truth
+
+
+def test_what_is_no_truth_value_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="overwrite"):
+        as_bool("overwrite", "perhaps")
+
+
+def test_dicts_may_come_from_a_template_as_json() -> None:
+    assert as_mapping("aigc_meta", '{"a": 1}') == {"a": 1}
+    assert as_mapping("aigc_meta", " ") is None
+    assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
+    with pytest.raises(ValueError, match="aigc_meta"):
+        as_mapping("aigc_meta", "{")

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
+from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
+from tests.chaos.lab import Lab, landed_files, with_points
+from tests.chaos.stage import Stage, TaskInstance
+
+HALF_DAY = 12.5 * 3600
+
+
+class Bystander(Stage):
+    """A task that reads what others left in XCom, as the API server hands it out."""
+
+    others: tuple[Stage, ...] = ()
+
+    def _task_instance(self) -> Any:
+        own = super()._task_instance()
+        return _Reader(
+            stage=self,
+            id=own.id,
+            try_number=own.try_number,
+            max_tries=own.max_tries,
+            task_id="rescue",
+        )
+
+
+class _Reader(TaskInstance):
+    def xcom_pull(
+        self, task_ids: Any = None, *, key: str = "return_value", map_indexes: Any = None, **where: Any
+    ) -> Any:
+        found = []
+        for stage in self.stage.others:  # type: ignore[attr-defined]
+            ti = stage._task_instance()
+            if ti.task_id in task_ids and (ti.dag_id, ti.run_id) == (where["dag_id"], where["run_id"]):
+                value = stage.result if key == "return_value" else stage.xcom(key)
+                found.append(value if stage.state == "success" or key != "return_value" else None)
+        return found
+
+
+def rescue(lab: Lab, *others: Stage, retries: int = 0, **arguments: Any) -> Bystander:
+    given: dict[str, Any] = {"task_id": "rescue", "output_path": f"{lab.videos}/", "wait_timeout": 0}
+    stage = Bystander(lambda: JimengRescueOperator(**{**given, **arguments}), retries=retries)
+    stage.others = others
+    stage.run()
+    return stage
+
+
+def counts(stage: Stage) -> dict[str, int]:
+    summary = stage.xcom("jimeng_rescue")
+    return {kind: len(found) for kind, found in summary.items() if isinstance(found, list) and found}
+
+
+def killed(lab: Lab, point: str = "deferred", **options: Any) -> Stage:
+    stage = lab.stage(retries=0, **options)
+    stage.blows.at(point)
+    assert stage.run() == "failed"
+    return stage
+
+
+def finished(lab: Lab) -> None:
+    lab.clock.ahead += 100
+
+
+def test_it_runs_whatever_became_of_the_tasks_before_it() -> None:
+    task = JimengRescueOperator(task_id="rescue", output_path="/v/")
+    assert task.trigger_rule == "all_done"
+    assert (
+        JimengRescueOperator(task_id="r", output_path="/v/", trigger_rule="one_failed").trigger_rule
+        != "all_done"
+    )
+
+
+def test_a_render_that_its_task_left_behind_is_landed_from_xcom(lab: Lab) -> None:
+    left = killed(lab)
+    finished(lab)
+    stage = rescue(lab, left, task_ids="render")
+    assert (stage.state, counts(stage)) == ("success", {"landed": 1})
+    assert stage.result["landed"][0]["task_id"] == left.xcom("task_id")
+    assert lab.tally().billed == 1
+    assert lab.emulator.bill()["submits"] == 1
+
+
+def test_a_task_that_is_cleared_after_its_rescue_returns_the_landed_file(lab: Lab) -> None:
+    left = killed(lab)
+    finished(lab)
+    rescue(lab, task_ids=["render"])
+    left.clear()
+    assert left.run() == "success"
+    assert lab.emulator.bill()["media_requests"] == 1
+
+
+def test_records_are_enough_where_the_run_and_its_xcom_are_gone(lab: Lab) -> None:
+    killed(lab)
+    finished(lab)
+    assert counts(rescue(lab)) == {"landed": 1}
+    assert counts(rescue(lab)) == {"already_landed": 1}
+    assert lab.tally().landed == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "found"),
+    [
+        ({}, 2),
+        ({"dag_id": "chaos"}, 2),
+        ({"dag_id": "other"}, 0),
+        ({"run_id": "manual__2"}, 1),
+        ({"task_ids": ["render"]}, 1),
+        ({"task_ids": ["render"], "run_id": "manual__2"}, 1),
+        ({"task_ids": ["other"]}, 0),
+    ],
+)
+def test_records_can_be_limited_to_a_dag_a_run_or_tasks(lab: Lab, limits: dict[str, Any], found: int) -> None:
+    killed(lab)
+    killed(lab, run_id="manual__2")
+    finished(lab)
+    assert counts(rescue(lab, **limits)).get("landed", 0) == found
+
+
+def test_a_landed_render_is_listed_and_asked_for_nothing(lab: Lab) -> None:
+    done = lab.stage()
+    done.run()
+    queries = lab.emulator.bill()["queries"]
+    stage = rescue(lab, done, task_ids="render")
+    assert counts(stage) == {"already_landed": 1}
+    assert lab.emulator.bill()["queries"] == queries
+
+
+def test_a_landed_file_that_is_missing_is_landed_again(lab: Lab) -> None:
+    done = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    done.run()
+    lab.lose_videos()
+    assert counts(rescue(lab)) == {"landed": 1}
+    assert landed_files(lab.files()) == ["kite.mp4"]
+
+
+def test_a_file_landed_elsewhere_counts_as_landed(lab: Lab) -> None:
+    done = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/"))
+    done.run()
+    assert counts(rescue(lab, done, task_ids="render")) == {"already_landed": 1}
+
+
+def test_a_taken_file_name_does_not_keep_a_render_from_landing(lab: Lab) -> None:
+    left = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"), retries=0)
+    left.blows.at("deferred")
+    left.run()
+    finished(lab)
+    (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+    stage = rescue(lab, left, task_ids="render")
+    assert counts(stage) == {"landed": 1}
+    assert (lab.videos / "kite.mp4").read_bytes() == b"somebody's"
+    assert counts(rescue(lab)) == {"already_landed": 1}
+
+
+def test_a_submit_task_without_records_is_rescued_from_its_xcom(lab: Lab) -> None:
+    submit = lab.stage(
+        lambda: with_points(JimengSubmitVideoOperator, lab.blows)(task_id="submit", prompt="a red kite"),
+        task_id="submit",
+    )
+    submit.run()
+    finished(lab)
+    assert counts(rescue(lab, submit, task_ids=["submit", "missing"])) == {"landed": 1}
+
+
+def test_a_running_render_is_listed_with_the_time_until_which_it_is_kept(lab: Lab) -> None:
+    lab.emulator.render_seconds = 500
+    killed(lab)
+    stage = rescue(lab)
+    assert (stage.state, counts(stage)) == ("success", {"running": 1})
+    assert "until" in stage.result["running"][0]["message"]
+
+
+def test_a_running_render_is_waited_for_as_long_as_is_asked(lab: Lab) -> None:
+    lab.emulator.render_seconds = 2
+    killed(lab)
+    assert counts(rescue(lab, wait_timeout="2.5")) == {"landed": 1}
+
+
+def test_failed_and_lost_renders_are_listed_with_what_they_cost(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50413, nth=2)
+    killed(lab)
+    lab.pass_time(HALF_DAY)
+    killed(lab, run_id="manual__2")
+    finished(lab)
+    stage = rescue(lab)
+    assert (stage.state, counts(stage)) == ("success", {"failed": 1, "lost": 1})
+    assert "not billed" in stage.result["failed"][0]["message"]
+    assert stage.result["failed"][0]["code"] == "50413"
+    assert "1.40 CNY" in stage.result["lost"][0]["message"]
+
+
+@pytest.mark.parametrize("source", ["xcom", "records", "both"])
+def test_an_intent_without_an_answer_is_listed_with_cost_and_what_to_check(lab: Lab, source: str) -> None:
+    lab.emulator.faults.add(where="submit", what="cut_after")
+    left = lab.stage()
+    left.run()
+    if source == "xcom":
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    stage = rescue(lab, *([] if source == "records" else [left]), task_ids="render")
+    (unknown,) = stage.result["unknown"]
+    assert counts(stage) == {"unknown": 1}
+    assert (unknown["estimated_cost_cny"], unknown["model"]) == ("1.40", "t2v_720p")
+    assert unknown["task_instance"]["task_id"] == "render"
+    assert "console" in unknown["message"]
+    assert lab.emulator.bill()["submits"] == 1
+
+
+def test_an_older_render_that_a_newer_one_replaced_is_landed_too(lab: Lab) -> None:
+    left = killed(lab)
+    left.make_operator = lambda: lab.generate(prompt="a blue kite")
+    left.clear()
+    assert left.run() == "success"
+    finished(lab)
+    assert counts(rescue(lab)) == {"landed": 1, "already_landed": 1}
+    assert lab.tally().landed == 2
+
+
+def test_one_damaged_record_fails_the_rescue_after_the_others_are_landed(lab: Lab) -> None:
+    killed(lab)
+    finished(lab)
+    (lab.videos / ".jimeng" / "tasks" / "strange.json").write_text("{")
+    stage = rescue(lab)
+    assert (stage.state, counts(stage)) == ("failed", {"landed": 1, "problems": 1})
+    assert isinstance(stage.errors[0], LandingError)
+
+
+def test_payloads_that_are_none_are_problems_and_stop_nothing(lab: Lab) -> None:
+    left, other = killed(lab), killed(lab, map_index=1)
+    left.xcoms["jimeng_intent"] = json.dumps({"state": "intent"})
+    other.xcoms["jimeng_render"] = json.dumps({"task_id": ""})
+    finished(lab)
+    assert counts(rescue(lab, left, other, task_ids="render"))["problems"] == 2
+
+
+def test_a_render_whose_connection_is_missing_does_not_strand_the_others(lab: Lab) -> None:
+    left, other = killed(lab), killed(lab, map_index=1)
+    payload = {**left.xcom("jimeng_render"), "task_id": "7000000000000000000", "jimeng_conn_id": "gone"}
+    other.xcoms["jimeng_render"] = json.dumps(payload)
+    finished(lab)
+    stage = rescue(lab, left, other, task_ids="render")
+    assert counts(stage)["problems"] == 1
+    assert counts(stage)["landed"] == 2
+
+
+def test_an_api_that_cannot_be_reached_is_a_problem_and_no_loss(lab: Lab) -> None:
+    killed(lab)
+    finished(lab)
+    lab.go_down()
+    stage = rescue(lab)
+    assert (stage.state, counts(stage)) == ("failed", {"problems": 1})
+    lab.come_up()
+    assert counts(rescue(lab)) == {"landed": 1}
+
+
+def test_a_video_that_cannot_be_landed_now_is_a_problem(lab: Lab) -> None:
+    killed(lab)
+    finished(lab)
+    stage = rescue(lab, aigc_meta=None, require_tagged=True)
+    assert (stage.state, counts(stage)) == ("failed", {"problems": 1})
+
+
+def test_a_file_name_is_no_place_for_a_rescue(lab: Lab) -> None:
+    stage = Bystander(lambda: JimengRescueOperator(task_id="rescue", output_path=f"{lab.videos}/kite.mp4"))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], ParameterError)
