@@ -81,6 +81,11 @@ test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch cove
 test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, Redis, chromium); fails without them
 	$(BIN)/pytest -m real $(PYTEST_ARGS)
 
+COUNT ?= 200
+.PHONY: chaos-many
+chaos-many: $(VENV)/.real-ready ## COUNT=200 mapped renders on a real Airflow, one triggerer killed on the way
+	$(BIN)/python -m tests.chaos.many $(COUNT)
+
 # ----------------------------------------------------------------------------------------------------------- matrix
 # ONLY="2.11 3.0" runs some of requirements/matrix.toml; PYTEST_ARGS goes to pytest.
 ONLY ?=

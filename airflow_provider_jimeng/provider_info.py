@@ -84,6 +84,24 @@ UI_FIELD_BEHAVIOUR = {
 }
 
 
+CONFIG = {
+    "jimeng": {
+        "description": "The page of renders in Airflow's UI.",
+        "options": {
+            "signed_media_links": {
+                "description": (
+                    "Send the browser to a link of the store, signed for five minutes, instead of passing "
+                    "videos through the API server. For stores that can sign, and that browsers can reach."
+                ),
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            }
+        },
+    }
+}
+
 _NAME = "Jimeng AI"
 
 
@@ -114,6 +132,7 @@ def get_provider_info() -> dict[str, object]:
         "sensors": _modules("sensors.video"),
         "triggers": _modules("triggers.render", "triggers.slot"),
         "extra-links": ["airflow_provider_jimeng.web.links.JimengVideoLink"],
+        "config": CONFIG,
     }
 
 

@@ -110,8 +110,7 @@ def figures(
 ) -> dict[str, Any]:
     """Work out the figures from the bill."""
     accepted = sorted(
-        datetime.fromisoformat(task["submitted_at"].replace("Z", "+00:00")).timestamp()
-        for task in bill["by_task"].values()
+        datetime.fromisoformat(task["submitted_at"]).timestamp() for task in bill["by_task"].values()
     )
     free: list[float] = [accepted[0]] * slots
     idle = []

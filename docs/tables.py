@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core import catalogue, codes
 from airflow_provider_jimeng.emulator import faults
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, it starts in its own folder
+from tests.chaos import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -113,6 +117,41 @@ def example() -> str:
     return f"```python\n{code}\n```"
 
 
+def chaos_table() -> str:
+    """One row per experiment that a test performs in this process; the test fails if it comes to anything else."""
+    return _chaos(rows.ROWS)
+
+
+def process_table() -> str:
+    """The same on a real Airflow."""
+    return _chaos(rows.PROCESS_ROWS)
+
+
+def _chaos(table: Iterable[rows.Row]) -> str:
+    lines = [
+        (
+            row.what,
+            row.then,
+            ", ".join(f'`{name}="{value}"`' for name, value in row.policy.items()) or "default",
+            str(row.accepted),
+            str(row.billed),
+            str(row.landed),
+            row.state,
+        )
+        for row in table
+    ]
+    header = (
+        "what happens",
+        "then",
+        "policy",
+        "accepted submits",
+        "billed",
+        "landed files",
+        "final task state",
+    )
+    return _table(header, lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "models": models,
     "parameters": parameters,
@@ -120,6 +159,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "error-codes": error_codes,
     "example": example,
     "faults": fault_kinds,
+    "chaos": chaos_table,
+    "chaos-processes": process_table,
 }
 
 

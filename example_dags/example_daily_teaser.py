@@ -34,7 +34,12 @@ with DAG(
         retries=2,
     )
 
-with DAG("example_jimeng_publish_teaser", schedule=[TEASER], catchup=False):
+with DAG(
+    "example_jimeng_publish_teaser",
+    schedule=[TEASER],
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),  # Airflow 2 asks for one
+    catchup=False,
+):
 
     @task
     def publish(**context: Any) -> list[str]:

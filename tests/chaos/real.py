@@ -22,7 +22,7 @@ from tests.harness.emulator import EmulatorServer
 from tests.harness.servers import PostgresServer
 from tests.harness.stack import AirflowStack
 
-RENDER_SECONDS = {"short": 12.0, "medium": 45.0, "long": 100.0}
+RENDER_SECONDS = {"short": 12.0, "medium": 45.0, "long": 140.0}
 DAGS = """
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def perform(site: Site) -> dict[str, Tally]:
     site.kill_worker("worker_killed")
     for name in SINGLE:
         site.wait_deferred(name)
-    time.sleep(25)  # until every render has left the queue, so that none can be cancelled
+    _wait_for_polls(site)
     for name, state in (("marked_failed", "failed"), ("marked_success", "success")):
         airflow.set_state(f"chaos_{name}", site.runs[name], "render", state)
     airflow.clear("chaos_cleared", site.runs["cleared"])
@@ -249,6 +249,24 @@ def perform(site: Site) -> dict[str, Tally]:
     ):
         tallies[name] = site.tally(name, site.finish(name))
     return tallies
+
+
+def _wait_for_polls(site: Site) -> None:
+    """Wait until a trigger has asked for each of the single renders, and none is queued, so cancelled, any more."""
+    deadline = time.monotonic() + 120
+    while True:
+        lines = [
+            line
+            for line in site.emulator.bill()["by_task"].values()
+            if line["prompt"].partition(":")[0] in SINGLE
+        ]
+        if len(lines) == len(SINGLE) and all(
+            line["queries"] and line["status"] == "generating" for line in lines
+        ):
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not every render is polled: {lines}")
+        time.sleep(0.5)
 
 
 def _wait_for_cancels(site: Site, count: int) -> None:

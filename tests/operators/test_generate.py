@@ -204,7 +204,11 @@ def test_a_new_take_replaces_the_tasks_own_older_file(lab: Lab) -> None:
 
 def test_a_file_name_taken_while_it_rendered_can_be_changed_and_lands_free(lab: Lab) -> None:
     stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
-    stage.blows.at("resumed", lambda: (lab.videos / "kite.mp4").write_bytes(b"somebody's") and None)
+
+    def take_the_name() -> None:
+        (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+
+    stage.blows.at("resumed", take_the_name)
     assert stage.run() == "failed"
     (lab.videos / "kite.mp4").unlink()
     stage.make_operator = lambda: lab.generate(output_path=f"{lab.videos}/other.mp4")

@@ -89,9 +89,7 @@ def test_alone_it_is_a_quote_that_spends_nothing(tmp_path: Path, jimeng_emulator
         {"prompt": "a kite", "output_name": "kite"},
         {"prompt": "a kite", "model": "i2v_first_1080p", "image": str(tmp_path / "kite.png"), "duration": 10},
     ]
-    run = run_dag(
-        dags, "quoted", monkeypatch, {"rows": rows, "output": f"{tmp_path.as_uri()}/out/", "cap": 7.7}
-    )
+    run = run_dag("quoted", {"rows": rows, "output": f"{tmp_path.as_uri()}/out/", "cap": 7.7})
     assert run.state == "success"
     assert quote_of(run) == {
         "version": 1,

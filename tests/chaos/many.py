@@ -1,0 +1,26 @@
+"""`python -m tests.chaos.many 200`: so many mapped renders of 12 s on a real Airflow, one triggerer killed on the way."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.lab import Tally
+from tests.chaos.real import many, open_site
+
+
+def main(count: int) -> int:
+    """Run it and print the figures; 0 if every render was billed once and landed."""
+    with tempfile.TemporaryDirectory(prefix="jimeng-many-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)  # PostgreSQL runs as another user
+        with open_site(home, {"many": ("short", count)}) as site:
+            result = many(site, count)
+    sys.stdout.write(f"{result}\n")
+    whole = Tally(accepted=count, billed=count, landed=count, state="success")
+    return 0 if result["killed"] and not result["failed"] and result["tally"] == whole else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
