@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.database import place_sqlite
-from tests.harness.features import mark_what_is_lacking, skipped_module
+from tests.harness.features import mark_what_is_lacking, skipped_module, warnings_to_ignore
 from tests.harness.guard import loop_guard
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let older Airflows warn about themselves."""
+    for line in warnings_to_ignore():
+        config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_unconfigure() -> None:

@@ -243,9 +243,7 @@ async def _refusal(request: Request, error: Exception) -> Response:
         raise error
     wants_page = "text/html" in request.headers.get("accept", "")
     if error.status_code == status.HTTP_401_UNAUTHORIZED and wants_page:
-        text, action = "Sign in to Airflow to see its renders.", "Sign in"
         href = f"../api/v2/auth/login?next={quote(str(request.url), safe='')}"
-        return HTMLResponse(
-            pages.sign_in_page(text, action, href), error.status_code, headers=_page_headers()
-        )
+        page = pages.sign_in_page(request.headers.get("accept-language", ""), href)
+        return HTMLResponse(page, error.status_code, headers=_page_headers())
     return await http_exception_handler(request, error)

@@ -25,15 +25,19 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="same-origin">
-<title>{title}</title>
-<link rel="icon" href="static/icon.svg?v={version}" type="image/svg+xml">
+<title>Renders</title>
+<link rel="icon" href="data:image/svg+xml;base64,{icon}">
 <style>{style}</style>
 <script type="module" src="static/app.js?v={version}"></script>
 </head>
 <body>{body}</body>
 </html>
 """
-_SIGN_IN = '<main class="notice"><h1>Renders</h1><p>{text}</p><p><a class="button primary" href="{href}">{action}</a></p></main>'
+_SIGN_IN = """<main class="notice"><h1>{text}</h1><p><a class="button primary" href="{href}">{action}</a></p></main>"""
+_SIGN_IN_TEXT = {
+    "en": ("Sign in to Airflow to see its renders.", "Sign in"),
+    "zh": ("登录 Airflow 后即可查看渲染。", "登录"),
+}
 
 
 @cache
@@ -58,25 +62,24 @@ def style() -> str:
 @cache
 def version() -> str:
     """Return a name for this state of the front end, for addresses that may be cached for ever."""
-    return hashlib.sha256(script() + icon()).hexdigest()[:16]
+    return hashlib.sha256(script()).hexdigest()[:16]
 
 
 @cache
 def page(name: str) -> str:
     """Return one page; it holds no data, and asks for it once its script runs."""
-    return _PAGE.format(
-        page=name,
-        title="Renders",
-        style=style(),
-        version=version(),
-        body="<noscript>JavaScript is needed.</noscript>",
-    )
+    return _document(name, "<noscript>JavaScript is needed.</noscript>")
 
 
-def sign_in_page(text: str, action: str, href: str) -> str:
-    """Return the page for those who are not signed in, or may not come in."""
-    body = _SIGN_IN.format(text=text, action=action, href=href)
-    return _PAGE.format(page="notice", title="Renders", style=style(), version=version(), body=body)
+def sign_in_page(language: str, href: str) -> str:
+    """Return the page for those who are not signed in; ``language`` is an ``Accept-Language`` header."""
+    text, action = _SIGN_IN_TEXT["zh" if language.lower().startswith("zh") else "en"]
+    return _document("notice", _SIGN_IN.format(text=text, action=action, href=href))
+
+
+def _document(name: str, body: str) -> str:
+    tab_icon = base64.b64encode(icon()).decode()
+    return _PAGE.format(page=name, style=style(), version=version(), icon=tab_icon, body=body)
 
 
 def security_policy(*, media: str = "'self'") -> str:
@@ -87,7 +90,7 @@ def security_policy(*, media: str = "'self'") -> str:
             "default-src 'none'",
             "script-src 'self'",
             f"style-src 'sha256-{digest}'",
-            "img-src 'self'",
+            "img-src data:",  # the icon of the browser's tab, which would cost a request of its own
             f"media-src {media}",
             "connect-src 'self'",
             "base-uri 'none'",

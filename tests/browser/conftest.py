@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+PATIENCE_MS = 30_000
+
 
 @pytest.fixture(autouse=True)
 def _no_blocking_calls_in_event_loops() -> None:
@@ -29,8 +31,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_MS)
     chromium = shutil.which("chromium")
     assert chromium, "these tests need Debian's package chromium"
     with sync_playwright() as playwright:

@@ -28,7 +28,11 @@ VIDEOS = {
     "example_jimeng_daily_teaser": 1,
     "example_jimeng_publish_teaser": 0,
     "example_jimeng_taskflow_hook": 1,
+    "example_jimeng_planned_campaign": 3,
 }
+# Waits for somebody to answer, on Airflow 3.1 and newer; tests/browser answers it.
+ANSWERED = {"example_jimeng_review"}
+WAITING = {"JimengSubmitVideoOperator", "JimengGenerateVideoOperator", "JimengVideoSensor"}
 
 
 def example_dags() -> dict[str, Any]:
@@ -55,14 +59,16 @@ def frames(path: Path) -> int:
 
 
 def test_every_example_is_expected_to_land_something_or_nothing() -> None:
-    assert set(example_dags()) == set(VIDEOS)
+    assert set(example_dags()) - ANSWERED == set(VIDEOS)
 
 
 def test_every_example_defers_and_never_catches_up() -> None:
     for dag in example_dags().values():
         assert dag.catchup is False
-        waiting = [task for task in dag.tasks if hasattr(task, "deferrable")]
-        assert all(task.deferrable is True for task in waiting), dag.dag_id
+        for task in dag.tasks:
+            if task.task_type in WAITING:
+                arguments = getattr(task, "partial_kwargs", None) or vars(task)
+                assert arguments["deferrable"] is True, f"{dag.dag_id}.{task.task_id}"
 
 
 @pytest.mark.usefixtures("airflow_database", "_examples_in_the_dags_folder")

@@ -182,6 +182,7 @@ def test_a_render_that_has_begun_is_said_to_go_on_and_to_be_billed(lab: Lab) -> 
 
 
 def test_a_cancel_without_an_answer_is_said_to_be_open(lab: Lab) -> None:
+    lab.emulator.render_seconds = 60
     lab.emulator.faults.add(where="cancel", what="cut_after")
     assert "did not say" in asyncio.run(said_of(submitted()))
 

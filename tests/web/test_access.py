@@ -29,6 +29,8 @@ def test_a_page_is_refused_to_whoever_is_not_signed_in(page: str, anonymous: Rea
     assert asked_by_a_person.status_code == 401
     assert "../api/v2/auth/login?next=http%3A%2F%2Flocalhost%2Fjimeng%2F" in asked_by_a_person.text
     assert "default-src 'none'" in asked_by_a_person.headers["content-security-policy"]
+    assert "Sign in" in asked_by_a_person.text
+    assert "登录" in anonymous.get(page, accept="text/html", accept_language="zh-CN,zh;q=0.9").text
 
 
 def test_data_and_video_are_refused_to_whoever_is_not_signed_in(

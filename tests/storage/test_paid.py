@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+import pytest
+
+from airflow_provider_jimeng.core.plan import RowState
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.storage.ledger import RecordObjects
+from airflow_provider_jimeng.storage.paid import PaidRenders
+from airflow_provider_jimeng.storage.target import Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = pendulum.datetime(2026, 3, 1, 12)
+FINGERPRINT = "f" * 64
+
+
+def record(state: RecordState, *, run: str = "one", hours_ago: float = 1.0, **changes: Any) -> Record:
+    at = NOW.subtract(seconds=int(hours_ago * 3600)).to_iso8601_string()
+    render = {
+        "task_id": "7",
+        "req_key": "key",
+        "model": "t2v_720p",
+        "jimeng_conn_id": "jimeng_default",
+        "submitted_at": at,
+    }
+    first = Record(
+        state=state,
+        key=TaskKey(dag_id="d", run_id=run, task_id="render", map_index=0),
+        asked=FINGERPRINT,
+        fingerprint=FINGERPRINT,
+        take=1,
+        max_tries=1,
+        intent_at=at,
+        render=None if state is RecordState.INTENT else render,
+    )
+    return replace(first, **changes)
+
+
+def landed(folder: Path, *, size: int = 5, **options: Any) -> Record:
+    found = record(RecordState.LANDED, **options)
+    video = folder / "kite.mp4"
+    manifest = {
+        **(found.render or {}),
+        "uri": video.as_uri(),
+        "bytes": size,
+        "sha256": "0",
+        "landed_at": found.intent_at,
+    }
+    return replace(found, manifest=manifest, output_path=f"{folder.as_uri()}/")
+
+
+def state_of(folder: Path, *records: Record) -> tuple[RowState, str | None]:
+    store = RecordObjects(Target(output_path=f"{folder}/"))
+    for found in records:
+        store.write(found)
+    return PaidRenders(output_conn_id=None, now=NOW).state_of(FINGERPRINT, f"{folder}/any-name.mp4")
+
+
+def test_without_a_record_a_row_is_new(tmp_path: Path) -> None:
+    assert state_of(tmp_path) == (RowState.NEW, None)
+
+
+def test_a_landed_file_of_its_recorded_size_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kite.mp4").write_bytes(b"12345")
+    assert state_of(tmp_path, landed(tmp_path, hours_ago=900)) == (RowState.LANDED, None)
+
+
+@pytest.mark.parametrize("hours_ago", [1, 11])
+def test_a_missing_or_altered_file_is_landed_again_free_while_the_api_keeps_the_render(
+    tmp_path: Path, hours_ago: float
+) -> None:
+    assert state_of(tmp_path, landed(tmp_path, hours_ago=hours_ago)) == (RowState.RUNNING, None)
+    (tmp_path / "kite.mp4").write_bytes(b"123")
+    assert state_of(tmp_path)[0] is RowState.RUNNING
+
+
+def test_a_render_under_way_is_not_paid_again(tmp_path: Path) -> None:
+    assert state_of(tmp_path, record(RecordState.SUBMITTED)) == (RowState.RUNNING, None)
+
+
+def test_a_render_that_the_api_no_longer_keeps_is_quoted_with_a_word_of_warning(tmp_path: Path) -> None:
+    state, note = state_of(tmp_path, record(RecordState.SUBMITTED, hours_ago=13))
+    assert state is RowState.NEW
+    assert 'on_lost="resubmit"' in str(note)
+
+
+def test_a_submit_with_an_unknown_outcome_is_quoted_with_a_word_of_warning(tmp_path: Path) -> None:
+    later = record(RecordState.SUBMITTED, run="two", hours_ago=0.5)
+    state, note = state_of(tmp_path, later, record(RecordState.INTENT))
+    assert state is RowState.NEW
+    assert 'on_unknown_submit="resubmit"' in str(note)
+
+
+def test_records_of_failures_and_of_other_requests_do_not_count(tmp_path: Path) -> None:
+    failed, lost = record(RecordState.FAILED), record(RecordState.LOST, run="two")
+    assert state_of(tmp_path, failed, lost) == (RowState.NEW, None)
+    moved_on = replace(failed, state=RecordState.SUBMITTED)
+    assert state_of(tmp_path, moved_on, replace(moved_on, fingerprint="e" * 64)) == (RowState.NEW, None)
