@@ -152,7 +152,24 @@ def _chaos(table: Iterable[rows.Row]) -> str:
     return _table(header, lines)
 
 
+def airflow_versions() -> str:
+    """One row per feature that not every Airflow has: where it works, and what happens elsewhere."""
+    from tests.harness.features import TABLE, features  # noqa: PLC0415  it brings pytest along
+
+    versions = [str(version) for version in TABLE["airflow"]]
+    rows = [
+        (
+            feature.en,
+            *("✓" if feature.works_on(version) else "–" for version in versions),
+            feature.without_en,
+        )
+        for feature in features().values()
+    ]
+    return _table(("", *versions, "where it is missing"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "airflow-versions": airflow_versions,
     "models": models,
     "parameters": parameters,
     "prices": prices,

