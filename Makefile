@@ -78,8 +78,12 @@ test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch cove
 	@$(BIN)/coverage report --include='airflow_provider_jimeng/core/*' --fail-under=100 | tail -n 1
 
 .PHONY: test-real
-test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, Redis, chromium); fails without them
-	$(BIN)/pytest -m real $(PYTEST_ARGS)
+test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, chromium); fails without them
+	$(BIN)/pytest -m "real and not chaos" $(PYTEST_ARGS)
+
+.PHONY: test-chaos
+test-chaos: $(VENV)/.real-ready ## processes killed, stopped and moved on a real Airflow with PostgreSQL
+	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
 
 COUNT ?= 200
 .PHONY: chaos-many

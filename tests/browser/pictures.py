@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.site import CHROMIUM_FLAGS, ROOT, SCREENSHOTS, Site, opened_site, until, visit
+from tests.browser.site import CHROMIUM_FLAGS, ROOT, SCREENSHOTS, Site, expect, opened_site, until, visit
 
 IMAGES = ROOT / "docs" / "images"
 SIZE = (1360, 860)

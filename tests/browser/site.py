@@ -18,7 +18,7 @@ from tests.harness.settings import User
 from tests.harness.stack import AirflowStack
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Frame, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Frame, Locator, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -153,6 +153,13 @@ def visit(
         yield visitor
     finally:
         context.close()
+
+
+def expect(target: Locator) -> Any:
+    """Playwright's assertions, which wait; imported only where a test runs, for `make test` goes without Playwright."""
+    from playwright.sync_api import expect as playwright_expect
+
+    return playwright_expect(target)
 
 
 def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pendulum
 import pytest
-from playwright.sync_api import expect
 from sqlalchemy import create_engine, delete
 from sqlalchemy.orm import Session
 
 from tests.browser.proxy import forwarding_proxy
-from tests.browser.site import Site, Visitor, until
+from tests.browser.site import Site, Visitor, expect, until
 from tests.harness.processes import Service, free_port, stop_all, wait_for_port
 from tests.web.records import Records
 

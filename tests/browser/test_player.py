@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
 
 from tests.browser.dags.films import KITE
-from tests.browser.site import Site, Visitor, until
+from tests.browser.site import Site, Visitor, expect, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

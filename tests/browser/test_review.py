@@ -4,9 +4,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.site import Site, Visitor, until
+from tests.browser.site import Site, Visitor, expect, until
 from tests.harness.api import task_path
 
 if TYPE_CHECKING:

@@ -4,9 +4,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.site import USERS, Site, Visitor
+from tests.browser.site import USERS, Site, Visitor, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

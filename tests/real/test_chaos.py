@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.lab import Tally
 from tests.chaos.real import differences, many, open_site, perform
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.chaos]
 
 MAPPED = {
     "triggerer_terminated": ("long", 4),
