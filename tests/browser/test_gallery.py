@@ -47,7 +47,7 @@ def test_filters_leave_what_fits_and_stand_in_the_address(site: Site, window: Wi
     page.locator(".chip").first.click()
     page.get_by_label("DAG", exact=True).select_option("secret_launch")
     expect(page.locator(".card")).to_have_count(1)
-    page.get_by_label("To").fill("2020-01-01")
+    page.get_by_label("To", exact=True).fill("2020-01-01")
     expect(page.locator(".notice")).to_contain_text("Nothing fits these filters")
 
 
