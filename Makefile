@@ -66,7 +66,7 @@ format: $(VENV)/.dev-ready ## ruff: repair what it can
 	$(BIN)/ruff format .
 
 .PHONY: typecheck
-typecheck: $(VENV)/.dev-ready ## mypy, strict
+typecheck: $(VENV)/.real-ready ## mypy, strict; it reads the browser tests too
 	$(BIN)/mypy
 
 .PHONY: test

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
 
 
-@contextmanager
+@contextlib.contextmanager
 def forwarding_proxy(port: int, backend_port: int) -> Iterator[None]:
     """Listen on 127.0.0.1:`port` and pass everything on to `backend_port`."""
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
         def forward(self) -> None:
+            with contextlib.suppress(ConnectionError):  # a browser that has seen enough hangs up
+                self.pass_on()
+
+        def pass_on(self) -> None:
             backend = http.client.HTTPConnection("127.0.0.1", backend_port, timeout=120)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
             headers |= {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
             backend.request(self.command, self.path, body=body, headers=headers)
-            reply = backend.getresponse()
-            content = reply.read()
+            with contextlib.closing(backend):
+                reply = backend.getresponse()
+                content = reply.read()
             self.send_response(reply.status)
             for name, value in reply.getheaders():
                 if name.lower() not in {*HOP_BY_HOP, "content-length"}:
@@ -36,7 +39,6 @@ def forwarding_proxy(port: int, backend_port: int) -> Iterator[None]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-            backend.close()
 
         do_GET = do_POST = do_PATCH = do_HEAD = forward  # noqa: N815  the names that the base class calls
 
@@ -44,6 +46,7 @@ def forwarding_proxy(port: int, backend_port: int) -> Iterator[None]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = False  # leaving waits for what is under way
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
