@@ -48,6 +48,7 @@ lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 	@mkdir -p requirements
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
+	@$(UV) pip compile $(LOCK_BASE) --extra aiohttp --group peers --output-file requirements/peers.txt pyproject.toml
 	@echo 'uv>=0.8' | $(UV) pip compile $(LOCK_BASE) --output-file requirements/uv.txt -
 
 LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
@@ -105,6 +106,19 @@ matrix-fast: $(VENV)/.dev-ready ## the same on the lowest and the newest
 .PHONY: lock-matrix
 lock-matrix: $(VENV)/.dev-ready ## resolve the hashed requirement files of the matrix again
 	$(BIN)/python -m tests.harness.matrix lock $(ONLY)
+
+# ------------------------------------------------------------------------------------------------------- benchmarks
+PEERS := build/peers
+$(PEERS)/.ready: $(VENV)/.uv-ready requirements/peers.txt pyproject.toml
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(PEERS)
+	@$(UV) pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/peers.txt
+	@$(UV) pip install --quiet --python $(PEERS)/bin/python --no-deps --editable .
+	@touch $@
+
+BENCH_ARGS ?=
+.PHONY: bench-triggers
+bench-triggers: $(PEERS)/.ready ## CPU of a poll beside published providers, in an environment of their own
+	$(PEERS)/bin/python benchmarks/trigger_cpu.py $(BENCH_ARGS)
 
 # ------------------------------------------------------------------------------------------------------------- docs
 .PHONY: docs-tables
