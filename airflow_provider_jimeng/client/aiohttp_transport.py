@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from airflow_provider_jimeng.client.replies import ReplyBody
 from airflow_provider_jimeng.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def aiohttp_transport(
 
 
 class Unsure(httpx.AsyncBaseTransport):
-    """Reads each reply whole and turns every failure into one that leaves open what became of the request.
+    """Reads each reply whole, within bounds, and turns every failure into one that leaves open what became of the request.
 
     :param failures: errors of the transport beside httpx's own.
     """
@@ -57,17 +58,17 @@ class Unsure(httpx.AsyncBaseTransport):
         """Send a request and read its reply, still encoded."""
         try:
             response = await self._inner.handle_async_request(request)
+            body = ReplyBody(request)
             try:
-                chunks = [chunk async for chunk in response.aiter_raw()]
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
             finally:
                 await response.aclose()
         except httpx.ReadTimeout:
             raise
         except self._failures as error:
             raise httpx.ReadError(type(error).__name__) from None
-        return httpx.Response(
-            response.status_code, headers=response.headers.raw, stream=httpx.ByteStream(b"".join(chunks))
-        )
+        return httpx.Response(response.status_code, headers=response.headers.raw, stream=body.stream())
 
     async def aclose(self) -> None:
         """Close the connections."""

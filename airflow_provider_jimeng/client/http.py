@@ -10,7 +10,6 @@ import logging
 import ssl
 import time
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -23,6 +22,8 @@ import httpx
 from airflow_provider_jimeng import __version__
 from airflow_provider_jimeng.client.aiohttp_transport import aiohttp_transport
 from airflow_provider_jimeng.client.lanes import LaneTransport
+from airflow_provider_jimeng.client.quiet import OwnRequest
+from airflow_provider_jimeng.client.replies import BoundedTransport
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     NoReplyError,
@@ -69,8 +70,6 @@ class _AnyReply(Protocol):
 
 Reply = TypeVar("Reply", bound=_AnyReply)
 
-_own_request: ContextVar[bool] = ContextVar("jimeng_own_request", default=False)
-
 
 class Exchange:
     """One request and its reply, as a context: foreign errors are translated, the debug line is written.
@@ -79,23 +78,24 @@ class Exchange:
     :raises NoReplyError: it went out and no whole answer came.
     """
 
-    __slots__ = ("_action", "_host", "_started", "_token", "request_id", "status")
+    __slots__ = ("_action", "_host", "_quiet", "_started", "request_id", "status")
 
     def __init__(self, action: str, host: str) -> None:
         self._action = action
         self._host = host
+        self._quiet = OwnRequest()
         self.status: int | None = None
         self.request_id: str | None = None
 
     def __enter__(self) -> Self:
-        self._token = _own_request.set(True)
+        self._quiet.__enter__()
         self._started = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _own_request.reset(self._token)
+        self._quiet.__exit__()
         if isinstance(error, ApiError):
             self.request_id = error.request_id
         if log.isEnabledFor(logging.DEBUG):
@@ -133,7 +133,9 @@ def open_client(settings: ClientSettings, transport: httpx.BaseTransport | None 
     """Build the client of a worker; ``transport`` replaces the network."""
     with _refused_options():
         if transport is None:
-            transport = httpx.HTTPTransport(verify=tls_context(settings.verify), proxy=proxy_for(settings))
+            transport = BoundedTransport(
+                httpx.HTTPTransport(verify=tls_context(settings.verify), proxy=proxy_for(settings))
+            )
         return httpx.Client(transport=transport, **_options(settings))
 
 
@@ -223,13 +225,3 @@ def _refused_options() -> Iterator[None]:
         raise SettingsError(
             "extra.proxy, or the environment's proxy: expected a URL such as http://proxy.example.com:3128."
         ) from None
-
-
-class _OwnRequests(logging.Filter):
-    """Keeps our requests out of httpx's INFO log: one line a poll, and download links in full."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno > logging.INFO or not _own_request.get()
-
-
-logging.getLogger("httpx").addFilter(_OwnRequests())

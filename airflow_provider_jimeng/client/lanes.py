@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import httpx
 
+from airflow_provider_jimeng.client.replies import ReplyBody
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 class LaneTransport(httpx.AsyncBaseTransport):
     """Sends each request over an idle lane, or over a new one; its callers limit how many there will be.
 
-    Replies are read whole, so that a lane is free again when the reply is handed on.
+    Replies are read whole, within bounds, so that a lane is free again when the reply is handed on.
     """
 
     def __init__(self, build_lane: Callable[[], httpx.AsyncBaseTransport]) -> None:
@@ -31,14 +33,16 @@ class LaneTransport(httpx.AsyncBaseTransport):
         lane = self._idle.pop() if self._idle else self._add()
         try:
             response = await lane.handle_async_request(request)
+            body = ReplyBody(request)
             stream = cast("httpx.AsyncByteStream", response.stream)
             try:
-                body = b"".join([chunk async for chunk in stream])
+                async for chunk in stream:
+                    body.add(chunk)
             finally:
                 await stream.aclose()
         finally:
             self._idle.append(lane)
-        response.stream = httpx.ByteStream(body)
+        response.stream = body.stream()
         return response
 
     async def aclose(self) -> None:

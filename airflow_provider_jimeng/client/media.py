@@ -18,6 +18,7 @@ import httpx
 from airflow_provider_jimeng.client.endpoint import is_local
 from airflow_provider_jimeng.client.http import CONNECT_TIMEOUT_SECONDS, USER_AGENT, tls_context, translated
 from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
+from airflow_provider_jimeng.client.quiet import OwnRequest
 from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import LandingError, MediaHostRefusedError, SettingsError
 
@@ -135,7 +136,8 @@ def _send(
     requests = [httpx.Request("GET", url, headers=named, extensions=extensions) for url in urls]
     transport = stack.enter_context(_transport(policy, proxy, secure=target.scheme == "https"))
     try:
-        response = first_reply(transport, requests)
+        with OwnRequest():
+            response = first_reply(transport, requests)
     except httpx.HTTPError as error:
         raise translated(error, _where(target)) from None
     stack.callback(response.close)

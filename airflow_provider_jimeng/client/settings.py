@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 from airflow_provider_jimeng.client import fields
 from airflow_provider_jimeng.client.endpoint import endpoint_url, is_local
 from airflow_provider_jimeng.core.catalogue import (
-    AIGC_META_KEYS,
     DEFAULT_ENDPOINT,
-    MAX_AIGC_META_LENGTH,
     MODELS,
     ModelSpec,
     merged_catalogue,
 )
-from airflow_provider_jimeng.core.errors import SettingsError
+from airflow_provider_jimeng.core.errors import ParameterError, SettingsError
+from airflow_provider_jimeng.core.parameters import check_aigc_meta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,15 +197,10 @@ def _proxy(value: Any) -> str | None:
 
 
 def _aigc_meta(value: Any) -> Mapping[str, str] | None:
-    found = fields.mapping("extra.aigc_meta", value)
-    for key, item in found.items():
-        if key not in AIGC_META_KEYS:
-            raise SettingsError(f"extra.aigc_meta: {key!r} is unknown. It takes {', '.join(AIGC_META_KEYS)}.")
-        if not isinstance(item, str) or len(item) > MAX_AIGC_META_LENGTH:
-            raise SettingsError(
-                f"extra.aigc_meta.{key}: expected text of at most {MAX_AIGC_META_LENGTH} characters."
-            )
-    return found or None
+    try:
+        return check_aigc_meta(fields.mapping("extra.aigc_meta", value))
+    except ParameterError as error:
+        raise SettingsError(f"extra.{error}") from None
 
 
 def _warn_of_unknown(extra: Mapping[str, Any]) -> None:

@@ -64,6 +64,20 @@ def read_amount(argument: str, value: Any) -> Decimal:
     return amount
 
 
+def read_seconds(argument: str, value: Any) -> float:
+    """Return a number of seconds; one rendered as text counts.
+
+    :raises ParameterError: it is no finite number, or less than 0.
+    """
+    try:
+        seconds = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ParameterError(argument, f"expected a number of seconds such as 600, got {value!r}.")
+    return seconds
+
+
 def read_reference(argument: str, value: Any) -> str | None:
     """Return a link or path to an image as text, ``None`` where it is absent.
 

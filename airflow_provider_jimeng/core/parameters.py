@@ -271,7 +271,7 @@ def _duration(spec: ModelSpec, duration: Any) -> int:
 
 
 def _aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -> str | None:
-    given = read_text("aspect_ratio", aspect_ratio)
+    given = None if is_absent(aspect_ratio) else str(aspect_ratio).strip()
     if not spec.aspect_ratios:
         if given is not None:
             raise ParameterError(
@@ -320,7 +320,7 @@ def _frame(argument: str, value: Any) -> Frame | None:
 
 
 def _camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:
-    chosen = read_text("camera_template", template), read_text("camera_strength", strength)
+    chosen = [None if is_absent(value) else str(value).strip() for value in (template, strength)]
     rules = (
         ("camera_template", chosen[0], CAMERA_TEMPLATES),
         ("camera_strength", chosen[1], CAMERA_STRENGTHS),
@@ -335,7 +335,7 @@ def _camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, 
             raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
         if value is not None and value not in takes:
             raise ParameterError(argument, f"{value!r} is refused: {spec.name} takes {', '.join(takes)}.")
-    return chosen
+    return chosen[0], chosen[1]
 
 
 def _extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:

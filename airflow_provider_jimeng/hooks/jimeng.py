@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pendulum
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import JimengClient
-from airflow_provider_jimeng.core.catalogue import find_model
+from airflow_provider_jimeng.core.arguments import read_seconds
+from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.parameters import RenderRequest
+from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta
 from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
@@ -191,8 +192,9 @@ class JimengHook(BaseHook):
         """
         settings = self.settings
         render = self._render_of(render_or_id, model, settings)
+        label = check_aigc_meta(aigc_meta) or settings.aigc_meta
         with self.get_conn() as client:
-            return client.query(render.req_key, render.task_id, aigc_meta=aigc_meta or settings.aigc_meta)
+            return client.query(render.req_key, render.task_id, aigc_meta=label)
 
     async def aquery(
         self,
@@ -205,9 +207,8 @@ class JimengHook(BaseHook):
         async with shared_client(self.jimeng_conn_id) as lease:
             settings = lease.client.settings
             render = self._render_of(render_or_id, model, settings)
-            return await lease.client.query(
-                render.req_key, render.task_id, aigc_meta=aigc_meta or settings.aigc_meta
-            )
+            label = check_aigc_meta(aigc_meta) or settings.aigc_meta
+            return await lease.client.query(render.req_key, render.task_id, aigc_meta=label)
 
     def wait_for_completion(
         self,
@@ -225,15 +226,15 @@ class JimengHook(BaseHook):
         :raises RenderError: the render failed, expired, is not found, or did not finish in time.
         """
         render = self._render_of(render_or_id, model, self.settings)
-        longest = next(
-            (given for given in (wait_timeout, timeout) if given is not None), DEFAULT_WAIT_TIMEOUT
-        )
+        given = [(n, v) for n, v in (("wait_timeout", wait_timeout), ("timeout", timeout)) if v is not None]
+        longest = read_seconds(*given[0]) if given else DEFAULT_WAIT_TIMEOUT
+        interval = None if poll_interval is None else read_seconds("poll_interval", poll_interval)
         deadline = deadline_for(
-            now=self._now(), wait_timeout=float(longest), submitted_at=render.submitted_at.timestamp()
+            now=self._now(), wait_timeout=longest, submitted_at=render.submitted_at.timestamp()
         )
         event, seen = wait_until_finished(
             lambda: self.query(render),
-            poller_for(render, deadline=deadline, poll_interval=poll_interval),
+            poller_for(render, deadline=deadline, poll_interval=interval),
             log,
             renew=self.renew,
             now=self._now,
@@ -286,7 +287,14 @@ class JimengHook(BaseHook):
 
     # ------------------------------------------------------------------------------------------------------ models
     def list_models(self) -> list[dict[str, Any]]:
-        """Return the models of the catalogue, with the connection's ``models`` and ``prices`` merged over it."""
+        """Return the models of the catalogue, with the connection's ``models`` and ``prices`` merged over it.
+
+        Without a connection it is the catalogue as it comes, so that one may look before there is an account.
+        """
+        try:
+            catalogue = self.settings.catalogue
+        except AirflowNotFoundException:
+            catalogue = MODELS
         return [
             {
                 "name": spec.name,
@@ -303,7 +311,7 @@ class JimengHook(BaseHook):
                 "price_cny_per_second": format_money(spec.price_cny_per_second),
                 "note": spec.note,
             }
-            for spec in self.settings.catalogue.values()
+            for spec in catalogue.values()
         ]
 
     # ------------------------------------------------------------------------------------------------------- inner

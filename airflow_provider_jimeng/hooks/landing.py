@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.client.media import MediaPolicy
-from airflow_provider_jimeng.core.errors import LinkRefusedError, RenderNotFoundError
-from airflow_provider_jimeng.core.polling import CONFIRMATIONS, NOT_FOUND_SPAN
+from airflow_provider_jimeng.core.errors import (
+    ConcurrencyLimitedError,
+    LinkRefusedError,
+    ParameterError,
+    RateLimitedError,
+    RenderNotFoundError,
+    ServerError,
+    TransportError,
+    UnknownCodeError,
+)
+from airflow_provider_jimeng.core.parameters import check_aigc_meta
+from airflow_provider_jimeng.core.polling import CONFIRMATIONS, NOT_FOUND_SPAN, spread
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.storage.landing import Link, land
 
@@ -20,7 +32,12 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.storage.target import Target
 
+log = logging.getLogger(__name__)
+
 _GONE = frozenset({RenderStatus.NOT_FOUND, RenderStatus.EXPIRED})
+_PASSES = (RateLimitedError, ConcurrencyLimitedError, ServerError, UnknownCodeError, TransportError)
+_PAUSES = (2.0, 5.0, 10.0, 20.0, 30.0)
+"""Seconds between the attempts to get a link."""
 
 
 def land_render(
@@ -40,9 +57,12 @@ def land_render(
     :raises RenderNotFoundError: the API does not keep the render any more.
     :raises LandingError: or one of its kin; a retry lands the render without paying again.
     """
+    label = check_aigc_meta(aigc_meta)
+    if require_tagged and not (label or hook.settings.aigc_meta):
+        raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
     return land(
         render,
-        fetch_link=lambda: _fetch_link(lambda: hook.query(render, aigc_meta=aigc_meta), render, sleep),
+        fetch_link=lambda: _fetch_link(lambda: hook.query(render, aigc_meta=label), render, sleep),
         target=target,
         policy=MediaPolicy.of(hook.settings),
         overwrite=overwrite,
@@ -56,21 +76,38 @@ def land_render(
 
 
 def _fetch_link(ask: Callable[[], QueryReply], render: Render, sleep: Callable[[float], None]) -> Link:
-    """Ask for a fresh link; "gone" is believed when it is repeated."""
-    reply = ask()
-    for _ in range(CONFIRMATIONS - 1):
-        if reply.status not in _GONE:
-            break
-        sleep(NOT_FOUND_SPAN / (CONFIRMATIONS - 1))
-        reply = ask()
-    if reply.status in _GONE:
-        raise RenderNotFoundError(
-            f"Render {render.task_id} cannot be landed: the API no longer keeps it ({reply.status_word}), as it does "
-            'for 12 hours only. It may have been billed. To pay for a new one, set on_lost="resubmit" and clear the '
-            "task that submitted it."
-        )
-    if reply.video_url is None:
-        raise LinkRefusedError(
-            f"Render {render.task_id} has no link yet (status {reply.status_word!r}). A retry asks again, free."
-        )
-    return Link(url=reply.video_url, request_id=reply.request_id, aigc_meta_tagged=reply.aigc_meta_tagged)
+    """Ask for a fresh link; what passes by itself is waited out, and "gone" is believed when it is repeated.
+
+    Many renders may be done, and ask, at the same moment: a throttled one must not fail for it.
+    """
+    gone = 0
+    for pause in (*_PAUSES, None):
+        try:
+            reply = ask()
+        except _PASSES as error:
+            if pause is None:
+                raise
+            log.info("No link to the render %s yet, asking again: %s", render.task_id, error)
+            sleep(spread(pause, random.random()))
+            continue
+        if reply.video_url is not None and reply.status is RenderStatus.DONE:
+            return Link(
+                url=reply.video_url, request_id=reply.request_id, aigc_meta_tagged=reply.aigc_meta_tagged
+            )
+        gone += reply.status in _GONE
+        if gone == CONFIRMATIONS:
+            raise _not_kept(render, reply)
+        if pause is None or reply.status not in (*_GONE, RenderStatus.DONE, RenderStatus.UNKNOWN):
+            raise LinkRefusedError(
+                f"Render {render.task_id} has no link yet (status {reply.status_word!r}). A retry asks again, free."
+            )
+        sleep(NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if gone else spread(pause, random.random()))
+    raise AssertionError  # the last round returns or raises
+
+
+def _not_kept(render: Render, reply: QueryReply) -> RenderNotFoundError:
+    return RenderNotFoundError(
+        f"Render {render.task_id} cannot be landed: the API no longer keeps it ({reply.status_word}), as it does "
+        'for 12 hours only. It may have been billed. To pay for a new one, set on_lost="resubmit" and clear the '
+        "task that submitted it."
+    )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool, as_mapping, as_seconds
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool, as_mapping
 from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class JimengRescueOperator(BaseOperator):
         folder = Target(output_path=self.output_path, output_conn_id=self.output_conn_id)
         if not folder.is_directory:
             raise ParameterError("output_path", f"{self.output_path!r} must be a directory: end it with /.")
-        wait_timeout = as_seconds("wait_timeout", self.wait_timeout)
+        wait_timeout = read_seconds("wait_timeout", self.wait_timeout)
         salvage = Salvage(
             folder=folder,
             hook_for=self.hook_for,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
+from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -273,6 +274,7 @@ class JimengSubmittingOperator(BaseOperator):
         arguments = {name: getattr(self, name) for name in REQUEST_FIELDS}
         arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
         request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
+        self.check_waiting()
         label = self.aigc_label()
         if as_bool("require_tagged", self.require_tagged) and not label and not settings.aigc_meta:
             raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
@@ -281,6 +283,10 @@ class JimengSubmittingOperator(BaseOperator):
         for warning in request.warnings:
             self.log.warning("%s", warning)
         return request
+
+    def check_waiting(self) -> None:
+        """Refuse, before anything is paid, what a wait after the submit would stumble over."""
+        read_seconds("max_wait_for_slot", self.max_wait_for_slot)
 
     def aigc_label(self) -> dict[str, str] | None:
         """Return the checked ``aigc_meta`` of this task, ``None`` to use the connection's."""
@@ -315,21 +321,10 @@ class JimengSubmittingOperator(BaseOperator):
             context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
 
     def _wait_for_slot(self, error: JimengError, req_key: str, waiting_since: float | None) -> float:
-        limit = as_seconds("max_wait_for_slot", self.max_wait_for_slot)
+        limit = read_seconds("max_wait_for_slot", self.max_wait_for_slot)
         if self.deferrable:
             defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)
         return sleep_for_slot(self, error, waiting_since=waiting_since, max_wait=limit)
-
-
-def as_seconds(argument: str, value: Any) -> float:
-    """Read a number of seconds that may come from a template."""
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ParameterError(argument, f"expected a number of seconds, got {value!r}.")
-    return seconds
 
 
 def as_bool(argument: str, value: Any) -> bool:

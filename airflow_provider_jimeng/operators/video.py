@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_landing
-from airflow_provider_jimeng.operators.references import render_from
+from airflow_provider_jimeng.operators.references import bare_render, named_render, render_from
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
     JimengSubmittingOperator,
     as_bool,
     as_mapping,
-    as_seconds,
 )
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -147,16 +147,22 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
             return self._end(context, checkout, render, ended, adopted=True)
         return self._end(context, checkout, render, self._wait(checkout, render))
 
+    def check_waiting(self) -> None:
+        """Refuse, before anything is paid, what a wait after the submit would stumble over."""
+        super().check_waiting()
+        self._waiting()
+
+    def _waiting(self) -> tuple[float | None, float]:
+        """Return the fixed seconds between two queries, if any, and those of the whole wait."""
+        fixed = None if is_absent(self.poll_interval) else read_seconds("poll_interval", self.poll_interval)
+        return fixed, read_seconds("wait_timeout", self.wait_timeout)
+
     def _wait(self, checkout: Checkout, render: Render) -> RenderEvent:
         now = time.time()
-        poll_interval = (
-            None
-            if self.poll_interval in (None, "", "None")
-            else as_seconds("poll_interval", self.poll_interval)
-        )
+        poll_interval, wait_timeout = self._waiting()
         deadline = deadline_for(
             now=now,
-            wait_timeout=as_seconds("wait_timeout", self.wait_timeout),
+            wait_timeout=wait_timeout,
             submitted_at=render.submitted_at.timestamp(),
         )
         if self.deferrable:
@@ -226,11 +232,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def _announced(self, context: Context, ended: RenderEvent) -> Render:
         ti = context["ti"]
         payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
-        if isinstance(payload, Mapping) and payload.get("task_id") != ended.task_id:
-            payload = None
-        return render_from(
-            payload, render_id=ended.task_id, model=ended.req_key, jimeng_conn_id=self.jimeng_conn_id
-        )
+        if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
+            return render_from(payload)
+        return bare_render(ended.task_id, req_key=str(ended.req_key), jimeng_conn_id=self.jimeng_conn_id)
 
 
 class JimengDownloadVideoOperator(BaseOperator):
@@ -300,9 +304,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.storage.target import Target
 
         with airflow_errors(self):
-            render = render_from(
-                self.render, render_id=self.render_id, model=self.model, jimeng_conn_id=self.jimeng_conn_id
-            )
+            render = named_render(self)
             context["ti"].xcom_push(key="jimeng_render", value=render.to_payload())
             manifest = land_render(
                 JimengHook(jimeng_conn_id=render.jimeng_conn_id),

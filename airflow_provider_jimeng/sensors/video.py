@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,14 +18,15 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller, deadline_for
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
-from airflow_provider_jimeng.operators.references import render_from
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_seconds
+from airflow_provider_jimeng.operators.references import named_render
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
 from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.wire import QueryReply
 
 _CONFIRM_SECONDS = 11.0
+_TOLD_KEY = "jimeng_told"
 
 
 class JimengVideoSensor(BaseSensorOperator):
@@ -76,24 +79,25 @@ class JimengVideoSensor(BaseSensorOperator):
         self.jimeng_conn_id = jimeng_conn_id
         self.poll_interval = poll_interval
         self.deferrable = deferrable
+        self._told: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait in the mode that was chosen; a render that is done already is not waited for."""
         if not self.deferrable:
             return super().execute(context)
         with self._as_sensor():
-            render = self._named()
-            ended = self._ask(render, self._poller(render, float("inf")))
+            render, fixed = named_render(self), self._fixed_interval()
+            ended = self._ask(context, render)
             if ended is not None:
                 return self._end(context, render, ended)
-            self._defer(render)
+            self._defer(render, fixed)
             return None
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once, and again only where one answer settles nothing."""
         with self._as_sensor():
-            render = self._named()
-            ended = self._ask(render, self._poller(render, float("inf")))
+            render = named_render(self)
+            ended = self._ask(context, render)
             if ended is None:
                 return PokeReturnValue(is_done=False)
             return PokeReturnValue(is_done=True, xcom_value=self._end(context, render, ended))
@@ -101,30 +105,15 @@ class JimengVideoSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after the wait: return the render payload, or say what became of it."""
         with self._as_sensor():
-            return self._end(context, self._named(), RenderEvent.from_payload(event))
+            return self._end(context, named_render(self), RenderEvent.from_payload(event))
 
-    def _named(self) -> Render:
-        return render_from(
-            self.render, render_id=self.render_id, model=self.model, jimeng_conn_id=self.jimeng_conn_id
-        )
+    def _fixed_interval(self) -> float | None:
+        return None if is_absent(self.poll_interval) else read_seconds("poll_interval", self.poll_interval)
 
-    def _poller(self, render: Render, deadline: float) -> Poller:
-        return Poller(
-            task_id=render.task_id,
-            req_key=render.req_key,
-            submitted_at=render.submitted_at.timestamp(),
-            deadline=deadline,
-        )
-
-    def _defer(self, render: Render) -> None:
+    def _defer(self, render: Render, fixed: float | None) -> None:
         from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
 
         now = time.time()
-        fixed = (
-            None
-            if self.poll_interval in (None, "", "None")
-            else as_seconds("poll_interval", self.poll_interval)
-        )
         deadline = deadline_for(
             now=now, wait_timeout=self.timeout, submitted_at=render.submitted_at.timestamp()
         )
@@ -135,13 +124,19 @@ class JimengVideoSensor(BaseSensorOperator):
             method_name="execute_complete",
         )
 
-    def _ask(self, render: Render, poller: Poller) -> RenderEvent | None:
+    def _ask(self, context: Context, render: Render) -> RenderEvent | None:
         """Ask once; a doubtful end (not found, access refused) is confirmed in the same poke.
 
         A reschedule loses what earlier pokes saw, so nothing can be confirmed across pokes.
         """
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
+        poller = Poller(
+            task_id=render.task_id,
+            req_key=render.req_key,
+            submitted_at=render.submitted_at.timestamp(),
+            deadline=float("inf"),
+        )
         give_up = time.monotonic() + 1.5 * REFUSED_SPAN
         while True:
             seen: QueryReply | JimengError
@@ -152,13 +147,30 @@ class JimengVideoSensor(BaseSensorOperator):
             decision = poller.decide(seen, time.time(), random.random())
             if isinstance(decision, Finish):
                 return decision.event
-            self.log.info("Render %s: %s", render.task_id, decision.note or "no change")
+            if decision.note:
+                self._tell(context, render, decision.note)
             doubtful = decision.renew_connection or getattr(seen, "status", None) is RenderStatus.NOT_FOUND
             if not doubtful or time.monotonic() > give_up:
                 return None
             time.sleep(
                 max(decision.seconds, _CONFIRM_SECONDS) if decision.renew_connection else _CONFIRM_SECONDS
             )
+
+    def _tell(self, context: Context, render: Render, note: str) -> None:
+        """Log what changed since the last poke, which in reschedule mode was another process's.
+
+        Airflow's task state store (3.3 and newer) is what outlives that; a poke never fails for want of it.
+        """
+        now = {"state": note, "try_number": context["ti"].try_number}
+        store: Any = context.get("task_state_store") if self.mode == "reschedule" else None
+        before = self._told
+        with suppress(Exception):
+            if store is not None:
+                before = store.get(_TOLD_KEY)
+                store.set(_TOLD_KEY, now)
+        self._told = now
+        if before != now:
+            self.log.info("Render %s: %s", render.task_id, note)
 
     def _end(self, context: Context, render: Render, ended: RenderEvent) -> dict[str, Any]:
         payload = render.to_payload()

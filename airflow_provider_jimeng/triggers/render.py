@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_jimeng.core.cadence import CLOSEST
 from airflow_provider_jimeng.core.errors import AuthenticationError, JimengError
 from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.polling import Finish, Poller, kept_until
+from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS, Finish, Poller, kept_until
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
 from airflow_provider_jimeng.hooks.waiting import cadence_of
 from airflow_provider_jimeng.triggers.queues import slot_queue
@@ -42,7 +42,7 @@ class JimengRenderTrigger(BaseTrigger):
     :param req_key: the model key it was submitted with.
     :param jimeng_conn_id: connection that pays for it.
     :param submitted_at: RFC 3339 time of the submit.
-    :param deadline: epoch second at which the wait is given up.
+    :param deadline: epoch second at which the wait is given up; ``None`` is 11.5 hours after the submit.
     :param poll_interval: seconds between two queries; ``None`` goes by the age of the render.
     :param first_poll_at: epoch second of the first query.
     """
@@ -124,7 +124,7 @@ class JimengRenderTrigger(BaseTrigger):
             task_id=self.render_id,
             req_key=self.req_key,
             submitted_at=submitted_at,
-            deadline=self.deadline if self.deadline is not None else float("inf"),
+            deadline=submitted_at + SAFE_RETENTION_SECONDS if self.deadline is None else self.deadline,
             poll_interval=self.poll_interval,
             cadence=cadence_of(self.req_key),
         )

@@ -182,6 +182,13 @@ def test_a_redirect_to_a_place_that_is_not_allowed_is_not_followed(location: str
     assert "SECRET" not in str(caught.value)
 
 
+def test_a_redirects_link_reaches_no_log_at_debug_level_either(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with MediaServer(answers=[reply(302, Location="/next?sign=SECRET"), whole(DATA)]) as server:
+        fetch(server.url, policy_of(server))
+    assert "SECRET" not in caplog.text
+
+
 @pytest.mark.parametrize("url", ["https://x:port/?sign=SECRET", "https://a\0b/"])
 def test_a_link_that_is_no_url_is_refused_without_being_quoted(url: str) -> None:
     with pytest.raises(LandingError, match="is no URL") as caught:

@@ -125,6 +125,8 @@ def test_media_hosts_may_come_as_json_or_words(hosts: Any) -> None:
         ("aigc_meta", {"producer": "x"}),
         ("aigc_meta", {"producer_id": 1}),
         ("aigc_meta", {"producer_id": "x" * 257}),
+        ("aigc_meta", {"producer_id": "dag-1"}),
+        ("aigc_meta", {"content_propagator": "us"}),
         ("prices", {"no_such_model": 1}),
         ("prices", {"t2v_720p": -1}),
         ("prices", "0.28"),

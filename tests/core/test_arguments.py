@@ -12,6 +12,7 @@ from airflow_provider_jimeng.core.arguments import (
     is_absent,
     read_amount,
     read_reference,
+    read_seconds,
     read_text,
     read_whole,
 )
@@ -62,6 +63,17 @@ def test_an_amount_may_come_as_text_or_number(value: Any, amount: str) -> None:
 def test_anything_else_is_no_amount(value: Any) -> None:
     with pytest.raises(ParameterError, match="max_cost_cny: expected an amount in CNY"):
         read_amount("max_cost_cny", value)
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("1.5", 1.5), (0, 0.0), (60, 60.0), (" 7 ", 7.0)])
+def test_seconds_are_read_as_templates_leave_them(value: Any, seconds: float) -> None:
+    assert read_seconds("wait_timeout", value) == seconds
+
+
+@pytest.mark.parametrize("value", ["soon", None, -1, "nan", "inf", math.inf, True, [], 10**400])
+def test_what_is_no_number_of_seconds_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(ParameterError, match="wait_timeout: expected a number of seconds"):
+        read_seconds("wait_timeout", value)
 
 
 def test_text_with_half_a_character_is_refused_for_it_cannot_be_sent() -> None:

@@ -131,7 +131,7 @@ def test_a_ratio_that_a_model_lacks_is_refused_with_those_it_has(spec: ModelSpec
 
 
 def test_a_ratio_that_yaml_made_a_number_is_refused() -> None:
-    with pytest.raises(ParameterError, match="aspect_ratio: expected text, got 969"):
+    with pytest.raises(ParameterError, match="aspect_ratio: '969' is refused: t2v_720p takes 16:9"):
         build(aspect_ratio=969)
 
 

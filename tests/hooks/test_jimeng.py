@@ -12,8 +12,10 @@ from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     InputRejectedError,
+    LinkRefusedError,
     LostContactError,
     ParameterError,
+    RateLimitedError,
     RenderExpiredError,
     RenderFailedError,
     RenderNotFoundError,
@@ -315,6 +317,70 @@ def test_models_are_listed_with_what_the_connection_changed(world: World) -> Non
         assert listed[name]["req_key"] == spec.req_key
         assert listed[name]["durations"] == list(spec.durations)
     json.dumps(list(listed.values()))
+
+
+def test_models_can_be_looked_at_without_a_connection() -> None:
+    assert [model["name"] for model in JimengHook("there_is_no_such_connection").list_models()] == [*MODELS]
+
+
+@pytest.mark.parametrize(
+    ("ask", "argument"),
+    [
+        (lambda hook, meta: hook.query("7", "t2v_720p", aigc_meta=meta), "aigc_meta"),
+        (lambda hook, meta: asyncio.run(hook.aquery("7", "t2v_720p", aigc_meta=meta)), "aigc_meta"),
+        (lambda hook, meta: hook.download("7", "file:///tmp/x/", "t2v_720p", aigc_meta=meta), "aigc_meta"),
+        (
+            lambda hook, _: hook.download("7", "file:///tmp/x/", "t2v_720p", require_tagged=True),
+            "require_tagged",
+        ),
+        (lambda hook, _: hook.wait_for_completion("7", "t2v_720p", timeout="soon"), "timeout"),
+        (lambda hook, _: hook.wait_for_completion("7", "t2v_720p", wait_timeout=-1), "wait_timeout"),
+        (lambda hook, _: hook.wait_for_completion("7", "t2v_720p", poll_interval="nan"), "poll_interval"),
+        (lambda hook, _: hook.wait_for_completion("7", "jimeng_t2v_v30_pro"), "model"),
+    ],
+)
+def test_a_bad_argument_of_a_later_step_is_refused_before_anything_is_sent(
+    world: World, ask: Callable[..., Any], argument: str
+) -> None:
+    with pytest.raises(ParameterError) as refused:
+        ask(world.hook(), {"producer_id": "dag-1"})
+    assert refused.value.argument == argument
+    assert world.emulator.bill()["queries"] == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"what": "error_before", "code": 50429},
+        {"what": "error_before", "code": 50500},
+        {"what": "cut_after"},
+        {"what": "garbage"},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+def test_landing_waits_out_trouble_with_its_link(world: World, tmp_path: Path, fault: dict[str, Any]) -> None:
+    hook = world.hook()
+    render = hook.submit(prompt=PROMPT)
+    world.ahead += 101
+    for nth in (1, 2):
+        world.emulator.faults.add(where="query", nth=nth, **fault)
+    assert hook.download(render, f"file://{tmp_path}/").bytes
+    assert len(world.slept) == 2
+
+
+def test_landing_gives_up_a_link_that_never_comes(world: World, tmp_path: Path) -> None:
+    world.emulator.faults.add(where="query", what="error_before", code=50429)
+    hook = world.hook()
+    with pytest.raises(RateLimitedError):
+        hook.download(hook.submit(prompt=PROMPT), f"file://{tmp_path}/")
+    assert len(world.slept) == 5
+
+
+def test_a_render_that_still_runs_is_not_landed_and_not_waited_for(world: World, tmp_path: Path) -> None:
+    hook = world.hook()
+    with pytest.raises(LinkRefusedError, match=r"no link yet \(status 'in_queue'\)"):
+        hook.download(hook.submit(prompt=PROMPT), f"file://{tmp_path}/")
+    assert not world.slept
 
 
 def test_a_connection_may_be_a_uri(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

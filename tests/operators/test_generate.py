@@ -82,6 +82,16 @@ def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: La
     assert lab.emulator.bill()["submits"] == 0
 
 
+@pytest.mark.parametrize(
+    "argument", ["poll_interval", "wait_timeout", "max_wait_for_slot", "overwrite", "require_tagged"]
+)
+def test_what_only_a_later_step_needs_is_refused_before_anything_is_sent(lab: Lab, argument: str) -> None:
+    stage = lab.stage(lambda: lab.generate(**{argument: "perhaps"}))
+    assert stage.run() == "failed"
+    assert argument in str(stage.errors[0])
+    assert lab.emulator.bill()["submits"] == 0
+
+
 def test_policies_and_numbers_may_come_from_templates(lab: Lab) -> None:
     stage = lab.stage(
         lambda: lab.generate(

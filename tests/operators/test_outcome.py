@@ -19,7 +19,7 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.failure import a_retry_may_help
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, said, slot_error
-from airflow_provider_jimeng.operators.submitting import as_bool, as_mapping, as_seconds
+from airflow_provider_jimeng.operators.submitting import as_bool, as_mapping
 
 
 def make_render(**changes: Any) -> Render:
@@ -90,17 +90,6 @@ def test_the_apis_own_words_are_kept_with_code_and_request_id() -> None:
     assert said(RenderEvent(outcome=Outcome.FAILED)) == "no message"
     assert outcome_fields(event)["advice"]
     assert outcome_fields(RenderEvent(outcome=Outcome.EXPIRED))["advice"] is None
-
-
-@pytest.mark.parametrize(("value", "seconds"), [("1.5", 1.5), (0, 0.0), (60, 60.0)])
-def test_seconds_may_come_from_a_template(value: Any, seconds: float) -> None:
-    assert as_seconds("wait_timeout", value) == seconds
-
-
-@pytest.mark.parametrize("value", ["soon", None, -1, "nan", "inf", float("inf")])
-def test_what_is_no_number_of_seconds_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(ValueError, match="wait_timeout"):
-        as_seconds("wait_timeout", value)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from airflow_provider_jimeng.core.errors import (
     RenderNotFoundError,
     TargetTakenError,
 )
+from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 from tests.chaos.lab import Lab, with_points
@@ -56,6 +58,26 @@ def test_three_tasks_pay_once_and_land_one_file(lab: Lab, *, deferrable: bool, a
         assert stage.run() == "success"
     bill = lab.emulator.bill()
     assert (bill["accepted"], bill["media_requests"], lab.tally().landed) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "argument"),
+    [
+        ({"render": None, "render_id": "7", "model": "jimeng_t2v_v30_pro"}, "model"),
+        ({"require_tagged": True}, "require_tagged"),
+        ({"aigc_meta": {"producer_id": "dag-1"}}, "aigc_meta"),
+        ({"overwrite": "perhaps"}, "overwrite"),
+    ],
+)
+def test_a_download_refuses_a_bad_argument_before_anything_is_asked(
+    lab: Lab, changes: dict[str, Any], argument: str
+) -> None:
+    render = JimengHook().submit(prompt="a red kite").to_payload()
+    download = lab.stage(lambda: downloading(lab, **{"render": render, **changes}))
+    assert download.run() == "failed"
+    assert isinstance(download.errors[0], ParameterError)
+    assert download.errors[0].argument == argument
+    assert lab.emulator.bill()["queries"] == 0
 
 
 @pytest.mark.parametrize("point", ["xcom task_id", "xcom jimeng_render"])
@@ -176,7 +198,14 @@ def test_a_render_of_a_model_that_only_the_connection_knows_can_be_named(lab: La
         lambda: downloading(lab, None, render_id="7392616336519610409", model="jimeng_t2v_v99"), retries=0
     )
     assert stage.run() == "failed"
-    assert not isinstance(stage.errors[0], ParameterError)
+    assert "can be described in the connection extra" in str(stage.errors[0])
+    connection = json.loads(os.environ["AIRFLOW_CONN_JIMENG_DEFAULT"])
+    connection["extra"]["models"] = {"jimeng_t2v_v99": {"like": "t2v_720p"}}
+    os.environ["AIRFLOW_CONN_JIMENG_DEFAULT"] = json.dumps(connection)
+    stage.clear()
+    assert stage.run() == "failed"
+    assert not isinstance(stage.errors[-1], ParameterError)
+    assert lab.emulator.bill()["queries"]
 
 
 def test_a_payload_in_python_notation_is_read_too(lab: Lab) -> None:

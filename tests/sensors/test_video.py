@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +95,73 @@ def test_a_throttled_poke_tells_nothing_and_does_not_fail(lab: Lab) -> None:
     render = submitted(lab)
     lab.clock.ahead += 10
     assert lab.stage(lambda: sensing(render)).run() == "success"
+
+
+class Heard(JimengVideoSensor):
+    """A sensor whose log the tests can read on every Airflow."""
+
+    log = logging.getLogger("heard")
+
+
+def hearing(render: Any, **changes: Any) -> JimengVideoSensor:
+    return Heard(**{"task_id": "wait", "render": render, "poke_interval": 0.05, **changes})
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, render: dict[str, Any]) -> list[str]:
+    start = f"Render {render['task_id']}: "
+    said = [record.getMessage() for record in caplog.records]
+    return [line.removeprefix(start) for line in said if line.startswith(start)]
+
+
+def test_poking_logs_each_change_once_and_no_poll(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.emulator.render_seconds = 0.6
+    render = submitted(lab)
+    with caplog.at_level(logging.INFO):
+        assert lab.stage(lambda: hearing(render, poke_interval=0.02)).run() == "success"
+    assert lab.emulator.bill()["queries"] > 5
+    assert lines_of(caplog, render) == ["in_queue", "generating"]
+
+
+def test_rescheduled_pokes_log_each_change_once_where_airflow_remembers(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.emulator.render_seconds = 1000
+    render = submitted(lab)
+    stage = Stage(lambda: hearing(render))
+    stage.store.latest = "try-1"
+    with caplog.at_level(logging.INFO):
+        for ahead in (0, 0, 500, 0):
+            lab.clock.ahead += ahead
+            hearing(render, mode="reschedule").poke(stage._context(stage._task_instance()))
+    assert lines_of(caplog, render) == ["in_queue", "generating"]
+
+
+@pytest.mark.parametrize(
+    ("named", "argument"),
+    [
+        ({"render_id": "7"}, "model"),
+        ({"render_id": "7", "model": "jimeng_t2v_v30_pro"}, "model"),
+        ({"render_id": "7", "model": "t2v_720p", "poll_interval": "soon"}, "poll_interval"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_anything_is_asked(
+    lab: Lab, named: dict[str, Any], argument: str
+) -> None:
+    stage = lab.stage(lambda: sensing(None, deferrable=True, **named))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], ParameterError)
+    assert stage.errors[0].argument == argument
+    assert lab.emulator.bill()["queries"] == 0
+
+
+def test_a_bare_id_may_name_a_model_of_the_connection(lab: Lab) -> None:
+    connection = json.loads(os.environ["AIRFLOW_CONN_JIMENG_DEFAULT"])
+    connection["extra"]["models"] = {"house_style": {"like": "t2v_720p", "req_key": "jimeng_t2v_v30"}}
+    os.environ["AIRFLOW_CONN_JIMENG_DEFAULT"] = json.dumps(connection)
+    render = submitted(lab)
+    stage = lab.stage(lambda: sensing(None, render_id=render["task_id"], model="house_style"))
+    assert stage.run() == "success"
+    assert stage.result["req_key"] == render["req_key"]
 
 
 def test_a_sensor_without_a_render_says_so(lab: Lab) -> None:

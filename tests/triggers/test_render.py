@@ -72,6 +72,16 @@ def test_its_arguments_are_ids_and_times_and_build_the_same_trigger(lab: Lab) ->
     }
 
 
+def test_without_a_deadline_it_gives_up_before_the_api_forgets_the_render(lab: Lab) -> None:
+    lab.emulator.render_seconds = 1e6
+    render = submitted()
+    old = render.submitted_at.subtract(hours=11, minutes=29, seconds=59)
+    trigger = JimengRenderTrigger(
+        render_id=render.task_id, req_key=render.req_key, submitted_at=old.isoformat(), poll_interval=0.03
+    )
+    assert outcome_of(trigger).outcome is Outcome.TIMED_OUT
+
+
 def test_the_first_poll_comes_late_enough_for_the_scheduler(lab: Lab) -> None:
     now = time.time()
     trigger = waiting_for(submitted(), now=now)
