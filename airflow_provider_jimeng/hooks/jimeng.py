@@ -54,7 +54,7 @@ class FinishedRender:
     render: Render
 
 
-RenderOrId: TypeAlias = "Render | FinishedRender | Mapping[str, Any] | str"
+RenderOrId: TypeAlias = "Render | FinishedRender | Mapping[str, Any] | str | int"
 
 
 class JimengHook(BaseHook):
@@ -356,9 +356,9 @@ class JimengHook(BaseHook):
             return given.render
         if isinstance(given, Render):
             return given
-        if not isinstance(given, str):
-            return Render.from_payload(given)
-        task_id = given.strip()
+        if not isinstance(given, str | int):
+            return _read_payload(given)
+        task_id = str(given).strip()
         if not task_id:
             raise ParameterError("render_or_id", "is empty; give a render or its task_id.")
         if model:
@@ -375,3 +375,12 @@ class JimengHook(BaseHook):
                 "model", f"is missing: the render {task_id} was not submitted by this hook. Name its model."
             )
         return self._submitted[task_id]
+
+
+def _read_payload(payload: Any) -> Render:
+    try:
+        return Render.from_payload(payload)
+    except ValueError as error:
+        raise ParameterError(
+            "render_or_id", f"expected a render, its payload or its task_id: {error}."
+        ) from None

@@ -163,7 +163,11 @@ def as_id(render: Render) -> Any:
     return render.task_id
 
 
-@pytest.mark.parametrize("given", [as_render, as_payload, as_id])
+def as_number(render: Render) -> Any:
+    return int(render.task_id)
+
+
+@pytest.mark.parametrize("given", [as_render, as_payload, as_id, as_number])
 def test_a_render_may_be_named_in_every_way(world: World, given: Callable[[Render], Any]) -> None:
     hook = world.hook()
     render = hook.submit(prompt=PROMPT)
@@ -180,6 +184,11 @@ def test_an_id_from_elsewhere_needs_its_model(world: World) -> None:
         hook.query(task_id)
     with pytest.raises(ParameterError, match=r"^render_or_id: is empty"):
         hook.query(" ")
+    for nothing in ({}, {"task_id": task_id}, [task_id], None, 7.5):
+        with pytest.raises(
+            ParameterError, match=r"^render_or_id: expected a render, its payload or its task_id"
+        ):
+            hook.query(nothing)  # type: ignore[arg-type]
     assert hook.query(task_id, model="t2v_720p").status is RenderStatus.IN_QUEUE
     assert hook.query(task_id, MODELS["t2v_720p"].req_key).status is RenderStatus.IN_QUEUE
 

@@ -100,7 +100,7 @@ def test_a_throttled_poke_tells_nothing_and_does_not_fail(lab: Lab) -> None:
 class Heard(JimengVideoSensor):
     """A sensor whose log the tests can read on every Airflow."""
 
-    log = logging.getLogger("heard")
+    log: Any = logging.getLogger("heard")
 
 
 def hearing(render: Any, **changes: Any) -> JimengVideoSensor:
