@@ -37,13 +37,14 @@ class LinkMint:
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     def mint(self, origin: str, link: Link, now: float) -> str:
-        """Return a new URL."""
-        expiry = f"{int(now + self.lifetime_seconds):x}"
+        """Return a new URL; it dies at the millisecond, which ``l`` begins with."""
+        dies_at = now + self.lifetime_seconds
+        expiry = f"{int(dies_at):x}"
         label = ""
         if link.label:
             label = hashlib.sha256(json.dumps(link.label, sort_keys=True).encode()).hexdigest()[:16]
             self._labels[label] = link.label
-        nonce = secrets.token_hex(6)
+        nonce = f"{int(dies_at % 1 * 1000):03x}{secrets.token_hex(6)}"
         sign = self._sign(link.task_id, expiry, label, nonce)
         query = f"dy_q={int(now)}&l={nonce}&lr={label}&sign={sign}"
         return f"{origin}{MEDIA_PREFIX}{expiry}/{link.task_id}/video.mp4?{query}"
@@ -57,9 +58,9 @@ class LinkMint:
         expiry, task_id, _ = parts
         label, nonce = query.get("lr", ""), query.get("l", "")
         expected = self._sign(task_id, expiry, label, nonce)
-        if not hmac.compare_digest(expected.encode(), query.get("sign", "").encode()) or now >= int(
-            expiry, 16
-        ):
+        if not hmac.compare_digest(expected.encode(), query.get("sign", "").encode()):
+            return None
+        if now >= int(expiry, 16) + int(nonce[:3], 16) / 1000:
             return None
         return Link(task_id=task_id, label=self._labels.get(label))
 

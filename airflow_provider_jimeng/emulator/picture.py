@@ -65,11 +65,18 @@ def draw_background(clip: Clip) -> Image.Image:
         canvas.paste(inset, (clip.width - inset.width - 16, 16))
     draw = ImageDraw.Draw(canvas)
     margin = clip.width // 24
+    left, right = margin, clip.width - margin
     top = clip.height // 2 if pictures else clip.height // 10
     bottom = clip.height - clip.strip_height - margin // 2
-    if pictures:
-        draw.rectangle((margin // 2, top - margin // 4, clip.width - margin // 2, bottom), fill=_PANEL)
-    _write(draw, clip, (margin, top, clip.width - margin, bottom))
+    text = _set_text(clip, right - left, bottom - top)
+    if pictures:  # as much of them stays in sight as the text allows
+        top = bottom - text.height
+        draw.rectangle((left // 2, top - margin // 4, clip.width - left // 2, bottom), fill=_PANEL)
+    for index, row in enumerate(text.rows):
+        draw.text((left, top + index * text.step), row, font=text.font, fill=_WHITE)
+    notes_top = bottom - len(text.notes) * text.note_step
+    for index, note in enumerate(text.notes):
+        draw.text((left, notes_top + index * text.note_step), note, font=text.note_font, fill=_GREY)
     draw.rectangle((0, clip.height - clip.strip_height, clip.width, clip.height), fill=(0, 0, 0))
     return canvas
 
@@ -90,27 +97,49 @@ def _fitted(data: bytes, clip: Clip) -> Image.Image:
     return image.resize((clip.width, clip.height), box=(left, upper, left + width, upper + height))
 
 
-def _write(draw: ImageDraw.ImageDraw, clip: Clip, box: tuple[int, int, int, int]) -> None:
-    """Write the prompt, in the largest size that fits, above the parameters."""
-    left, top, right, bottom = box
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Text:
+    """Prompt and parameters, set in rows; steps and height in pixels."""
+
+    font: Font
+    rows: list[str]
+    step: int
+    note_font: Font
+    notes: list[str]
+    note_step: int
+
+    @property
+    def height(self) -> int:
+        return len(self.rows) * self.step + len(self.notes) * self.note_step
+
+
+def _set_text(clip: Clip, width: int, height: int) -> _Text:
+    """Set the prompt in the largest size that fits above the parameters; what fits in no size ends in dots."""
     path = best_font_file()
     small = max(12, min(clip.width, clip.height) // 30)
-    notes_top = bottom - len(clip.lines) * (small + small // 3)
+    note_font, note_step = load_font(small, path), small + small // 3
+    notes = [shorten(showable(note_font, line), note_font, width) for line in clip.lines]
+    room = height - len(notes) * note_step
     size = max(14, min(clip.width, clip.height) // 14)
     while True:
-        font = load_font(size, path)
-        rows = wrap(showable(font, clip.prompt), font, right - left)
-        step = size + size // 3
-        if len(rows) * step <= notes_top - top or size <= 14:
+        font, step = load_font(size, path), size + size // 3
+        rows = wrap(showable(font, clip.prompt), font, width)
+        if len(rows) * step <= room or size <= 14:
             break
         size = max(14, size * 4 // 5)
-    shown = rows[: max(1, (notes_top - top) // step)]
-    for index, row in enumerate(shown):
-        draw.text((left, top + index * step), row, font=font, fill=_WHITE)
-    note_font = load_font(small, path)
-    for index, line in enumerate(clip.lines):
-        text = showable(note_font, line)
-        draw.text((left, notes_top + index * (small + small // 3)), text, font=note_font, fill=_GREY)
+    fitting = max(1, room // step)
+    if len(rows) > fitting:
+        rows = [*rows[: fitting - 1], shorten(rows[fitting - 1] + rows[fitting], font, width)]
+    return _Text(font=font, rows=rows, step=step, note_font=note_font, notes=notes, note_step=note_step)
+
+
+def shorten(text: str, font: Font, width: int) -> str:
+    """Return the text if it is at most ``width`` pixels wide, else its beginning and dots."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
 
 
 def wrap(text: str, font: Font, width: int) -> list[str]:

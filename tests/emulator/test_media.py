@@ -311,6 +311,20 @@ def test_a_link_dies_and_a_new_query_gives_a_living_one() -> None:
     assert (first.status, second.status, third.status) == (200, 403, 200)
 
 
+@pytest.mark.parametrize("second_of_minting", [0.0, 0.25, 0.999])
+def test_a_link_lives_as_long_as_it_is_told_to_the_millisecond(second_of_minting: float) -> None:
+    account = make_account(url_lifetime=0.5, render_seconds=0)
+    account.clock.advance(second_of_minting)
+    link = account.link(account.submit(seed=1))
+    statuses = []
+    for _ in range(2):
+        assert isinstance(reply := account.fetch(link), Reply)
+        statuses.append(reply.status)
+        account.clock.advance(0.495)
+    assert isinstance(reply := account.fetch(link), Reply)
+    assert (statuses, reply.status) == ([200, 200], 403)
+
+
 def test_a_link_is_made_as_the_published_ones_are() -> None:
     account = make_account()
     task_id = account.submit()

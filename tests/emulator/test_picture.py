@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from airflow_provider_jimeng.emulator.fonts import (
     best_font_file,
@@ -12,7 +15,7 @@ from airflow_provider_jimeng.emulator.fonts import (
     load_font,
     showable,
 )
-from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip, wrap
+from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip, shorten, wrap
 
 
 def clip(prompt: str, width: int = 640, height: int = 360) -> Clip:
@@ -81,6 +84,28 @@ def test_a_row_never_begins_with_the_space_it_was_broken_at() -> None:
 @pytest.mark.parametrize("size", [(640, 360), (64, 64), (704, 1248)])
 def test_any_prompt_fits_into_any_picture(prompt: str, size: tuple[int, int]) -> None:
     assert draw_background(clip(prompt, *size)).size == size
+
+
+def test_a_line_that_is_too_long_ends_in_dots() -> None:
+    font = load_font(20, None)
+    assert shorten("a kite", font, 1000) == "a kite"
+    cut = shorten("a kite " * 50, font, 300)
+    assert cut.startswith("a kite a kite")
+    assert cut.endswith("...")
+    assert font.getlength(cut) <= 300
+    assert shorten("a kite", font, 1) == "..."
+
+
+def test_a_short_prompt_leaves_most_of_an_input_image_in_sight() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (640, 360), (250, 20, 20)).save(buffer, "PNG")
+
+    def in_sight(prompt: str) -> int:
+        picture = draw_background(replace(clip(prompt), images=(buffer.getvalue(),)))
+        return sum(picture.getpixel((2 * picture.width // 3, y)) == (250, 20, 20) for y in range(picture.height))
+
+    assert in_sight("a kite") > 0.6 * 360
+    assert 0.4 * 360 < in_sight("a kite over the sea " * 40) < in_sight("a kite")
 
 
 def test_the_strip_grows_with_each_step() -> None:

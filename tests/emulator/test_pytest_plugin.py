@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PLUGIN = "airflow_provider_jimeng.emulator.pytest_plugin"
+PLUGIN = "airflow_provider_jimeng.pytest_plugin"
 USERS_TESTS = """
 import json
 import os

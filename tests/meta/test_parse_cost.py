@@ -37,5 +37,7 @@ def test_provider_info_loads_neither_airflow_nor_anything_of_ours() -> None:
 
 
 def test_the_pytest_plugin_costs_users_next_to_nothing() -> None:
-    loaded = imported_by("import airflow_provider_jimeng.emulator.pytest_plugin")
-    assert not loaded & {"airflow", "av", "PIL", "httpx", "pendulum"}
+    loaded = imported_by("import airflow_provider_jimeng.pytest_plugin")
+    assert not loaded & {"airflow", "av", "PIL", "httpx", "pendulum", "http.server"}
+    ours = {name for name in loaded if name.startswith("airflow_provider_jimeng")}
+    assert ours == {"airflow_provider_jimeng", "airflow_provider_jimeng.pytest_plugin"}

@@ -1,0 +1,79 @@
+"""The fixture ``jimeng_emulator``, for the tests of DAG authors.
+
+pytest loads this module in every run wherever the package is installed, so it imports nothing that costs time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.emulator import JimengEmulator
+
+
+@pytest.fixture
+def jimeng_emulator_options() -> dict[str, Any]:
+    """Arguments of the emulator that ``jimeng_emulator`` serves; override it in a test module or conftest."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def jimeng_airflow_database() -> None:
+    """The metadata database that ``dag.test()`` needs: a configured SQLite file without tables gets them, once.
+
+    Any other database is left alone, whatever is in it; so is an SQLite file that holds something.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Airflow has to say of its own imports is no news to a test
+        from airflow.configuration import conf  # noqa: PLC0415  only for those who ask
+
+    url = conf.get_mandatory_value("database", "sql_alchemy_conn")
+    name = url.removeprefix("sqlite:///").partition("?")[0]
+    if url.startswith("sqlite:///") and name != ":memory:":
+        _migrate_if_new(Path(name))
+
+
+def _migrate_if_new(database: Path) -> None:
+    """Let one of the processes of a parallel run make the tables, and the others wait for them."""
+    import fcntl  # noqa: PLC0415  absent on Windows, where Airflow does not run
+
+    if _has_content(database):
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _has_content(database):
+            command = [sys.executable, "-m", "airflow", "db", "migrate"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own
+            if done.returncode:
+                raise RuntimeError(f"airflow db migrate failed for {database}:\n{done.stderr[-2000:]}")
+
+
+def _has_content(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0
+
+
+@pytest.fixture
+def jimeng_emulator(
+    jimeng_emulator_options: dict[str, Any],
+    jimeng_airflow_database: None,  # noqa: ARG001  for what it does
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[JimengEmulator]:
+    """A served emulator whose renders take half a second, with ``jimeng_default`` leading to it."""
+    from airflow_provider_jimeng.emulator import JimengEmulator  # noqa: PLC0415  only for those who ask
+    from airflow_provider_jimeng.emulator.media import MISSING  # noqa: PLC0415
+
+    if importlib.util.find_spec("av") is None:
+        raise ImportError(MISSING)
+    emulator = JimengEmulator(**{"render_seconds": 0.5, **jimeng_emulator_options})
+    with emulator.serve():
+        monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", emulator.connection_json())
+        yield emulator
