@@ -35,10 +35,14 @@ def jimeng_airflow_database() -> None:
         warnings.simplefilter("ignore")  # what Airflow has to say of its own imports is no news to a test
         from airflow.configuration import conf  # noqa: PLC0415  only for those who ask
 
-    url = conf.get_mandatory_value("database", "sql_alchemy_conn")
-    name = url.removeprefix("sqlite:///").partition("?")[0]
-    if url.startswith("sqlite:///") and name != ":memory:":
-        _migrate_if_new(Path(name))
+    database = _sqlite_file(conf.get_mandatory_value("database", "sql_alchemy_conn"))
+    if database is not None:
+        _migrate_if_new(database)
+
+
+def _sqlite_file(url: str) -> Path | None:
+    name = url.partition("?")[0].removeprefix("sqlite:///")
+    return None if name == url.partition("?")[0] or name == ":memory:" else Path(name)
 
 
 def _migrate_if_new(database: Path) -> None:

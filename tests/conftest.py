@@ -68,3 +68,8 @@ def airflow_database() -> Path:
     database = AIRFLOW_HOME / "airflow.db"
     place_sqlite(database)
     return database
+
+
+@pytest.fixture(scope="session")
+def jimeng_airflow_database(airflow_database: Path) -> None:
+    """For the plugin's own fixture: here a copy of a migrated file takes its place."""

@@ -12,7 +12,7 @@ from airflow_provider_jimeng.core.frames import predict_crop
 from airflow_provider_jimeng.emulator.fonts import best_font_file, load_font, showable
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     from airflow_provider_jimeng.emulator.fonts import Font
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.messages import Outcome, Reply, Request
+
+if TYPE_CHECKING:
+    import httpx
 
 SUBMIT = ("CVSync2AsyncSubmitTask", "2022-08-31")
 QUERY = ("CVSync2AsyncGetResult", "2022-08-31")
@@ -123,3 +127,40 @@ class Account:
 def make_account(**options: Any) -> Account:
     clock = options.pop("clock", None) or VirtualClock()
     return Account(JimengEmulator(**{"clock": clock, "render_seconds": 10.0, **options}), clock)
+
+
+@dataclass
+class Client:
+    """An httpx client that signs with the vendor's signer."""
+
+    emulator: JimengEmulator
+    http: httpx.Client
+    host: str
+
+    def add(self, where: str, what: str, **fields: Any) -> None:
+        self.emulator.faults.add(where=where, what=what, **fields)
+
+    def call(self, call: tuple[str, str], body: dict[str, Any], *, timeout: float = 5) -> httpx.Response:
+        raw = json.dumps(body).encode()
+        headers = signed_headers(self.emulator, call, raw, at=time.time(), host=self.host)
+        url = f"http://{self.host}/?Action={call[0]}&Version={call[1]}"
+        return self.http.post(url, content=raw, headers=headers, timeout=timeout)
+
+    def submit(self, prompt: str = "a kite", **options: Any) -> httpx.Response:
+        return self.call(SUBMIT, {**T2V, "prompt": prompt}, **options)
+
+    def task(self) -> str:
+        return str(self.submit().json()["data"]["task_id"])
+
+    def query(self, task_id: str, *, timeout: float = 5, **body: Any) -> httpx.Response:
+        return self.call(QUERY, {"req_key": T2V["req_key"], "task_id": task_id, **body}, timeout=timeout)
+
+    def status(self, task_id: str) -> str:
+        return str(self.query(task_id).json()["data"]["status"])
+
+    def link(self) -> str:
+        return str(self.query(self.task()).json()["data"]["video_url"])
+
+    @property
+    def accepted(self) -> int:
+        return int(self.emulator.bill()["accepted"])

@@ -102,7 +102,9 @@ def test_a_short_prompt_leaves_most_of_an_input_image_in_sight() -> None:
 
     def in_sight(prompt: str) -> int:
         picture = draw_background(replace(clip(prompt), images=(buffer.getvalue(),)))
-        return sum(picture.getpixel((2 * picture.width // 3, y)) == (250, 20, 20) for y in range(picture.height))
+        return sum(
+            picture.getpixel((2 * picture.width // 3, y)) == (250, 20, 20) for y in range(picture.height)
+        )
 
     assert in_sight("a kite") > 0.6 * 360
     assert 0.4 * 360 < in_sight("a kite over the sea " * 40) < in_sight("a kite")

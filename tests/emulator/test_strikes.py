@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -14,44 +13,7 @@ import pytest
 
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.faults import KINDS
-from tests.emulator.support import CANCEL, HOST, QUERY, SUBMIT, T2V, signed_headers
-
-
-@dataclass
-class Client:
-    """An httpx client that signs with the vendor's signer."""
-
-    emulator: JimengEmulator
-    http: httpx.Client
-    host: str
-
-    def add(self, where: str, what: str, **fields: Any) -> None:
-        self.emulator.faults.add(where=where, what=what, **fields)
-
-    def call(self, call: tuple[str, str], body: dict[str, Any], *, timeout: float = 5) -> httpx.Response:
-        raw = json.dumps(body).encode()
-        headers = signed_headers(self.emulator, call, raw, at=time.time(), host=self.host)
-        url = f"http://{self.host}/?Action={call[0]}&Version={call[1]}"
-        return self.http.post(url, content=raw, headers=headers, timeout=timeout)
-
-    def submit(self, prompt: str = "a kite", **options: Any) -> httpx.Response:
-        return self.call(SUBMIT, {**T2V, "prompt": prompt}, **options)
-
-    def task(self) -> str:
-        return str(self.submit().json()["data"]["task_id"])
-
-    def query(self, task_id: str, *, timeout: float = 5, **body: Any) -> httpx.Response:
-        return self.call(QUERY, {"req_key": T2V["req_key"], "task_id": task_id, **body}, timeout=timeout)
-
-    def status(self, task_id: str) -> str:
-        return str(self.query(task_id).json()["data"]["status"])
-
-    def link(self) -> str:
-        return str(self.query(self.task()).json()["data"]["video_url"])
-
-    @property
-    def accepted(self) -> int:
-        return int(self.emulator.bill()["accepted"])
+from tests.emulator.support import CANCEL, HOST, QUERY, T2V, Client
 
 
 @pytest.fixture(params=["memory", "socket"])
@@ -127,10 +89,8 @@ def test_an_error_answers_before_or_after_acceptance(
 @pytest.mark.parametrize(("what", "accepted"), [("hang_before", 0), ("hang_after", 1)])
 def test_no_answer_is_a_read_timeout(client: Client, what: str, accepted: int) -> None:
     client.add("submit", what)
-    started = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
         client.submit(timeout=0.2)
-    assert time.monotonic() - started < 3
     assert client.accepted == accepted
 
 

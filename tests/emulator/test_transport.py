@@ -56,20 +56,22 @@ def test_the_same_story_runs_on_an_event_loop() -> None:
 
 
 def test_late_replies_are_slept_for_or_not() -> None:
-    emulator = JimengEmulator(render_seconds=0, faults=[{"where": "submit", "what": "slow", "seconds": 0.2}])
-    slept: list[float] = []
+    def late(seconds: float) -> JimengEmulator:
+        slow = {"where": "submit", "what": "slow", "seconds": seconds}
+        return JimengEmulator(render_seconds=0, faults=[slow])
 
     async def run(transport: EmulatorTransport) -> float:
         started = time.monotonic()
-        async with httpx.AsyncClient(transport=transport) as client:
-            assert (await client.send(story(emulator)[0][0])).status_code == 200
+        async with httpx.AsyncClient(transport=transport, timeout=None) as client:  # noqa: S113  nothing hangs
+            assert (await client.send(story(transport.emulator)[0][0])).status_code == 200
         return time.monotonic() - started
 
+    emulator, slept = late(0.2), list[float]()
     with httpx.Client(transport=EmulatorTransport(emulator, sleep=slept.append)) as client:
         client.send(story(emulator)[0][0])
     assert slept == [0.2]
     assert asyncio.run(run(EmulatorTransport(emulator))) >= 0.2
-    assert asyncio.run(run(EmulatorTransport(emulator, sleep=None))) < 0.2
+    assert asyncio.run(run(EmulatorTransport(late(3600), sleep=None))) < 3600
 
 
 def test_a_cut_body_breaks_the_asynchronous_side_as_well() -> None:

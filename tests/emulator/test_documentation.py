@@ -1,0 +1,215 @@
+"""docs/emulator.md is followed to the letter: its files, its programs, and each of its faults from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_jimeng.emulator import JimengEmulator
+from tests.emulator.support import Client
+
+PLUGIN = "airflow_provider_jimeng.pytest_plugin"
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "emulator.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+FILES = {block.split("\n")[0].removeprefix("# "): block for block in PYTHON if block.startswith("# ")}
+PROGRAMS = [block for block in PYTHON if not block.startswith("# ")]
+RECIPES = {
+    title: json.loads(fault)
+    for title, fault in re.findall(r'^\| ([^|]+) \| `(\{"where".*\})` \|$', TEXT, re.MULTILINE)
+}
+
+
+def test_the_three_files_make_a_tested_dag_with_no_other_set_up(tmp_path: Path) -> None:
+    assert list(FILES) == ["conftest.py", "dags/boat.py", "tests/test_boat.py"]
+    for name, content in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    env = {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", PLUGIN],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
+    assert (tmp_path / ".airflow" / "airflow.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    list(zip(PROGRAMS, (r"in_queue\ndone\n", r"7\d{18} 1\.40\n"), strict=True)),
+    ids=["clock", "transport"],
+)
+def test_every_program_runs_and_prints_what_it_says(
+    program: str, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", "")
+    exec(compile(program, "docs/emulator.md", "exec"), {"__name__": "program"})  # noqa: S102  our own document
+    assert re.fullmatch(printed, capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a file of all the documented faults; host and port."""
+    path = tmp_path_factory.mktemp("faults") / "faults.json"
+    path.write_text(json.dumps(list(RECIPES.values())))
+    options = ("--port", "0", "--render-seconds", "0", "--max-qps", "none", "--max-concurrent", "none")
+    command = [sys.executable, "-m", "airflow_provider_jimeng.emulator", *options, "--faults", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://(\S+) ", process.stdout.readline())
+        assert found
+        yield found[1]
+        process.terminate()
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[Client]:
+    """A client of the server; the emulator at its side only lends its keys, which are the default ones."""
+    with httpx.Client(trust_env=False) as http:
+        yield Client(JimengEmulator(), http, server)
+
+
+def test_a_file_of_all_the_documented_faults_is_taken(client: Client) -> None:
+    listed = client.http.get(f"http://{client.host}/_emulator/faults").json()
+    assert [(fault["where"], fault["what"]) for fault in listed] == [
+        (fault["where"], fault["what"]) for fault in RECIPES.values()
+    ]
+
+
+def submit(client: Client) -> Any:
+    try:
+        reply = client.submit()
+    except httpx.TransportError as error:
+        return type(error).__name__
+    return reply.status_code
+
+
+def query(client: Client, task_id: str) -> Any:
+    """Return the status word, else the code, else the text, else the name of the exception."""
+    try:
+        reply = client.query(task_id, timeout=0.3)
+    except httpx.TransportError as error:
+        return type(error).__name__
+    try:
+        payload = reply.json()
+    except ValueError:
+        return "no JSON"
+    return payload["data"]["status"] if payload["code"] == 10000 else payload["code"]
+
+
+def codes_of(client: Client, *prompts: str) -> list[int]:
+    return [client.submit(prompt).json()["code"] for prompt in prompts]
+
+
+def outcomes_of(client: Client, *prompts: str) -> list[Any]:
+    return [query(client, client.submit(prompt).json()["data"]["task_id"]) for prompt in prompts]
+
+
+def queries(client: Client, count: int) -> list[Any]:
+    task_id = client.task()
+    return [query(client, task_id) for _ in range(count)]
+
+
+def links(client: Client) -> list[bool]:
+    task_id = client.task()
+    return [bool(client.query(task_id).json()["data"]["video_url"]) for _ in range(2)]
+
+
+def downloads(client: Client) -> list[Any]:
+    """Return what the first download gave, beside the second one's whole file."""
+    link = client.link()
+    try:
+        first = client.http.get(link)
+    except httpx.TransportError as error:
+        return [type(error).__name__, client.http.get(link).status_code]
+    second = client.http.get(link)
+    assert second.status_code == 200
+    return [first.status_code, len(first.content) / len(second.content)]
+
+
+def slowness(client: Client) -> list[Any]:
+    with pytest.raises(httpx.ReadTimeout):
+        client.submit(timeout=0.2)
+    return [submit(client)]
+
+
+# What each documented fault does: how to look, what to see, and how many submits were accepted.
+CHECKS: dict[str, tuple[Callable[[Client], Any], Any, int]] = {
+    "the submit is accepted, then the connection is cut": (
+        lambda client: [submit(client), submit(client)],
+        ["RemoteProtocolError", 200],
+        2,
+    ),
+    "the submit is cut before it is accepted": (
+        lambda client: [submit(client), submit(client)],
+        ["RemoteProtocolError", 200],
+        1,
+    ),
+    "a 5xx before the submit is accepted": (lambda client: [submit(client), submit(client)], [503, 200], 1),
+    "a 5xx after the submit was accepted": (lambda client: [submit(client), submit(client)], [500, 200], 2),
+    "every slot is taken, twice": (
+        lambda client: [submit(client) for _ in range(3)],
+        [429, 429, 200],
+        1,
+    ),
+    "the answer is slow": (slowness, [200], 2),
+    "no answer at all": (lambda client: queries(client, 2), ["ReadTimeout", "done"], 1),
+    "moderation refuses the prompt": (
+        lambda client: codes_of(client, "a dragon", "a kite"),
+        [50412, 10000],
+        1,
+    ),
+    "moderation refuses the video": (
+        lambda client: outcomes_of(client, "a dragon", "a kite"),
+        [50511, "done"],
+        2,
+    ),
+    "the render lapses": (lambda client: outcomes_of(client, "a kite"), ["expired"], 1),
+    "the second poll of each render fails": (
+        lambda client: queries(client, 3) + queries(client, 3),
+        ["done", 50501, "done"] * 2,
+        2,
+    ),
+    "every third query is throttled": (
+        lambda client: queries(client, 2) + queries(client, 4),
+        ["done", "done", 50429, "done", "done", 50429],
+        2,
+    ),
+    "an answer is garbage": (lambda client: queries(client, 2), ["no JSON", "done"], 1),
+    "done, and no link yet": (links, [False, True], 1),
+    "the download is cut in the middle": (downloads, ["RemoteProtocolError", 200], 1),
+    "the file is truncated, and looks whole": (downloads, [200, pytest.approx(0.5, abs=0.001)], 1),
+    "a good link is refused": (lambda client: downloads(client)[:1], [403], 1),
+}
+
+
+def test_every_documented_fault_is_checked() -> None:
+    assert list(RECIPES) == list(CHECKS)
+
+
+@pytest.mark.parametrize("title", CHECKS)
+def test_a_documented_fault_does_what_its_line_says(client: Client, title: str) -> None:
+    control = f"http://{client.host}/_emulator"
+    client.http.delete(f"{control}/faults")
+    client.http.post(f"{control}/reset")
+    client.http.post(f"{control}/faults", json=RECIPES[title])
+    look, seen, accepted = CHECKS[title]
+    assert look(client) == seen
+    bill = client.http.get(f"{control}/bill").json()
+    assert bill["accepted"] == accepted
+    assert bill["faults"][0]["fired"] > 0
