@@ -325,7 +325,7 @@ def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) 
     payload = manifest.to_payload()
     for outlet in operator.outlets or ():
         if isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(uri=manifest.uri, name=manifest.uri), extra=payload)
+            context["outlet_events"][outlet].add(Asset(uri=manifest.uri), extra=payload)
         elif isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(payload)
     return payload

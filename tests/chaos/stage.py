@@ -25,6 +25,8 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
+from airflow_provider_jimeng.core.errors import JimengError
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -274,7 +276,7 @@ class Stage:
 
     def _after(self, error: BaseException, operator: BaseOperator) -> None:
         """Decide as Airflow's task runner, or its scheduler after a kill."""
-        self.errors.append(error)
+        self.errors.append(_reason(error))
         may_retry = self.max_tries > 0 and self.try_number <= self.max_tries
         if isinstance(error, AirflowSkipException):
             self.state = "skipped"
@@ -287,6 +289,12 @@ class Stage:
             self.delays.append(None if delay is None else delay.total_seconds())
             may_retry = may_retry and decision.action.value != "fail"
         self.state = "up_for_retry" if may_retry else "failed"
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Return this package's error; where Airflow has no retry policies, its final failure stands around it."""
+    cause = error.__cause__
+    return cause if isinstance(error, AirflowFailException) and isinstance(cause, JimengError) else error
 
 
 def _call(operator: BaseOperator, method: str, context: Any, arguments: dict[str, Any]) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
-import pendulum
 import pytest
 
+from tests.harness.dag_runs import call_test, load_dags
 from tests.meta.tree import ROOT
 
 if TYPE_CHECKING:
@@ -37,11 +36,7 @@ WAITING = {"JimengSubmitVideoOperator", "JimengGenerateVideoOperator", "JimengVi
 
 def example_dags() -> dict[str, Any]:
     """Every DAG that a file of example_dags/ declares, by id."""
-    home = "airflow.dag_processing.dagbag"  # where it moved to after Airflow 3.1
-    module = importlib.import_module(home if importlib.util.find_spec(home) else "airflow.models.dagbag")
-    bag = module.DagBag(str(ROOT / "example_dags"))
-    assert not bag.import_errors
-    return dict(bag.dags)
+    return load_dags(ROOT / "example_dags")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +76,7 @@ def test_each_example_dag_runs_to_playable_files_and_pays_once_each(
         conf["prompts"] = ["a red kite", "a bowl of noodles", "a fox on a ridge"]
     dag = example_dags()[dag_id]
 
-    run = dag.test(logical_date=pendulum.datetime(2026, 3, 1), run_conf=conf)
+    run = call_test(dag, conf)
 
     assert run.state == "success"
     landed = sorted(tmp_path.rglob("*.mp4"))

@@ -83,5 +83,5 @@ def test_the_fast_matrix_has_the_lowest_and_the_newest() -> None:
     fast = {environment.airflow for environment in environments() if environment.fast}
     assert fast == {"2.11.0", "3.3.2"}
     lowest = (ROOT / "requirements" / "airflow-2.11-lowest.txt").read_text(encoding="utf-8")
-    for pin in ("httpx==0.27.0", "pendulum==3.0.0", "pillow==10.0.0", "apache-airflow==2.11.0"):
+    for pin in ("httpx==0.27.0", "pendulum==3.0.0", "pillow==10.1.0", "apache-airflow==2.11.0"):
         assert f"\n{pin} " in lowest

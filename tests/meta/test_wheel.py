@@ -78,7 +78,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "apache-airflow>=2.11.0",
         "httpx>=0.27",
         "pendulum>=3",
-        "pillow>=10",
+        "pillow>=10.1",
     ]
 
 

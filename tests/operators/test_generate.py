@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, TaskDeferred
@@ -21,6 +20,7 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from tests.chaos.lab import Lab, Tally
 from tests.chaos.stage import Killed, Stage
+from tests.harness.asset_events import added_by_alias, outlet_events
 
 HALF_DAY = 12.5 * 3600
 
@@ -48,21 +48,12 @@ def test_a_render_is_paid_once_landed_and_described(lab: Lab, *, deferrable: boo
 
 
 def test_outlets_get_the_manifest_as_the_extra_of_their_events(lab: Lab) -> None:
-    class Event:
-        def __init__(self) -> None:
-            self.extra: dict[str, Any] = {}
-            self.added: list[tuple[Any, Any]] = []
-
-        def add(self, asset: Any, extra: Any) -> None:
-            self.added.append((asset, extra))
-
-    video, alias = Asset(uri="file://videos/teaser", name="teaser"), AssetAlias("any")
+    video, alias = Asset(uri="file://videos/teaser"), AssetAlias(name="any")
     stage = lab.stage(lambda: lab.generate(outlets=[video, alias]))
-    stage.asset_events = {video: Event(), alias: Event()}
-    stage.run()
+    stage.asset_events = outlet_events()
+    assert stage.run() == "success"
     assert stage.asset_events[video].extra == stage.result
-    ((asset, extra),) = stage.asset_events[alias].added
-    assert (asset.uri, extra) == (stage.result["uri"], stage.result)
+    assert added_by_alias(stage.asset_events[alias]) == [(stage.result["uri"], stage.result)]
 
 
 def test_mapped_tasks_of_one_folder_keep_a_record_each(lab: Lab) -> None:
