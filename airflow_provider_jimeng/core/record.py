@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
-from airflow_provider_jimeng.core.render import Render
+from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS
+from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 
 MAX_PREVIOUS = 20
 """How many earlier renders of a task instance its record remembers."""
@@ -108,10 +109,19 @@ class Record:
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Record:
-        """Read :meth:`to_payload` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        """Read :meth:`to_payload` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else.
+
+        A manifest that is none is left out: the file and its sidecar prove a landing, the record only tells of it.
+        """
         state = RecordState(payload["state"])
         if state is not RecordState.INTENT:
             Render.from_payload(payload["render"])
+        previous = tuple(payload.get("previous") or ())
+        for past in previous:
+            RecordState(past["state"])
+            Render.from_payload(past["render"])
+        parse_time(payload["intent_at"])
+        request = payload.get("request")
         return cls(
             state=state,
             key=TaskKey.from_payload(payload["task_instance"]),
@@ -123,10 +133,10 @@ class Record:
             intent_at=str(payload["intent_at"]),
             jimeng_conn_id=payload.get("jimeng_conn_id"),
             output_path=payload.get("output_path"),
-            request=payload.get("request"),
+            request=None if request is None else dict(request),
             render=payload.get("render"),
-            manifest=payload.get("manifest"),
-            previous=tuple(payload.get("previous") or ()),
+            manifest=_whole(payload.get("manifest")),
+            previous=previous,
             lost_try=payload.get("lost_try"),
         )
 
@@ -144,6 +154,15 @@ class Record:
         ended = (RecordState.FAILED, RecordState.LOST)
         return frozenset(str(item["render"]["task_id"]) for item in self.past() if item["state"] in ended)
 
+    def began_within(self, seconds: float, now: float) -> bool:
+        """Did the submit begin less than so many seconds before ``now`` (epoch seconds)?"""
+        return now - parse_time(self.intent_at).timestamp() < seconds
+
+    def is_yet_to_land(self, now: float) -> bool:
+        """May the file of this record still come: is a render under way, or kept by the API and not landed?"""
+        on_its_way = self.state in (RecordState.INTENT, RecordState.SUBMITTED)
+        return on_its_way and self.began_within(SAFE_RETENTION_SECONDS, now)
+
     def same_submit(self, other: Record) -> bool:
         """Do both records tell of one and the same submit?"""
         mine = (self.key, self.fingerprint, self.intent_at, self.try_number)
@@ -156,6 +175,15 @@ class Record:
     def seen_by(self, *, max_tries: int, try_number: int) -> Record:
         """Return the record as a later try leaves it, so that only the next Clear looks like one."""
         return replace(self, max_tries=max_tries, try_number=try_number)
+
+
+def _whole(payload: Any) -> Mapping[str, Any] | None:
+    """Return a manifest's payload, ``None`` if it is not one."""
+    try:
+        RenderManifest.from_payload(payload)
+    except ValueError:
+        return None
+    return dict(payload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

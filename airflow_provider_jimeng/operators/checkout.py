@@ -22,6 +22,7 @@ from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Star
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money, format_time
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
+from airflow_provider_jimeng.operators.neighbours import Neighbours
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
@@ -163,7 +164,11 @@ class Checkout:
 
         :param announced: what XCom says of it. It completes a record that could not be written after the submit.
         """
-        record = self._read()
+        try:
+            record = self._read()
+        except LedgerError as error:
+            log.warning("%s The render %s goes on: to land it costs nothing.", error.__cause__, task_id)
+            return None
         if record is None:
             return None
         lost_answer = record.state is RecordState.INTENT and announced is not None
@@ -230,20 +235,24 @@ class Checkout:
         """Return a render of the same request that another task or run paid for, if the author wants that."""
         if self._policies.reuse != "output_path":
             return None
-        given_up = frozenset() if self._record is None else self._record.given_up()
-        for other in self._ledger.others(self._as_take(take).fingerprint()):
-            if other.state is RecordState.INTENT and self._policies.on_unknown_submit != "resubmit":
+        for other in self._neighbours.of_request(self._as_take(take).fingerprint(), but=self._given_up()):
+            if other.state is RecordState.INTENT:
+                if self._policies.on_unknown_submit == "resubmit":
+                    continue
                 self._unknown = other
                 raise UnknownSubmitError(unknown_before(other))
-            if other.state not in (RecordState.SUBMITTED, RecordState.LANDED) or other.render is None:
-                continue
-            if other.render["task_id"] in given_up:
-                continue
-            log.info("Adopting the render %s of %s.", other.render["task_id"], owner_of(other))
+            log.info("Adopting the render %s of %s.", (other.render or {})["task_id"], owner_of(other))
             adopted = replace(self._new_record(take), render=other.render, manifest=other.manifest)
             self._save(replace(adopted, state=other.state))
             return _adopted(other, landed=other.state is RecordState.LANDED)
         return None
+
+    @cached_property
+    def _neighbours(self) -> Neighbours:
+        return Neighbours(ledger=self._ledger, timeout_seconds=self._hook.settings.timeout_seconds)
+
+    def _given_up(self) -> frozenset[str]:
+        return frozenset() if self._record is None else self._record.given_up()
 
     def _as_take(self, take: int) -> RenderRequest:
         return replace(self.request, take=take)
@@ -271,13 +280,7 @@ class Checkout:
         intent = self._new_record(take)
         self._refuse_taken_target(intent.fingerprint)
         self._announce_cost()
-        try:
-            self._ledger.begin(intent, before)
-        except LedgerError as error:
-            raise LedgerError(
-                f"{error} Nothing was submitted, for the intent could not be recorded."
-            ) from error
-        self._record = intent
+        self._begin(intent, before)
         try:
             render = self._hook.submit(self._as_take(take))
         except JimengError as error:
@@ -291,6 +294,23 @@ class Checkout:
             ) from error
         self._paid(intent, render)
         return Purchase(render=render, adopted=False)
+
+    def _begin(self, intent: Record, before: Record | None) -> None:
+        """Record the intent; then look again, for other tasks may have recorded theirs at the same moment."""
+        try:
+            self._ledger.begin(intent, before)
+        except LedgerError as error:
+            raise LedgerError(
+                f"{error} Nothing was submitted, for the intent could not be recorded."
+            ) from error
+        try:
+            self._refuse_rival()
+            if self._policies.reuse == "output_path":
+                self._neighbours.refuse_twin(intent.fingerprint, but=self._given_up())
+        except JimengError as error:
+            self._take_back(before, error)
+            raise
+        self._record = intent
 
     def _paid(self, intent: Record, render: Render) -> None:
         """Record the id of a paid render. If no place takes it, this try goes on with it: nothing else knows it."""
@@ -315,9 +335,14 @@ class Checkout:
 
     def _refuse_taken_target(self, fingerprint: str) -> None:
         """Refuse before paying what landing would refuse after it."""
+        self._refuse_rival()
         target = self.target
         if target is not None and not self.may_replace(target):
             refuse_taken(target, fingerprint)
+
+    def _refuse_rival(self) -> None:
+        if self.target is not None and not self.target.is_directory and not self._overwrite:
+            self._neighbours.refuse_rival(self.target)
 
     def _announce_cost(self) -> None:
         cost = format_money(self.request.estimated_cost())

@@ -45,7 +45,7 @@ def render_error(
             )
         case Outcome.NOT_FOUND:
             return RenderNotFoundError(
-                f"The API no longer knows {name[0].lower()}{name[1:]}, as it does 12 hours after the submit; it may have "
+                f"The API no longer knows {name[0].lower()}{name[1:]}, as it does 12 hours after the submit, or once it was cancelled; it may have "
                 f"been billed {price}. {lost}",
                 event=event,
                 new_try_may_help=again,

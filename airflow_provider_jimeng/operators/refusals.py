@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.record import RecordState
-from airflow_provider_jimeng.core.render import Render, format_money
+from airflow_provider_jimeng.core.render import Render, format_money, parse_time
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.core.errors import ApiError
+    from airflow_provider_jimeng.core.errors import ApiError, LandingError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
 
-CHECK = (
-    "Check the console's task list and bill: the API itself cannot be asked for renders whose id is unknown."
-)
+CHECK = "Check the console's task list and bill: the API cannot be asked for renders whose id is unknown."
 _UNKNOWN_COST = "an unknown amount of"
 
 
@@ -82,6 +80,36 @@ def changed(record: Record) -> str:
     )
 
 
+def claimed(record: Record, output_path: str) -> str:
+    """Say why nothing is paid for a file name that another task instance has taken."""
+    if record.state is RecordState.LANDED:
+        what = "has landed its own render of this run there"
+    elif record.render is None:
+        what = f"began at {record.intent_at} to submit a render that lands there"
+    else:
+        what = f"has paid for the render {record.render['task_id']}, which lands there"
+    return (
+        f"{output_path} is taken: {owner_of(record)}, {what}. Nothing was submitted. Give each task instance its own name, "
+        "for example with {{ ti.map_index }} in output_path, or a directory ending in /, in which every render has its own; "
+        "overwrite=True replaces the file."
+    )
+
+
+def under_way(record: Record) -> str:
+    """Say why a try leaves a request to another task that is submitting it right now."""
+    return (
+        f"{owner_of(record)}, submits the same request at this moment (since {record.intent_at}). Nothing was submitted "
+        'here, as reuse="output_path" asks for: the next try adopts that render, free.'
+    )
+
+
+def not_landed(render: Render, error: LandingError) -> str:
+    """Say that a paid render which could not be landed is kept, and for how long."""
+    until = kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
+    then = "a retry, or a Clear, lands it" if error.retryable else "clear the task when that is settled: it lands it"
+    return f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
+
+
 def unreadable(error: Exception) -> str:
     """Say what it means that the record of what was paid cannot be read."""
     return (
@@ -99,6 +127,15 @@ def argument_refused(record: Record, error: Exception) -> str:
     )
 
 
+def found_by_hand(record: Record) -> str:
+    """Say how a render that shows up in the console is brought home, and until when."""
+    until = kept_until(parse_time(record.intent_at))
+    return (
+        f"If it shows up in the console's task list, JimengDownloadVideoOperator(render_id=…, model=…) lands it, free, "
+        f"until {until}."
+    )
+
+
 def cost_of(request: Mapping[str, Any] | None) -> str | None:
     """Return the estimated cost of a request's summary, in CNY, as text; ``None`` if unknown."""
     cost = (request or {}).get("estimated_cost_cny")
@@ -106,7 +143,8 @@ def cost_of(request: Mapping[str, Any] | None) -> str | None:
 
 
 def _may_run(record: Record) -> str:
-    return f"A render may be running, and may be billed about {cost_of(record.request) or _UNKNOWN_COST} CNY."
+    cost = cost_of(record.request) or _UNKNOWN_COST
+    return f"A render may be running, and may be billed about {cost} CNY. {found_by_hand(record)}"
 
 
 def _then(on_unknown_submit: str) -> str:

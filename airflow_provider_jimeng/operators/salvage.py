@@ -17,7 +17,7 @@ from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
 from airflow_provider_jimeng.operators.outcome import render_error
-from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, owner_of
+from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
 from airflow_provider_jimeng.storage.target import Target
 
@@ -134,7 +134,10 @@ class Salvage:
             problem = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - a missing connection of one render must not strand the others
             problem = f"{type(error).__name__}: {error}"
-        self.summary["problems"].append(f"Render {wreck.render.task_id} could not be landed. {problem}")
+        until = kept_until(wreck.render.submitted_at)
+        self.summary["problems"].append(
+            f"Render {wreck.render.task_id}, kept until {until}, could not be landed. {problem}"
+        )
         return True
 
     def _handle(self, wreck: Wreck) -> bool:
@@ -187,12 +190,12 @@ class Salvage:
         raise AssertionError  # a directory is never taken
 
     def _still_there(self, wreck: Wreck) -> None:
+        until = kept_until(wreck.render.submitted_at)
         if wreck.trouble is not None:
             self.summary["problems"].append(
-                f"Render {wreck.render.task_id} could not be asked for. {wreck.trouble}"
+                f"Render {wreck.render.task_id}, kept until {until}, could not be asked for. {wreck.trouble}"
             )
             return
-        until = kept_until(wreck.render.submitted_at)
         self.summary["running"].append(_listed(wreck, f"It still runs and can be landed until {until}."))
 
 
@@ -218,7 +221,7 @@ def _unknown(intent: Record) -> dict[str, Any]:
         "jimeng_conn_id": intent.jimeng_conn_id,
         **request,
         "estimated_cost_cny": cost_of(request),
-        "message": f"The submit that {owner_of(intent)}, began at {intent.intent_at} was never answered. {CHECK}",
+        "message": f"The submit that {owner_of(intent)}, began at {intent.intent_at} was never answered. {CHECK} {found_by_hand(intent)}",
     }
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
-from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
+from airflow_provider_jimeng.core.errors import JimengError, LandingError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.references import bare_render, named_render, render_from
+from airflow_provider_jimeng.operators.refusals import not_landed
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
@@ -213,6 +214,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
             gone = replace(ended, outcome=Outcome.NOT_FOUND)
             return self._end(context, checkout, render, gone)
         except JimengError as error:
+            if isinstance(error, LandingError):
+                error.args = (not_landed(render, error),)
             self.announce(context, render, outcome=ended.outcome.value, message=str(error))
             raise
         checkout.note(render, RecordState.LANDED, manifest)

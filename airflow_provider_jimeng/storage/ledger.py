@@ -4,8 +4,9 @@ Two places, both written before money moves:
 
 * Airflow's ``task_state_store`` (3.3 and newer) is authoritative for the task instance's own tries; it refuses the
   write of an older try, which stops that try before it can pay.
-* An object under ``<output directory>/.jimeng/``, on every version: ``tasks/<key>.json`` holds the record, and
-  ``requests/<fingerprint>/<key>.json`` points at it, so that other tasks and runs find a render by what was asked.
+* An object under ``<output directory>/.jimeng/``, on every version: ``tasks/<key>.json`` holds the record. Pointers lead
+  to it: ``requests/<fingerprint>/<key>.json``, so that other tasks and runs find a render by what was asked, and
+  ``files/<name>/<key>.json``, so that no two tasks pay for the same full file name.
 
 "Cannot read the record" is never "no record": it raises :class:`LedgerError`.
 """
@@ -214,6 +215,14 @@ class Ledger:
         ]
         return sorted(found, key=lambda record: (record.intent_at, _name(record.key)))
 
+    def rivals(self, output_path: str) -> list[Record]:
+        """Return the records of other task instances that give the same full file name, which is in the folder."""
+        if self._objects is None:
+            return []
+        name = _file_name(output_path)
+        found = self._objects.find_by_file(name)
+        return [r for r in found if r.key != self.key and _file_name(r.output_path) == name]
+
 
 class RecordObjects:
     """The records under ``<folder>/.jimeng/``; ``folder`` is a directory target."""
@@ -226,13 +235,13 @@ class RecordObjects:
         return self._read(f"{_name(key)}.json")
 
     def write(self, record: Record) -> None:
-        """Write the pointer, which never changes, and then the record."""
-        token = secrets.token_hex(4)
-        pointer = self._file("requests", record.fingerprint, f"{_name(record.key)}.json")
-        task = self._file("tasks", f"{_name(record.key)}.json")
-        owner = _encode({"task_instance": record.key.to_payload()})
-        _guarded(f"write {pointer.uri}", lambda: pointer.write(owner, token))
-        _guarded(f"write {task.uri}", lambda: task.write(_encode(record.to_payload()), token))
+        """Write the pointers, which never change, and then the record."""
+        name = f"{_name(record.key)}.json"
+        owner = {"task_instance": record.key.to_payload()}
+        self._write(owner, "requests", record.fingerprint, name)
+        if file_name := _file_name(record.output_path):
+            self._write(owner, "files", _hashed(file_name), name)
+        self._write(record.to_payload(), "tasks", name)
 
     def delete(self, key: TaskKey) -> None:
         """Remove the record of a task instance; its pointers then lead nowhere, which is harmless."""
@@ -241,8 +250,11 @@ class RecordObjects:
 
     def find(self, fingerprint: str) -> list[Record]:
         """Return every record that a pointer of a fingerprint leads to."""
-        found = (self._read(name) for name in self._names("requests", fingerprint))
-        return [record for record in found if record is not None]
+        return self._behind("requests", fingerprint)
+
+    def find_by_file(self, name: str) -> list[Record]:
+        """Return every record that a pointer of a file name leads to."""
+        return self._behind("files", _hashed(name))
 
     def all(self) -> tuple[list[Record], list[LedgerError]]:
         """Return every record of the folder that can be read, and what is wrong with the others."""
@@ -255,6 +267,14 @@ class RecordObjects:
             else:
                 records += [] if record is None else [record]
         return records, problems
+
+    def _behind(self, *pointers: str) -> list[Record]:
+        found = (self._read(name) for name in self._names(*pointers))
+        return [record for record in found if record is not None]
+
+    def _write(self, payload: Mapping[str, Any], *parts: str) -> None:
+        file = self._file(*parts)
+        _guarded(f"write {file.uri}", lambda: file.write(_encode(payload), secrets.token_hex(4)))
 
     def _read(self, name: str) -> Record | None:
         file = self._file("tasks", name)
@@ -271,7 +291,15 @@ class RecordObjects:
 
 
 def _name(key: TaskKey) -> str:
-    text = json.dumps([key.dag_id, key.run_id, key.task_id, key.map_index])
+    return _hashed(json.dumps([key.dag_id, key.run_id, key.task_id, key.map_index]))
+
+
+def _file_name(output_path: str | None) -> str:
+    """Return the last part of a full file name, empty for a directory."""
+    return (output_path or "").rpartition("/")[2]
+
+
+def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -1,6 +1,6 @@
 """What a campaign need not pay again: the answer that a task with ``reuse="output_path"`` will find, without adopting.
 
-It follows the same records, oldest first. A landed file counts when it is there in its recorded size; the task that
+It follows the same records: paid ones, oldest first, then intents. A landed file counts when it is there in its recorded size; the task that
 adopts it compares every byte, and lands it again, free, while the API keeps the render.
 """
 
@@ -49,11 +49,10 @@ class PaidRenders:
             if record.fingerprint == fingerprint
         ]
         for record in sorted(found, key=lambda record: record.intent_at):
-            if record.state is RecordState.INTENT:
-                return RowState.NEW, _UNKNOWN
             if record.state in (RecordState.SUBMITTED, RecordState.LANDED) and record.render is not None:
                 return self._judge(record)
-        return RowState.NEW, None
+        unknown = any(record.state is RecordState.INTENT for record in found)
+        return RowState.NEW, _UNKNOWN if unknown else None
 
     def _judge(self, record: Record) -> tuple[RowState, str | None]:
         if record.state is RecordState.LANDED and record.manifest is not None:

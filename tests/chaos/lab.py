@@ -283,7 +283,7 @@ def open_lab(folder: Path, *, below_3_3: bool = False, **options: Any) -> Iterat
 def _older(value: Any, seconds: float) -> Any:
     if isinstance(value, dict):
         return {
-            key: _earlier(item, seconds) if key == "submitted_at" else _older(item, seconds)
+            key: _earlier(item, seconds) if key in ("submitted_at", "intent_at") else _older(item, seconds)
             for key, item in value.items()
         }
     return [_older(item, seconds) for item in value] if isinstance(value, list) else value

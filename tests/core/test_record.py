@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,6 +25,13 @@ RENDER: dict[str, Any] = {
     "jimeng_conn_id": "jimeng_default",
     "submitted_at": "2026-01-02T03:04:05Z",
     "prompt": "a red kite",
+}
+MANIFEST: dict[str, Any] = {
+    **RENDER,
+    "uri": "file:///v.mp4",
+    "bytes": 9,
+    "sha256": "0" * 64,
+    "landed_at": "2026-01-02T03:09:05Z",
 }
 
 
@@ -50,8 +58,8 @@ def test_a_record_of_every_state_survives_the_way_through_json(state: RecordStat
     record = make_record(
         state,
         request={"model": "t2v_720p"},
-        manifest={"uri": "file:///v.mp4"},
-        previous=({"state": "lost"},),
+        manifest=MANIFEST,
+        previous=({"state": "lost", "render": RENDER},),
         lost_try=2,
         output_path="/v/",
         jimeng_conn_id="other",
@@ -73,6 +81,49 @@ def test_a_record_without_the_newer_fields_can_still_be_read() -> None:
     ):
         del payload[name]
     assert Record.from_payload(payload) == make_record()
+
+
+@pytest.mark.parametrize("manifest", [{"uri": "file:///v.mp4"}, {**MANIFEST, "landed_at": "soon"}, "text", 7, []])
+def test_a_manifest_that_is_none_is_left_out_of_the_record(manifest: Any) -> None:
+    payload = {**make_record(RecordState.LANDED).to_payload(), "manifest": manifest}
+    assert Record.from_payload(payload) == make_record(RecordState.LANDED)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"previous": ["lost"]},
+        {"previous": [{"state": "lost"}]},
+        {"previous": [{"state": "eaten", "render": RENDER}]},
+        {"previous": 7},
+        {"request": "a red kite"},
+        {"intent_at": "yesterday"},
+        {"intent_at": None},
+        {"task_instance": None},
+        {"max_tries": None},
+    ],
+)
+def test_a_damaged_record_is_refused_as_a_whole(damage: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Record.from_payload({**make_record().to_payload(), **damage})
+
+
+@pytest.mark.parametrize(
+    ("state", "hours_later", "expected"),
+    [
+        (RecordState.INTENT, 1, True),
+        (RecordState.SUBMITTED, 11, True),
+        (RecordState.SUBMITTED, 12, False),
+        (RecordState.LANDED, 1, False),
+        (RecordState.FAILED, 1, False),
+        (RecordState.LOST, 1, False),
+    ],
+)
+def test_a_file_may_yet_come_while_the_api_keeps_the_render(
+    state: RecordState, hours_later: float, *, expected: bool
+) -> None:
+    began = datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC).timestamp()
+    assert make_record(state).is_yet_to_land(began + hours_later * 3600) is expected
 
 
 @pytest.mark.parametrize("state", [state for state in RecordState if state is not RecordState.INTENT])

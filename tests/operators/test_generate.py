@@ -258,6 +258,7 @@ def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: 
     first, second = lab.stage(), lab.stage(run_id="manual__2")
     first.blows.at("before post")
     first.run()
+    lab.pass_time(300)
     assert second.run() == "failed"
     assert "manual__1" in str(second.errors[0])
     assert second.xcom("jimeng_intent")["task_instance"]["run_id"] == "manual__1"

@@ -90,10 +90,14 @@ def test_a_render_that_the_api_no_longer_keeps_is_quoted_with_a_word_of_warning(
 
 
 def test_a_submit_with_an_unknown_outcome_is_quoted_with_a_word_of_warning(tmp_path: Path) -> None:
-    later = record(RecordState.SUBMITTED, run="two", hours_ago=0.5)
-    state, note = state_of(tmp_path, later, record(RecordState.INTENT))
+    state, note = state_of(tmp_path, record(RecordState.INTENT))
     assert state is RowState.NEW
     assert 'on_unknown_submit="resubmit"' in str(note)
+
+
+def test_a_paid_render_counts_more_than_an_older_submit_with_an_unknown_outcome(tmp_path: Path) -> None:
+    later = record(RecordState.SUBMITTED, run="two", hours_ago=0.5)
+    assert state_of(tmp_path, later, record(RecordState.INTENT)) == (RowState.RUNNING, None)
 
 
 def test_records_of_failures_and_of_other_requests_do_not_count(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""What other task instances have paid for, or are about to: the same request, or the same file name.
+
+They are looked at before the intent of a task is written, and once more after it. Of two tasks that begin at the same
+moment at least one then sees the other's intent and pays nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.operators.refusals import claimed, under_way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from airflow_provider_jimeng.core.record import Record
+    from airflow_provider_jimeng.storage.ledger import Ledger
+    from airflow_provider_jimeng.storage.target import Target
+
+LOOKS = 10
+"""How often a task looks, a second apart, for the answer to another's submit of its request."""
+
+_SLACK_SECONDS = 60.0
+_PAID = (RecordState.SUBMITTED, RecordState.LANDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """The other task instances that keep their records in the same directory.
+
+    :param timeout_seconds: the connection's: a submit that began much longer ago is not under way any more.
+    """
+
+    ledger: Ledger
+    timeout_seconds: float
+    sleep: Callable[[float], None] = time.sleep
+
+    def of_request(self, fingerprint: str, *, but: Collection[str]) -> list[Record]:
+        """Return who has paid for a request, oldest first, but for the renders named; if nobody has, open intents of it.
+
+        :raises LedgerError: a submit of it is under way, and not answered within a few seconds.
+        """
+        for look in range(LOOKS):
+            if look:
+                self.sleep(1.0)
+            found = self._usable(fingerprint, but)
+            if paid := [other for other in found if other.state in _PAID]:
+                return paid
+            busy = next((other for other in found if self._is_under_way(other)), None)
+            if busy is None:
+                return found
+        raise LedgerError(under_way(busy))
+
+    def refuse_twin(self, fingerprint: str, *, but: Collection[str]) -> None:
+        """Stop if another task has meanwhile paid for a request, or begun to.
+
+        :raises LedgerError: nothing may be submitted; the next try adopts.
+        """
+        for other in self._usable(fingerprint, but):
+            if other.state in _PAID or self._is_under_way(other):
+                raise LedgerError(under_way(other))
+
+    def refuse_rival(self, target: Target) -> None:
+        """Stop if another task instance is yet to land under a full file name, or has in this run.
+
+        :raises TargetTakenError: naming that task and the remedy.
+        """
+        own = self.ledger.key
+        for rival in self.ledger.rivals(target.output_path):
+            same_run = (rival.key.dag_id, rival.key.run_id) == (own.dag_id, own.run_id)
+            landed_now = same_run and rival.state is RecordState.LANDED
+            if landed_now or rival.is_yet_to_land(time.time()):
+                raise TargetTakenError(claimed(rival, target.output_path))
+
+    def _usable(self, fingerprint: str, but: Collection[str]) -> list[Record]:
+        return [
+            other
+            for other in self.ledger.others(fingerprint)
+            if other.state is RecordState.INTENT
+            or (other.state in _PAID and (other.render or {}).get("task_id") not in but)
+        ]
+
+    def _is_under_way(self, other: Record) -> bool:
+        longest = self.timeout_seconds + _SLACK_SECONDS
+        return other.state is RecordState.INTENT and other.began_within(longest, time.time())

@@ -1,0 +1,212 @@
+"""Task instances that ask for the same video, or for the same file name, at the same moment."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pendulum
+import pytest
+
+from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.operators.neighbours import LOOKS, Neighbours
+from airflow_provider_jimeng.storage.ledger import Ledger, RecordObjects
+from airflow_provider_jimeng.storage.target import Target
+from tests.chaos.lab import Lab, Tally
+from tests.chaos.stage import Stage
+
+MINE = TaskKey(dag_id="chaos", run_id="manual__1", task_id="render")
+OTHER = TaskKey(dag_id="chaos", run_id="manual__2", task_id="render")
+SAME = "f" * 64
+
+
+def record(state: RecordState, *, minutes_ago: float = 0, key: TaskKey = OTHER, **changes: Any) -> Record:
+    at = pendulum.now("UTC").subtract(seconds=int(60 * minutes_ago)).to_iso8601_string()
+    render = {
+        "task_id": "7392616336519610409",
+        "req_key": "key",
+        "model": "t2v_720p",
+        "jimeng_conn_id": "jimeng_default",
+        "submitted_at": at,
+    }
+    first = Record(
+        state=state,
+        key=key,
+        asked=SAME,
+        fingerprint=SAME,
+        take=1,
+        max_tries=1,
+        intent_at=at,
+        render=None if state is RecordState.INTENT else render,
+    )
+    return replace(first, **changes)
+
+
+class Street:
+    """A directory of records, and what the task of `manual__1` sees of the others' there."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.folder = Target(output_path=f"{lab.videos}/")
+        self.objects = RecordObjects(self.folder)
+        self.pauses: list[float] = []
+        self.answer: Record | None = None
+
+    def seen(self) -> Neighbours:
+        ledger = Ledger(MINE, folder=self.folder)
+        return Neighbours(ledger=ledger, timeout_seconds=30, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        if self.answer is not None:
+            self.objects.write(self.answer)
+
+
+@pytest.fixture
+def street(lab: Lab) -> Street:
+    return Street(lab)
+
+
+def run_together(*stages: Stage) -> None:
+    with ThreadPoolExecutor(len(stages)) as pool:
+        list(pool.map(Stage.run, stages))
+
+
+@pytest.mark.parametrize("below_3_3", [False, True])
+def test_runs_of_one_moment_that_reuse_pay_once_and_land_one_file(lab: Lab, *, below_3_3: bool) -> None:
+    lab.options["reuse"] = "output_path"
+    lab.has_store = not below_3_3
+    runs = [lab.stage(run_id=f"manual__{number}", retries=5) for number in range(4)]
+    run_together(*runs)
+    assert [stage.state for stage in runs] == ["success"] * 4
+    assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
+    assert len({stage.result["uri"] for stage in runs}) == 1
+
+
+def test_mapped_tasks_that_ask_for_the_same_pay_and_land_one_each(lab: Lab) -> None:
+    mapped = [lab.stage(map_index=index) for index in range(3)]
+    run_together(*mapped)
+    assert len({stage.result["uri"] for stage in mapped}) == 3
+    assert lab.tally() == Tally(accepted=3, billed=3, landed=3, state="success")
+
+
+@pytest.mark.parametrize("same_prompt", [True, False])
+def test_mapped_tasks_that_share_a_file_name_pay_for_one_render_only(lab: Lab, *, same_prompt: bool) -> None:
+    def make(index: int) -> Any:
+        prompt = "a kite" if same_prompt else f"kite {index}"
+        return lambda: lab.generate(prompt=prompt, output_path=f"{lab.videos}/kite.mp4")
+
+    mapped = [lab.stage(make(index), map_index=index) for index in range(3)]
+    for stage in mapped:
+        stage.run()
+    assert [stage.state for stage in mapped] == ["success", "failed", "failed"]
+    assert all(isinstance(stage.errors[0], TargetTakenError) for stage in mapped[1:])
+    assert "chaos.render[0]" in str(mapped[1].errors[0])
+    assert "Nothing was submitted" in str(mapped[1].errors[0])
+    assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
+    mapped[0].clear()
+    assert mapped[0].run() == "success"
+
+
+def test_mapped_tasks_that_share_a_file_name_at_the_same_moment_never_pay_for_two(lab: Lab) -> None:
+    def make(index: int) -> Any:
+        return lambda: lab.generate(prompt=f"kite {index}", output_path=f"{lab.videos}/kite.mp4")
+
+    mapped = [lab.stage(make(index), map_index=index) for index in range(4)]
+    run_together(*mapped)
+    won = [stage.state for stage in mapped].count("success")
+    tally = lab.tally()
+    assert won <= 1
+    assert (tally.accepted, tally.landed) == (won, won)
+
+
+def test_a_file_name_that_a_deferred_task_will_land_in_is_refused_before_paying(lab: Lab) -> None:
+    first = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    second = lab.stage(
+        lambda: lab.generate(prompt="blue", output_path=f"{lab.videos}/kite.mp4"), run_id="manual__2"
+    )
+    first.blows.at("deferred", second.run_one_try)
+    assert first.run() == "success"
+    assert isinstance(second.errors[0], TargetTakenError)
+    assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
+
+
+def test_overwrite_asks_nobody(lab: Lab) -> None:
+    runs = [
+        lab.stage(
+            lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True), run_id=f"manual__{i}"
+        )
+        for i in range(2)
+    ]
+    assert [stage.run() for stage in runs] == ["success"] * 2
+    assert lab.tally() == Tally(accepted=2, billed=2, landed=1, state="success")
+
+
+@pytest.mark.parametrize(
+    ("other", "refused"),
+    [
+        (record(RecordState.INTENT), True),
+        (record(RecordState.SUBMITTED, minutes_ago=600), True),
+        (record(RecordState.SUBMITTED, minutes_ago=60 * 12), False),
+        (record(RecordState.LOST), False),
+        (record(RecordState.FAILED), False),
+        (record(RecordState.LANDED), False),
+        (record(RecordState.LANDED, key=replace(MINE, map_index=4)), True),
+    ],
+)
+def test_a_file_name_is_taken_by_who_is_yet_to_land_or_has_landed_in_this_run(
+    street: Street, other: Record, *, refused: bool
+) -> None:
+    path = f"{street.folder.output_path}kite.mp4"
+    street.objects.write(replace(other, output_path=path))
+    street.objects.write(record(RecordState.SUBMITTED, output_path=path, key=MINE))
+    target = Target(output_path=path)
+    if refused:
+        with pytest.raises(TargetTakenError, match="is taken"):
+            street.seen().refuse_rival(target)
+    else:
+        street.seen().refuse_rival(target)
+
+
+def test_a_task_that_moved_to_another_file_name_leaves_the_first_one_free(street: Street) -> None:
+    path = f"{street.folder.output_path}kite.mp4"
+    street.objects.write(record(RecordState.SUBMITTED, output_path=path))
+    street.objects.write(record(RecordState.SUBMITTED, output_path=f"{street.folder.output_path}blue.mp4"))
+    street.seen().refuse_rival(Target(output_path=path))
+
+
+def test_a_submit_under_way_elsewhere_is_waited_for(street: Street) -> None:
+    street.objects.write(record(RecordState.INTENT))
+    street.answer = record(RecordState.SUBMITTED)
+    assert street.seen().of_request(SAME, but=()) == [street.answer]
+    assert street.pauses == [1.0]
+
+
+def test_a_submit_that_takes_long_elsewhere_is_left_to_the_next_try(street: Street) -> None:
+    street.objects.write(record(RecordState.INTENT))
+    with pytest.raises(LedgerError, match="the next try adopts"):
+        street.seen().of_request(SAME, but=())
+    assert len(street.pauses) == LOOKS - 1
+
+
+def test_an_intent_that_was_never_answered_is_handed_over(street: Street) -> None:
+    left = record(RecordState.INTENT, minutes_ago=3)
+    street.objects.write(left)
+    assert street.seen().of_request(SAME, but=()) == [left]
+    street.seen().refuse_twin(SAME, but=())
+
+
+def test_a_paid_render_counts_more_than_an_intent(street: Street) -> None:
+    street.objects.write(record(RecordState.INTENT, minutes_ago=9))
+    paid = record(RecordState.SUBMITTED, key=replace(OTHER, map_index=1))
+    street.objects.write(paid)
+    assert street.seen().of_request(SAME, but=()) == [paid]
+    assert street.seen().of_request(SAME, but={"7392616336519610409"}) != [paid]
+
+
+@pytest.mark.parametrize("state", [RecordState.INTENT, RecordState.SUBMITTED])
+def test_a_twin_that_began_meanwhile_is_not_paid_for_twice(street: Street, state: RecordState) -> None:
+    street.objects.write(record(state))
+    with pytest.raises(LedgerError, match="Nothing was submitted"):
+        street.seen().refuse_twin(SAME, but=())
