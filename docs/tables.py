@@ -127,6 +127,11 @@ def process_table() -> str:
     return _chaos(rows.PROCESS_ROWS)
 
 
+def chaos_line(row: rows.Row) -> str:
+    """Return the line of a table for a row, as it stands in docs/reliability.md."""
+    return _chaos([row]).splitlines()[-1]
+
+
 def _chaos(table: Iterable[rows.Row]) -> str:
     lines = [
         (

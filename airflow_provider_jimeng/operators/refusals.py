@@ -106,7 +106,11 @@ def under_way(record: Record) -> str:
 def not_landed(render: Render, error: LandingError) -> str:
     """Say that a paid render which could not be landed is kept, and for how long."""
     until = kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
-    then = "a retry, or a Clear, lands it" if error.retryable else "clear the task when that is settled: it lands it"
+    then = (
+        "a retry, or a Clear, lands it"
+        if error.retryable
+        else "clear the task when that is settled: it lands it"
+    )
     return f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.chaos.lab import Tally
@@ -15,11 +17,11 @@ def main(count: int) -> int:
     with tempfile.TemporaryDirectory(prefix="jimeng-many-") as folder:
         home = Path(folder)
         home.chmod(0o755)  # PostgreSQL runs as another user
-        with open_site(home, {"many": ("short", count)}) as site:
+        with open_site(home, {"many": ("short", count)}, triggerers=2) as site:
             result = many(site, count)
-    sys.stdout.write(f"{result}\n")
-    whole = Tally(accepted=count, billed=count, landed=count, state="success")
-    return 0 if result["killed"] and not result["failed"] and result["tally"] == whole else 1
+    whole = result["tally"] == Tally(accepted=count, billed=count, landed=count, state="success")
+    sys.stdout.write(json.dumps({**result, "tally": asdict(result["tally"])}) + "\n")
+    return 0 if result["killed"] and not result["failed"] and whole else 1
 
 
 if __name__ == "__main__":

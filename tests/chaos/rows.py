@@ -186,6 +186,17 @@ PROCESS_ROWS: tuple[Row, ...] = (
     _process("marked_failed_cleared", "marked failed while deferred", then=CLEAR),
     _process("marked_success", "marked success while deferred", **{**LOST, "state": "success"}),
     _process("marked_success_cleared", "marked success while deferred", then=CLEAR),
+    _process(
+        "marked_queued",
+        "marked failed while its render is still queued, which cancels it",
+        **{**LOST, "billed": 0},
+    ),
+    _process(
+        "marked_queued_cleared",
+        "marked failed while its render is still queued, which cancels it",
+        then=CLEAR,
+        **{**LOST, "billed": 0},
+    ),
     _process("cleared", "cleared while deferred"),
     _process("run_deleted", "DAG run deleted while deferred", **{**LOST, "state": "–"}),
     _process("run_deleted_rescued", "DAG run deleted while deferred", then="JimengRescueOperator"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.acts import ACTS, BETWEEN, NEED_A_DEFERRAL, play
+from tests.chaos.documented import is_documented
 from tests.chaos.lab import Tally, open_lab
 from tests.chaos.rows import ROWS, Row
 
@@ -16,7 +17,9 @@ def by_name(row: Row) -> str:
 
 
 def check(row: Row, tally: Tally) -> None:
-    assert tally == Tally(accepted=row.accepted, billed=row.billed, landed=row.landed, state=row.state)
+    assert is_documented(row, tally), (
+        f"{tally}: docs/reliability.md says otherwise; if that is right, rows.py"
+    )
     assert tally.billed <= row.renders_allowed
 
 

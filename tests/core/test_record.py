@@ -83,7 +83,9 @@ def test_a_record_without_the_newer_fields_can_still_be_read() -> None:
     assert Record.from_payload(payload) == make_record()
 
 
-@pytest.mark.parametrize("manifest", [{"uri": "file:///v.mp4"}, {**MANIFEST, "landed_at": "soon"}, "text", 7, []])
+@pytest.mark.parametrize(
+    "manifest", [{"uri": "file:///v.mp4"}, {**MANIFEST, "landed_at": "soon"}, "text", 7, []]
+)
 def test_a_manifest_that_is_none_is_left_out_of_the_record(manifest: Any) -> None:
     payload = {**make_record(RecordState.LANDED).to_payload(), "manifest": manifest}
     assert Record.from_payload(payload) == make_record(RecordState.LANDED)

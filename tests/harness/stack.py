@@ -153,7 +153,10 @@ class AirflowStack:
         service = Service(
             name=name,
             argv=[sys.executable, "-m", "airflow", *command],
-            env=self.env,
+            env={
+                **self.env,
+                "LOGNAME": name,
+            },  # Airflow notes it with each job, so that triggerers can be told apart
             log_file=self.home / "output" / f"{name}.log",
         )
         service.start()
