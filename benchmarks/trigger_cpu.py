@@ -78,9 +78,11 @@ def counted(port: int) -> int:
         return int(reply.read())
 
 
-async def measure(coroutines: list, port: int, seconds: float) -> dict[str, float]:
+async def measure(
+    coroutines: list, port: int, seconds: float, warm_up: float = WARM_UP_SECONDS
+) -> dict[str, float]:
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    await asyncio.sleep(WARM_UP_SECONDS)
+    await asyncio.sleep(warm_up)
     before, cpu, clock = await asyncio.to_thread(counted, port), time.process_time(), time.perf_counter()
     await asyncio.sleep(seconds)
     spent, wall = time.process_time() - cpu, time.perf_counter() - clock

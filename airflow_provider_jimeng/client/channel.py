@@ -126,6 +126,10 @@ class Pace:
                     return now
                 await asyncio.sleep(seconds)
 
+    def cap(self, max_requests_per_second: float) -> None:
+        """Take the ceiling of who joined last: the account is one, and its connection may have been changed."""
+        self._limiter.cap(max_requests_per_second)
+
     def accepted(self) -> None:
         """Tell the limiter that a request was not refused for its rate."""
         self._limiter.accepted()
@@ -170,7 +174,7 @@ class _Shared:
     """What the channels of one event loop share."""
 
     lines: dict[object, _Line] = field(default_factory=dict)
-    paces: dict[tuple[str, float], Pace] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
 
     def join(self, settings: ClientSettings, transport: httpx.AsyncBaseTransport | None) -> _Line:
         key = (
@@ -194,10 +198,11 @@ class _Shared:
         return line.users == 0
 
     def pace(self, settings: ClientSettings) -> Pace:
-        key = (settings.account, settings.max_requests_per_second)
-        if key not in self.paces:
-            self.paces[key] = Pace(RateLimiter(settings.max_requests_per_second))
-        return self.paces[key]
+        pace = self.paces.get(settings.account)
+        if pace is None:
+            pace = self.paces[settings.account] = Pace(RateLimiter(settings.max_requests_per_second))
+        pace.cap(settings.max_requests_per_second)
+        return pace
 
 
 _LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()

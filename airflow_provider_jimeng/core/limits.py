@@ -33,6 +33,11 @@ class RateLimiter:
         self._next_routine = float("-inf")
         self._last_cut = float("-inf")
 
+    def cap(self, max_requests_per_second: float) -> None:
+        """Take another ceiling: the connection's was changed."""
+        self._max_rate = max_requests_per_second
+        self._rate = min(self._rate, max_requests_per_second)
+
     @property
     def rate(self) -> float:
         """Requests a second at present."""

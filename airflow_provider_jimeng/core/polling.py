@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.cadence import Cadence
+from airflow_provider_jimeng.core.cadence import CLOSEST, Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -83,8 +83,9 @@ def spread(seconds: float, jitter: float) -> float:
 class Poller:
     """The state of one wait. Times are epoch seconds.
 
-    ``poll_interval`` fixes the pace; ``None`` follows the model's ``cadence``, which learns from each render. Every poll is answered by one :meth:`decide`. A ``Wait`` never reaches beyond the deadline, and from the
-    deadline on there is none, so a wait ends whatever the API says.
+    ``poll_interval`` fixes the pace; ``None`` follows the model's ``cadence``, which learns from each render. Every
+    poll is answered by one :meth:`decide`. A ``Wait`` never reaches beyond the deadline, and from the deadline on there
+    is none, so a wait ends whatever the API says.
     """
 
     task_id: str
@@ -103,9 +104,12 @@ class Poller:
     _refused: int = 0
     _refused_since: float = 0.0
 
-    def next_wait(self, now: float, jitter: float) -> float:
-        """Return the seconds until the next poll, never beyond the deadline."""
-        return self._before_deadline(spread(self._interval(now), jitter), now)
+    def first_wait(self, now: float, jitter: float, *, not_before: float) -> float:
+        """Return the seconds until the first poll: not before a time, and none while nothing can be ready."""
+        wait = not_before - now
+        if self.poll_interval is None:
+            wait = max(wait, self.cadence.blind_wait(now - self.submitted_at) + CLOSEST * jitter)
+        return self._before_deadline(wait, now)
 
     def decide(self, seen: QueryReply | JimengError, now: float, jitter: float) -> Wait | Finish:
         """Take in one answer, or the error in its place, and say what to do."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-SETTLE_SECONDS = 10.0
-"""Nobody is woken sooner after deferring: a task that resumes within about 6 s can be failed by the scheduler."""
+SETTLE_SECONDS = 10.5
+"""Nobody goes on sooner than 10 s after deferring, which itself takes a moment: a task that resumes within about 6 s
+can be failed by the scheduler."""
 TRY_WHEN_FREE_SECONDS = 20.0
 """Pause between tries while fewer renders run than did at some time, or none that this process knows of."""
 TRY_WHEN_FULL_SECONDS = 180.0

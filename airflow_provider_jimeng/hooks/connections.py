@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.http import tls_context
 from airflow_provider_jimeng.client.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
         settings = settings_of(connection, await get_async_extra_dejson(connection))
         if settings.secrets != (settings.secret_key,):
             await sync_to_async(mask)(settings)
+        await asyncio.to_thread(tls_context, settings.verify)  # kept: the client is then built at once
         known = Known(settings=settings, auth=auth_for(settings), read_at=asyncio.get_running_loop().time())
         look_ups.known[jimeng_conn_id] = known
         return known

@@ -345,7 +345,9 @@ class Checkout:
             self._neighbours.refuse_rival(self.target)
 
     def _announce_cost(self) -> None:
+        """Say, in the log and in XCom, what is about to be paid."""
         cost = format_money(self.request.estimated_cost())
+        self._ti.xcom_push(key="estimated_cost_cny", value=cost)
         log.info(
             "Submitting %s, %s s, estimated cost %s.",
             self.request.spec.name,

@@ -67,9 +67,10 @@ def render_error(
 
 def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
     """Return the error for a wait for a render slot that was in vain."""
+    last = f": {said(event)}" if event.message else ""
     return SlotTimedOutError(
-        f"No slot for {model} came free within max_wait_for_slot: {said(event)}. Nothing was submitted or billed. Clear "
-        "the task to wait again, raise max_wait_for_slot, or see what else uses the account.",
+        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. Clear the task "
+        "to wait again, raise max_wait_for_slot, or see what else uses the account.",
         event=event,
     )
 

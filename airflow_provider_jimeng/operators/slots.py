@@ -19,13 +19,13 @@ from airflow_provider_jimeng.operators.outcome import slot_error
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from airflow_provider_jimeng.core.errors import JimengError
+    from airflow_provider_jimeng.core.errors import ApiError
     from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
 
 
 def defer_for_slot(
     operator: JimengSubmittingOperator,
-    error: JimengError,
+    error: ApiError,
     *,
     req_key: str,
     waiting_since: float | None,
@@ -34,15 +34,12 @@ def defer_for_slot(
     """Leave the worker and come back through ``resume_submit`` when a slot is likely free."""
     from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
-    now = time.time()
-    since = now if waiting_since is None else waiting_since
-    if waiting_since is None:
-        operator.log.info("%s Waiting for a slot, at most %.0f s.", error, max_wait)
+    since = _begin(operator, error, "", waiting_since=waiting_since, max_wait=max_wait)
     trigger: Any = JimengSlotTrigger(
         req_key=req_key,
         jimeng_conn_id=operator.jimeng_conn_id,
         waiting_since=since,
-        not_before=now + SETTLE_SECONDS,
+        not_before=time.time() + SETTLE_SECONDS,
         deadline=since + max_wait,
         priority_weight=operator.priority_weight,
         dag_id=operator.dag_id,
@@ -53,17 +50,38 @@ def defer_for_slot(
 
 
 def sleep_for_slot(
-    operator: JimengSubmittingOperator, error: JimengError, *, waiting_since: float | None, max_wait: float
+    operator: JimengSubmittingOperator, error: ApiError, *, waiting_since: float | None, max_wait: float
 ) -> float:
     """Sleep on the worker until a slot is likely free; return when the wait began."""
-    now = time.time()
-    if waiting_since is None:
-        operator.log.info("%s Waiting on the worker for a slot, at most %.0f s.", error, max_wait)
-        waiting_since = now
-    left = waiting_since + max_wait - now
-    if left <= 0:
-        raise slot_error(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, message=str(error)), operator.model)
+    since = _begin(operator, error, " on the worker", waiting_since=waiting_since, max_wait=max_wait)
     throttled = isinstance(error, RateLimitedError)
     pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
-    time.sleep(min(spread(pause, random.random()), left))
+    time.sleep(max(0.0, min(spread(pause, random.random()), since + max_wait - time.time())))
+    return since
+
+
+def _begin(
+    operator: JimengSubmittingOperator,
+    error: ApiError,
+    where: str,
+    *,
+    waiting_since: float | None,
+    max_wait: float,
+) -> float:
+    """Return when the wait began; one that begins now is said once.
+
+    :raises SlotTimedOutError: it has lasted as long as it may.
+    """
+    now = time.time()
+    if waiting_since is None:
+        operator.log.info("%s Waiting%s for a slot, at most %.0f s.", error, where, max_wait)
+        waiting_since = now
+    if now >= waiting_since + max_wait:
+        last = RenderEvent(
+            outcome=Outcome.SLOT_TIMED_OUT,
+            code=error.code,
+            message=error.message,
+            request_id=error.request_id,
+        )
+        raise slot_error(last, operator.model)
     return waiting_since

@@ -13,7 +13,6 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
-    JimengError,
     ParameterError,
     RateLimitedError,
     UnknownSubmitError,
@@ -81,6 +80,8 @@ _SUBMITTING_FIELDS = (
 
 class JimengSubmittingOperator(BaseOperator):
     """Base of the operators that submit a render; every argument may be a template.
+
+    XCom, before each submit: ``estimated_cost_cny`` (text, null if the price is unknown).
 
     :param prompt: what to show, in Chinese or English: at most 800 characters, 150 for S2.0.
     :param model: short name or ``req_key``; see the table of models.
@@ -320,7 +321,7 @@ class JimengSubmittingOperator(BaseOperator):
         if intent is not None:
             context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
 
-    def _wait_for_slot(self, error: JimengError, req_key: str, waiting_since: float | None) -> float:
+    def _wait_for_slot(self, error: ApiError, req_key: str, waiting_since: float | None) -> float:
         limit = read_seconds("max_wait_for_slot", self.max_wait_for_slot)
         if self.deferrable:
             defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)

@@ -45,7 +45,7 @@ class SlotQueue:
             self.wake_one()
 
     async def wait(self, waiter: Waiter, *, deadline: float) -> bool:
-        """Wait until it is this waiter's turn; false if the deadline came first.
+        """Wait until it is this waiter's turn; false if the deadline came first. Neither comes before its time.
 
         A waiter that is cancelled after it was woken passes the wake on.
         """
@@ -54,8 +54,8 @@ class SlotQueue:
         self._take_credit(waiter)
         self._keep_trying()
         try:
-            woken = await _before(turn, deadline)
-            await asyncio.sleep(max(0.0, min(waiter.not_before, deadline) - time.time()))
+            woken = await _before(turn, max(deadline, waiter.not_before))
+            await asyncio.sleep(max(0.0, waiter.not_before - time.time()))
         except BaseException:
             if turn.done() and not turn.cancelled():
                 self.wake_one()

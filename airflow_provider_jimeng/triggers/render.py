@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_jimeng.core.cadence import CLOSEST
 from airflow_provider_jimeng.core.errors import AuthenticationError, JimengError
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS, Finish, Poller, kept_until
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
 from airflow_provider_jimeng.hooks.waiting import cadence_of
+from airflow_provider_jimeng.triggers.loading import load_clients
 from airflow_provider_jimeng.triggers.queues import slot_queue
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class JimengRenderTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the render if a person ended the task, and log what became of it (Airflow 3.3 and newer)."""
+        await load_clients()
         from airflow_provider_jimeng.hooks.connections import shared_client
         from airflow_provider_jimeng.triggers.cancellation import cancel, really_ended
 
@@ -145,15 +146,12 @@ class JimengRenderTrigger(BaseTrigger):
                 await asyncio.sleep(decision.seconds)
 
     def _first_pause(self, poller: Poller) -> float:
-        """Nothing is asked while nothing can be ready; triggers that were moved together do not ask together."""
+        """Triggers that were moved together do not ask together."""
         now = time.time()
-        pause = (self.first_poll_at or 0.0) - now
-        if pause <= 0:
-            pause = MOVED_SECONDS * random.random()
-        if self.poll_interval is None:
-            blind = poller.cadence.blind_wait(now - poller.submitted_at)
-            pause = max(pause, blind + CLOSEST * random.random())
-        return max(0.0, min(pause, poller.deadline - now))
+        not_before = self.first_poll_at or 0.0
+        if not_before <= now:
+            not_before = now + MOVED_SECONDS * random.random()
+        return poller.first_wait(now, random.random(), not_before=not_before)
 
 
 class _Asking:
@@ -174,6 +172,7 @@ class _Asking:
 
     async def prepare(self) -> JimengError | None:
         """Join the shared client; whatever stands in the way is returned as a refusal, to be asked again."""
+        await load_clients()
         from airflow_provider_jimeng.hooks.connections import shared_client
 
         try:

@@ -9,6 +9,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.slots import Waiter
+from airflow_provider_jimeng.triggers.loading import load_clients
 from airflow_provider_jimeng.triggers.queues import slot_queue
 
 
@@ -85,6 +86,7 @@ class JimengSlotTrigger(BaseTrigger):
         yield TriggerEvent(event.to_payload())
 
     async def _account(self) -> str:
+        await load_clients()
         from airflow_provider_jimeng.hooks.connections import look_up
 
         try:

@@ -111,7 +111,7 @@ def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(
     render_seconds: float, jitter: float
 ) -> None:
     clock = Clock(poller(), jitter=jitter)
-    clock.now += clock.poller.next_wait(clock.now, jitter)
+    clock.now += clock.poller.first_wait(clock.now, jitter, not_before=START + 11)
     while clock.now < START + render_seconds:
         clock.see(GENERATING)
     event = clock.end(DONE)
@@ -132,7 +132,7 @@ def test_what_one_wait_learns_spares_the_next_its_early_polls() -> None:
     polls = []
     for _ in range(4):
         clock = Clock(poller(cadence=cadence))
-        clock.now += clock.poller.next_wait(clock.now, MIDDLE)
+        clock.now += clock.poller.first_wait(clock.now, MIDDLE, not_before=START + 11)
         while clock.now < START + 120:
             clock.see(GENERATING)
         polls.append(clock.end(DONE).polls)
@@ -158,15 +158,11 @@ def test_a_number_fixes_the_interval(interval: float) -> None:
         clock.see(answer)
 
     assert {wait.seconds for wait in clock.waits} == {interval}
-    assert clock.poller.next_wait(clock.now, MIDDLE) == interval
 
 
 @pytest.mark.parametrize("interval", [0, -5, 1e-9, math.nan])
 def test_no_interval_makes_a_loop_spin(interval: float) -> None:
-    waiter = poller(poll_interval=interval)
-
-    assert waiter.next_wait(START, 0.0) > 0
-    assert isinstance(Clock(waiter, jitter=0.0).see(GENERATING), Wait)
+    assert isinstance(Clock(poller(poll_interval=interval), jitter=0.0).see(GENERATING), Wait)
 
 
 def test_the_jitter_still_tells_old_renders_apart() -> None:
@@ -325,10 +321,10 @@ def test_a_hiccup_between_neither_confirms_nor_refutes_not_found() -> None:
 
 
 def test_not_found_is_asked_again_soon_even_of_an_old_render() -> None:
+    usual = poller().decide(GENERATING, START + 3000, MIDDLE)
     decision = poller().decide(NOT_FOUND, START + 3000, MIDDLE)
 
-    assert poller().next_wait(START + 3000, MIDDLE) == 30
-
+    assert usual == Wait(seconds=30.0, note="generating")
     assert decision == Wait(seconds=10.0, note="not found; asking again to be sure")
 
 
@@ -352,7 +348,7 @@ def test_a_hiccup_is_backed_off_from_and_then_forgotten(hiccup: JimengError) -> 
     waits = [wait.seconds for wait in clock.waits]
 
     assert waits == sorted(waits)
-    assert waits[0] == poller().next_wait(START, MIDDLE)
+    assert waits[0] == Cadence().wait_at(0)
     assert waits[-1] == MAX_BACK_OFF
     assert not any(wait.renew_connection for wait in clock.waits)
     clock.see(GENERATING)
@@ -492,4 +488,14 @@ def test_a_wait_is_positive_and_never_beyond_the_deadline(
     if isinstance(decision, Wait):
         assert now < waiter.deadline
         assert 0 < decision.seconds <= waiter.deadline - now
-    assert 0 <= waiter.next_wait(now, jitter) <= max(0.0, waiter.deadline - now)
+    assert 0 <= waiter.first_wait(now, jitter, not_before=now + 11) <= max(0.0, waiter.deadline - now)
+
+
+def test_the_first_poll_waits_until_something_can_be_ready() -> None:
+    cadence = Cadence()
+    for _ in range(2):
+        cadence.learn(pending_at=100, done_at=101)
+
+    assert poller().first_wait(START, MIDDLE, not_before=START + 11) == 11
+    assert 90 < poller(cadence=cadence).first_wait(START, MIDDLE, not_before=START + 11) < 101
+    assert poller(cadence=cadence, poll_interval=5).first_wait(START, MIDDLE, not_before=START + 11) == 11

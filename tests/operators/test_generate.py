@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -368,7 +369,7 @@ def test_the_busy_account_defers_the_task_to_the_slot_trigger(lab: Lab) -> None:
     with pytest.raises(TaskDeferred) as deferral:
         lab.generate().resume_submit(
             stage._context(stage._task_instance()),
-            RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=1.0).to_payload(),
+            RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time() - 100).to_payload(),
         )
     assert deferral.value.method_name == "resume_submit"
     assert stage.record() is None
