@@ -80,16 +80,23 @@ test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch cove
 
 .PHONY: test-real
 test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, chromium); fails without them
-	$(BIN)/pytest -m "real and not chaos" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "real and not chaos and not cluster" $(PYTEST_ARGS)
 
 .PHONY: test-chaos
 test-chaos: $(VENV)/.real-ready ## processes killed, stopped and moved on a real Airflow with PostgreSQL
 	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
 
-COUNT ?= 200
+# COUNT=16 makes the next two smaller.
+COUNT ?=
+export COUNT
+
+.PHONY: cluster-test
+cluster-test: $(VENV)/.real-ready ## COUNT=60 renders, 4 at a time, to S3, on Celery, PostgreSQL and Redis; processes get killed
+	$(BIN)/pytest -m cluster $(PYTEST_ARGS)
+
 .PHONY: chaos-many
 chaos-many: $(VENV)/.real-ready ## COUNT=200 mapped renders on a real Airflow, one triggerer killed on the way
-	$(BIN)/python -m tests.chaos.many $(COUNT)
+	$(BIN)/python -m tests.chaos.many $(or $(COUNT),200)
 
 # ----------------------------------------------------------------------------------------------------------- matrix
 # ONLY="2.11 3.0" runs some of requirements/matrix.toml; PYTEST_ARGS goes to pytest.

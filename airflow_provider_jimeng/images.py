@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.core.catalogue import MAX_IMAGE_BYTES
-from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.parameters import RenderRequest
+
+_FOR_GOOD = (
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ValueError,
+    ImportError,
+)
+"""What no retry mends; anything else that a store raises may be over by then."""
 
 
 def open_images(request: RenderRequest) -> RenderRequest:
@@ -31,8 +41,9 @@ def _open(argument: str, frame: Frame) -> Frame:
     try:
         with ObjectStoragePath(frame.reference).open("rb") as file:
             data = file.read(MAX_IMAGE_BYTES + 1)
-    except (OSError, ValueError, ImportError) as error:
-        raise ParameterError(
+    except Exception as error:
+        kind = ParameterError if isinstance(error, _FOR_GOOD) else UnreadableImageError
+        raise kind(
             argument, f"{frame.reference!r} cannot be opened ({type(error).__name__}: {error})."
         ) from error
     try:

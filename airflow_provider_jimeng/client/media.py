@@ -154,7 +154,7 @@ def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request
 
 
 def _transport(policy: MediaPolicy, proxy: str | None, *, secure: bool) -> httpx.HTTPTransport:
-    """A transport, not a client: a client would keep cookies and write every URL into its log."""
+    """A transport, not a client: a client would keep cookies."""
     try:
         return httpx.HTTPTransport(verify=tls_context(policy.verify) if secure else False, proxy=proxy)
     except ImportError:

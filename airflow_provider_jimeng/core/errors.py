@@ -4,6 +4,7 @@
 
     JimengError
     ├── ParameterError            an argument is refused; nothing was sent or paid
+    │   └── UnreadableImageError  an image's store does not answer now
     ├── SettingsError             the connection is unusable; nothing was sent or paid
     ├── TransportError            no readable answer
     │   ├── NotSentError          the request certainly never reached the API
@@ -60,6 +61,12 @@ class ParameterError(JimengError, ValueError):
         self.argument = argument
         self.reason = message
         super().__init__(f"{argument}: {message}")
+
+
+class UnreadableImageError(ParameterError):
+    """An image's store does not answer, or not in time. Nothing was sent or paid; a retry may read it."""
+
+    retryable = True
 
 
 class SettingsError(JimengError, ValueError):

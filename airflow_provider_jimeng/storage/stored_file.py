@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError, LandingError
+from airflow_provider_jimeng.storage.uploads import abort_unfinished
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -26,6 +27,7 @@ WHOLE_PUT_PROTOCOLS = frozenset(
     {
         "s3",
         "s3a",
+        "s3n",
         "gs",
         "gcs",
         "abfs",
@@ -132,8 +134,9 @@ class StoredFile:
             self.fs.rm_file(self.path)
 
     def remove_leftovers(self, *, but: str) -> None:
-        """Remove temporary files of earlier landings under this name that were killed half-way, all but one."""
+        """Remove what earlier landings under this name that were killed half-way left behind, all but one file."""
         if self.protocol in WHOLE_PUT_PROTOCOLS:
+            abort_unfinished(self.fs, self.path)
             return
         with self._writing():
             for name in self.siblings():
@@ -147,11 +150,12 @@ class StoredFile:
             if self.is_local:
                 folder = Path(self.folder or "/")
                 folder.mkdir(parents=True, exist_ok=True)
-                spool = None
+                spool, name = None, self.hidden_name(f"{token}{PART}")
             else:
                 spool = tempfile.TemporaryDirectory(prefix="jimeng-")
-                folder = Path(spool.name)
-            path = folder / self.hidden_name(f"{token}{PART}")
+                # Object stores take the content type from the ending.
+                folder, name = Path(spool.name), f"upload{Path(self.name).suffix}"
+            path = folder / name
             file = path.open("xb+")
         try:
             with file:
@@ -257,7 +261,7 @@ def _rename(part: StoredFile, final: StoredFile, *, existed: bool) -> None:
     try:
         part.fs.mv(part.path, final.path)
     except Exception:
-        if not existed:
+        if not existed or part.size() is None:
             raise
         final.remove()  # not every store renames over a file
         part.fs.mv(part.path, final.path)

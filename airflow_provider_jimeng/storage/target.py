@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.errors import LandingError, ParameterError
 from airflow_provider_jimeng.storage.stored_file import LOCAL_PROTOCOLS, StoredFile
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Target:
     def file(self, name: str | None = None) -> StoredFile:
         """Return the full file name's file, or the one called ``name`` in the directory.
 
-        :raises ParameterError: no file system is known for the path, or the connection does not open one.
+        :raises ParameterError: no file system is known for the path, or the connection does not fit it.
+        :raises LandingError: the store, or Airflow's connection to it, cannot be reached or refuses.
         """
         try:
             options = {"conn_id": self.output_conn_id} if self.output_conn_id else {}
@@ -75,6 +76,8 @@ class Target:
                 f"{self._uri(name)} cannot be opened ({error}). Is the storage's provider package installed, and does "
                 "output_conn_id fit it?",
             ) from error
+        except Exception as error:  # no two file systems agree on their classes
+            raise LandingError(f"Cannot open {self._uri(name)} ({type(error).__name__}: {error}).") from error
 
     def _bare_path(self) -> str | None:
         """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -20,6 +21,7 @@ from airflow_provider_jimeng.client.http import (
 )
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import (
+    JimengError,
     NoReplyError,
     NotSentError,
     SettingsError,
@@ -283,3 +285,14 @@ def test_a_client_may_be_closed_more_than_once() -> None:
     with client:
         pass
     client.__exit__()
+
+
+def test_the_http_libraries_log_no_header_of_ours(
+    query: Callable[..., object], caplog: pytest.LogCaptureFixture
+) -> None:
+    from airflow_provider_jimeng.emulator import JimengEmulator
+
+    with JimengEmulator().serve() as server, caplog.at_level(logging.DEBUG), suppress(JimengError):
+        query(settings(endpoint=f"{server.url}/"))
+    lines = [r.getMessage() for r in caplog.records if r.name.startswith(("httpx", "httpcore"))]
+    assert not [line for line in lines if "headers" in line]

@@ -198,8 +198,9 @@ def test_a_link_that_is_no_url_is_refused_without_being_quoted(url: str) -> None
 
 def test_nothing_of_a_link_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with MediaServer(answers=[whole(DATA)]) as server:
+    with MediaServer(answers=[reply(302, Location="/a?sign=SECRET"), whole(DATA)]) as server:
         fetch(server.url, policy_of(server))
+        assert len(server.seen) == 2
     assert "SECRET" not in caplog.text
 
 

@@ -22,6 +22,7 @@ ALL_ERRORS = [
 ]
 
 RETRYABLE = {
+    "UnreadableImageError",
     "TransportError",
     "NotSentError",
     "NoReplyError",

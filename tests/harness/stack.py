@@ -129,6 +129,12 @@ class AirflowStack:
         self.workers.append(self._launch(name, "celery", "worker", *options))
         return self.workers[-1]
 
+    def restart(self, name: str) -> None:
+        """Stop "api-server", "scheduler" or "dag-processor" as an upgrade does, and start it again."""
+        service = next(service for service in self.components if service.name == name)
+        stop_all([service])
+        service.start()
+
     def kill_triggerer(self, index: int, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a triggerer and all it started: SIGKILL, SIGTERM, or SIGSTOP and later SIGCONT."""
         self.triggerers[index].signal(number)

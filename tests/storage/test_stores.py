@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -135,6 +135,80 @@ def test_leftovers_in_a_store_are_removed(lander: Lander) -> None:
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, folder_of(store), output_conn_id=attached(store))
     assert list(store.files()) == [f"/bucket/videos/{NAME}", f"/bucket/videos/{NAME}.json"]
+
+
+def test_half_a_video_that_a_killed_copy_left_is_replaced(lander: Lander) -> None:
+    """A store that renames by copying has it under the final name; what announced it is there, no manifest is."""
+    store, path = RemoteStore(), f"/bucket/videos/{NAME}"
+    conn_id = attached(store)
+    with MediaServer(answers=[whole(VIDEO)]) as server:
+        lander(server, folder_of(store), output_conn_id=conn_id)
+        store.pipe_file(f"/bucket/videos/.{NAME}.json.part", store.cat_file(f"{path}.json"))
+        store.pipe_file(f"/bucket/videos/.{NAME}.0123456789abcdef.part", VIDEO)
+        store.pipe_file(path, VIDEO[:1000])
+        store.rm_file(f"{path}.json")
+        target = Target(output_path=folder_of(store), output_conn_id=conn_id)
+        assert already_landed(target, lander.render()) is None
+        lander(server, folder_of(store), output_conn_id=conn_id)
+    assert store.files()[path] == VIDEO
+    assert list(store.files()) == [path, f"{path}.json"]
+
+
+def test_a_rename_that_loses_the_new_file_leaves_the_older_one(lander: Lander) -> None:
+    class Loses(RemoteStore):
+        def mv(self, path1: str, path2: str, **options: Any) -> None:
+            self.rm_file(path1)
+            raise ConnectionResetError("the store hung up")
+
+    store = Loses()
+    store.pipe_file("/bucket/v.mp4", b"older")
+    with MediaServer(answers=[whole(VIDEO)]) as server, pytest.raises(LandingError):
+        lander(server, "memory://bucket/v.mp4", output_conn_id=attached(store), overwrite=True)
+    assert store.files()["/bucket/v.mp4"] == b"older"
+
+
+def test_unfinished_uploads_that_may_not_be_looked_for_stop_no_landing(
+    lander: Lander, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Guarded(ObjectStore):
+        def split_path(self, path: str) -> tuple[str, str, None]:
+            bucket, _, key = path.strip("/").partition("/")
+            return bucket, key, None
+
+        def call_s3(self, method: str, **arguments: Any) -> dict[str, Any]:
+            raise PermissionError("AccessDenied")
+
+    store = Guarded()
+    with MediaServer(answers=[whole(VIDEO)]) as server, caplog.at_level("INFO"):
+        lander(server, folder_of(store), output_conn_id=attached(store))
+    assert store.files()[f"/bucket/videos/{NAME}"] == VIDEO
+    assert "Cannot look for unfinished uploads" in caplog.text
+
+
+def test_unfinished_uploads_of_this_object_alone_are_aborted(lander: Lander) -> None:
+    class Multipart(ObjectStore):
+        uploads: ClassVar[dict[str, str]] = {}
+
+        def split_path(self, path: str) -> tuple[str, str, None]:
+            bucket, _, key = path.strip("/").partition("/")
+            return bucket, key, None
+
+        def call_s3(self, method: str, **arguments: Any) -> dict[str, Any]:
+            if method == "abort_multipart_upload":
+                assert self.uploads.pop(arguments["UploadId"]) == arguments["Key"]
+                return {}
+            found = [
+                {"UploadId": upload, "Key": key}
+                for upload, key in self.uploads.items()
+                if key.startswith(arguments["Prefix"])
+            ]
+            return {"Uploads": found} if found else {}
+
+    store = Multipart()
+    store.uploads.update({"1": f"videos/{NAME}", "2": f"videos/{NAME}.other", "3": "else"})
+    with MediaServer(answers=[whole(VIDEO)]) as server:
+        lander(server, folder_of(store), output_conn_id=attached(store))
+    assert store.uploads == {"2": f"videos/{NAME}.other", "3": "else"}
 
 
 def test_a_video_may_lie_at_the_root_of_a_store(lander: Lander) -> None:

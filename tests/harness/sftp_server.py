@@ -1,0 +1,39 @@
+"""`python -m tests.harness.sftp_server JSON`: SFTP on 127.0.0.1 to one folder, for one user with a password."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+
+import asyncssh
+
+from tests.harness.processes import LOOPBACK
+
+
+async def serve(*, port: int, folder: str, user: str, password: str) -> None:
+    """Serve until the process ends."""
+
+    class Door(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:
+            return True
+
+        def password_auth_supported(self) -> bool:
+            return True
+
+        def validate_password(self, username: str, given: str) -> bool:
+            return username == user and secrets.compare_digest(given, password)
+
+    await asyncssh.listen(
+        LOOPBACK,
+        port,
+        server_factory=Door,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=folder.encode()),
+    )
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(**json.loads(sys.argv[1])))

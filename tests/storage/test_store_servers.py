@@ -1,0 +1,276 @@
+"""Landing, image input and records on stores that are servers: an S3, and SFTP; local files beside them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_jimeng.core.errors import LandingError, ParameterError, UnreadableImageError
+from airflow_provider_jimeng.core.parameters import RenderRequest
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.images import open_images
+from airflow_provider_jimeng.storage.landing import Target, already_landed
+from airflow_provider_jimeng.storage.ledger import RecordObjects
+from tests.harness.media_server import MediaServer, whole
+from tests.harness.processes import Service, free_port
+from tests.harness.relay import Relay
+from tests.harness.store_servers import S3Server, SftpServer
+from tests.harness.videos import video
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import Lander
+
+pytestmark = pytest.mark.real
+
+VIDEO = video(frames=24)
+NAME = "t2v_720p-7392616336519610409.mp4"
+MIB = 1024 * 1024
+
+
+class LocalFolder:
+    """A folder with the face of the servers."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "files"
+
+    def objects(self) -> dict[str, bytes]:
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A running store, and the URL of its root with the Airflow connection in it."""
+
+    server: S3Server | SftpServer | LocalFolder
+    root: str
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.server.objects())
+
+    def put(self, name: str, data: bytes) -> str:
+        """Place a file without any code of ours or of fsspec's; return its URL."""
+        if isinstance(self.server, S3Server):
+            self.server.client().put_object(Bucket=self.server.bucket, Key=name, Body=data)
+        else:
+            path = self.server.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return f"{self.root}{name}"
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with S3Server(home=tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    import asyncssh
+
+    asyncssh.set_log_level("WARNING")  # connections that close at exit would write to a log that is gone
+    with SftpServer(home=tmp_path_factory.mktemp("sftp")) as server:
+        yield server
+
+
+def connect(server: S3Server | SftpServer, monkeypatch: pytest.MonkeyPatch, port: int | None = None) -> str:
+    """Give Airflow a connection of its own to a server; return the URL of the root."""
+    conn_id = f"store_{port or server.port}"
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(server.connection(port)))
+    if isinstance(server, S3Server):
+        return f"s3://{conn_id}@{server.bucket}/"
+    return f"sftp://{conn_id}@127.0.0.1/"
+
+
+@pytest.fixture(params=["file", "s3", "sftp"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    if request.param == "file":
+        local = LocalFolder(tmp_path)
+        yield Store(local, f"{local.folder.as_uri()}/")
+        return
+    server: S3Server | SftpServer = request.getfixturevalue(request.param)
+    yield Store(server, connect(server, monkeypatch))
+    if isinstance(server, S3Server):
+        for key in server.objects():
+            server.client().delete_object(Bucket=server.bucket, Key=key)
+    else:
+        for name in server.objects():
+            (server.folder / name).unlink()
+
+
+def test_a_video_lands_with_its_manifest_and_a_second_landing_is_free(store: Store, lander: Lander) -> None:
+    folder = f"{store.root}videos/monday/"
+    with MediaServer(answers=[whole(VIDEO)]) as media:
+        manifest = lander(media, folder)
+        assert lander(media, folder) == manifest
+        assert len(media.seen) == 1
+    objects = store.server.objects()
+    assert list(objects) == [f"videos/monday/{NAME}", f"videos/monday/{NAME}.json"]
+    assert objects[f"videos/monday/{NAME}"] == VIDEO
+    assert json.loads(objects[f"videos/monday/{NAME}.json"]) == manifest.to_payload()
+    assert "store_" not in manifest.uri
+
+
+def test_an_altered_video_is_landed_again_under_its_name(store: Store, lander: Lander) -> None:
+    folder = f"{store.root}videos/"
+    with MediaServer(answers=[whole(VIDEO)]) as media:
+        lander(media, folder)
+        store.put(f"videos/{NAME}", VIDEO[:-1] + b"x")
+        assert already_landed(Target(output_path=folder), lander.render()) is None
+        lander(media, folder)
+    assert store.server.objects()[f"videos/{NAME}"] == VIDEO
+
+
+def test_a_first_frame_is_read(store: Store) -> None:
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (1280, 720), "red").save(picture, "PNG")
+    url = store.put("frames/kite.png", picture.getvalue())
+    request = RenderRequest.build(prompt="a red kite", model="i2v_first_720p", first_frame=url)
+    opened = open_images(request)
+    assert opened.first_frame is not None
+    assert opened.first_frame.data == picture.getvalue()
+    assert (opened.first_frame.width, opened.first_frame.height) == (1280, 720)
+
+
+def test_a_first_frame_that_is_not_there_is_named(store: Store) -> None:
+    request = RenderRequest.build(
+        prompt="a red kite", model="i2v_first_720p", first_frame=f"{store.root}frames/none.png"
+    )
+    with pytest.raises(ParameterError, match=r"first_frame: '.*none\.png' cannot be opened") as caught:
+        open_images(request)
+    assert not caught.value.retryable
+
+
+def test_a_first_frame_in_a_store_that_does_not_answer_is_worth_a_retry(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{connect(s3, monkeypatch, free_port())}frames/kite.png"
+    request = RenderRequest.build(prompt="a red kite", model="i2v_first_720p", first_frame=url)
+    with pytest.raises(UnreadableImageError, match=r"first_frame: .*EndpointConnectionError"):
+        open_images(request)
+    assert UnreadableImageError.retryable
+
+
+def test_records_are_kept_found_and_deleted(store: Store) -> None:
+    key = TaskKey(dag_id="d", run_id="r", task_id="t", map_index=3)
+    record = Record(
+        state=RecordState.INTENT,
+        key=key,
+        asked="f" * 64,
+        fingerprint="f" * 64,
+        take=1,
+        max_tries=1,
+        intent_at="2026-01-02T03:04:05Z",
+    )
+    records = RecordObjects(Target(output_path=f"{store.root}videos/"))
+    assert (records.read(key), records.find(record.fingerprint)) == (None, [])
+    records.write(record)
+    records.write(record)
+    assert records.read(key) == record
+    assert records.find(record.fingerprint) == [record]
+    records.delete(key)
+    assert records.read(key) is None
+    assert not [name for name in store.names if name.endswith(".part")]
+
+
+def test_an_object_says_that_it_is_a_video(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, lander: Lander
+) -> None:
+    with MediaServer(answers=[whole(VIDEO)]) as media:
+        lander(media, f"{connect(s3, monkeypatch)}typed/")
+    for name, kind in ((NAME, "video/mp4"), (f"{NAME}.json", "application/json")):
+        assert s3.client().head_object(Bucket=s3.bucket, Key=f"typed/{name}")["ContentType"] == kind
+
+
+# ------------------------------------------------------------------------------------------- killed on the way
+
+
+def padded(size: int) -> bytes:
+    """A video that is large because of a box that players skip."""
+    return VIDEO + size.to_bytes(4, "big") + b"free" + bytes(size - 8)
+
+
+def kill_in_upload(
+    server: S3Server | SftpServer,
+    media: MediaServer,
+    monkeypatch: pytest.MonkeyPatch,
+    lander: Lander,
+    path: str,
+) -> None:
+    """Land in a process that is killed when 12 MiB are on their way to the store."""
+    with Relay(server.port, silent_after=12 * MIB) as relay:
+        root = connect(server, monkeypatch, relay.port)
+        options: dict[str, Any] = {
+            "url": media.url,
+            "endpoint": media.endpoint,
+            "output_path": f"{root}{path}",
+            "render": lander.render().to_payload(),
+        }
+        process = Service(
+            name="lander",
+            argv=[sys.executable, "-m", "tests.harness.lander", json.dumps(options)],
+            env=os.environ,
+            log_file=server.home / "output" / "lander.log",
+        )
+        process.start()
+        try:
+            assert relay.silent.wait(60), process.log_tail()
+            process.check()
+        finally:
+            process.signal(signal.SIGKILL)
+            process.reap()
+
+
+def test_an_upload_killed_on_its_way_to_s3_leaves_no_object_and_the_next_landing_no_rest(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, lander: Lander
+) -> None:
+    large = padded(110 * MIB)
+    strangers = s3.client().create_multipart_upload(Bucket=s3.bucket, Key=f"killed/{NAME}.other")
+    with MediaServer(answers=[whole(large)]) as media:
+        kill_in_upload(s3, media, monkeypatch, lander, "killed/")
+        assert f"killed/{NAME}" in s3.unfinished()
+        assert f"killed/{NAME}" not in s3.objects()
+        lander(media, f"{connect(s3, monkeypatch)}killed/")
+    assert s3.unfinished() == [strangers["Key"]]
+    found = {key: data for key, data in s3.objects().items() if key.startswith("killed/")}
+    assert list(found) == [f"killed/{NAME}", f"killed/{NAME}.json"]
+    assert found[f"killed/{NAME}"] == large
+
+
+def test_an_upload_killed_on_its_way_over_sftp_leaves_no_video_and_the_next_landing_no_rest(
+    sftp: SftpServer, monkeypatch: pytest.MonkeyPatch, lander: Lander
+) -> None:
+    large = padded(24 * MIB)
+    with MediaServer(answers=[whole(large)]) as media:
+        kill_in_upload(sftp, media, monkeypatch, lander, "killed/")
+        rest = [name for name in sftp.objects() if name.startswith("killed/")]
+        assert any(name.endswith(".part") for name in rest)
+        assert f"killed/{NAME}" not in rest
+        lander(media, f"{connect(sftp, monkeypatch)}killed/")
+    found = {name: data for name, data in sftp.objects().items() if name.startswith("killed/")}
+    assert list(found) == [f"killed/{NAME}", f"killed/{NAME}.json"]
+    assert found[f"killed/{NAME}"] == large
+
+
+def test_a_store_that_refuses_the_key_is_a_landing_error_without_the_key(
+    sftp: SftpServer, monkeypatch: pytest.MonkeyPatch, lander: Lander
+) -> None:
+    wrong = {**sftp.connection(), "password": "wrong-password-of-the-store"}
+    monkeypatch.setenv("AIRFLOW_CONN_STORE_REFUSED", json.dumps(wrong))
+    with MediaServer(answers=[whole(VIDEO)]) as media, pytest.raises(LandingError) as caught:
+        lander(media, "sftp://store_refused@127.0.0.1/videos/")
+    assert "PermissionError" in str(caught.value)
+    assert "wrong-password" not in str(caught.value)
