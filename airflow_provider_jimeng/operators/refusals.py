@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.record import RecordState
-from airflow_provider_jimeng.core.render import Render, format_money, parse_time
+from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
 
 if TYPE_CHECKING:
+    import pendulum
+
     from airflow_provider_jimeng.core.errors import ApiError, LandingError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
@@ -31,11 +33,12 @@ def summary_of(request: RenderRequest) -> dict[str, Any]:
     }
 
 
-def refusal_of(request: RenderRequest, error: ApiError) -> dict[str, Any]:
+def refusal_of(request: RenderRequest, error: ApiError, refused_at: pendulum.DateTime) -> dict[str, Any]:
     """Return what a submit that the API refused leaves in XCom: the request, the API's words, what to do."""
     return {
         "version": PAYLOAD_VERSION,
         **summary_of(request),
+        "refused_at": format_time(refused_at),
         "outcome": Outcome.FAILED.value,
         "code": error.code,
         "message": error.message,

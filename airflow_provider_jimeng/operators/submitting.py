@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.arguments import read_seconds
@@ -193,7 +194,8 @@ class JimengSubmittingOperator(BaseOperator):
                 self._announce_unknown(context, checkout, error)
                 raise
             except ApiError as error:
-                context["ti"].xcom_push(key="jimeng_refusal", value=refusal_of(checkout.request, error))
+                refusal = refusal_of(checkout.request, error, pendulum.now("UTC"))
+                context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
                 raise
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)

@@ -28,6 +28,7 @@ from airflow_provider_jimeng.operators.outcome import outcome_fields, render_err
 from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
 from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -55,6 +56,7 @@ class JimengVideoSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("render", "render_id", "model", "jimeng_conn_id", "poll_interval")
     template_fields_renderers: ClassVar[dict[str, str]] = {"render": "json"}
     ui_color = "#e8f0fe"
+    operator_extra_links = (JimengVideoLink(),)
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class JimengVideoSensor(BaseSensorOperator):
             ended = self._ask(context, render)
             if ended is not None:
                 return self._end(context, render, ended)
+            _announce(context, render)
             self._defer(render, fixed)
             return None
 
@@ -99,6 +102,7 @@ class JimengVideoSensor(BaseSensorOperator):
             render = named_render(self)
             ended = self._ask(context, render)
             if ended is None:
+                _announce(context, render)
                 return PokeReturnValue(is_done=False)
             return PokeReturnValue(is_done=True, xcom_value=self._end(context, render, ended))
 
@@ -173,15 +177,18 @@ class JimengVideoSensor(BaseSensorOperator):
             self.log.info("Render %s: %s", render.task_id, note)
 
     def _end(self, context: Context, render: Render, ended: RenderEvent) -> dict[str, Any]:
-        payload = render.to_payload()
         if ended.outcome is Outcome.SUCCEEDED:
-            context["ti"].xcom_push(key="jimeng_render", value=payload)
-            return payload
-        context["ti"].xcom_push(key="jimeng_render", value={**payload, **outcome_fields(ended)})
+            _announce(context, render)
+            return render.to_payload()
+        _announce(context, render, **outcome_fields(ended))
         raise render_error(ended, render, submits=False)
 
     def _as_sensor(self) -> _SensorErrors:
         return _SensorErrors(self)
+
+
+def _announce(context: Context, render: Render, **more: Any) -> None:
+    context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **more})
 
 
 class _SensorErrors:

@@ -144,8 +144,13 @@ def renders(
 
 @router.get("/api/render")
 def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
-    """One render: its card, payload, manifest, timeline, and other takes of the same prompt."""
+    """One render: its card, payload, manifest, timeline, and other takes of the same prompt.
+
+    For a task that only submitted or waited: what another task of its run landed, if one did.
+    """
     stored = _stored(db, ref)
+    if stored.state != "landed":
+        stored = store.landed_beside(db, stored) or stored
     readable = access.readable(user, store.dag_ids(db))
     prompt = stored.render.get("prompt")
     takes = []
@@ -161,24 +166,22 @@ def video(request: Request, ref: RefDep, db: SessionDep, *, download: bool = Fal
 
     What to open is looked up by the task instance; nothing in the request can name a file.
     """
-    stored = _stored(db, ref)
-    uri = (stored.manifest or {}).get("uri")
-    if not isinstance(uri, str) or not uri:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "This task instance has landed no video.")
+    manifest = _stored(db, ref).manifest or {}
     try:
-        found = media.open_video(uri, store.storage_connection(db, ref))
+        found = media.open_video(manifest, store.storage_connection(db, ref))
         db.close()  # sending may take long, and needs no database
         if not download and _signed_links_wanted() and (link := found.signed_link(SIGNED_LINK_SECONDS)):
             return RedirectResponse(link, status.HTTP_302_FOUND, headers={"Cache-Control": "no-store"})
-        return _bytes(request, found, stored, download=download)
+        return _bytes(request, found, download=download)
     except media.MediaGoneError as error:
         raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _bytes(request: Request, found: media.Video, stored: store.Stored, *, download: bool) -> Response:
-    tag = f'"{(stored.manifest or {}).get("sha256") or found.size}"'
+def _bytes(request: Request, found: media.Video, *, download: bool) -> Response:
+    tag = f'"{found.sha256}"'
     headers = {**_PRIVATE, "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": "video/mp4"}
+    headers["Content-Encoding"] = "identity"  # or Airflow's server compresses what cannot become smaller
     if download:
         name = found.file.name
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"

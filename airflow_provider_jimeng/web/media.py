@@ -1,34 +1,46 @@
 """The bytes of a landed video, a piece at a time, wherever ``ObjectStoragePath`` can reach them.
 
-The server opens only what a manifest names, only if the file begins as an MP4 does, and never by following a web
-address: a task that pushes a manifest of its own must not turn the API server into a reader of other files.
+Any author of a DAG can push a manifest that names any file, and the API server may read more than they do. So a file
+is opened only if it lies in a store that Airflow knows, begins as an MP4 does, and has the manifest of a landing beside
+it that agrees with the pushed one on size and SHA-256: whoever names a file must know what is in it already.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import JimengError
+from airflow_provider_jimeng.storage.manifest import read_manifest, sidecar_of
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.render import RenderManifest
     from airflow_provider_jimeng.storage.stored_file import StoredFile
 
 PIECE_BYTES = 1024 * 1024
 """The most that is read, or answered to one Range request, at once. Browsers ask for the next piece themselves."""
 _REMEMBER_SECONDS = 30
+_HEAD_BYTES = 12
+_LARGEST_MANIFEST = 64 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WEB_PROTOCOLS = frozenset({"http", "https", "ftp", "data", "memory", "jar", "zip", "tar", "github", "git"})
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 _LONGEST_NUMBER = 18
+_GONE = (
+    "The file that this task landed is gone, was replaced, or is not within reach of the API server. A file without the "
+    "manifest of its landing beside it is not shown."
+)
+"""The same for all, or it would tell which files there are."""
 
 
 class MediaGoneError(Exception):
-    """There is no such video, or not here; the text says which."""
+    """There is no such video, or not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +57,18 @@ class UnsatisfiableRangeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A video file that was there a moment ago. ``size`` in bytes."""
+    """A landed video that was there a moment ago. ``size`` in bytes."""
 
     file: StoredFile
     size: int
+    sha256: str
 
     def read(self, span: Span) -> bytes:
         """Return the bytes of a span; keep it within ``PIECE_BYTES``."""
         try:
             return _cat(self.file, span)
+        except MediaGoneError:
+            raise
         except Exception as error:
             raise MediaGoneError(f"The file cannot be read any more ({type(error).__name__}).") from error
 
@@ -72,12 +87,17 @@ class Video:
         return link if isinstance(link, str) and link.startswith("https://") else None
 
 
-def open_video(uri: str, conn_id: str | None) -> Video:
-    """Find the file that a manifest names.
+def open_video(manifest: Mapping[str, Any], conn_id: str | None) -> Video:
+    """Find the file that a manifest from XCom names.
 
-    :raises MediaGoneError: it is not there, cannot be reached from this machine, or is no MP4.
+    :raises MediaGoneError: it is not there, cannot be reached from this machine, or is not what the manifest says.
     """
-    return _open_video(uri, conn_id, int(time.monotonic() / _REMEMBER_SECONDS))
+    uri, sha256 = manifest.get("uri"), manifest.get("sha256")
+    if not isinstance(uri, str) or not uri:
+        raise MediaGoneError("This task instance has landed no video.")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise MediaGoneError("The manifest holds no SHA-256 of its file.")
+    return _open_video(uri, sha256, conn_id, int(time.monotonic() / _REMEMBER_SECONDS))
 
 
 def asked_span(header: str | None, size: int) -> Span | None:
@@ -107,28 +127,54 @@ def asked_span(header: str | None, size: int) -> Span | None:
 
 
 @lru_cache(maxsize=256)
-def _open_video(uri: str, conn_id: str | None, _half_minute: int) -> Video:
+def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -> Video:
     """Look once per half minute: a player asks for a video in many pieces, and stores charge for each look."""
     protocol, separator, _ = uri.partition("://")
-    if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol:
+    if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
         raise MediaGoneError("The manifest names no file in a store.")
     try:
         file = Target(output_path=uri, output_conn_id=conn_id).file()
-        size = file.size()
-        head = _cat(file, Span(start=0, end=12)) if size else b""
+        landed = _landed_beside(file)
+        size = file.size() if landed is not None and landed.sha256 == sha256 else None
+        if not size or landed is None or size != landed.bytes:
+            raise MediaGoneError(_GONE)
+        _cat(file, Span(start=0, end=_HEAD_BYTES))
+    except MediaGoneError:
+        raise
     except JimengError as error:
         raise MediaGoneError("The store cannot be read from the API server.") from error
     except Exception as error:  # each store has its own
         raise MediaGoneError(
             f"The store cannot be read from the API server ({type(error).__name__})."
         ) from error
-    if not size:
-        raise MediaGoneError("The file is not there, or not within reach of the API server.")
-    if head[4:8] != b"ftyp":
-        raise MediaGoneError("The file is no MP4 video.")
-    return Video(file=file, size=size)
+    return Video(file=file, size=size, sha256=sha256)
+
+
+def _landed_beside(file: StoredFile) -> RenderManifest | None:
+    """Return the manifest that a landing left beside a file; ``None`` if none lies there."""
+    sidecar = sidecar_of(file)
+    small = 0 < (sidecar.size() or 0) <= _LARGEST_MANIFEST
+    return read_manifest(sidecar) if small else None
 
 
 def _cat(file: StoredFile, span: Span) -> bytes:
+    """Read a part of a video.
+
+    A name on a disk that others write to may mean another file from one moment to the next, a link to a secret for
+    example. So the head of a local file is looked at through the same handle as the part that is sent.
+    """
+    if file.is_local:
+        with Path(file.path).open("rb") as opened:
+            _expect_mp4(opened.read(_HEAD_BYTES))
+            opened.seek(span.start)
+            return opened.read(span.end - span.start)
     fs: Any = file.fs
-    return bytes(fs.cat_file(file.path, start=span.start, end=span.end))
+    content = bytes(fs.cat_file(file.path, start=span.start, end=span.end))
+    if span.start == 0:
+        _expect_mp4(content)
+    return content
+
+
+def _expect_mp4(head: bytes) -> None:
+    if head[4:8] != b"ftyp":
+        raise MediaGoneError("The file is no MP4 video.")

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 RENDERS = "Renders"
-VIDEO_OPERATORS = ["JimengGenerateVideoOperator", "JimengDownloadVideoOperator", "JimengSubmitVideoOperator"]
+VIDEO_OPERATORS = [
+    "JimengGenerateVideoOperator",
+    "JimengSubmitVideoOperator",
+    "JimengVideoSensor",
+    "JimengDownloadVideoOperator",
+]
 
 
 class LazyApp:

@@ -1,7 +1,7 @@
 """What Airflow's database knows of renders: the only module of the UI that touches its tables.
 
 A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
-instance. Several tasks may speak of one render (submit, sensor, download): within a run the one with the file counts,
+instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and is shown as failed. Several tasks may speak of one render (submit, sensor, download): within a run the one with the file counts,
 else the latest. Values are compared inside the database by JSON paths, as text, which cannot fail on what others have
 put there; numbers are read in Python. Works on Airflow 3.1 and newer; ``XComModel`` keeps these columns up to 3.4.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import String, and_, case, cast, func, or_, select
+from sqlalchemy import String, and_, case, cast, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from airflow_provider_jimeng.core.event import Outcome
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement, Select, Subquery
 
 RENDER_KEY = "jimeng_render"
+REFUSAL_KEY = "jimeng_refusal"
 MANIFEST_KEY = "return_value"
 STATES = ("running", "landed", "failed", "submitted")
 """``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
@@ -128,7 +129,16 @@ class _Tables:
                     manifest.key == MANIFEST_KEY,
                 ),
             )
-            .where(render.key == RENDER_KEY)
+            .where(or_(render.key == RENDER_KEY, and_(render.key == REFUSAL_KEY, ~self._has_render())))
+        )
+
+    def _has_render(self) -> ColumnElement[bool]:
+        render, other = self.render, aliased(XComModel, name="o")
+        return exists().where(
+            other.dag_run_id == render.dag_run_id,
+            other.task_id == render.task_id,
+            other.map_index == render.map_index,
+            other.key == RENDER_KEY,
         )
 
     def state(self) -> ColumnElement[str]:
@@ -143,13 +153,14 @@ class _Tables:
         )
 
     def moment(self) -> ColumnElement[str]:
-        """When the render was submitted, as sortable text."""
-        return func.coalesce(self.of_render("submitted_at"), cast(self.render.timestamp, String))
+        """When the render was submitted or refused, as sortable text."""
+        pushed_at = func.replace(cast(self.render.timestamp, String), " ", "T")
+        return func.coalesce(self.of_render("submitted_at"), self.of_render("refused_at"), pushed_at)
 
 
 def dag_ids(session: Session) -> list[str]:
     """Return the DAGs that have renders at all."""
-    statement = select(XComModel.dag_id).where(XComModel.key == RENDER_KEY).distinct()
+    statement = select(XComModel.dag_id).where(XComModel.key.in_((RENDER_KEY, REFUSAL_KEY))).distinct()
     return [str(dag_id) for dag_id in session.scalars(statement)]
 
 
@@ -198,6 +209,27 @@ def one(session: Session, ref: TaskRef) -> Stored | None:
     statement = tables.select(*_columns(tables), tables.state()).where(*_is(tables.render, ref))
     row = session.execute(statement).first()
     return None if row is None else _stored(row, state=row[-1], paid_here=True)
+
+
+def landed_beside(session: Session, stored: Stored) -> Stored | None:
+    """Return the task instance of the same run that landed what another one submitted or waited for."""
+    render_id = stored.render.get("task_id")
+    if not isinstance(render_id, str):
+        return None
+    tables = _Tables()
+    statement = (
+        tables.select(*_columns(tables), tables.state())
+        .where(
+            tables.render.dag_id == stored.ref.dag_id,
+            tables.render.run_id == stored.ref.run_id,
+            tables.of_render("task_id") == render_id,
+            tables.of_manifest("uri").is_not(None),
+        )
+        .order_by(tables.render.timestamp.desc())
+        .limit(1)
+    )
+    row = session.execute(statement).first()
+    return None if row is None else _stored(row, state=row[-1], paid_here=stored.paid_here)
 
 
 def storage_connection(session: Session, ref: TaskRef) -> str | None:

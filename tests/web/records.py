@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -12,8 +15,6 @@ from sqlalchemy import insert, select
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy.orm import Session
 
 NOW = pendulum.datetime(2026, 5, 4, 12, 0, 0)
@@ -84,6 +85,7 @@ class Records:
         state: str | None = "success",
         render: Any = None,
         manifest: Any = None,
+        refusal: Any = None,
         arguments: dict[str, Any] | None = None,
         at: pendulum.DateTime = NOW,
         commit: bool = True,
@@ -106,7 +108,8 @@ class Records:
             start_date=at,
             operator="Any",
         )
-        for key, value in (("jimeng_render", render), ("return_value", manifest)):
+        pushed = {"jimeng_render": render, "return_value": manifest, "jimeng_refusal": refusal}
+        for key, value in pushed.items():
             if value is not None:
                 self._insert(XComModel, **ref, dag_run_id=run, key=key, value=value, timestamp=at)
         if arguments is not None:
@@ -118,12 +121,22 @@ class Records:
     def landed(
         self, path: Path | str, *, dag_id: str = "ads", run_id: str = "run_1", **more: Any
     ) -> dict[str, Any]:
-        """Add a render that was landed at `path`; names of payload fields go there, the others to `add`."""
+        """Add a render that was landed at `path`; names of payload fields go there, the others to `add`.
+
+        A file that is there gets its manifest beside it, as a landing leaves it.
+        """
         payload = {
             name: more.pop(name) for name in list(more) if name in MANIFEST_FIELDS and name != "task_id"
         }
         payload["task_id"] = more.pop("render_id", "7001")
         render = {name: value for name, value in payload.items() if name in RENDER_FIELDS}
+        file = Path(path)
+        if file.is_file():
+            content = file.read_bytes()
+            payload |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            sidecar = file.with_name(f"{file.name}.json")
+            if not sidecar.exists():
+                sidecar.write_text(json.dumps(manifest_payload(path, **payload)), encoding="utf-8")
         return self.add(
             dag_id=dag_id,
             run_id=run_id,

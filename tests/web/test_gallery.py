@@ -131,6 +131,45 @@ def test_a_failed_render_says_what_its_code_means_and_what_to_do(admin: Reader, 
     }
 
 
+def refused_payload(**changes: Any) -> dict[str, Any]:
+    from airflow_provider_jimeng.core.catalogue import MODELS
+    from airflow_provider_jimeng.core.codes import BUSINESS_CODES, ErrorKind
+    from airflow_provider_jimeng.core.errors import ApiError
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.operators.refusals import refusal_of
+
+    code = next(c for c, e in BUSINESS_CODES.items() if e.kind is ErrorKind.INPUT_MODERATED)
+    request = RenderRequest.build(prompt="A prompt that is refused", model=next(iter(MODELS)))
+    error = ApiError("Pre Check Not Pass", code=str(code), request_id="req-9", entry=BUSINESS_CODES[code])
+    return refusal_of(request, error, NOW) | changes
+
+
+def test_a_request_that_the_api_refused_is_a_failed_card_in_its_place(
+    admin: Reader, records: Records
+) -> None:
+    records.landed(FILE, run_id="before", render_id="1", submitted_at=NOW.subtract(minutes=1))
+    records.landed(FILE, run_id="after", render_id="2", submitted_at=NOW.add(minutes=1))
+    ref = records.add(run_id="refused", state="up_for_retry", refusal=refused_payload())
+
+    _, card, _ = admin.renders()["cards"]
+
+    assert card["ref"] == ref
+    assert (card["state"], card["prompt"], card["render_id"]) == ("failed", "A prompt that is refused", None)
+    assert card["failure"]["kind"] == "input_moderated"
+    assert card["submitted_at"] is None
+    assert card["seen_at"] == NOW.isoformat()
+    assert admin.renders()["totals"]["renders"] == 3
+    assert admin.get("api/render", ref).json()["card"]["code"] == card["code"]
+
+
+def test_a_render_counts_more_than_a_refusal_of_the_same_task_instance(
+    admin: Reader, records: Records
+) -> None:
+    ref = records.add(state="deferred", render=render_payload(task_id="1"), refusal=refused_payload())
+    assert admin.ids() == ["1"]
+    assert admin.get("api/render", ref).json()["card"]["render_id"] == "1"
+
+
 def test_a_running_render_is_expected_when_its_model_is_usually_done(admin: Reader, records: Records) -> None:
     for number, seconds in enumerate((60, 80, 600)):
         records.landed(
@@ -188,6 +227,21 @@ def test_submit_wait_and_download_of_one_render_are_one_card(admin: Reader, reco
     assert card["state"] == "landed"
     assert card["ref"]["task_id"] == "download"
     assert admin.renders()["totals"]["cost_cny"] == "1.40"
+
+
+def test_the_page_of_the_submit_shows_what_the_download_of_its_run_landed(
+    admin: Reader, records: Records
+) -> None:
+    payload = render_payload(task_id="1")
+    submit = records.add(task_id="submit", render=payload, manifest=payload)
+    records.landed(FILE, run_id="another", task_id="download", render_id="1")
+    assert admin.get("api/render", submit).json()["card"]["ref"] == submit
+    download = records.landed(FILE, task_id="download", render_id="1")
+
+    found = admin.get("api/render", submit).json()
+
+    assert (found["card"]["ref"], found["card"]["state"]) == (download, "landed")
+    assert found["manifest"]["uri"] == f"file://{FILE}"
 
 
 def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(

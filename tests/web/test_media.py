@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +75,7 @@ def test_a_long_range_is_answered_by_its_first_piece() -> None:
 def test_the_whole_video_is_sent_when_no_range_is_asked_for(
     viewer: Reader, records: Records, large: Path
 ) -> None:
-    reply = viewer.get("media", records.landed(large), accept_encoding="identity")
+    reply = viewer.get("media", records.landed(large), accept_encoding="gzip, br")
     assert reply.status_code == 200
     assert reply.content == large.read_bytes()
     assert reply.headers["content-type"] == "video/mp4"
@@ -85,7 +87,7 @@ def test_the_whole_video_is_sent_when_no_range_is_asked_for(
 
 def test_a_range_is_answered_with_that_part(viewer: Reader, records: Records, mp4: Path) -> None:
     ref = records.landed(mp4)
-    reply = viewer.get("media", ref, range="bytes=4-7")
+    reply = viewer.get("media", ref, range="bytes=4-7", accept_encoding="gzip")
     assert reply.status_code == 206
     assert reply.content == b"ftyp"
     assert reply.headers["content-range"] == f"bytes 4-7/{len(SMALL)}"
@@ -149,6 +151,78 @@ def test_only_files_that_begin_as_mp4_are_opened(viewer: Reader, records: Record
     assert reply.json() == {"detail": "The file is no MP4 video."}
 
 
+def forged(records: Records, uri: str, run_id: str, **changes: Any) -> dict[str, Any]:
+    """What the author of a DAG can push: a manifest that names whatever they like."""
+    return records.add(
+        run_id=run_id, render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": uri, **changes}
+    )
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/dev/zero", "/proc/self/environ", "/etc", "/no/such/file"])
+def test_a_pushed_manifest_opens_no_file_that_was_never_landed_and_does_not_tell_which_exist(
+    path: str, viewer: Reader, records: Records
+) -> None:
+    reply = viewer.get("media", forged(records, f"file://{path}", "forged"))
+    assert reply.status_code == 404
+    assert reply.json()["detail"].startswith("The file that this task landed is gone")
+
+
+def test_a_pushed_manifest_does_not_open_the_videos_of_others(
+    viewer: Reader, records: Records, mp4: Path
+) -> None:
+    theirs = records.landed(mp4, dag_id="secret_launch")
+    uri = mp4.as_uri().replace("%20", " ").replace("%E4%B8%80", "一")
+    mine = forged(records, uri, "guessed", sha256="b" * 64, bytes=len(SMALL))
+    assert viewer.get("media", theirs).status_code == 403
+    assert viewer.get("media", mine).status_code == 404
+
+
+@pytest.mark.parametrize("sha256", [None, 7, "", "a" * 63, 'a"\r\nX-Injected: yes', "é" * 64, "A" * 64])
+def test_a_pushed_manifest_cannot_write_headers(sha256: Any, viewer: Reader, records: Records) -> None:
+    reply = viewer.get("media", forged(records, "file:///x.mp4", "forged", sha256=sha256))
+    assert reply.status_code == 404
+    assert reply.json() == {"detail": "The manifest holds no SHA-256 of its file."}
+
+
+@pytest.mark.parametrize("beside", [None, b"", b"{}", b"no json", b" " * 70_000, b'{"sha256": "x"}'])
+def test_a_video_without_the_manifest_of_its_landing_is_not_shown(
+    beside: bytes | None, viewer: Reader, records: Records, mp4: Path
+) -> None:
+    ref = records.landed(mp4)
+    sidecar = mp4.with_name(f"{mp4.name}.json")
+    if beside is None:
+        sidecar.unlink()
+    else:
+        sidecar.write_bytes(beside)
+    assert viewer.get("media", ref).status_code == 404
+
+
+def test_a_file_that_another_render_replaced_is_not_shown_as_the_first_ones(
+    viewer: Reader, records: Records, mp4: Path
+) -> None:
+    first = records.landed(mp4, run_id="first")
+    mp4.with_name(f"{mp4.name}.json").unlink()
+    mp4.write_bytes(video(frames=5))
+    second = records.landed(mp4, run_id="second")
+    assert viewer.get("media", second).content == video(frames=5)
+    assert viewer.get("media", first).status_code == 404
+
+
+@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=20-29"])
+def test_a_video_that_turns_into_a_link_to_a_secret_is_not_read_on(
+    part: str, viewer: Reader, records: Records, mp4: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "airflow.cfg"
+    secret.write_text("fernet_key = very secret\n" * 1000)
+    ref = records.landed(mp4)
+    assert viewer.get("media", ref, range=part).status_code == 206
+    mp4.unlink()
+    mp4.symlink_to(secret)
+    reply = viewer.get("media", ref, range=part)
+    assert reply.status_code == 404
+    assert reply.json() == {"detail": "The file is no MP4 video."}
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -156,6 +230,7 @@ def test_only_files_that_begin_as_mp4_are_opened(viewer: Reader, records: Record
         "https://host/a.mp4",
         "data:video/mp4;base64,AAAA",
         "filecache::http://127.0.0.1:1/a",
+        "file:///a.mp4::http://127.0.0.1:1/a",
         "etc/passwd",
     ],
 )
@@ -175,7 +250,7 @@ def test_a_store_that_cannot_be_read_is_named_as_such(uri: str, viewer: Reader, 
 def test_a_file_that_is_gone_is_said_to_be_gone(viewer: Reader, records: Records, tmp_path: Path) -> None:
     missing = viewer.get("media", records.landed(tmp_path / "missing.mp4"))
     assert missing.status_code == 404
-    assert "not there" in missing.json()["detail"]
+    assert "is gone" in missing.json()["detail"]
     empty = tmp_path / "empty.mp4"
     empty.touch()
     assert viewer.get("media", records.landed(empty, run_id="r2")).status_code == 404
@@ -231,6 +306,11 @@ def test_for_an_old_run_the_tasks_latest_arguments_name_the_connection(records: 
     assert storage_connection(records.session, TaskRef(**old)) == "march"
 
 
+SIGNED = manifest_payload(
+    "s3://bucket/a.mp4", bytes=len(SMALL), sha256=hashlib.sha256(SMALL).hexdigest()
+)
+
+
 class SigningStore(ObjectStore):
     """A store that can sign links, as object stores can; or says something else."""
 
@@ -238,6 +318,7 @@ class SigningStore(ObjectStore):
         super().__init__()
         self.link = link
         self.pipe_file("/bucket/a.mp4", SMALL)
+        self.pipe_file("/bucket/a.mp4.json", json.dumps(SIGNED).encode())
 
     def sign(self, path: str, expiration: int | None = None, **_: Any) -> str:
         return f"{self.link}{path}?seconds={expiration}"
@@ -248,7 +329,9 @@ def test_a_store_that_signs_sends_the_browser_to_itself_if_the_setting_says_so(
 ) -> None:
     def landed_in(link: str, run_id: str) -> dict[str, Any]:
         conn_id = attached(SigningStore(link))
-        return records.landed("s3://bucket/a.mp4", run_id=run_id, arguments={"output_conn_id": conn_id})
+        return records.add(
+            run_id=run_id, render=render_payload(), manifest=SIGNED, arguments={"output_conn_id": conn_id}
+        )
 
     signing = landed_in("https://store.example/", "signing")
     mumbling = landed_in("no link ", "mumbling")
@@ -269,13 +352,21 @@ def test_a_store_that_signs_sends_the_browser_to_itself_if_the_setting_says_so(
     assert "media-src 'self' https:;" in viewer.get("").headers["content-security-policy"]
 
 
+def landed_manifest(mp4: Path) -> dict[str, Any]:
+    content = mp4.read_bytes()
+    manifest = manifest_payload(mp4, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    mp4.with_name(f"{mp4.name}.json").write_text(json.dumps(manifest))
+    return manifest
+
+
 def test_a_store_is_asked_for_a_video_once_in_half_a_minute(mp4: Path) -> None:
-    first = media.open_video(f"file://{mp4}", None)
-    assert media.open_video(f"file://{mp4}", None) is first
+    manifest = landed_manifest(mp4)
+    first = media.open_video(manifest, None)
+    assert media.open_video(manifest, None) is first
 
 
 def test_reading_a_broken_store_says_which_error_it_had(mp4: Path) -> None:
-    found = media.open_video(f"file://{mp4}", None)
+    found = media.open_video(landed_manifest(mp4), None)
     mp4.unlink()
     with pytest.raises(MediaGoneError, match="FileNotFoundError"):
         found.read(Span(start=0, end=1))

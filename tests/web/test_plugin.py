@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_jimeng.web import links
-from airflow_provider_jimeng.web.plugin import JimengPlugin, external_views
+from airflow_provider_jimeng.web.plugin import VIDEO_OPERATORS, JimengPlugin, external_views
 from airflow_provider_jimeng.web.versions import AIRFLOW_V_3_4_PLUS
 from tests.harness.processes import inherited_environment
 
@@ -80,10 +80,11 @@ def test_the_button_on_the_task_page_leads_to_the_video_of_that_task_instance(
 def test_every_operator_that_has_a_video_has_the_button() -> None:
     from airflow_provider_jimeng.operators import video as operators
     from airflow_provider_jimeng.provider_info import get_provider_info
+    from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 
-    for name in ("JimengGenerateVideoOperator", "JimengSubmitVideoOperator", "JimengDownloadVideoOperator"):
-        found = getattr(operators, name).operator_extra_links
-        assert [type(link) for link in found] == [links.JimengVideoLink]
+    for name in VIDEO_OPERATORS:
+        operator = JimengVideoSensor if name == JimengVideoSensor.__name__ else getattr(operators, name)
+        assert [type(link) for link in operator.operator_extra_links] == [links.JimengVideoLink]
     path = f"{links.JimengVideoLink.__module__}.{links.JimengVideoLink.__qualname__}"
     assert path in list(get_provider_info()["extra-links"])  # type: ignore[call-overload]
 
