@@ -40,6 +40,10 @@ $(VENV)/.real-ready: $(VENV)/.dev-ready requirements/real.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/real.txt
 	@touch $@
 
+$(VENV)/.docs-ready: $(VENV)/.dev-ready requirements/docs.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/docs.txt
+	@touch $@
+
 .PHONY: setup
 setup: $(VENV)/.dev-ready ## install everything `make test` needs into .venv
 
@@ -49,6 +53,7 @@ lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_BASE) --extra aiohttp --group peers --output-file requirements/peers.txt pyproject.toml
+	@$(UV) pip compile $(LOCK_BASE) --group docs --constraint requirements/dev.txt --output-file requirements/docs.txt
 	@echo 'uv>=0.8' | $(UV) pip compile $(LOCK_BASE) --output-file requirements/uv.txt -
 
 LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
@@ -129,8 +134,14 @@ bench-triggers: $(PEERS)/.ready ## CPU of a poll beside published providers, in 
 
 # ------------------------------------------------------------------------------------------------------------- docs
 .PHONY: docs-tables
-docs-tables: $(VENV)/.dev-ready ## write the tables of README.md from the catalogue
+docs-tables: $(VENV)/.dev-ready ## write the tables of the READMEs and docs/ from the code
 	$(BIN)/python docs/tables.py
+
+.PHONY: docs
+docs: $(VENV)/.docs-ready ## the documents as pages in build/docs; stale tables and dead links fail
+	$(BIN)/python docs/tables.py --check
+	@rm -rf build/docs
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees . build/docs
 
 # ------------------------------------------------------------------------------------------------------------- demo
 # The recipe is one plain command, so that make starts it without a shell and hands SIGTERM on to it.

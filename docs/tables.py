@@ -1,7 +1,9 @@
-"""Writes what the documents say about models, prices, codes and the first example from the source itself.
+"""Writes what the documents say about models, prices, codes, arguments and examples from the code itself.
 
-`python docs/tables.py` (or `make docs-tables`) fills every block `<!-- begin NAME -->` … `<!-- end NAME -->` of
-README.md and docs/*.md. A test compares, so that the documents cannot drift from the code.
+`python docs/tables.py` (or `make docs-tables`) fills every block `<!-- begin NAME -->` … `<!-- end NAME -->` of the
+READMEs and docs/*.md; `--check` only names the documents that are stale. Some blocks say what they are about:
+`<!-- begin arguments JimengVideoSensor -->`. A test compares, so that the documents cannot drift from the code.
+README.zh-CN.md gets the same tables in the words of docs/zh.toml.
 """
 
 from __future__ import annotations
@@ -9,91 +11,133 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core import catalogue, codes
-from airflow_provider_jimeng.emulator import faults
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, it starts in its own folder
+from airflow_provider_jimeng.core import catalogue, codes
+from airflow_provider_jimeng.core.codes import ErrorKind
+from airflow_provider_jimeng.emulator import faults
+from docs import reference
 from tests.chaos import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from decimal import Decimal
 
+    Say = Callable[[str], str]
+
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"(<!-- begin (?P<name>[a-z-]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- begin (?P<name>[a-z-]+)(?: (?P<about>\w+))? -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL
+)
+CHINESE: dict[str, str] = tomllib.loads((ROOT / "docs" / "zh.toml").read_text(encoding="utf-8"))["words"]
 
 
 def documents() -> list[Path]:
     """Every document that may hold generated blocks."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def filled(text: str) -> str:
-    """Return a document with every block made anew; an unknown block name is a KeyError."""
-    return BLOCK.sub(lambda block: f"{block[1]}{BLOCKS[block['name']]()}\n{block[3]}", text)
+def is_chinese(path: Path) -> bool:
+    """Whether a document is written in Chinese."""
+    return path.stem.endswith(".zh-CN")
 
 
-def models() -> str:
+def filled(path: Path) -> str:
+    """Return a document with every block made anew; an unknown block name, or word, is a KeyError."""
+    say: Say = CHINESE.__getitem__ if is_chinese(path) else str
+    return BLOCK.sub(
+        lambda block: f"{block[1]}{content(block['name'], block['about'], say)}\n{block['end']}",
+        path.read_text(encoding="utf-8"),
+    )
+
+
+def content(name: str, about: str | None = None, say: Say = str) -> str:
+    """Return what stands in a block."""
+    if about is not None:
+        return ABOUT[name](about)
+    return BILINGUAL[name](say) if name in BILINGUAL else BLOCKS[name]()
+
+
+def models(say: Say) -> str:
     """One row per model: what goes in, and what comes out."""
     rows = [
         (
             f"`{spec.name}`",
             f"`{spec.req_key}`",
-            spec.inputs + (" + camera" if spec.camera else ""),
-            " or ".join(str(seconds) for seconds in spec.durations) + " s",
+            say(spec.inputs) + (say(" + camera") if spec.camera else ""),
+            f" {say('or')} ".join(str(seconds) for seconds in spec.durations) + f" {say('s')}",
             _sizes(spec),
-            spec.note,
+            say(spec.note),
         )
         for spec in catalogue.MODELS.values()
     ]
-    return _table(("model", "`req_key`", "input", "length", "16:9 picture", "note"), rows)
+    header = ("model", "`req_key`", "input", "length", "16:9 picture", "note")
+    return _table([say(word) for word in header], rows)
 
 
-def parameters() -> str:
+def parameters(say: Say) -> str:
     """One row per model: which arguments it takes."""
     rows = [
         (
             f"`{spec.name}`",
-            f"{'required' if spec.prompt_required else 'optional'}, ≤ {spec.prompt_max}",
+            f"{say('required' if spec.prompt_required else 'optional')}, ≤ {spec.prompt_max}",
             ", ".join(f"`{seconds}`" for seconds in spec.durations),
-            " ".join(f"`{ratio}`" for ratio in spec.aspect_ratios) or "as the first frame",
-            _frames(spec),
-            "required" if spec.camera else "–",
+            " ".join(f"`{ratio}`" for ratio in spec.aspect_ratios) or say("as the first frame"),
+            say(_frames(spec)),
+            say("required") if spec.camera else "–",
         )
         for spec in catalogue.MODELS.values()
     ]
     header = ("model", "`prompt` (characters)", "`duration`", "`aspect_ratio`", "frames", "`camera_…`")
-    return _table(header, rows)
+    return _table([say(word) for word in header], rows)
 
 
-def prices() -> str:
+def prices(say: Say) -> str:
     """One row per price: per second, and for each length."""
     rows = []
     for spec in catalogue.MODELS.values():
         price = spec.price_cny_per_second
         lengths = [_cny(price, seconds) if seconds in spec.durations else "–" for seconds in (5, 10)]
-        rows.append((f"`{spec.name}`", _cny(price, 1), *lengths, spec.price_confidence))
-    return _table(("model", "CNY per second", "5 s", "10 s", "confidence"), rows)
+        cells = [say(cell) if cell == "unknown" else cell for cell in (_cny(price, 1), *lengths)]
+        rows.append((f"`{spec.name}`", *cells, spec.price_confidence))
+    header = ("model", "CNY per second", "5 s", "10 s", "confidence")
+    return _table([say(word) for word in header], rows)
+
+
+_NO = "no"
+_AFTER_WAIT = "by itself, until `max_wait_for_slot`"
+AGAIN = {
+    ErrorKind.INPUT_REJECTED: _NO,
+    ErrorKind.INPUT_MODERATED: _NO,
+    ErrorKind.OUTPUT_MODERATED: "by a retry, as a new render",
+    ErrorKind.RATE_LIMITED: _AFTER_WAIT,
+    ErrorKind.BUSY: _AFTER_WAIT,
+    ErrorKind.AUTHENTICATION: _NO,
+    ErrorKind.PERMISSION: _NO,
+    ErrorKind.SERVER: "a query, until its deadline; a submit never",
+}
+BILLED = {ErrorKind.SERVER: "nobody knows after a submit"}
 
 
 def error_codes() -> str:
-    """One row per code: what it means and what to do."""
+    """One row per code: what it means, whether it is tried again and billed, and what to do."""
     entries = [*codes.BUSINESS_CODES.values(), *codes.GATEWAY_CODES.values()]
     rows = [
         (
             f"`{entry.code}`",
             entry.name,
             entry.kind.error_class.__name__,
-            "yes" if entry.retryable else "no",
             _sentence(entry.meaning),
+            AGAIN[entry.kind],
+            BILLED.get(entry.kind, "no"),
             _sentence(entry.advice),
         )
         for entry in entries
     ]
-    return _table(("code", "name", "error", "tried again", "meaning", "what to do"), rows)
+    return _table(("code", "name", "error", "meaning", "tried again", "billed", "what to do"), rows)
 
 
 def fault_kinds() -> str:
@@ -112,9 +156,19 @@ def fault_kinds() -> str:
 
 def example() -> str:
     """The smallest example DAG, without its docstring."""
-    source = (ROOT / "example_dags" / "example_text_to_video.py").read_text(encoding="utf-8")
+    return dag("text_to_video")
+
+
+def dag(name: str) -> str:
+    """An example DAG as it stands, without its docstring; every one of them runs in CI."""
+    source = (ROOT / "example_dags" / f"example_{name}.py").read_text(encoding="utf-8")
     code = source.split('"""', 2)[2].strip()
     return f"```python\n{code}\n```"
+
+
+def manifest() -> str:
+    """A manifest, as it lies beside a video and in XCom."""
+    return f"```json\n{json.dumps(reference.manifest(), ensure_ascii=False, indent=2)}\n```"
 
 
 def chaos_table() -> str:
@@ -157,32 +211,45 @@ def _chaos(table: Iterable[rows.Row]) -> str:
     return _table(header, lines)
 
 
-def airflow_versions() -> str:
+def airflow_versions(say: Say) -> str:
     """One row per feature that not every Airflow has: where it works, and what happens elsewhere."""
     from tests.harness.features import TABLE, features  # noqa: PLC0415  it brings pytest along
 
     versions = [str(version) for version in TABLE["airflow"]]
+    chinese = say != str
     rows = [
         (
-            feature.en,
+            feature.zh if chinese else feature.en,
             *("✓" if feature.works_on(version) else "–" for version in versions),
-            feature.without_en,
+            feature.without_zh if chinese else feature.without_en,
         )
         for feature in features().values()
     ]
-    return _table(("", *versions, "where it is missing"), rows)
+    return _table(("", *versions, say("where it is missing")), rows)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "error-codes": error_codes,
+    "example": example,
+    "manifest": manifest,
+    "faults": fault_kinds,
+    "chaos": chaos_table,
+    "chaos-processes": process_table,
+    "connection-extra": lambda: _table(*reference.connection_extra()),
+    "dependencies": lambda: _table(*reference.dependencies()),
+    "extras": lambda: _table(*reference.extras()),
+    "error-classes": lambda: _table(*reference.error_classes()),
+    "hook-methods": lambda: _table(*reference.hook_methods()),
+}
+BILINGUAL: dict[str, Callable[[Say], str]] = {
     "airflow-versions": airflow_versions,
     "models": models,
     "parameters": parameters,
     "prices": prices,
-    "error-codes": error_codes,
-    "example": example,
-    "faults": fault_kinds,
-    "chaos": chaos_table,
-    "chaos-processes": process_table,
+}
+ABOUT: dict[str, Callable[[str], str]] = {
+    "dag": dag,
+    "arguments": lambda operator: _table(*reference.arguments(operator)),
 }
 
 
@@ -214,12 +281,16 @@ def _sentence(text: str) -> str:
 
 
 def main() -> None:
-    """Write every block of every document."""
-    for path in documents():
-        text = path.read_text(encoding="utf-8")
-        if (new := filled(text)) != text:
-            path.write_text(new, encoding="utf-8")
-            print(f"wrote {path.relative_to(ROOT)}")
+    """Write every block of every document, or name the stale ones."""
+    stale = {path: new for path in documents() if (new := filled(path)) != path.read_text(encoding="utf-8")}
+    if sys.argv[1:] == ["--check"]:
+        if stale:
+            names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+            sys.exit(f"stale: {names}; run `make docs-tables`")
+        return
+    for path, text in stale.items():
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

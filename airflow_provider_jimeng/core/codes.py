@@ -92,6 +92,7 @@ _CHANGE_IMAGE = "Use another input image."
 _CHANGE_ARGS = "Compare the arguments with what the model takes."
 _NEW_SEED = "A new render with another seed or prompt may pass."
 _WAIT = "Nothing to do: it is tried again."
+_BROKE = "Nothing to do while waiting; after a submit the outcome is unknown."
 _KEY = "Check the access key, the secret and the session token of the connection."
 
 
@@ -152,10 +153,10 @@ BUSINESS_CODES: Mapping[int, CodeEntry] = MappingProxyType(
             _business(50430, 429, "Request Has Reached API Concurrent Limit, Please Try Later", _K.BUSY,
                       "The account runs as many renders of this model as it may.", _WAIT),
             _business(50500, 500, "Internal Error", _K.SERVER,
-                      "The API failed inside.", "Nothing to do while waiting; after a submit the outcome is unknown.",
+                      "The API failed inside.", _BROKE,
                       name="ECInternal"),
             _business(50501, 500, "Internal RPC Error", _K.SERVER,
-                      "The API failed inside.", "Nothing to do while waiting; after a submit the outcome is unknown.",
+                      "The API failed inside.", _BROKE,
                       name="ECRPCInternal"),
             _business(50200, 400, "Invalid Request Args", _K.INPUT_REJECTED,
                       "An argument, or the model key, is invalid.", _CHANGE_ARGS, name="ECReqInvalidArgs"),
@@ -215,7 +216,7 @@ _BUG = "Check host, path, region and service of the connection."
 GATEWAY_CODES: Mapping[int, CodeEntry] = MappingProxyType(
     dict(
         [
-            _gateway(100001, "UndefinedError", 500, _K.SERVER, "The gateway failed.", _WAIT),
+            _gateway(100001, "UndefinedError", 500, _K.SERVER, "The gateway failed.", _BROKE),
             _gateway(100002, "MissingParameter", 400, _K.INPUT_REJECTED, "Action or Version is missing.", _BUG),
             _gateway(100003, "MissingAuthenticationToken", 401, _K.AUTHENTICATION, "No key was sent.", _KEY),
             _gateway(100004, "MissingRequestInfo", 400, _K.INPUT_REJECTED,
@@ -233,12 +234,12 @@ GATEWAY_CODES: Mapping[int, CodeEntry] = MappingProxyType(
                      "Attach CVFullAccess to the key's user."),
             _gateway(100013, "AccessDenied", 403, _K.PERMISSION, "Access is denied.",
                      "Attach CVFullAccess to the key's user."),
-            _gateway(100014, "InternalError", 500, _K.SERVER, "The gateway failed.", _WAIT),
-            _gateway(100015, "FailToConnect", 502, _K.SERVER, "The gateway cannot reach the service.", _WAIT),
+            _gateway(100014, "InternalError", 500, _K.SERVER, "The gateway failed.", _BROKE),
+            _gateway(100015, "FailToConnect", 502, _K.SERVER, "The gateway cannot reach the service.", _BROKE),
             _gateway(100016, "InternalServiceTimeout", 504, _K.SERVER, "The service did not answer the gateway.",
-                     "Nothing to do while waiting; after a submit the outcome is unknown."),
+                     _BROKE),
             _gateway(100018, "FlowLimitExceeded", 429, _K.RATE_LIMITED, "Too many requests a second.", _WAIT),
-            _gateway(100019, "ServiceUnavailableTemp", 503, _K.SERVER, "The service is briefly away.", _WAIT),
+            _gateway(100019, "ServiceUnavailableTemp", 503, _K.SERVER, "The service is briefly away.", _BROKE),
             _gateway(100020, "MethodNotAllowed", 405, _K.INPUT_REJECTED, "The gateway wants another method.", _BUG),
             _gateway(100024, "InvalidAuthorization", 400, _K.AUTHENTICATION, "The signature is malformed.", _KEY),
             _gateway(100025, "InvalidCredential", 400, _K.AUTHENTICATION, "The signature's scope is malformed.",

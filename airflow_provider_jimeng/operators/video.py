@@ -246,9 +246,9 @@ class JimengDownloadVideoOperator(BaseOperator):
     XCom: ``jimeng_render`` (render payload) and ``return_value`` (the manifest). Outlets get the manifest as the
     extra of their asset event.
 
-    :param render: the submit operator's or the sensor's return value. Or give
-    :param render_id: a bare vendor ``task_id``, with
-    :param model: its short name or ``req_key``.
+    :param render: the submit operator's or the sensor's return value.
+    :param render_id: in place of ``render``: a bare vendor ``task_id``.
+    :param model: with ``render_id``: short name or ``req_key`` of its model.
     :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: land over a target that holds another request's file.

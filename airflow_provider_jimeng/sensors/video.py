@@ -43,9 +43,9 @@ _TOLD_KEY = "jimeng_told"
 class JimengVideoSensor(BaseSensorOperator):
     """Wait until a submitted render is done, and return its payload.
 
-    :param render: the submit operator's return value. Or give
-    :param render_id: a bare vendor ``task_id``, with
-    :param model: its short name or ``req_key``.
+    :param render: the submit operator's return value.
+    :param render_id: in place of ``render``: a bare vendor ``task_id``.
+    :param model: with ``render_id``: short name or ``req_key`` of its model.
     :param jimeng_conn_id: connection for a bare ``render_id``; a render payload names the one that pays.
     :param poll_interval: deferrable mode: seconds between two queries; by default they follow the render's age.
     :param poke_interval: poke and reschedule mode: as Airflow's.

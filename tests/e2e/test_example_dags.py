@@ -28,6 +28,8 @@ VIDEOS = {
     "example_jimeng_publish_teaser": 0,
     "example_jimeng_taskflow_hook": 1,
     "example_jimeng_planned_campaign": 3,
+    "example_jimeng_camera": 2,
+    "example_jimeng_rescue": 1,
 }
 # Waits for somebody to answer, on Airflow 3.1 and newer; tests/browser answers it.
 ANSWERED = {"example_jimeng_review"}
