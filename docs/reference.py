@@ -130,7 +130,7 @@ def manifest() -> dict[str, Any]:
         duration=5,
         aspect_ratio="16:9",
         estimated_cost_cny=Decimal("1.40"),
-        uri="s3://films/teaser/7392616336519610409.mp4",
+        uri="s3://films/2026-03-01/t2v_720p-7392616336519610409.mp4",
         bytes=3481907,
         sha256="9b74…",
         width=1248,

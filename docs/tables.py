@@ -83,7 +83,7 @@ def parameters(say: Say) -> str:
     rows = [
         (
             f"`{spec.name}`",
-            f"{say('required' if spec.prompt_required else 'optional')}, ≤ {spec.prompt_max}",
+            say("required" if spec.prompt_required else "optional") + say(", ") + f"≤ {spec.prompt_max}",
             ", ".join(f"`{seconds}`" for seconds in spec.durations),
             " ".join(f"`{ratio}`" for ratio in spec.aspect_ratios) or say("as the first frame"),
             say(_frames(spec)),
@@ -166,6 +166,15 @@ def dag(name: str) -> str:
     return f"```python\n{code}\n```"
 
 
+def examples() -> str:
+    """One row per example DAG file: the first sentences of its docstring."""
+    rows = []
+    for path in sorted((ROOT / "example_dags").glob("*.py")):
+        summary = path.read_text(encoding="utf-8").split('"""', 2)[1].partition("\n\n")[0]
+        rows.append((f"[{path.name}](../example_dags/{path.name})", _sentence(summary)))
+    return _table(("file", "what it shows"), rows)
+
+
 def manifest() -> str:
     """A manifest, as it lies beside a video and in XCom."""
     return f"```json\n{json.dumps(reference.manifest(), ensure_ascii=False, indent=2)}\n```"
@@ -231,6 +240,7 @@ def airflow_versions(say: Say) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "error-codes": error_codes,
     "example": example,
+    "examples": examples,
     "manifest": manifest,
     "faults": fault_kinds,
     "chaos": chaos_table,
