@@ -62,7 +62,9 @@ CONTENTS = "\n".join(
         "```",
     ]
 )
-LOADED = re.compile(r"""<(?:script|img|link|iframe|video|source)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^"']*""")
+LOADED = re.compile(
+    r"""<(?:script|img|link|iframe|video|source)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^"']*"""
+)
 IMPORTED = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:)?//[^"')]*""")
 
 

@@ -20,7 +20,9 @@ from airflow_provider_jimeng.provider_info import CONN_FIELDS
 
 Table = tuple[Sequence[str], list[Sequence[str]]]
 
-PROJECT = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8"))[
+    "project"
+]
 
 OPERATORS = {
     "JimengSubmittingOperator": "operators.submitting",
@@ -84,7 +86,10 @@ def connection_extra() -> Table:
         if name in declared:
             label, meaning = declared[name]["label"], declared[name]["description"]
         else:
-            label, meaning = "–", "Of event loops: httpx, or aiohttp with the extra `[aiohttp]`. Empty: httpx."
+            label, meaning = (
+                "–",
+                "Of event loops: httpx, or aiohttp with the extra `[aiohttp]`. Empty: httpx.",
+            )
         rows.append((f"`{name}`", label, _code_in(meaning)))
     return ("field", "in the form", "meaning"), rows
 

@@ -225,7 +225,7 @@ def airflow_versions(say: Say) -> str:
     from tests.harness.features import TABLE, features  # noqa: PLC0415  it brings pytest along
 
     versions = [str(version) for version in TABLE["airflow"]]
-    chinese = say != str
+    chinese = say is not str
     rows = [
         (
             feature.zh if chinese else feature.en,

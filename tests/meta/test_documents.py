@@ -1,54 +1,182 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from docs import tables
+from airflow_provider_jimeng.core.catalogue import MODELS
+from docs import conf, tables
 from tests.meta.tree import ROOT
 
-LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^(#{1,6}) (.*)$", re.MULTILINE)
 DOCUMENTS = [*tables.documents(), ROOT / "CHANGELOG.md"]
+ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 
 
 def by_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def prose(path: Path) -> str:
+    """A document without its code blocks."""
+    return FENCE.sub("", path.read_text(encoding="utf-8"))
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that git hosts, and Sphinx, give to a document's headings."""
+    titles = [re.sub(r"[`*]|\]\([^)]*\)|\[", "", title) for _, title in HEADING.findall(prose(path))]
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("path", tables.documents(), ids=by_name)
 def test_generated_blocks_agree_with_the_source(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text == tables.filled(text), "run `make docs-tables`"
+    assert path.read_text(encoding="utf-8") == tables.filled(path), "run `make docs-tables`"
+
+
+def test_a_block_that_nobody_makes_stops_the_writing_of_tables(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- begin nothing -->\n<!-- end nothing -->")
+    with pytest.raises(KeyError, match="nothing"):
+        tables.filled(page)
 
 
 def test_the_readme_shows_models_parameters_prices_and_the_first_example() -> None:
-    shown = {
-        block["name"] for block in tables.BLOCK.finditer((ROOT / "README.md").read_text(encoding="utf-8"))
-    }
-    assert {"models", "parameters", "prices", "example"} <= shown
+    shown = {block["name"] for block in tables.BLOCK.finditer(ENGLISH.read_text(encoding="utf-8"))}
+    assert {"models", "parameters", "prices", "example", "airflow-versions"} <= shown
 
 
 def test_the_readmes_dag_has_ten_lines_and_is_the_example() -> None:
     block = tables.example().splitlines()[1:-1]
-    assert "\n".join(block) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(block) in ENGLISH.read_text(encoding="utf-8")
     assert len([line for line in block if line.strip()]) == 10
+
+
+def test_the_cost_of_the_backfill_follows_from_the_catalogue() -> None:
+    cost = 30 * 5 * 10 * (MODELS["t2v_1080p"].price_cny_per_second or 0)
+    assert f"CNY {cost:.0f}" in prose(ENGLISH)
+    assert f"= {cost:.0f} 元" in prose(CHINESE)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
 def test_every_link_inside_the_repository_leads_somewhere(path: Path) -> None:
-    targets = LINK.findall(path.read_text(encoding="utf-8"))
-    assert not [target for target in targets if "{{" not in target and not (path.parent / target).exists()]
+    dead = []
+    for target in LINK.findall(prose(path)):
+        name, _, anchor = target.partition("#")
+        home = path.parent / name if name else path
+        if not home.is_file() or (anchor and anchor not in anchors(home)):
+            dead.append(target)
+    assert not dead
 
 
 def test_every_document_can_be_reached_from_the_readme() -> None:
-    reached, queue = set(), [ROOT / "README.md"]
+    reached, queue = set(), [ENGLISH]
     while queue:
         path = queue.pop().resolve()
         if path in reached:
             continue
         reached.add(path)
         if path.suffix == ".md":
-            targets = LINK.findall(path.read_text(encoding="utf-8"))
+            targets = [target.partition("#")[0] for target in LINK.findall(prose(path))]
             queue += [path.parent / target for target in targets if target.endswith(".md")]
     assert set(tables.documents()) <= reached
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
+def test_json_in_the_documents_is_json(path: Path) -> None:
+    for kind, code in FENCE.findall(path.read_text(encoding="utf-8")):
+        if kind == "json":
+            json.loads(code)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
+def test_the_make_targets_that_documents_name_exist(path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    code = "\n".join(code for kind, code in FENCE.findall(path.read_text(encoding="utf-8")) if kind == "sh")
+    named = re.findall(r"`make ([a-z-]+)", prose(path)) + re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)
+    assert not [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)]
+
+
+def test_both_readmes_have_the_same_sections_in_the_same_order() -> None:
+    levels = [[len(marks) for marks, _ in HEADING.findall(prose(path))] for path in (ENGLISH, CHINESE)]
+    assert levels[0] == levels[1]
+    blocks = [
+        [block["name"] for block in tables.BLOCK.finditer(path.read_text(encoding="utf-8"))]
+        for path in (ENGLISH, CHINESE)
+    ]
+    assert blocks[0] == blocks[1]
+
+
+def test_both_readmes_have_the_same_commands_and_code() -> None:
+    english, chinese = (
+        [(kind, re.sub(r" +# .*", "", code)) for kind, code in FENCE.findall(path.read_text("utf-8"))]
+        for path in (ENGLISH, CHINESE)
+    )
+    assert english == chinese
+
+
+def test_both_readmes_link_to_the_same_places_and_to_each_other() -> None:
+    english, chinese = (sorted(LINK.findall(prose(path))) for path in (ENGLISH, CHINESE))
+    assert [target.replace("README.md", "README.zh-CN.md") for target in english] == sorted(
+        target.replace("README.md", "README.zh-CN.md").replace("flow.zh-CN.svg", "flow.svg")
+        for target in chinese
+    )
+    for path, other in ((ENGLISH, CHINESE), (CHINESE, ENGLISH)):
+        assert f"]({other.name})" in "\n".join(path.read_text(encoding="utf-8").splitlines()[:5])
+
+
+def test_both_readmes_say_the_same_numbers() -> None:
+    english, chinese = (
+        sorted(re.findall(r"\d+(?:\.\d+)+|\d{3,}", tables.BLOCK.sub("", prose(path))))
+        for path in (ENGLISH, CHINESE)
+    )
+    assert english == chinese
+
+
+def test_both_pictures_of_the_flow_differ_in_words_only() -> None:
+    english, chinese = (
+        re.sub(r">[^<]*<", "><", (ROOT / "docs" / "images" / name).read_text(encoding="utf-8"))
+        for name in ("flow.svg", "flow.zh-CN.svg")
+    )
+    assert english == chinese
+
+
+def test_the_chinese_tables_use_every_word_of_the_dictionary() -> None:
+    asked: set[str] = set()
+
+    def say(word: str) -> str:
+        asked.add(word)
+        return tables.CHINESE[word]
+
+    for name in tables.BILINGUAL:
+        tables.content(name, say=say)
+    assert set(tables.CHINESE) - asked <= {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("page.html", '<script src="https://cdn.example.com/x.js"></script>'),
+        ("page.html", "<link rel='stylesheet' href='//fonts.example.com/css'>"),
+        ("style.css", "@import url(https://fonts.example.com/css);"),
+    ],
+)
+def test_pages_that_would_load_from_other_hosts_fail_the_build(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RuntimeError, match=r"example\.com"):
+        conf.load_nothing_from_elsewhere(SimpleNamespace(outdir=tmp_path), None)
+
+
+def test_pages_may_link_to_other_hosts(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text('<a href="https://airflow.apache.org">Airflow</a><img src="a.png">')
+    conf.load_nothing_from_elsewhere(SimpleNamespace(outdir=tmp_path), None)
+
+
+def test_every_guide_has_its_place_in_the_contents() -> None:
+    guides = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert guides == set(conf.PAGES)
+    assert all(f"docs/{page}\n" in conf.CONTENTS for page in conf.PAGES)
