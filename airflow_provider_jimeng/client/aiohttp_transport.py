@@ -33,7 +33,7 @@ def aiohttp_transport(
         from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError(
-            "extra.transport: aiohttp needs `pip install airflow-provider-jimeng[aiohttp]`."
+            "extra.transport: aiohttp is not installed. Run: pip install 'airflow-provider-jimeng[aiohttp]'"
         ) from None
 
     def session() -> aiohttp.ClientSession:

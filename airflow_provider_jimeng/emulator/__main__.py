@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import signal
 import sys
 import threading
@@ -13,7 +12,7 @@ from pathlib import Path
 from airflow_provider_jimeng.emulator.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.faults import FaultError, load_faults
 from airflow_provider_jimeng.emulator.gateway import QUERY_SHAPES, SUBMIT_SHAPES
-from airflow_provider_jimeng.emulator.media import MISSING
+from airflow_provider_jimeng.emulator.media import check_libraries
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,10 +86,8 @@ def _limit(text: str) -> int | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean end, 2 when it cannot start."""
     options = build_parser().parse_args(arguments)
-    missing = [name for name in ("av", "PIL") if importlib.util.find_spec(name) is None]
-    if missing:
-        return _fail(MISSING)
     try:
+        check_libraries()
         emulator = JimengEmulator(
             access_key=options.access_key,
             secret_key=options.secret_key,
@@ -105,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults=load_faults(options.faults) if options.faults else (),
             unactivated=options.unactivated,
         )
-    except FaultError as error:
+    except (FaultError, ImportError) as error:
         return _fail(str(error))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

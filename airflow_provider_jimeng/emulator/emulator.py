@@ -24,7 +24,7 @@ from airflow_provider_jimeng.emulator.envelopes import Envelope, Refusal
 from airflow_provider_jimeng.emulator.faults import Fault, FaultPlan
 from airflow_provider_jimeng.emulator.gateway import GATEWAY_PATH, Gateway, QueryShape, SubmitShape
 from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX, Link, LinkMint
-from airflow_provider_jimeng.emulator.media import MediaStore
+from airflow_provider_jimeng.emulator.media import MediaStore, check_libraries
 from airflow_provider_jimeng.emulator.media_host import MediaHost
 from airflow_provider_jimeng.emulator.messages import Answer, Outcome, Reply, Request
 from airflow_provider_jimeng.emulator.server import EmulatorServer
@@ -166,7 +166,11 @@ class JimengEmulator:
         return EmulatorTransport(self)
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> EmulatorServer:
-        """Return a socket server to be used in a ``with`` block; ``port=0`` takes a free one, see its ``url``."""
+        """Return a socket server to be used in a ``with`` block; ``port=0`` takes a free one, see its ``url``.
+
+        :raises ImportError: the extra ``[emulator]`` is not installed, so no video could be made.
+        """
+        check_libraries()
         return EmulatorServer(self, host, port)
 
     def connection_json(self, *, url: str | None = None, auth: str = "volc", **extra: Any) -> str:

@@ -7,6 +7,7 @@ however many fetch it at the same time, and kept as long as the cache has room.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import tempfile
 import threading
@@ -38,6 +39,12 @@ MISSING = (
     "The emulator makes its videos with PyAV and Pillow: pip install 'airflow-provider-jimeng[emulator]'"
 )
 _SIZE_UNKNOWN = (1248, 704)
+
+
+def check_libraries() -> None:
+    """Raise ``ImportError``, naming the extra, where the libraries that make videos are not installed."""
+    if any(importlib.util.find_spec(name) is None for name in ("av", "PIL")):
+        raise ImportError(MISSING)
 
 
 def clip_of(task: Task) -> Clip:
@@ -188,10 +195,8 @@ class MediaStore:
         return self._once(f"{clip.key} {label}", lambda: write_label(plain, label))
 
     def _encode(self, clip: Clip) -> bytes:
-        try:
-            data = encode(clip)
-        except ImportError as error:
-            raise ImportError(MISSING) from error
+        check_libraries()
+        data = encode(clip)
         with self._lock:
             self.encoded += 1
         return data

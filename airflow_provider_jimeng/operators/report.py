@@ -144,7 +144,7 @@ class JimengReportOperator(BaseOperator):
         decodes = can_decode()
         if not decodes:
             self.log.info(
-                "The extra [report] is not installed: the page plays videos instead of showing frames."
+                "No first frames, the page plays the videos instead: pip install 'airflow-provider-jimeng[report]'"
             )
         folder = target.file().uri.rpartition("/")[0] + "/"
         conn_id = target.output_conn_id or target.url_conn_id

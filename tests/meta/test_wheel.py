@@ -1,78 +1,143 @@
 from __future__ import annotations
 
 import email
+import hashlib
 import json
 import os
-import site
+import re
+import shutil
 import subprocess
 import sys
-import venv
+import tarfile
 import zipfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_jimeng import __version__
+from tests.harness.distributions import environment_with, run
 from tests.harness.processes import inherited_environment
 from tests.meta.tree import ROOT
 
+INFO = f"airflow_provider_jimeng-{__version__}.dist-info"
+IN_THE_SOURCE = {
+    ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "NOTICE", "PKG-INFO", "README.md", "README.zh-CN.md",
+    "airflow_provider_jimeng", "benchmarks", "docs", "example_dags", "hatch_build.py", "pyproject.toml",
+    "requirements", "tests",
+}  # fmt: skip
+OUR_MODULES = """
+import airflow_provider_jimeng.hooks.jimeng, airflow_provider_jimeng.operators.plan
+import airflow_provider_jimeng.operators.report, airflow_provider_jimeng.operators.rescue
+import airflow_provider_jimeng.operators.video, airflow_provider_jimeng.sensors.video
+import airflow_provider_jimeng.triggers.render, airflow_provider_jimeng.triggers.slot
+import airflow_provider_jimeng.retry, airflow_provider_jimeng.web.plugin, airflow_provider_jimeng.images
+import airflow_provider_jimeng.emulator, airflow_provider_jimeng.emulator.pytest_plugin
+"""
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+
+def build(source: Path, folder: Path, *targets: str, epoch: str = "") -> dict[str, Path]:
+    """Build with the project's own backend; return the files by their ending."""
+    env = inherited_environment() | ({"SOURCE_DATE_EPOCH": epoch} if epoch else {})
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT,
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+        + [word for target in targets for word in ("-t", target)],
+        cwd=source,
+        env=env,
         check=True,
         capture_output=True,
     )
-    return next(folder.glob("*.whl"))
+    return {path.suffix: path for path in folder.iterdir() if path.suffix in (".whl", ".gz")}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Wheel (`.whl`) and source distribution (`.gz`)."""
+    return build(ROOT, tmp_path_factory.mktemp("dist"), epoch="1767225600")
+
+
+@pytest.fixture(scope="module")
+def wheel(built: dict[str, Path]) -> Path:
+    return built[".whl"]
+
+
+@pytest.fixture(scope="module")
+def unpacked(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, unpacked."""
+    folder = tmp_path_factory.mktemp("source")
+    with tarfile.open(built[".gz"]) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.iterdir())
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment: the wheel's content, and this environment's libraries behind it."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    packages = next(folder.glob("lib/python*/site-packages"))
+    """The interpreter of an environment with the wheel alone, without its extras; pytest is the user's own."""
+    return environment_with(wheel, tmp_path_factory.mktemp("environment"), also=["pytest"])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def metadata_of(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as content:
-        content.extractall(packages)
-    libraries = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
-    assert libraries, site.getsitepackages()
-    (packages / "libraries.pth").write_text("\n".join(libraries) + "\n")
-    return folder / "bin" / "python"
+        return email.message_from_bytes(content.read(f"{INFO}/METADATA"))
 
 
-def run(interpreter: Path, *arguments: str, home: Path) -> str:
-    env = inherited_environment() | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-    env.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [str(interpreter), *arguments], cwd=home, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    info = f"airflow_provider_jimeng-{__version__}.dist-info"
-    assert {
-        "airflow_provider_jimeng/py.typed",
-        f"{info}/licenses/LICENSE",
-        f"{info}/entry_points.txt",
-    } <= names
-    assert {name.partition("/")[0] for name in names} == {"airflow_provider_jimeng", info}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "airflow_provider_jimeng").rglob("*.py")}
-    assert sources <= names
+# ------------------------------------------------------------------------------------------------------------ contents
+def test_the_wheel_holds_the_package_its_types_its_pages_and_its_licence_and_nothing_else(
+    wheel: Path,
+) -> None:
+    package = ROOT / "airflow_provider_jimeng"
+    expected = {
+        str(path.relative_to(ROOT))
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix in (".py", ".typed", ".js", ".css", ".svg")
+    }
+    info = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE"}
+    assert set(zipfile.ZipFile(wheel).namelist()) == expected | {f"{INFO}/{name}" for name in info}
+    assert "airflow_provider_jimeng/py.typed" in expected
 
 
+def test_the_source_distribution_holds_what_the_project_is_made_of_and_nothing_else(unpacked: Path) -> None:
+    assert {path.name for path in unpacked.iterdir()} == IN_THE_SOURCE
+    files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files}
+    assert kinds <= {
+        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg"
+    }  # fmt: skip
+    assert not [path for path in files if re.search(r"(^|/)(\.(?!ci/|gitignore$)|__pycache__)", str(path))]
+    assert (unpacked / ".ci" / "run").stat().st_mode & 0o100
+
+
+def test_two_builds_give_the_same_bytes(built: dict[str, Path], tmp_path: Path) -> None:
+    again = build(ROOT, tmp_path, epoch="1767225600")
+    assert {kind: digest(path) for kind, path in again.items()} == {
+        kind: digest(path) for kind, path in built.items()
+    }
+
+
+def test_the_source_distribution_builds_the_same_wheel(
+    built: dict[str, Path], unpacked: Path, tmp_path: Path
+) -> None:
+    source = shutil.copytree(unpacked, tmp_path / "elsewhere")
+    from_source = build(source, tmp_path / "dist", "wheel", epoch="1767225600")
+    assert digest(from_source[".whl"]) == digest(built[".whl"])
+
+
+# ------------------------------------------------------------------------------------------------------------ metadata
 def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
-    info = f"airflow_provider_jimeng-{__version__}.dist-info"
-    with zipfile.ZipFile(wheel) as content:
-        metadata = email.message_from_bytes(content.read(f"{info}/METADATA"))
+    metadata = metadata_of(wheel)
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
     assert sorted(needed) == [
         "apache-airflow-providers-common-compat>=1.23.0",
         "apache-airflow>=2.11.0",
@@ -80,16 +145,114 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "pendulum>=3",
         "pillow>=10.1",
     ]
+    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "report"]
 
 
-def test_the_installed_wheel_is_loaded_apart_from_the_source_tree(installed: Path, tmp_path: Path) -> None:
-    where = run(installed, "-c", "import airflow_provider_jimeng as p; print(p.__file__)", home=tmp_path)
+def test_the_long_description_is_the_readme_without_what_leads_nowhere(wheel: Path) -> None:
+    metadata = metadata_of(wheel)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    payload = metadata.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    text = payload.decode()
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", text) if not link.startswith("https://")] == []
+    assert "![" not in text
+    assert "<!--" not in text
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^#+ .*$", text, re.MULTILINE) == re.findall(r"^#+ .*$", readme, re.MULTILINE)
+    assert re.findall(r"^\|.*\|$", text, re.MULTILINE) == re.findall(r"^\|.*\|$", readme, re.MULTILINE)
+
+
+# ----------------------------------------------------------------------------------------------- installed, no extras
+def test_the_installed_wheel_is_loaded_apart_from_the_source_tree(installed: Path, home: Path) -> None:
+    where = run(installed, "-c", "import airflow_provider_jimeng as p; print(p.__file__)", home=home)
     assert Path(where.strip()).is_relative_to(installed.parents[1])
     assert os.pathsep not in where
 
 
-def test_airflow_lists_the_installed_wheel_as_a_provider(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["av", "httpx_aiohttp"])
+def test_the_wheel_alone_brings_no_library_of_its_extras(installed: Path, home: Path, library: str) -> None:
+    assert f"No module named '{library}'" in run(installed, "-c", f"import {library}", home=home, fails=True)
+
+
+def test_everything_that_airflow_imports_works_without_the_extras(installed: Path, home: Path) -> None:
+    run(installed, "-W", "error::ImportWarning", "-c", OUR_MODULES, home=home)
+
+
+def test_airflow_lists_the_installed_wheel_as_a_provider(installed: Path, home: Path) -> None:
     command = ("-m", "airflow", "providers", "get", "airflow-provider-jimeng", "--output", "json")
-    out = run(installed, *command, home=tmp_path)
+    out = run(installed, *command, home=home)
     listed = json.loads(out[out.index("[") :])
     assert listed == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
+
+
+def test_airflow_lists_hook_and_link_of_the_installed_wheel(installed: Path, home: Path) -> None:
+    hooks = run(installed, "-m", "airflow", "providers", "hooks", "--output", "json", home=home)
+    ours = [row for row in json.loads(hooks[hooks.index("[") :]) if row["connection_type"] == "jimeng"]
+    assert [row["class"] for row in ours] == ["airflow_provider_jimeng.hooks.jimeng.JimengHook"]
+    links = run(installed, "-m", "airflow", "providers", "links", "--output", "json", home=home)
+    assert "airflow_provider_jimeng.web.links.JimengVideoLink" in links
+
+
+def test_airflow_loads_the_plugin_of_the_installed_wheel(installed: Path, home: Path) -> None:
+    plugins = run(installed, "-m", "airflow", "plugins", "--output", "json", home=home)
+    ours = [row for row in json.loads(plugins[plugins.index("[") :]) if row["name"] == "jimeng"]
+    assert len(ours) == 1
+    assert "airflow-provider-jimeng" in ours[0]["source"]
+
+
+# --------------------------------------------------------------------------------------- what a missing extra is told by
+def test_the_emulators_command_names_its_extra(installed: Path, home: Path) -> None:
+    said = run(installed, "-m", "airflow_provider_jimeng.emulator", "--port", "0", home=home, fails=True)
+    assert said.count("\n") == 1
+    assert "pip install 'airflow-provider-jimeng[emulator]'" in said
+
+
+def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
+    installed: Path, home: Path, tmp_path: Path
+) -> None:
+    tests = tmp_path / "test_theirs.py"
+    tests.write_text("def test_theirs():\n    pass\n\n\ndef test_ours(jimeng_emulator):\n    pass\n")
+    said = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=home, fails=True)
+    assert "1 passed, 1 error" in said
+    assert "pip install 'airflow-provider-jimeng[emulator]'" in said
+
+
+def test_the_aiohttp_transport_names_its_extra(installed: Path, home: Path) -> None:
+    code = """
+import asyncio
+from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.settings import ClientSettings
+
+async def ask():
+    settings = ClientSettings(access_key="AK", secret_key="SK", transport="aiohttp")
+    async with AsyncJimengClient(settings) as client:
+        await client.query("jimeng_t2v_v30", "0")
+
+asyncio.run(ask())
+"""
+    said = run(installed, "-c", code, home=home, fails=True)
+    assert "SettingsError: extra.transport" in said.splitlines()[-1]
+    assert "pip install 'airflow-provider-jimeng[aiohttp]'" in said
+
+
+def test_a_report_without_its_extra_plays_the_videos_and_names_it(installed: Path, home: Path) -> None:
+    code = """
+import logging, pathlib, pendulum, sys
+from airflow_provider_jimeng.core.report import Report
+from airflow_provider_jimeng.core.task_end import TaskEnd
+from airflow_provider_jimeng.operators.report import JimengReportOperator
+from airflow_provider_jimeng.storage.target import Target
+
+folder = pathlib.Path.cwd().as_uri()
+operator = JimengReportOperator(task_id="report")
+operator.log.addHandler(logging.StreamHandler(sys.stdout))
+operator.log.setLevel(logging.INFO)
+now = pendulum.now("UTC")
+manifest = {"task_id": "1", "uri": folder + "/film.mp4", "landed_at": now.isoformat(), "submitted_at": now.isoformat()}
+end = TaskEnd(label="render", state="success", manifest=manifest)
+report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=None, quoted=False, ends=(end,))
+print(operator._sights(report, Target(output_path=folder + "/report.html")))
+"""
+    said = run(installed, "-c", code, home=home)
+    assert "pip install 'airflow-provider-jimeng[report]'" in said
+    assert "Sight(path='film.mp4', picture=None)" in said
