@@ -243,13 +243,18 @@ from airflow_provider_jimeng.core.task_end import TaskEnd
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.storage.target import Target
 
+told = logging.getLogger("told")
+told.addHandler(logging.StreamHandler(sys.stdout))
+told.setLevel(logging.INFO)
+
+class Told(JimengReportOperator):
+    log = told
+
 folder = pathlib.Path.cwd().as_uri()
-operator = JimengReportOperator(task_id="report")
-operator.log.addHandler(logging.StreamHandler(sys.stdout))
-operator.log.setLevel(logging.INFO)
+operator = Told(task_id="report")
 now = pendulum.now("UTC")
 manifest = {"task_id": "1", "uri": folder + "/film.mp4", "landed_at": now.isoformat(), "submitted_at": now.isoformat()}
-end = TaskEnd(label="render", state="success", manifest=manifest)
+end = TaskEnd(task="render", manifest=manifest)
 report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=None, quoted=False, ends=(end,))
 print(operator._sights(report, Target(output_path=folder + "/report.html")))
 """
