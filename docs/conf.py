@@ -21,6 +21,7 @@ root_doc = "README"
 include_patterns = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "docs/*.md"]
 myst_heading_anchors = 4  # links such as connection.md#fields, as git hosts make them
 
+FONTS = "system-ui, 'Segoe UI', 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 html_theme = "alabaster"
 html_theme_options = {
     "description": "Jimeng AI video in Apache Airflow",
@@ -28,6 +29,9 @@ html_theme_options = {
     "page_width": "1240px",
     "sidebar_width": "230px",
     "body_max_width": "none",
+    "font_family": FONTS,
+    "head_font_family": FONTS,
+    "code_font_size": "0.82em",
     "show_powered_by": False,
 }
 html_sidebars = {"**": ["about.html", "searchbox.html", "navigation.html"]}

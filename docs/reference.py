@@ -18,7 +18,7 @@ from airflow_provider_jimeng.core import errors
 from airflow_provider_jimeng.core.render import RenderManifest
 from airflow_provider_jimeng.provider_info import CONN_FIELDS
 
-Table = tuple[Sequence[str], list[Sequence[str]]]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8"))[
     "project"

@@ -57,6 +57,7 @@ def test_every_target_of_the_makefile_says_what_it_does() -> None:
         "test-real",
         "lint",
         "typecheck",
+        "docs",
         "docs-tables",
         "build",
         "clean",
