@@ -79,7 +79,7 @@ def spread(seconds: float, jitter: float) -> float:
     return seconds * (1 + JITTER * (2 * jitter - 1))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Poller:
     """The state of one wait. Times are epoch seconds.
 
@@ -103,6 +103,9 @@ class Poller:
     _missing_since: float = 0.0
     _refused: int = 0
     _refused_since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.cadence.join(self)
 
     def first_wait(self, now: float, jitter: float, *, not_before: float) -> float:
         """Return the seconds until the first poll: not before a time, and none while nothing can be ready."""

@@ -116,8 +116,8 @@ def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(
         clock.see(GENERATING)
     event = clock.end(DONE)
 
-    assert render_seconds / 12 <= event.polls <= render_seconds / 6
-    assert clock.now - START - render_seconds <= 11
+    assert event.polls <= render_seconds / 8 + 3
+    assert clock.now - START - render_seconds <= 20
 
 
 def test_a_render_that_takes_hours_is_asked_about_twice_a_minute_at_most() -> None:
@@ -130,15 +130,14 @@ def test_a_render_that_takes_hours_is_asked_about_twice_a_minute_at_most() -> No
 def test_what_one_wait_learns_spares_the_next_its_early_polls() -> None:
     cadence = Cadence()
     polls = []
-    for _ in range(4):
+    for _ in range(10):
         clock = Clock(poller(cadence=cadence))
         clock.now += clock.poller.first_wait(clock.now, MIDDLE, not_before=START + 11)
         while clock.now < START + 120:
             clock.see(GENERATING)
         polls.append(clock.end(DONE).polls)
 
-    assert polls[0] > 8
-    assert polls[-1] < polls[0]
+    assert polls[-1] <= polls[0] / 2
 
 
 def test_only_a_finished_render_teaches() -> None:
@@ -496,6 +495,6 @@ def test_the_first_poll_waits_until_something_can_be_ready() -> None:
     for _ in range(2):
         cadence.learn(pending_at=100, done_at=101)
 
-    assert poller().first_wait(START, MIDDLE, not_before=START + 11) == 11
-    assert 90 < poller(cadence=cadence).first_wait(START, MIDDLE, not_before=START + 11) < 101
+    assert poller().first_wait(START, MIDDLE, not_before=START + 13) == 13
+    assert 60 < poller(cadence=cadence).first_wait(START, MIDDLE, not_before=START + 11) < 101
     assert poller(cadence=cadence, poll_interval=5).first_wait(START, MIDDLE, not_before=START + 11) == 11

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_jimeng.core.errors import SlotTimedOutError
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.slots import SETTLE_SECONDS
+from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
+from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.chaos.lab import Lab
+    from tests.chaos.stage import Stage
+
+
+def refuse(lab: Lab, code: int, http_status: int = 429, *, times: int = 1) -> None:
+    lab.emulator.faults.add(
+        where="submit", what="error_before", code=code, http_status=http_status, times=times
+    )
+
+
+def begun(stage: Stage) -> Any:
+    """The context of a first try, as an operator gets it."""
+    stage.try_number, stage.max_tries, stage.store.latest = 1, 1, "try-1"
+    return stage._context(stage._task_instance())
+
+
+def deferred(operator: Any, context: Any, event: Mapping[str, Any] | None = None) -> JimengSlotTrigger:
+    """Let the operator run, or resume, and return the trigger that it defers to."""
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute(context) if event is None else operator.resume_submit(context, event)
+    trigger = deferral.value.trigger
+    assert isinstance(trigger, JimengSlotTrigger)
+    assert deferral.value.method_name == "resume_submit"
+    return trigger
+
+
+@pytest.mark.parametrize("http_status", [200, 404, 429])
+@pytest.mark.parametrize(("code", "throttled"), [(50429, True), (50430, False)])
+def test_busy_defers_whatever_the_http_status_and_records_nothing(
+    lab: Lab, code: int, http_status: int, *, throttled: bool
+) -> None:
+    refuse(lab, code, http_status)
+    stage = lab.stage()
+    trigger = deferred(lab.generate(), begun(stage))
+    assert trigger.throttled is throttled
+    assert stage.record() is None
+    assert lab.emulator.bill()["accepted"] == 0
+
+
+def test_the_wait_takes_the_tasks_weight_along_and_no_secret(lab: Lab) -> None:
+    refuse(lab, 50430)
+    began = time.time()
+    trigger = deferred(lab.generate(priority_weight=7), begun(lab.stage()))
+    assert (trigger.priority_weight, trigger.req_key) == (7, "jimeng_t2v_v30")
+    assert trigger.not_before >= began + 10
+    assert trigger.deadline == pytest.approx(trigger.waiting_since + 86400)
+    kept = json.dumps(trigger.serialize())
+    assert lab.emulator.access_key not in kept
+    assert lab.emulator.secret_key not in kept
+
+
+@pytest.mark.parametrize("kind", ["generate", "submit"])
+def test_a_wait_that_goes_on_keeps_its_beginning_and_its_end(lab: Lab, kind: str) -> None:
+    refuse(lab, 50430, times=2)
+    operator = (
+        lab.generate() if kind == "generate" else JimengSubmitVideoOperator(task_id="s", prompt="a red kite")
+    )
+    operator.deferrable = True
+    context = begun(lab.stage())
+    first = deferred(operator, context)
+    event = RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=first.waiting_since - 100).to_payload()
+    second = deferred(operator, context, event)
+    assert second.waiting_since == first.waiting_since - 100
+    assert second.deadline == pytest.approx(first.deadline - 100)
+    assert second.not_before >= first.not_before
+
+
+def test_a_wait_that_has_lasted_as_long_as_it_may_ends_on_the_worker(lab: Lab) -> None:
+    refuse(lab, 50430)
+    event = RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time() - 61).to_payload()
+    with pytest.raises(SlotTimedOutError, match=r"max_wait_for_slot: .*code 50430.*Nothing was submitted"):
+        lab.generate(max_wait_for_slot=60).resume_submit(begun(lab.stage()), event)
+
+
+def test_a_wait_that_ended_in_the_triggerer_says_so_without_an_answer_to_quote(lab: Lab) -> None:
+    event = RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, waiting_since=1.0).to_payload()
+    with pytest.raises(SlotTimedOutError, match=r"within max_wait_for_slot\. Nothing was submitted"):
+        lab.generate().resume_submit(begun(lab.stage()), event)
+
+
+def test_a_busy_account_burns_no_retry_and_the_render_is_paid_once(lab: Lab) -> None:
+    refuse(lab, 50429)
+    stage = lab.stage(retries=0)
+    began = time.time()
+    assert stage.run() == "success"
+    assert (stage.try_number, stage.errors) == (1, [])
+    assert time.time() - began >= SETTLE_SECONDS
+    assert lab.emulator.bill()["accepted"] == 1
+
+
+def test_without_deferring_the_worker_waits_by_the_same_rule_and_says_so_once(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse(lab, 50429, times=2)
+    stage = lab.stage(lambda: lab.generate(deferrable=False, max_wait_for_slot=0.5), retries=0)
+    with caplog.at_level(logging.INFO):
+        assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], SlotTimedOutError)
+    said = [record for record in caplog.records if "Waiting on the worker for a slot" in record.getMessage()]
+    assert len(said) == 1
+    assert lab.emulator.bill()["submits"] == 2
+
+
+def test_the_estimate_stands_in_xcom_and_log_before_each_post(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.go_down()
+    stage = lab.stage(retries=0)
+    with caplog.at_level(logging.INFO):
+        assert stage.run() == "failed"
+    assert stage.xcom("estimated_cost_cny") == "1.40"
+    assert "estimated cost 1.40 CNY" in caplog.text

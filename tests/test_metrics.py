@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng import metrics
+from tests.chaos.lab import Lab, open_lab
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "campaigns.md"
+
+
+class Told:
+    """What Airflow's `Stats` is told, in place of a statsd server."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counted: dict[tuple[str, ...], float] = {}
+        self.timed: dict[str, timedelta] = {}
+        monkeypatch.setattr(metrics.Stats, "incr", self._incr)
+        monkeypatch.setattr(metrics.Stats, "timing", self._timing)
+
+    def _incr(self, stat: str, count: int = 1, rate: float = 1, *, tags: dict[str, Any]) -> None:
+        assert tags["model"] == "t2v_720p"
+        key = (stat, *(str(value) for name, value in tags.items() if name != "model"))
+        self.counted[key] = self.counted.get(key, 0) + count
+
+    def _timing(self, stat: str, dt: timedelta, *, tags: dict[str, Any]) -> None:
+        assert tags == {"model": "t2v_720p"}
+        self.timed[stat] = dt
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    return Told(monkeypatch)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with open_lab(tmp_path) as opened:
+        yield opened
+
+
+def test_a_render_is_counted_from_busy_to_landed_with_seconds_bytes_and_cost(lab: Lab, told: Told) -> None:
+    lab.emulator.faults.add(where="submit", what="error_before", code=50430, nth=1)
+    lab.options.update(deferrable=False, max_wait_for_slot=0.2)
+    stage = lab.stage(retries=0)
+    assert stage.run() == "success"
+    assert told.counted == {
+        ("jimeng.busy",): 1,
+        ("jimeng.submitted",): 1,
+        ("jimeng.landed",): 1,
+        ("jimeng.landed_bytes",): stage.result["bytes"],
+        ("jimeng.cost_fen",): 140,
+    }
+    assert told.timed["jimeng.render_seconds"].total_seconds() == stage.result["render_seconds"]
+    assert told.timed["jimeng.queue_seconds"].total_seconds() == stage.result["queued_seconds"]
+
+
+def test_an_adopted_render_is_not_counted_as_submitted_again(lab: Lab, told: Told) -> None:
+    stage = lab.stage()
+    stage.blows.at("deferred")
+    assert stage.run() == "success"
+    assert told.counted["jimeng.submitted",] == told.counted["jimeng.adopted",] == 1
+
+
+def test_failures_are_counted_by_the_apis_code(lab: Lab, told: Told) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50413)
+    assert lab.stage(retries=0).run() == "failed"
+    assert told.counted["jimeng.failed", "50413"] == 1
+
+
+def test_an_unknown_price_is_not_counted_as_nothing(
+    lab: Lab, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", lab.emulator.connection_json(prices={"t2v_720p": None}))
+    assert lab.stage(retries=0).run() == "success"
+    assert ("jimeng.landed",) in told.counted
+    assert ("jimeng.cost_fen",) not in told.counted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "submitted",
+        "busy",
+        "adopted",
+        "landed",
+        "failed",
+        "landed_bytes",
+        "cost_fen",
+        "render_seconds",
+        "queue_seconds",
+    ],
+)
+def test_every_metric_is_documented(name: str) -> None:
+    assert f"`jimeng.{name}`" in DOCUMENT.read_text()
