@@ -109,6 +109,17 @@ def test_two_accounts_share_the_connections_but_not_the_pace() -> None:
     run(story())
 
 
+def test_one_account_has_one_pace_whatever_its_connections_say_and_the_latest_ceiling_holds() -> None:
+    async def story() -> None:
+        first, second = (AsyncJimengClient(settings(max_requests_per_second=rate)) for rate in (5.0, 2.0))
+        async with first, second:
+            assert first._channel._pace is second._channel._pace
+            assert first._channel._pace is not None
+            assert first._channel._pace._limiter.rate == 2.0
+
+    run(story())
+
+
 def test_each_loop_has_its_own_and_nothing_is_left_behind() -> None:
     seen = []
 

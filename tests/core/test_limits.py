@@ -80,6 +80,18 @@ def test_the_rate_recovers_step_by_step_and_not_beyond_the_configured_one() -> N
     assert limiter.rate == 5.0
 
 
+def test_another_ceiling_holds_at_once_and_a_slowed_down_rate_creeps_up_to_it() -> None:
+    limiter = RateLimiter(10.0)
+    limiter.cap(4.0)
+    assert limiter.rate == 4.0
+    limiter.refused(0.0, 0.1)
+    limiter.cap(20.0)
+    assert limiter.rate == 2.0
+    for _ in range(100):
+        limiter.accepted()
+    assert limiter.rate == 20.0
+
+
 @given(
     rate=st.floats(0.1, 50.0),
     kinds=st.lists(st.booleans(), min_size=2, max_size=60),

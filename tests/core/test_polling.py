@@ -116,7 +116,7 @@ def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(
         clock.see(GENERATING)
     event = clock.end(DONE)
 
-    assert event.polls <= render_seconds / 8 + 3
+    assert event.polls <= render_seconds / 7 + 3
     assert clock.now - START - render_seconds <= 20
 
 

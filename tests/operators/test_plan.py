@@ -142,6 +142,26 @@ def test_the_bill_is_what_was_announced_and_again_pays_only_for_new_changed_and_
     assert (campaign.output / "shots" / "kite.mp4").is_file()
 
 
+def test_again_pays_for_the_rows_that_failed_or_changed_and_for_no_other(
+    campaign: Campaign, jimeng_emulator: JimengEmulator
+) -> None:
+    jimeng_emulator.faults.add(where="render", what="fail", prompt_contains="ghost")
+    kite, fox, ghost = ({"prompt": f"a {what}", "output_name": what} for what in ("kite", "fox", "ghost"))
+    first = campaign.run(kite, fox, ghost)
+    assert first.states["render[2]"] == "failed"
+    assert jimeng_emulator.bill()["billed"] == 2
+
+    jimeng_emulator.faults.clear()
+    again = campaign.run(kite, fox, ghost, cap="3.15")
+    assert again.state == "success"
+    assert (quote_of(again)["new"], jimeng_emulator.bill()["billed"]) == (1, 3)
+
+    changed = campaign.run(kite, {**fox, "duration": 10}, ghost, cap="6.3", overwrite=True)
+    assert changed.state == "success"
+    assert (quote_of(changed)["new"], jimeng_emulator.bill()["billed"]) == (1, 4)
+    assert jimeng_emulator.bill()["submits"] == 5
+
+
 def test_a_changed_row_does_not_replace_a_file_without_leave(
     campaign: Campaign, jimeng_emulator: JimengEmulator
 ) -> None:

@@ -124,9 +124,19 @@ async def test_the_deadline_ends_a_wait_in_vain() -> None:
     assert not await queue.wait(waiter(), deadline=time.time() + 0.1)
 
 
+async def test_not_even_the_deadline_ends_a_wait_before_its_time() -> None:
+    queue = SlotQueue(pause=never)
+    not_before = time.time() + 0.3
+
+    assert not await queue.wait(waiter(not_before=not_before), deadline=time.time())
+    assert time.time() >= not_before
+
+
 async def test_who_is_woken_at_the_deadline_passes_the_wake_on() -> None:
     queue = SlotQueue(pause=never)
-    late = asyncio.create_task(queue.wait(waiter(1, not_before=time.time() + 5), deadline=time.time() + 0.2))
+    late = asyncio.create_task(
+        queue.wait(waiter(1, not_before=time.time() + 0.5), deadline=time.time() + 0.2)
+    )
     await let_run()
     queue.wake_one()
     other = asyncio.create_task(queue.wait(waiter(2), deadline=far()))
