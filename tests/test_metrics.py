@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng import metrics
+from airflow.providers.common.compat.sdk import Stats
 from tests.chaos.lab import Lab, open_lab
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "campaigns.md"
@@ -19,8 +19,8 @@ class Told:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counted: dict[tuple[str, ...], float] = {}
         self.timed: dict[str, timedelta] = {}
-        monkeypatch.setattr(metrics.Stats, "incr", self._incr)
-        monkeypatch.setattr(metrics.Stats, "timing", self._timing)
+        monkeypatch.setattr(Stats, "incr", self._incr)
+        monkeypatch.setattr(Stats, "timing", self._timing)
 
     def _incr(self, stat: str, count: int = 1, rate: float = 1, *, tags: dict[str, Any]) -> None:
         assert tags["model"] == "t2v_720p"

@@ -306,9 +306,7 @@ def test_for_an_old_run_the_tasks_latest_arguments_name_the_connection(records: 
     assert storage_connection(records.session, TaskRef(**old)) == "march"
 
 
-SIGNED = manifest_payload(
-    "s3://bucket/a.mp4", bytes=len(SMALL), sha256=hashlib.sha256(SMALL).hexdigest()
-)
+SIGNED = manifest_payload("s3://bucket/a.mp4", bytes=len(SMALL), sha256=hashlib.sha256(SMALL).hexdigest())
 
 
 class SigningStore(ObjectStore):
