@@ -90,18 +90,17 @@ class Mishaps:
         mine = [row for row in rows if row["task_id"] == self.task_id]
         done = sum(row["state"] == "success" for row in mine)
         for share, name, strike in (
-            (0.1, "triggerer", self._kill_triggerer),
-            (0.25, "worker", self._kill_worker),
+            (0, "triggerer", self._kill_triggerer),
+            (0.2, "worker", self._kill_worker),
             (0.5, "scheduler", self._restart_scheduler),
         ):
-            if name not in self.struck and mine and done >= share * len(mine):
-                if strike(mine):
-                    self.struck.append(name)
+            if name not in self.struck and done >= share * len(mine) and strike(mine):
+                self.struck.append(name)
                 return
 
     def _kill_triggerer(self, rows: list[dict[str, Any]]) -> bool:
         if not any(row["state"] == "deferred" and row["triggerer_job"] for row in rows):
-            return False
+            return False  # no triggerer has anything yet
         self.airflow.kill_triggerer(0, signal.SIGKILL)
         self.airflow.start_triggerer()
         return True
