@@ -12,8 +12,17 @@ import asyncssh
 from tests.harness.processes import LOOPBACK
 
 
-async def serve(*, port: int, folder: str, user: str, password: str) -> None:
+class Plain(asyncssh.SFTPServer):
+    """SFTP as its draft has it: a file is never renamed over another one, and the extension for that is missing."""
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        """Refuse."""
+        raise asyncssh.SFTPOpUnsupported("no such extension")
+
+
+async def serve(*, port: int, folder: str, user: str, password: str, plain: bool) -> None:
     """Serve until the process ends."""
+    served = Plain if plain else asyncssh.SFTPServer
 
     class Door(asyncssh.SSHServer):
         def begin_auth(self, username: str) -> bool:
@@ -30,7 +39,7 @@ async def serve(*, port: int, folder: str, user: str, password: str) -> None:
         port,
         server_factory=Door,
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
-        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=folder.encode()),
+        sftp_factory=lambda channel: served(channel, chroot=folder.encode()),
     )
     await asyncio.Event().wait()
 

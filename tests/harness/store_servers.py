@@ -90,9 +90,10 @@ class S3Server:
 
 @dataclass(slots=True, kw_only=True)
 class SftpServer:
-    """SFTP to `folder`, which is its root."""
+    """SFTP to `folder`, which is its root; a plain one has no rename that our file system library can use."""
 
     home: Path
+    plain: bool = False
     user: str = "courier"
     password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     port: int = field(default_factory=free_port)
@@ -126,6 +127,7 @@ class SftpServer:
             "folder": str(self.folder),
             "user": self.user,
             "password": self.password,
+            "plain": self.plain,
         }
         self._service = Service(
             name="sftp",

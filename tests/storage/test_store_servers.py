@@ -274,3 +274,17 @@ def test_a_store_that_refuses_the_key_is_a_landing_error_without_the_key(
         lander(media, "sftp://store_refused@127.0.0.1/videos/")
     assert "PermissionError" in str(caught.value)
     assert "wrong-password" not in str(caught.value)
+
+
+def test_a_store_that_cannot_rename_gets_nothing_and_keeps_what_it_had(
+    tmp_path: Path, sftp: SftpServer, monkeypatch: pytest.MonkeyPatch, lander: Lander
+) -> None:
+    with SftpServer(home=tmp_path, plain=True) as plain, MediaServer(answers=[whole(VIDEO)]) as media:
+        root = connect(plain, monkeypatch)
+        with pytest.raises(LandingError):
+            lander(media, f"{root}videos/")
+        assert plain.objects() == {}
+        Store(plain, root).put("v.mp4", b"older")
+        with pytest.raises(LandingError):
+            lander(media, f"{root}v.mp4", overwrite=True)
+        assert plain.objects()["v.mp4"] == b"older"
