@@ -64,6 +64,7 @@ LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra report
 .PHONY: lint
 lint: $(VENV)/.dev-ready ## ruff: rules and format
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select AIR .
 	$(BIN)/ruff format --check .
 
 .PHONY: format
@@ -112,7 +113,7 @@ matrix: $(VENV)/.dev-ready ## the test suite on every supported Airflow; ONLY=3.
 	$(BIN)/python -m tests.harness.matrix run --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: matrix-fast
-matrix-fast: $(VENV)/.dev-ready ## the same on the lowest and the newest
+matrix-fast: $(VENV)/.dev-ready ## what depends on Airflow, on the lowest and the newest
 	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)'
 
 .PHONY: lock-matrix

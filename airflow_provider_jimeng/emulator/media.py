@@ -167,7 +167,7 @@ def write_label(data: bytes, label: str) -> bytes:
         plain.write_bytes(data)
         with av.open(str(plain)) as source, _open_for_writing(labelled) as output:
             output.metadata["AIGC"] = label
-            stream = output.add_stream_from_template(source.streams.video[0])
+            stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
             for packet in source.demux(video=0):
                 if packet.dts is not None:
                     packet.stream = stream

@@ -276,7 +276,7 @@ class Stage:
 
     def _after(self, error: BaseException, operator: BaseOperator) -> None:
         """Decide as Airflow's task runner, or its scheduler after a kill."""
-        self.errors.append(_reason(error))
+        self.errors.append(reason_of(error))
         may_retry = self.max_tries > 0 and self.try_number <= self.max_tries
         if isinstance(error, AirflowSkipException):
             self.state = "skipped"
@@ -291,7 +291,7 @@ class Stage:
         self.state = "up_for_retry" if may_retry else "failed"
 
 
-def _reason(error: BaseException) -> BaseException:
+def reason_of(error: BaseException) -> BaseException:
     """Return this package's error; where Airflow has no retry policies, its final failure stands around it."""
     cause = error.__cause__
     return cause if isinstance(error, AirflowFailException) and isinstance(cause, JimengError) else error

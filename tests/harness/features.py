@@ -73,7 +73,8 @@ def lack(name: str) -> str | None:
     feature = features()[name]
     if feature.works_on(installed_airflow()):
         return None
-    return f"Airflow {installed_airflow()} has no {name} (since {feature.since})"
+    where = f"not in {', '.join(feature.not_in)}" if feature.not_in else f"since {feature.since}"
+    return f"Airflow {installed_airflow()} has no {name} ({where})"
 
 
 class SkippedModule(pytest.Module):

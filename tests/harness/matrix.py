@@ -16,6 +16,8 @@ import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -56,10 +58,42 @@ class Environment:
         return HOME / self.name / "bin" / "python"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of the suite in one environment. Counts are None where pytest came to no end."""
+
+    environment: Environment
+    code: int
+    seconds: float
+    passed: int | None = None
+    failed: int | None = None
+    skipped: int | None = None
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        """A row of the final table."""
+        ran = self.environment
+        counts = ("?" if count is None else str(count) for count in (self.passed, self.failed, self.skipped))
+        outcome = "ok" if self.code == 0 else f"exit {self.code}"
+        return (ran.name, ran.airflow, ran.python, *counts, f"{self.seconds / 60:.1f}", outcome)
+
+
+HEADER = ("environment", "Airflow", "Python", "passed", "failed", "skipped", "minutes", "result")
+
+
+def _table() -> dict[str, Any]:
+    return tomllib.loads((REQUIREMENTS / "matrix.toml").read_text(encoding="utf-8"))
+
+
 def environments() -> list[Environment]:
     """Every environment of the table, in its order."""
-    table = tomllib.loads((REQUIREMENTS / "matrix.toml").read_text(encoding="utf-8"))["environments"]
-    return [Environment(name=name, **{"caps": {}} | row) for name, row in table.items()]
+    rows = _table()["environments"].items()
+    return [Environment(name=name, **{"caps": {}} | row) for name, row in rows]
+
+
+def fast_tests() -> list[str]:
+    """Return the tests whose outcome depends on the Airflow and the libraries that are installed."""
+    return [str(path) for path in _table()["fast_tests"]]
 
 
 def lock(environment: Environment) -> None:
@@ -92,13 +126,27 @@ def prepare(environment: Environment) -> None:
     stamp.write_text(digest)
 
 
-def run(environment: Environment, arguments: list[str], jobs: str) -> int:
-    """Run the suite in one environment; its output goes to the terminal, the exit code is returned."""
+def run(environment: Environment, arguments: list[str], jobs: str) -> Result:
+    """Run the suite in one environment; its output goes to the terminal."""
+    started = time.monotonic()
     prepare(environment)
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     env |= {"PATH": f"{environment.interpreter.parent}{os.pathsep}{env['PATH']}"}
-    command = [str(environment.interpreter), "-m", "pytest", "-n", jobs, "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+    report = HOME / f"{environment.name}.xml"
+    report.unlink(missing_ok=True)
+    options = ("-n", jobs, "-p", "no:cacheprovider", f"--junitxml={report}", "--ignore=tests/browser")
+    command = [str(environment.interpreter), "-m", "pytest", *options, *arguments]
+    code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+    return Result(environment=environment, code=code, seconds=time.monotonic() - started, **_counts(report))
+
+
+def _counts(report: Path) -> dict[str, int]:
+    if not report.exists():
+        return {}
+    suite = next(ET.parse(report).iter("testsuite"))  # noqa: S314  pytest wrote it a moment ago
+    total, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
+    failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
+    return {"passed": total - skipped - failed, "failed": failed, "skipped": skipped}
 
 
 def find_python(version: str) -> Path:
@@ -139,30 +187,36 @@ def main() -> int:
     if unknown := set(options.names) - set(known):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     chosen = [known[name] for name in options.names] or list(known.values())
+    tests: list[str] = []
     if options.fast:
         chosen = [environment for environment in chosen if environment.fast]
+        tests = fast_tests()
     if options.action == "lock":
         for environment in chosen:
             if environment.owns_lock:
                 lock(environment)
         return 0
-    return _run_all(chosen, options.pytest.split(), options.jobs)
+    return _run_all(chosen, [*options.pytest.split(), *tests], options.jobs)
 
 
 def _run_all(chosen: list[Environment], arguments: list[str], jobs: str) -> int:
     results = []
     for environment in chosen:
-        print(f"=== Airflow {environment.airflow} ({environment.name})", flush=True)
-        started = time.monotonic()
-        code = run(environment, arguments, jobs)
-        results.append((environment, code, time.monotonic() - started))
-    print("\nAirflow  Python  dependencies   result   minutes")
-    for environment, code, seconds in results:
-        result = "passed" if code == 0 else f"exit {code}"
         print(
-            f"{environment.airflow:8} {environment.python:7} {environment.resolution:14} {result:8} {seconds / 60:.1f}"
+            f"=== Airflow {environment.airflow} on Python {environment.python} ({environment.name})",
+            flush=True,
         )
-    return int(any(code for _, code, _ in results))
+        try:
+            results.append(run(environment, arguments, jobs))
+        except (MatrixError, subprocess.CalledProcessError) as error:
+            print(f"{environment.name} could not be set up: {error}", file=sys.stderr)
+            results.append(Result(environment=environment, code=1, seconds=0))
+    rows = [HEADER, *(result.line for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    print()
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return int(any(result.code for result in results))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import tomllib
 
 import pytest
 
 from tests.harness.features import TABLE, features, installed_airflow, lack
-from tests.harness.matrix import environments
+from tests.harness.matrix import environments, fast_tests
 from tests.meta.tree import ROOT
 
 
@@ -77,6 +78,17 @@ def test_the_matrix_has_every_airflow_of_the_table() -> None:
     minors = {environment.airflow.rpartition(".")[0] for environment in environments()}
     assert minors == set(TABLE["airflow"])
     assert all(environment.lock_file.exists() for environment in environments())
+
+
+def test_the_pythons_of_the_classifiers_are_those_of_the_matrix() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {line.rpartition(" :: ")[2] for line in project["classifiers"] if " :: Python :: 3." in line}
+    assert named == {environment.python for environment in environments()}
+
+
+def test_the_fast_matrix_runs_tests_that_exist() -> None:
+    assert fast_tests()
+    assert not [path for path in fast_tests() if not (ROOT / path).exists()]
 
 
 def test_the_fast_matrix_has_the_lowest_and_the_newest() -> None:
