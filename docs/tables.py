@@ -108,16 +108,16 @@ def prices(say: Say) -> str:
 
 
 _NO = "no"
-_AFTER_WAIT = "by itself, until `max_wait_for_slot`"
+_BY_ITSELF = "by itself"
 AGAIN = {
     ErrorKind.INPUT_REJECTED: _NO,
     ErrorKind.INPUT_MODERATED: _NO,
     ErrorKind.OUTPUT_MODERATED: "by a retry, as a new render",
-    ErrorKind.RATE_LIMITED: _AFTER_WAIT,
-    ErrorKind.BUSY: _AFTER_WAIT,
+    ErrorKind.RATE_LIMITED: _BY_ITSELF,
+    ErrorKind.BUSY: _BY_ITSELF,
     ErrorKind.AUTHENTICATION: _NO,
     ErrorKind.PERMISSION: _NO,
-    ErrorKind.SERVER: "a query, until its deadline; a submit never",
+    ErrorKind.SERVER: "a query by itself; a submit never",
 }
 BILLED = {ErrorKind.SERVER: "nobody knows after a submit"}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from docs import conf, tables
+from docs import conf, reference, tables
 from tests.meta.tree import ROOT
 
 LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
@@ -174,6 +175,14 @@ def test_pages_that_would_load_from_other_hosts_fail_the_build(tmp_path: Path, n
 def test_pages_may_link_to_other_hosts(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text('<a href="https://airflow.apache.org">Airflow</a><img src="a.png">')
     conf.load_nothing_from_elsewhere(SimpleNamespace(outdir=tmp_path), None)
+
+
+@pytest.mark.parametrize("name", reference.OPERATORS)
+def test_arguments_are_templated_where_the_guide_says_so(name: str) -> None:
+    operator = getattr(importlib.import_module(f"airflow_provider_jimeng.{reference.OPERATORS[name]}"), name)
+    told = {row[0].strip("`") for row in reference.arguments(name)[1]}
+    templated = {field.removeprefix("source_") for field in operator.template_fields}
+    assert told - templated <= {"deferrable", "poke_interval"}
 
 
 def test_every_guide_has_its_place_in_the_contents() -> None:
