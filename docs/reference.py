@@ -20,9 +20,9 @@ from airflow_provider_jimeng.provider_info import CONN_FIELDS
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
-PROJECT = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8"))[
-    "project"
-]
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+MATRIX = tomllib.loads((ROOT / "requirements" / "matrix.toml").read_text("utf-8"))["environments"]
 
 OPERATORS = {
     "JimengSubmittingOperator": "operators.submitting",
@@ -101,6 +101,17 @@ def dependencies() -> Table:
         name, _, floor = requirement.partition(">=")
         rows.append((f"`{name}`", floor, _WHAT_FOR[name]))
     return ("package", "lowest version", "what for"), rows
+
+
+def caps() -> Table:
+    """One row per library that an Airflow accepts and does not work with."""
+    rows = []
+    for environment in MATRIX.values():
+        why = ""
+        for cap, reason in environment.get("caps", {}).items():
+            why = why if reason == "same" else reason
+            rows.append((environment["airflow"], f"`{cap}`", why))
+    return ("Airflow", "needs", "because"), rows
 
 
 def extras() -> Table:

@@ -247,6 +247,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "chaos-processes": process_table,
     "connection-extra": lambda: _table(*reference.connection_extra()),
     "dependencies": lambda: _table(*reference.dependencies()),
+    "caps": lambda: _table(*reference.caps()),
     "extras": lambda: _table(*reference.extras()),
     "error-classes": lambda: _table(*reference.error_classes()),
     "hook-methods": lambda: _table(*reference.hook_methods()),
