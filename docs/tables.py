@@ -127,8 +127,7 @@ def error_codes() -> str:
     entries = [*codes.BUSINESS_CODES.values(), *codes.GATEWAY_CODES.values()]
     rows = [
         (
-            f"`{entry.code}`",
-            entry.name,
+            f"`{entry.code}` {entry.name}".rstrip(),
             entry.kind.error_class.__name__,
             _sentence(entry.meaning),
             AGAIN[entry.kind],
@@ -137,7 +136,7 @@ def error_codes() -> str:
         )
         for entry in entries
     ]
-    return _table(("code", "name", "error", "meaning", "tried again", "billed", "what to do"), rows)
+    return _table(("code", "error", "meaning", "tried again", "billed", "what to do"), rows)
 
 
 def fault_kinds() -> str:

@@ -34,6 +34,12 @@ def test_everything_the_project_asks_for_is_locked() -> None:
     assert not names - locked, "run `make lock`"
 
 
+def test_what_makes_the_pages_is_locked_in_a_file_of_its_own() -> None:
+    wanted = tomllib.loads(PYPROJECT)["dependency-groups"]["docs"]
+    locked = (ROOT / "requirements" / "docs.txt").read_text(encoding="utf-8")
+    assert all(f"\n{requirement.partition('>=')[0]}==" in locked for requirement in wanted)
+
+
 def test_the_version_stands_in_one_place() -> None:
     assert "version" in tomllib.loads(PYPROJECT)["project"]["dynamic"]
     assert f'"{__version__}"' not in PYPROJECT
