@@ -6,6 +6,7 @@ A pool with "include deferred" caps how many renders of this Airflow are in flig
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -34,9 +35,10 @@ with DAG(
 
     @task
     def bill(manifests: list[dict[str, Any]]) -> str:
-        """Add up what landed."""
-        rows = [dict(manifest) for manifest in manifests]
-        return f"{len(rows)} videos, {sum(int(row['bytes']) for row in rows)} bytes"
+        """Add up what landed, and what it cost; a price that nobody knows is `None`, never 0."""
+        costs = [manifest["cost_cny"] for manifest in manifests]
+        known = sum((Decimal(cost) for cost in costs if cost is not None), Decimal(0))
+        return f"{len(costs)} videos, CNY {known}, {costs.count(None)} of unknown price"
 
     renders = JimengGenerateVideoOperator.partial(
         task_id="render",

@@ -10,8 +10,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_jimeng.hooks.jimeng import JimengHook
-
 with DAG(
     "example_jimeng_taskflow_hook",
     schedule=None,
@@ -22,6 +20,9 @@ with DAG(
     @task(retries=0)
     def render(params: dict[str, Any], run_id: str) -> dict[str, Any]:
         """Submit, wait and download in one go."""
+        # Imported here: parsing this file needs no HTTP client.
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
         hook = JimengHook()
         submitted = hook.submit_text_to_video(
             prompt="A glass marble rolls along a wooden track, macro shot", model="t2v_720p", duration=5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,13 @@ def frames(path: Path) -> int:
 
 def test_every_example_is_expected_to_land_something_or_nothing() -> None:
     assert set(example_dags()) - ANSWERED == set(VIDEOS)
+
+
+def test_the_folders_readme_lists_every_example() -> None:
+    text = (ROOT / "example_dags" / "README.md").read_text(encoding="utf-8")
+    assert sorted(set(re.findall(r"\]\((example_\w+\.py)\)", text))) == sorted(
+        path.name for path in (ROOT / "example_dags").glob("example_*.py")
+    )
 
 
 def test_every_example_defers_and_never_catches_up() -> None:

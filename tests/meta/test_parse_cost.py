@@ -6,6 +6,8 @@ from functools import cache
 
 import pytest
 
+from tests.meta.tree import ROOT
+
 # What a DAG file imports at its top, and what the triggerer and a task import later.
 AUTHORED = ["airflow_provider_jimeng.operators.video", "airflow_provider_jimeng.sensors.video"]
 PUBLIC = [*AUTHORED, "airflow_provider_jimeng.triggers.render", "airflow_provider_jimeng.hooks.jimeng"]
@@ -27,6 +29,15 @@ def test_parsing_a_dag_loads_neither_http_client_nor_media_library(module: str) 
     assert not {name for name in loaded if name.startswith(HEAVY)}
     if module in AUTHORED:
         assert not {name for name in loaded if name.startswith("airflow_provider_jimeng.client")}
+
+
+def test_parsing_the_examples_loads_neither_http_client_nor_media_library() -> None:
+    folder = ROOT / "example_dags"
+    loaded = imported_by(
+        f"import pathlib, runpy\nfor f in pathlib.Path({str(folder)!r}).glob('*.py'): runpy.run_path(f)"
+    )
+    assert "airflow_provider_jimeng.operators.plan" in loaded
+    assert not {name for name in loaded if name.startswith((*HEAVY, "airflow_provider_jimeng.client"))}
 
 
 def test_provider_info_loads_neither_airflow_nor_anything_of_ours() -> None:
