@@ -18,7 +18,7 @@ from airflow_provider_jimeng.emulator.messages import Answer, Headers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A code that the API or its gateway answers with; ``detail`` follows the vendor's message."""
+    """A code that the API or its gateway answers with; ``detail`` follows the vendor's message (its words are ours, L)."""
 
     code: int
     detail: str = ""

@@ -1,4 +1,7 @@
-"""The emulator behind a socket: the standard library's threading HTTP server, with keep-alive and real cuts."""
+"""The emulator behind a socket: the standard library's threading HTTP server, with keep-alive and real cuts.
+
+That a chunked body answers 411 is a guess (L): no known client of the API sends one.
+"""
 
 from __future__ import annotations
 
