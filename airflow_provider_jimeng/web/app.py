@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.web import access, cards, media, pages, store
+from airflow_provider_jimeng.web.links import page_path
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
@@ -246,7 +247,11 @@ async def _refusal(request: Request, error: Exception) -> Response:
         raise error
     wants_page = "text/html" in request.headers.get("accept", "")
     if error.status_code == status.HTTP_401_UNAUTHORIZED and wants_page:
-        href = f"../api/v2/auth/login?next={quote(str(request.url), safe='')}"
+        # The path as Airflow was told of it: behind a proxy, the host and scheme seen here may not be the browser's.
+        back = page_path(request.url.path.rpartition("/")[2]) + (
+            f"?{request.url.query}" if request.url.query else ""
+        )
+        href = f"../api/v2/auth/login?next={quote(back, safe='')}"
         page = pages.sign_in_page(request.headers.get("accept-language", ""), href)
         return HTMLResponse(page, error.status_code, headers=_page_headers())
     return await http_exception_handler(request, error)

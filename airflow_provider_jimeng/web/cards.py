@@ -99,6 +99,8 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
         if queued is not None or rendering is not None:
             done = submitted + timedelta(seconds=(queued or 0) + (rendering or 0))
             stages.append(_stage("landing", done, max(0.0, (landed - done).total_seconds())))
+        else:  # it was done when it was first looked at
+            stages.append(_stage("waiting", submitted, max(0.0, (landed - submitted).total_seconds())))
         stages.append(_stage("landed", landed))
     return stages
 

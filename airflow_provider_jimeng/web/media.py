@@ -133,12 +133,7 @@ def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -
     if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
         raise MediaGoneError("The manifest names no file in a store.")
     try:
-        file = Target(output_path=uri, output_conn_id=conn_id).file()
-        landed = _landed_beside(file)
-        size = file.size() if landed is not None and landed.sha256 == sha256 else None
-        if not size or landed is None or size != landed.bytes:
-            raise MediaGoneError(_GONE)
-        _cat(file, Span(start=0, end=_HEAD_BYTES))
+        return _landed_video(Target(output_path=uri, output_conn_id=conn_id).file(), sha256)
     except MediaGoneError:
         raise
     except JimengError as error:
@@ -147,6 +142,14 @@ def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -
         raise MediaGoneError(
             f"The store cannot be read from the API server ({type(error).__name__})."
         ) from error
+
+
+def _landed_video(file: StoredFile, sha256: str) -> Video:
+    landed = _landed_beside(file)
+    size = file.size() if landed is not None and landed.sha256 == sha256 else None
+    if not size or landed is None or size != landed.bytes:
+        raise MediaGoneError(_GONE)
+    _cat(file, Span(start=0, end=_HEAD_BYTES))
     return Video(file=file, size=size, sha256=sha256)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RENDER_KEY = "jimeng_render"
 REFUSAL_KEY = "jimeng_refusal"
+_KEYS = (RENDER_KEY, REFUSAL_KEY)
 MANIFEST_KEY = "return_value"
 STATES = ("running", "landed", "failed", "submitted")
 """``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
@@ -129,8 +130,12 @@ class _Tables:
                     manifest.key == MANIFEST_KEY,
                 ),
             )
-            .where(or_(render.key == RENDER_KEY, and_(render.key == REFUSAL_KEY, ~self._has_render())))
+            .where(render.key.in_(_KEYS), or_(render.key == RENDER_KEY, ~self._has_render()))
         )
+
+    def within(self, readable: frozenset[str]) -> ColumnElement[bool]:
+        """Keep to DAGs; as an expression, or databases start from all tasks of these DAGs instead of from our key."""
+        return func.coalesce(self.render.dag_id, "").in_(sorted(readable))
 
     def _has_render(self) -> ColumnElement[bool]:
         render, other = self.render, aliased(XComModel, name="o")
@@ -160,7 +165,10 @@ class _Tables:
 
 def dag_ids(session: Session) -> list[str]:
     """Return the DAGs that have renders at all."""
-    statement = select(XComModel.dag_id).where(XComModel.key.in_((RENDER_KEY, REFUSAL_KEY))).distinct()
+    name = func.coalesce(
+        XComModel.dag_id, ""
+    )  # an expression: the index of DAG ids holds all of everybody's XComs
+    statement = select(name).where(XComModel.key.in_(_KEYS)).distinct()
     return [str(dag_id) for dag_id in session.scalars(statement)]
 
 
@@ -263,7 +271,7 @@ def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[s
     model = tables.of_render("model")
     statement = (
         tables.select(model, tables.of_manifest("submitted_at"), tables.of_manifest("landed_at"))
-        .where(tables.render.dag_id.in_(readable), model.in_(names), tables.of_manifest("uri").is_not(None))
+        .where(tables.within(readable), model.in_(names), tables.of_manifest("uri").is_not(None))
         .order_by(tables.render.timestamp.desc())
         .limit(_ESTIMATE_SAMPLE)
     )
@@ -310,7 +318,7 @@ def _ranked(filters: Filters) -> Subquery:
         tables.moment().label("moment"),
         case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
         place.label("place"),
-    ).where(render.dag_id.in_(filters.readable))
+    ).where(tables.within(filters.readable))
     prompt = tables.of_render("prompt")
     if filters.text:
         statement = statement.where(

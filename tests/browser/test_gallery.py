@@ -90,8 +90,8 @@ def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Windo
 def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site, window: Window) -> None:
     run_id = site.stack.trigger("slow_study")
     site.stack.wait_for_task("slow_study", run_id, "render", {"deferred"})
-    visitor = window()
-    page = visitor.page
+    visitor, other = window(), window()
+    page, own_page = visitor.page, other.page
     page.goto(f"{site.gallery}?dag_id=slow_study")
     panel = page.locator(".panel.running")
     expect(panel).to_contain_text("Running for")
@@ -100,8 +100,14 @@ def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site
     until(lambda: panel.inner_text() != before)
     visitor.shoot("running")
     page.evaluate("window.still_the_same_page = true")
+
+    own_page.goto(f"{site.url}/dags/slow_study/runs/{run_id}/tasks/render/details")
+    own_page.get_by_role("link", name="Video", exact=True).click()
+    expect(own_page.locator(".stage .panel.running")).to_contain_text("Running for")
+
     expect(page.locator(".card video.ready")).to_be_attached(timeout=120_000)
     assert page.evaluate("window.still_the_same_page")
+    until(lambda: own_page.locator(".stage video").evaluate("video => video.readyState >= 2"))
 
 
 def test_a_card_leads_to_its_task_instance_out_of_the_frame(site: Site, window: Window) -> None:

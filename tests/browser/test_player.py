@@ -48,15 +48,19 @@ def test_the_player_plays_and_can_be_moved(site: Site, window: Window) -> None:
     visitor.shoot("render")
 
 
-def test_airflows_task_page_has_a_button_that_leads_to_the_video(site: Site, window: Window) -> None:
-    visitor = window()
-    page = visitor.page
-    page.goto(f"{site.url}/dags/secret_launch/runs/{site.runs['secret_launch']}/tasks/render/details")
+@pytest.mark.parametrize(
+    ("dag_id", "task"), [("secret_launch", "render"), ("spring_campaign", "render/mapped/1")]
+)
+def test_airflows_task_page_has_a_button_that_leads_to_the_video(
+    dag_id: str, task: str, site: Site, window: Window
+) -> None:
+    page = window().page
+    page.goto(f"{site.url}/dags/{dag_id}/runs/{site.runs[dag_id]}/tasks/{task}/details")
     page.get_by_role("link", name="Video", exact=True).click()
-    page.wait_for_url(re.compile(r"/jimeng/render\?dag_id=secret_launch&"))
+    page.wait_for_url(re.compile(rf"/jimeng/render\?dag_id={dag_id}&"))
     until(lambda: page.locator(".stage video").evaluate("video => video.readyState >= 2"))
     page.get_by_role("link", name="Task instance").click()
-    page.wait_for_url(re.compile(r"/dags/secret_launch/runs/[^/]+/tasks/render$"))
+    page.wait_for_url(re.compile(rf"/dags/{dag_id}/runs/[^/]+/tasks/{task}$"))
 
 
 def test_prompt_seed_and_json_can_be_copied(site: Site, window: Window) -> None:

@@ -15,8 +15,23 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-DAG_ID = "example_jimeng_review"
+DAG_ID, HURRIED = "example_jimeng_review", "hurried_review"
 WAITING = {"awaiting_input", "deferred"}
+PROMPTS = {
+    "published": "A take that everybody likes",
+    "rejected": "A take that is not good enough",
+    "anew": "A take that deserves another one",
+    "silence": "A take that nobody looks at",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(site: Site) -> dict[str, str]:
+    """One run for each way a review can end, all at once: each of them waits for a render first."""
+    return {
+        end: site.stack.trigger(HURRIED if end == "silence" else DAG_ID, {"prompt": prompt})
+        for end, prompt in PROMPTS.items()
+    }
 
 
 def answer(site: Site, run_id: str, task_id: str, option: str) -> None:
@@ -29,9 +44,14 @@ def states(site: Site, dag_id: str, run_id: str) -> dict[str, str]:
     return {row["task_id"]: row["state"] for row in site.stack.task_instances(dag_id, run_id)}
 
 
-def test_a_reviewer_sees_the_video_and_publishes_it(site: Site, window: Window) -> None:
-    billed = site.emulator.bill()["billed"]
-    run_id = site.stack.trigger(DAG_ID)
+def paid(site: Site, end: str) -> int:
+    """How many renders of a run were billed."""
+    tasks = site.emulator.bill()["by_task"].values()
+    return sum(task["billed"] for task in tasks if task["prompt"] == PROMPTS[end])
+
+
+def test_a_reviewer_sees_the_video_and_publishes_it(site: Site, window: Window, runs: dict[str, str]) -> None:
+    run_id = runs["published"]
     site.stack.wait_for_task(DAG_ID, run_id, "review", WAITING)
     visitor = window()
     page = visitor.page
@@ -52,34 +72,30 @@ def test_a_reviewer_sees_the_video_and_publishes_it(site: Site, window: Window) 
         "rejected": "skipped", "render_again": "skipped", "review_again": "skipped",
     }  # fmt: skip
     assert re.fullmatch(r"file://.*\.mp4", site.stack.xcom(DAG_ID, run_id, "publish"))
-    assert site.emulator.bill()["billed"] == billed + 1
+    assert paid(site, "published") == 1
 
 
-def test_a_rejected_take_is_rendered_anew_only_when_asked_for(site: Site) -> None:
-    billed = site.emulator.bill()["billed"]
-    run_id = site.stack.trigger(DAG_ID, {"prompt": "A take that is not good enough"})
-    answer(site, run_id, "review", "Reject")
-    assert site.stack.wait(DAG_ID, run_id) == "success"
-    assert states(site, DAG_ID, run_id) == {
+def test_a_rejected_take_is_rendered_anew_only_when_asked_for(site: Site, runs: dict[str, str]) -> None:
+    answer(site, runs["anew"], "review", "Reject and pay for a new take")
+    answer(site, runs["rejected"], "review", "Reject")
+    assert site.stack.wait(DAG_ID, runs["rejected"]) == "success"
+    assert states(site, DAG_ID, runs["rejected"]) == {
         "render": "success", "review": "success", "rejected": "success",
         "publish": "skipped", "render_again": "skipped", "review_again": "skipped",
     }  # fmt: skip
-    assert site.emulator.bill()["billed"] == billed + 1
+    assert paid(site, "rejected") == 1
 
-    run_id = site.stack.trigger(DAG_ID, {"prompt": "A take that deserves another one"})
-    answer(site, run_id, "review", "Reject and pay for a new take")
-    answer(site, run_id, "review_again", "Approve")
-    assert site.stack.wait(DAG_ID, run_id) == "success"
-    second = site.stack.xcom(DAG_ID, run_id, "render_again")
-    assert second["uri"] != site.stack.xcom(DAG_ID, run_id, "render")["uri"]
-    assert site.stack.xcom(DAG_ID, run_id, "publish") == second["uri"]
-    assert site.emulator.bill()["billed"] == billed + 3
+    answer(site, runs["anew"], "review_again", "Approve")
+    assert site.stack.wait(DAG_ID, runs["anew"]) == "success"
+    first, second = (site.stack.xcom(DAG_ID, runs["anew"], name) for name in ("render", "render_again"))
+    assert second["uri"] != first["uri"]
+    assert site.stack.xcom(DAG_ID, runs["anew"], "publish") == second["uri"]
+    assert paid(site, "anew") == 2
 
 
-def test_silence_publishes_nothing_and_renders_nothing(site: Site) -> None:
-    billed = site.emulator.bill()["billed"]
-    run_id = site.stack.trigger("hurried_review", {"prompt": "A take that nobody looks at"})
-    assert site.stack.wait("hurried_review", run_id) == "success"
-    ended = states(site, "hurried_review", run_id)
+def test_silence_publishes_nothing_and_renders_nothing(site: Site, runs: dict[str, str]) -> None:
+    run_id = runs["silence"]
+    assert site.stack.wait(HURRIED, run_id) == "success"
+    ended = states(site, HURRIED, run_id)
     assert (ended["rejected"], ended["publish"], ended["render_again"]) == ("success", "skipped", "skipped")
-    assert site.emulator.bill()["billed"] == billed + 1
+    assert paid(site, "silence") == 1

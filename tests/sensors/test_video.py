@@ -50,6 +50,16 @@ def test_one_poke_of_a_running_render_says_not_yet(lab: Lab) -> None:
     stage.store.latest = "try-1"
     poke = sensing(render).poke(stage._context(stage._task_instance()))
     assert not poke
+    assert stage.xcom("jimeng_render") == render, "whoever looks sees what is waited for"
+
+
+def test_a_deferred_sensor_says_what_it_waits_for(lab: Lab) -> None:
+    render = submitted(lab)
+    seen: list[Any] = []
+    stage = lab.stage(lambda: sensing(render, deferrable=True))
+    stage.blows.at("deferred", lambda: seen.append(stage.xcom("jimeng_render")))
+    assert stage.run() == "success"
+    assert seen == [render]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

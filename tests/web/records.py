@@ -97,7 +97,7 @@ class Records:
         from uuid6 import uuid7
 
         ref = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-        run = self._run(dag_id, run_id, at)
+        run = self.run(dag_id, run_id, at)
         self._insert(
             TaskInstance,
             **ref,
@@ -145,7 +145,8 @@ class Records:
             **more,
         )
 
-    def _run(self, dag_id: str, run_id: str, at: pendulum.DateTime) -> int:
+    def run(self, dag_id: str, run_id: str, at: pendulum.DateTime) -> int:
+        """Return the database's id of a run, which is added the first time."""
         from airflow.models.dagrun import DagRun
 
         if (dag_id, run_id) not in self._runs:

@@ -27,10 +27,19 @@ def test_a_page_is_refused_to_whoever_is_not_signed_in(page: str, anonymous: Rea
     assert anonymous.get(page).status_code == 401
     asked_by_a_person = anonymous.get(page, accept="text/html")
     assert asked_by_a_person.status_code == 401
-    assert "../api/v2/auth/login?next=http%3A%2F%2Flocalhost%2Fjimeng%2F" in asked_by_a_person.text
+    assert f'../api/v2/auth/login?next=%2Fjimeng%2F{page}"' in asked_by_a_person.text
     assert "default-src 'none'" in asked_by_a_person.headers["content-security-policy"]
     assert "Sign in" in asked_by_a_person.text
     assert "登录" in anonymous.get(page, accept="text/html", accept_language="zh-CN,zh;q=0.9").text
+
+
+def test_the_way_back_from_the_sign_in_is_a_path_below_airflows_base_path(
+    anonymous: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/team/airflow")
+    page = anonymous.get("render", {"dag_id": 'a"><script>&b', "run_id": "r"}, accept="text/html").text
+    assert "next=%2Fteam%2Fairflow%2Fjimeng%2Frender%3Fdag_id%3Da%2522" in page
+    assert "<script>&" not in page
 
 
 def test_data_and_video_are_refused_to_whoever_is_not_signed_in(

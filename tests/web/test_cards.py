@@ -43,7 +43,7 @@ def test_a_timeline_holds_only_what_was_seen() -> None:
     assert stages(render_payload(), None) == [("submitted", None)]
     assert stages({}, seen) == []
     assert stages(render_payload(), {**seen, "queued_seconds": None, "render_seconds": None}) == [
-        ("submitted", None), ("landed", None),
+        ("submitted", None), ("waiting", 75.0), ("landed", None),
     ]  # fmt: skip
     assert stages(render_payload(), {**seen, "queued_seconds": None}) == [
         ("submitted", None), ("rendering", 60.0), ("landing", 15.0), ("landed", None),

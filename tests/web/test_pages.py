@@ -121,7 +121,7 @@ def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None
     sources = text.replace(SOURCES["i18n"], "")
     from airflow_provider_jimeng.core.render import RenderManifest
 
-    payload = set(RenderManifest.__dataclass_fields__) | {"outcome", "code", "message"}
+    payload = set(RenderManifest.__dataclass_fields__) | {"outcome", "code", "message", "refused_at"}
     families = ("state_", "stage_", "outcome_", "advice_")
     left_over = {
         key

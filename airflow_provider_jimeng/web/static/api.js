@@ -1,6 +1,6 @@
 // The two data routes.
 
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { airflowAddress, leavingFrame } from "./host.js";
 import { t } from "./i18n.js";
 
@@ -57,6 +57,7 @@ export function errorNotice(error, retry) {
   return h(
     "div",
     { class: "notice", aria: { role: "alert" } },
+    icon("failed"),
     h("h2", {}, t("error_title")),
     h("p", {}, known ? t(known) : t("error_other", { status: status ?? error.message })),
     action,

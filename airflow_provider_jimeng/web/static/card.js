@@ -158,6 +158,6 @@ export function cardElement(card, picks) {
 
 export function skeletons(count) {
   return Array.from({ length: count }, () =>
-    h("div", { class: "card skeleton", aria: { hidden: "true" } }, h("div", { class: "picture" }), h("i", {}), h("i", {}), h("i", {})),
+    h("div", { class: "placeholder skeleton", aria: { hidden: "true" } }, h("div", { class: "picture" }), h("i", {}), h("i", {}), h("i", {})),
   );
 }

@@ -48,7 +48,7 @@ function pickTray() {
       draw(t("compare_full"));
     }
     else {
-      picked.push({ ref: card.ref, prompt: (card.prompt ?? "").slice(0, 80) });
+      picked.push({ ref: card.ref, seed: card.seed, prompt: (card.prompt ?? "").slice(0, 80) });
       save();
     }
   };
@@ -63,7 +63,8 @@ function pickTray() {
       tray,
       h("span", { class: "count", aria: { role: "status" } }, said),
       h("ul", {}, picked.map((one) =>
-        h("li", {}, h("span", { lang: "" }, one.prompt || t("no_prompt")),
+        h("li", {}, Number.isInteger(one.seed) ? h("code", { title: t("seed") }, one.seed) : null,
+          h("span", { lang: "" }, one.prompt || t("no_prompt")),
           h("button", { type: "button", class: "plain", aria: { label: t("remove") }, on: { click: () => drop(one.ref) } }, icon("close"))),
       )),
       h("button", { type: "button", class: "button", on: { click: () => { picked = []; save(); untick(); } } }, t("clear")),

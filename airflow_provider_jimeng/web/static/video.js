@@ -11,6 +11,7 @@ import { timelineElement } from "./timeline.js";
 
 const LOOK_AT_RENDER_AGAIN_MS = 5000;
 const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "advice"]);
+const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "request_id"]);
 const NO_PICKS = { has: () => false, toggle: () => {} };
 
 export function copyButton(label, text) {
@@ -68,9 +69,9 @@ function manifestList({ card, render, manifest }) {
   const rows = [[t("model"), card.model_title && card.model_title !== card.model ? `${card.model} · ${card.model_title}` : card.model]];
   if (resolution(card)) rows.push([t("resolution"), resolution(card)]);
   for (const [name, value] of Object.entries({ ...render, ...manifest })) {
-    if (!NOT_LISTED.has(name)) rows.push([has(name) ? t(name) : name, shownValue(name, value)]);
+    if (!NOT_LISTED.has(name)) rows.push([has(name) ? t(name) : name, shownValue(name, value), NAMES.has(name) ? "name" : ""]);
   }
-  return h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value ?? "–"))));
+  return h("dl", {}, rows.map(([name, value, kind = ""]) => h("div", {}, h("dt", {}, name), h("dd", { class: kind }, value ?? "–"))));
 }
 
 function jsonBlock(payload) {
