@@ -7,12 +7,12 @@ it that agrees with the pushed one on size and SHA-256: whoever names a file mus
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import JimengError
@@ -163,11 +163,12 @@ def _landed_beside(file: StoredFile) -> RenderManifest | None:
 def _cat(file: StoredFile, span: Span) -> bytes:
     """Read a part of a video.
 
-    A name on a disk that others write to may mean another file from one moment to the next, a link to a secret for
-    example. So the head of a local file is looked at through the same handle as the part that is sent.
+    A name on a disk that others write to may mean another file from one moment to the next, and a link may lead to what
+    they cannot read themselves. So links are not followed, and the head of a local file is looked at through the same
+    handle as the part that is sent.
     """
     if file.is_local:
-        with Path(file.path).open("rb") as opened:
+        with os.fdopen(os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
             _expect_mp4(opened.read(_HEAD_BYTES))
             opened.seek(span.start)
             return opened.read(span.end - span.start)

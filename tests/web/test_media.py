@@ -209,18 +209,30 @@ def test_a_file_that_another_render_replaced_is_not_shown_as_the_first_ones(
 
 
 @pytest.mark.parametrize("part", ["bytes=0-9", "bytes=20-29"])
-def test_a_video_that_turns_into_a_link_to_a_secret_is_not_read_on(
-    part: str, viewer: Reader, records: Records, mp4: Path, tmp_path: Path
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_video_that_turns_into_something_else_is_not_read_on(
+    part: str, linked: bool, viewer: Reader, records: Records, mp4: Path, tmp_path: Path
 ) -> None:
     secret = tmp_path / "airflow.cfg"
     secret.write_text("fernet_key = very secret\n" * 1000)
     ref = records.landed(mp4)
     assert viewer.get("media", ref, range=part).status_code == 206
     mp4.unlink()
-    mp4.symlink_to(secret)
+    if linked:
+        mp4.symlink_to(secret)
+    else:
+        secret.rename(mp4)
     reply = viewer.get("media", ref, range=part)
     assert reply.status_code == 404
-    assert reply.json() == {"detail": "The file is no MP4 video."}
+    assert "secret" not in reply.text
+
+
+def test_a_link_is_not_followed_to_the_video_of_others(
+    viewer: Reader, records: Records, mp4: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "mine.mp4"
+    link.symlink_to(mp4)
+    assert viewer.get("media", records.landed(link)).status_code == 404
 
 
 @pytest.mark.parametrize(
