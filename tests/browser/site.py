@@ -27,7 +27,7 @@ CHROMIUM_FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 FAULTS = [
-    {"where": "render", "what": "fail", "prompt_contains": "dragon"},
+    {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
     {"where": "render", "what": "slow", "seconds": 35, "prompt_contains": "slow study"},
 ]
 USERS = (
@@ -167,7 +167,7 @@ def expect(target: Locator) -> Any:
     return playwright_expect(target)
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait until something holds; returns what it gave."""
     deadline = time.monotonic() + seconds
     while not (found := true()):

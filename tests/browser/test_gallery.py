@@ -69,9 +69,9 @@ def test_a_failed_render_says_what_it_means_and_what_to_do(site: Site, window: W
     visitor = window()
     visitor.page.goto(f"{site.gallery}?state=failed")
     card = visitor.page.locator(".card")
-    expect(card).to_contain_text("Moderation refused the finished")
+    expect(card).to_contain_text("Moderation refused the prompt.")
     expect(card).to_contain_text("What to do:")
-    expect(card).to_contain_text("50511")
+    expect(card).to_contain_text("50412")
     visitor.shoot("failed")
 
 

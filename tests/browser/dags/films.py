@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ RENDER: dict[str, Any] = {
     "task_id": "render",
     "output_path": f"{VIDEOS.as_uri()}/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}/",
     "deferrable": True,
-    "retries": 0,
+    "retries": 3,  # a busy machine loses a task now and then
+    "retry_delay": timedelta(seconds=2),
 }
 
 with DAG("spring_campaign", schedule=None, catchup=False):
