@@ -1,41 +1,28 @@
-"""What Airflow's database knows of renders: the only module of the UI that touches its tables.
+"""What Airflow's database knows of renders: the questions that the pages ask it.
 
 A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
-instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and is shown as failed. Several tasks may speak of one render (submit, sensor, download): within a run the one with the file counts,
-else the latest. Values are compared inside the database by JSON paths, as text, which cannot fail on what others have
-put there; numbers are read in Python. Works on Airflow 3.1 and newer; ``XComModel`` keeps these columns up to 3.4.
+instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and is shown as failed. Several
+tasks may speak of one render (submit, sensor, download): within a run the one with the file counts, else the latest.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
-from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import String, and_, case, cast, exists, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import String, and_, case, cast, func, or_, select
 
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.web.tables import KEYS, Tables
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-    from sqlalchemy.sql import ColumnElement, Select, Subquery
+    from sqlalchemy.sql import ColumnElement, Subquery
 
-RENDER_KEY = "jimeng_render"
-REFUSAL_KEY = "jimeng_refusal"
-_KEYS = (RENDER_KEY, REFUSAL_KEY)
-MANIFEST_KEY = "return_value"
-STATES = ("running", "landed", "failed", "submitted")
-"""``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
-_FAILED_OUTCOMES = sorted(
-    outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE)
-)
-_FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
 _ESTIMATE_SAMPLE = 50
 
 
@@ -91,84 +78,10 @@ class Group:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tables:
-    """One set of aliases: the render's XCom, the manifest's XCom, the task instance."""
-
-    render: Any = field(default_factory=lambda: aliased(XComModel, name="r"))
-    manifest: Any = field(default_factory=lambda: aliased(XComModel, name="m"))
-    ti: Any = field(default_factory=lambda: aliased(TaskInstance, name="ti"))
-
-    def of_render(self, name: str) -> ColumnElement[Any]:
-        value: ColumnElement[Any] = self.render.value[name].as_string()
-        return value
-
-    def of_manifest(self, name: str) -> ColumnElement[Any]:
-        value: ColumnElement[Any] = self.manifest.value[name].as_string()
-        return value
-
-    def select(self, *columns: Any) -> Select[Any]:
-        render, manifest, ti = self.render, self.manifest, self.ti
-        return (
-            select(*columns)
-            .select_from(render)
-            .join(
-                ti,
-                and_(
-                    ti.dag_id == render.dag_id,
-                    ti.task_id == render.task_id,
-                    ti.run_id == render.run_id,
-                    ti.map_index == render.map_index,
-                ),
-            )
-            .outerjoin(
-                manifest,
-                and_(
-                    manifest.dag_run_id == render.dag_run_id,
-                    manifest.task_id == render.task_id,
-                    manifest.map_index == render.map_index,
-                    manifest.key == MANIFEST_KEY,
-                ),
-            )
-            .where(render.key.in_(_KEYS), or_(render.key == RENDER_KEY, ~self._has_render()))
-        )
-
-    def within(self, readable: frozenset[str]) -> ColumnElement[bool]:
-        """Keep to DAGs; as an expression, or databases start from all tasks of these DAGs instead of from our key."""
-        return func.coalesce(self.render.dag_id, "").in_(sorted(readable))
-
-    def _has_render(self) -> ColumnElement[bool]:
-        render, other = self.render, aliased(XComModel, name="o")
-        return exists().where(
-            other.dag_run_id == render.dag_run_id,
-            other.task_id == render.task_id,
-            other.map_index == render.map_index,
-            other.key == RENDER_KEY,
-        )
-
-    def state(self) -> ColumnElement[str]:
-        return case(
-            (self.of_manifest("uri").is_not(None), "landed"),
-            (
-                or_(self.of_render("outcome").in_(_FAILED_OUTCOMES), self.ti.state.in_(_FAILED_TASKS)),
-                "failed",
-            ),
-            (self.ti.state == "success", "submitted"),
-            else_="running",
-        )
-
-    def moment(self) -> ColumnElement[str]:
-        """When the render was submitted or refused, as sortable text."""
-        pushed_at = func.replace(cast(self.render.timestamp, String), " ", "T")
-        return func.coalesce(self.of_render("submitted_at"), self.of_render("refused_at"), pushed_at)
-
-
 def dag_ids(session: Session) -> list[str]:
     """Return the DAGs that have renders at all."""
-    name = func.coalesce(
-        XComModel.dag_id, ""
-    )  # an expression: the index of DAG ids holds all of everybody's XComs
-    statement = select(name).where(XComModel.key.in_(_KEYS)).distinct()
+    name = func.coalesce(XComModel.dag_id, "")  # an expression, as in Tables.within
+    statement = select(name).where(XComModel.key.in_(KEYS)).distinct()
     return [str(dag_id) for dag_id in session.scalars(statement)]
 
 
@@ -194,7 +107,7 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
     order = ("moment", "dag_run_id", "task_id", "map_index")
     wanted = wanted.order_by(*(ranked.c[name].desc() for name in order)).limit(limit).offset(offset)
     few = wanted.subquery("page")
-    tables = _Tables()
+    tables = Tables()
     render = tables.render
     statement = (
         tables.select(*_columns(tables), few.c.state, few.c.paid_here)
@@ -213,7 +126,7 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
 
 def one(session: Session, ref: TaskRef) -> Stored | None:
     """Return what a task instance rendered, ``None`` if it has rendered nothing."""
-    tables = _Tables()
+    tables = Tables()
     statement = tables.select(*_columns(tables), tables.state()).where(*_is(tables.render, ref))
     row = session.execute(statement).first()
     return None if row is None else _stored(row, state=row[-1], paid_here=True)
@@ -224,7 +137,7 @@ def landed_beside(session: Session, stored: Stored) -> Stored | None:
     render_id = stored.render.get("task_id")
     if not isinstance(render_id, str):
         return None
-    tables = _Tables()
+    tables = Tables()
     statement = (
         tables.select(*_columns(tables), tables.state())
         .where(
@@ -264,7 +177,7 @@ def storage_connection(session: Session, ref: TaskRef) -> str | None:
 
 def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[str]) -> dict[str, float]:
     """Return by model how long its latest landed renders took from submit to file: the median, in seconds."""
-    tables = _Tables()
+    tables = Tables()
     names = sorted(set(models))
     if not names:
         return {}
@@ -293,7 +206,7 @@ def seconds_between(start: Any, end: Any) -> float | None:
 
 def _ranked(filters: Filters) -> Subquery:
     """Select one slim row per task instance with a render; ``place`` 1 is the one that speaks for it in its run."""
-    tables = _Tables()
+    tables = Tables()
     render = tables.render
     own_key = cast(render.dag_run_id, String) + ":" + render.task_id + ":" + cast(render.map_index, String)
     vendor_id = func.coalesce(tables.of_render("task_id"), own_key)
@@ -351,7 +264,7 @@ def _is(xcom: Any, ref: TaskRef) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _columns(tables: _Tables) -> tuple[Any, ...]:
+def _columns(tables: Tables) -> tuple[Any, ...]:
     render = tables.render
     return (
         render.dag_id,

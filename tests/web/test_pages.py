@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jimeng.web import pages
-from airflow_provider_jimeng.web.store import STATES
+from airflow_provider_jimeng.web.tables import STATES
 
 if TYPE_CHECKING:
     from tests.web.conftest import Reader

@@ -1,0 +1,107 @@
+"""The rows of Airflow's database in which a render stands, and what they say together, as SQL.
+
+Values are compared inside the database by JSON paths, as text, which cannot fail on what others have put there. Works
+on Airflow 3.1 and newer; ``XComModel`` keeps these columns up to 3.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from sqlalchemy import String, and_, case, cast, exists, func, or_, select
+from sqlalchemy.orm import aliased
+
+from airflow_provider_jimeng.core.event import Outcome
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql import ColumnElement, Select
+
+RENDER_KEY = "jimeng_render"
+REFUSAL_KEY = "jimeng_refusal"
+KEYS = (RENDER_KEY, REFUSAL_KEY)
+MANIFEST_KEY = "return_value"
+STATES = ("running", "landed", "failed", "submitted")
+"""``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
+_FAILED_OUTCOMES = sorted(
+    outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE)
+)
+_FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """One set of aliases: the render's XCom, the manifest's XCom, the task instance."""
+
+    render: Any = field(default_factory=lambda: aliased(XComModel, name="r"))
+    manifest: Any = field(default_factory=lambda: aliased(XComModel, name="m"))
+    ti: Any = field(default_factory=lambda: aliased(TaskInstance, name="ti"))
+
+    def of_render(self, name: str) -> ColumnElement[Any]:
+        """Return a field of the render's payload, as text."""
+        value: ColumnElement[Any] = self.render.value[name].as_string()
+        return value
+
+    def of_manifest(self, name: str) -> ColumnElement[Any]:
+        """Return a field of the manifest, as text."""
+        value: ColumnElement[Any] = self.manifest.value[name].as_string()
+        return value
+
+    def select(self, *columns: Any) -> Select[Any]:
+        """Select columns of every task instance that speaks of a render."""
+        render, manifest, ti = self.render, self.manifest, self.ti
+        return (
+            select(*columns)
+            .select_from(render)
+            .join(
+                ti,
+                and_(
+                    ti.dag_id == render.dag_id,
+                    ti.task_id == render.task_id,
+                    ti.run_id == render.run_id,
+                    ti.map_index == render.map_index,
+                ),
+            )
+            .outerjoin(
+                manifest,
+                and_(
+                    manifest.dag_run_id == render.dag_run_id,
+                    manifest.task_id == render.task_id,
+                    manifest.map_index == render.map_index,
+                    manifest.key == MANIFEST_KEY,
+                ),
+            )
+            .where(render.key.in_(KEYS), or_(render.key == RENDER_KEY, ~self._has_render()))
+        )
+
+    def within(self, readable: frozenset[str]) -> ColumnElement[bool]:
+        """Keep to DAGs; as an expression, or databases start from all tasks of these DAGs instead of from our key."""
+        return func.coalesce(self.render.dag_id, "").in_(sorted(readable))
+
+    def _has_render(self) -> ColumnElement[bool]:
+        render, other = self.render, aliased(XComModel, name="o")
+        return exists().where(
+            other.dag_run_id == render.dag_run_id,
+            other.task_id == render.task_id,
+            other.map_index == render.map_index,
+            other.key == RENDER_KEY,
+        )
+
+    def state(self) -> ColumnElement[str]:
+        """What task, outcome and file say together: one of ``STATES``."""
+        return case(
+            (self.of_manifest("uri").is_not(None), "landed"),
+            (
+                or_(self.of_render("outcome").in_(_FAILED_OUTCOMES), self.ti.state.in_(_FAILED_TASKS)),
+                "failed",
+            ),
+            (self.ti.state == "success", "submitted"),
+            else_="running",
+        )
+
+    def moment(self) -> ColumnElement[str]:
+        """When the render was submitted or refused, as sortable text."""
+        pushed_at = func.replace(cast(self.render.timestamp, String), " ", "T")
+        return func.coalesce(self.of_render("submitted_at"), self.of_render("refused_at"), pushed_at)
