@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -26,6 +27,10 @@ _FOR_GOOD = (
 """What no retry mends; anything else that a store raises may be over by then."""
 
 
+_PLAIN_FORMATS = {"MPO": "JPEG"}
+"""A telephone's JPEG may carry further pictures behind the first; to whoever does not look for them it is a JPEG."""
+
+
 def open_images(request: RenderRequest) -> RenderRequest:
     """Return the request with every image file read and checked; links stay as they are and are never fetched.
 
@@ -39,7 +44,7 @@ def _open(argument: str, frame: Frame) -> Frame:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with ObjectStoragePath(frame.reference).open("rb") as file:
+        with ObjectStoragePath(_place(frame.reference)).open("rb") as file:
             data = file.read(MAX_IMAGE_BYTES + 1)
     except Exception as error:
         kind = ParameterError if isinstance(error, _FOR_GOOD) else UnreadableImageError
@@ -57,7 +62,12 @@ def _open(argument: str, frame: Frame) -> Frame:
     return Frame(
         reference=frame.reference,
         data=bytes(data),
-        format=image.format,
+        format=_PLAIN_FORMATS.get(str(image.format), image.format),
         width=image.width,
         height=image.height,
     )
+
+
+def _place(reference: str) -> str:
+    """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""
+    return reference if "://" in reference else str(Path(reference).expanduser().absolute())

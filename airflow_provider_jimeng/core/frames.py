@@ -62,7 +62,7 @@ def check_frame(argument: str, frame: Frame) -> None:
     if len(frame.data) > MAX_IMAGE_BYTES:
         raise ParameterError(
             argument,
-            f"the image has {len(frame.data):,} bytes; the API takes {MAX_IMAGE_BYTES:,} (4.7 MB). "
+            f"the image has more than {MAX_IMAGE_BYTES:,} bytes (4.7 MB), which is what the API takes. "
             "Save it smaller, or as a JPEG of lower quality.",
         )
     if frame.format not in IMAGE_FORMATS:
