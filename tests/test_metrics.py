@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from airflow.providers.common.compat.sdk import Stats
+
 from tests.chaos.lab import Lab, open_lab
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "campaigns.md"
