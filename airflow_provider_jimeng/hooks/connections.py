@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import mask_secret
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.client.auth import auth_for
@@ -87,7 +87,7 @@ async def look_up(jimeng_conn_id: str, *, unlike: Known | None = None) -> Known:
 
 async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
     try:
-        connection = await get_async_connection(jimeng_conn_id)
+        connection = await _connection(jimeng_conn_id)
         settings = settings_of(connection, await get_async_extra_dejson(connection))
         if settings.secrets != (settings.secret_key,):
             await sync_to_async(mask)(settings)
@@ -97,6 +97,14 @@ async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
         return known
     finally:
         look_ups.flights.pop(jimeng_conn_id, None)
+
+
+async def _connection(jimeng_conn_id: str) -> Connection:
+    """Look a connection up; the triggers that ``dag.test()`` runs are answered only when they ask synchronously."""
+    try:
+        return await get_async_connection(jimeng_conn_id)
+    except AirflowNotFoundException:
+        return await sync_to_async(BaseHook.get_connection)(jimeng_conn_id)
 
 
 class Lease:

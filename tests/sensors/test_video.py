@@ -123,26 +123,22 @@ def lines_of(caplog: pytest.LogCaptureFixture, render: dict[str, Any]) -> list[s
     return [line.removeprefix(start) for line in said if line.startswith(start)]
 
 
-def test_poking_logs_each_change_once_and_no_poll(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    lab.emulator.render_seconds = 0.6
-    render = submitted(lab)
-    with caplog.at_level(logging.INFO):
-        assert lab.stage(lambda: hearing(render, poke_interval=0.02)).run() == "success"
-    assert lab.emulator.bill()["queries"] > 5
-    assert lines_of(caplog, render) == ["in_queue", "generating"]
-
-
-def test_rescheduled_pokes_log_each_change_once_where_airflow_remembers(
-    lab: Lab, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_pokes_log_each_change_once_and_no_poll(
+    lab: Lab, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     lab.emulator.render_seconds = 1000
     render = submitted(lab)
-    stage = Stage(lambda: hearing(render))
+    sensor = hearing(render, mode=mode)
+    stage = Stage(lambda: sensor)
     stage.store.latest = "try-1"
     with caplog.at_level(logging.INFO):
-        for ahead in (0, 0, 500, 0):
+        for ahead in (0, 0, 500, 0, 0):
             lab.clock.ahead += ahead
-            hearing(render, mode="reschedule").poke(stage._context(stage._task_instance()))
+            if mode == "reschedule":  # every poke is then another process, with Airflow's store for a memory
+                sensor = hearing(render, mode=mode)
+            assert not sensor.poke(stage._context(stage._task_instance()))
+    assert lab.emulator.bill()["queries"] == 5
     assert lines_of(caplog, render) == ["in_queue", "generating"]
 
 
