@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 STORE_CONNECTION = "video_store"
 SETTINGS = {
     "CELERY__WORKER_ENABLE_REMOTE_CONTROL": "False",
+    "CORE__DEFAULT_TASK_RETRIES": "2",
     "CORE__DEFAULT_TASK_RETRY_DELAY": "3",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     # What a killed worker had taken from the broker and not begun is given out again after this.
     "SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
     "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+    "WORKERS__EXECUTION_API_TIMEOUT": "60",  # Airflow's 5 s fail a task that has not begun, without a retry
     "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_jimeng.emulator.gateway import GATEWAY_PATH
 from tests.harness.api import task_path
 from tests.harness.emulator import EmulatorServer
 from tests.harness.leaks import (
@@ -34,10 +35,11 @@ from tests.harness.stack import AirflowStack
 pytestmark = pytest.mark.real
 
 DAGS = Path(__file__).parent / "dags"
-SECONDS = 300
+SECONDS = 600
 ENDS = {
     "generate": "success",
     "on_the_worker": "success",
+    "over_a_gateway": "success",
     "by_hook": "success",
     "submit": "success",
     "wait": "success",
@@ -56,12 +58,13 @@ FAULTS = [
 
 def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -> None:
     key, token = f"key/{secrets.token_hex(16)}+==", f"token/{secrets.token_hex(32)}+=="
-    other_key, toll = secrets.token_hex(16), secrets.token_hex(16)
+    other_key, toll, bearer = secrets.token_hex(16), secrets.token_hex(16), secrets.token_hex(24)
     needles = [
         secret("the secret key", key),
         secret("the session token", token),
         secret("a refused secret key", other_key),
         secret("a proxy's password", toll),
+        secret("a gateway's token", bearer),
         MEDIA_LINK,
         SIGNED_HEADER,
     ]
@@ -71,7 +74,7 @@ def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -
         render_seconds=25,
         max_concurrent=1,
         secret_key=key,
-        options=("--session-token", token, "--faults", str(tmp_path / "faults.json")),
+        options=("--session-token", token, "--bearer", bearer, "--faults", str(tmp_path / "faults.json")),
     )
     stack = AirflowStack(
         tmp_path / "airflow", DAGS, env={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}, parallelism=4
@@ -84,6 +87,9 @@ def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -
         proxy = f"http://courier:{toll}@127.0.0.1:{free_port()}"
         airflow.add_connection("jimeng_unreachable", "jimeng", {**extra, "proxy": proxy}, **fields)
 
+        gateway = {"host": f"{emulator.url}{GATEWAY_PATH}", "password": bearer}
+        airflow.add_connection("jimeng_gateway", "jimeng", {"auth": "bearer"}, **gateway)
+
         seen: list[Piece] = []
         run_id = airflow.trigger("every_way", {"output": (tmp_path / "videos").as_uri()})
         airflow.wait(
@@ -93,7 +99,7 @@ def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -
         assert {row["task_id"]: row["state"] for row in rows} == ENDS
         bill = emulator.bill()
         assert bill["refused"].keys() >= {"50430"}, "a busy account was waited for"
-        assert (bill["billed"], bill["media_requests_with_authorization"]) == (5, 0)
+        assert (bill["billed"], bill["media_requests_with_authorization"]) == (6, 0)
 
         written = [*everything(airflow), *answers(airflow, run_id, rows), *files(tmp_path / "videos")]
         assert findings([*seen, *written], needles) == []

@@ -32,9 +32,17 @@ with DAG("every_way", schedule=None, params={"output": "videos"}, default_args={
         deferrable=False,
         poll_interval=2,
     )
-    submit = JimengSubmitVideoOperator(task_id="submit", prompt="a bowl", model="ti2v_pro")
+    submit = JimengSubmitVideoOperator(task_id="submit", prompt="a bowl", model="ti2v_pro", deferrable=True)
     wait = JimengVideoSensor(task_id="wait", render=submit.output, deferrable=True)
     JimengDownloadVideoOperator(task_id="download", render=wait.output, output_path=VIDEOS)
+    JimengGenerateVideoOperator(
+        task_id="over_a_gateway",
+        prompt="a lighthouse",
+        model="ti2v_pro",
+        jimeng_conn_id="jimeng_gateway",
+        output_path=VIDEOS,
+        deferrable=True,
+    )
     JimengGenerateVideoOperator(
         task_id="fails",
         prompt="a forbidden kite",
