@@ -18,7 +18,7 @@ project = "airflow-provider-jimeng"
 release = version = __version__
 extensions = ["myst_parser"]
 root_doc = "README"
-include_patterns = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "docs/*.md"]
+include_patterns = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "docs/*.md", "example_dags/README.md"]
 myst_heading_anchors = 4  # links such as connection.md#fields, as git hosts make them
 
 FONTS = "system-ui, 'Segoe UI', 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', sans-serif"
@@ -44,7 +44,6 @@ ORDER = (
     "install",
     "connection",
     "operators",
-    "examples",
     "reliability",
     "campaigns",
     "ui",
@@ -60,7 +59,9 @@ CONTENTS = "\n".join(
         "\n\n```{toctree}",
         ":hidden:",
         "",
-        *(f"docs/{page}" for page in PAGES),
+        *(f"docs/{page}" for page in PAGES[:3]),
+        "example_dags/README",
+        *(f"docs/{page}" for page in PAGES[3:]),
         "CHANGELOG",
         "中文 <README.zh-CN>",
         "```",

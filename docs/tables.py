@@ -37,7 +37,8 @@ CHINESE: dict[str, str] = tomllib.loads((ROOT / "docs" / "zh.toml").read_text(en
 
 def documents() -> list[Path]:
     """Every document that may hold generated blocks."""
-    return [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
+    readmes = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "example_dags" / "README.md"]
+    return [*readmes, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def is_chinese(path: Path) -> bool:
@@ -170,7 +171,7 @@ def examples() -> str:
     rows = []
     for path in sorted((ROOT / "example_dags").glob("*.py")):
         summary = path.read_text(encoding="utf-8").split('"""', 2)[1].partition("\n\n")[0]
-        rows.append((f"[{path.name}](../example_dags/{path.name})", _sentence(summary)))
+        rows.append((f"[{path.name}]({path.name})", _sentence(summary)))
     return _table(("file", "what it shows"), rows)
 
 

@@ -17,8 +17,9 @@ import pytest
 
 from airflow_provider_jimeng import __version__
 from tests.harness.distributions import environment_with, run
+from tests.harness.features import lack
 from tests.harness.processes import inherited_environment
-from tests.meta.tree import ROOT
+from tests.meta.tree import PACKAGE, ROOT
 
 INFO = f"airflow_provider_jimeng-{__version__}.dist-info"
 IN_THE_SOURCE = {
@@ -172,7 +173,10 @@ def test_every_module_can_be_imported_without_the_extras(installed: Path, wheel:
         for name in zipfile.ZipFile(wheel).namelist()
         if name.endswith(".py") and not name.endswith("__main__.py")
     ]
-    assert len(names) > 100
+    if lack("views of plugins"):  # the pages, which the plugin of such an Airflow leaves alone
+        everywhere = {f"{PACKAGE}.web.plugin", f"{PACKAGE}.web.links"}
+        names = [name for name in names if ".web." not in name or name in everywhere]
+    assert len(names) > 90
     run(installed, "-c", "\n".join(f"import {name}" for name in names), home=home)
 
 
