@@ -79,16 +79,19 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += CONTENTS
 
 
-def load_nothing_from_elsewhere(app: Sphinx, error: Exception | None) -> None:
-    """Fail when a page would load anything from another host."""
-    if error is not None:
-        return
-    found = [
-        f"{path.relative_to(app.outdir)}: {match}"
+def loaded_from_elsewhere(folder: Path) -> list[str]:
+    """Return what pages below a folder would load from other hosts."""
+    return [
+        f"{path.relative_to(folder)}: {match}"
         for kind, pattern in (("html", LOADED), ("css", IMPORTED))
-        for path in sorted(Path(app.outdir).rglob(f"*.{kind}"))
+        for path in sorted(folder.rglob(f"*.{kind}"))
         for match in pattern.findall(path.read_text(encoding="utf-8"))
     ]
+
+
+def load_nothing_from_elsewhere(app: Sphinx, error: Exception | None) -> None:
+    """Fail when a page would load anything from another host."""
+    found = loaded_from_elsewhere(Path(app.outdir)) if error is None else []
     if found:
         raise RuntimeError("\n".join(["pages load from other hosts:", *found]))
 
