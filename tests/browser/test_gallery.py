@@ -7,6 +7,7 @@ import pytest
 
 from tests.browser.dags.films import HOSTILE, KITE
 from tests.browser.site import Site, Visitor, expect, until
+from tests.harness.api import task_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,7 @@ def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Windo
 def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site, window: Window) -> None:
     run_id = site.stack.trigger("slow_study")
     site.stack.wait_for_task("slow_study", run_id, "render", {"deferred"})
+    button = site.stack.api.call("GET", f"{task_path('slow_study', run_id, 'render')}/links")
     visitor, other = window(), window()
     page, own_page = visitor.page, other.page
     page.goto(f"{site.gallery}?dag_id=slow_study")
@@ -103,7 +105,7 @@ def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site
 
     own_page.goto(f"{site.url}/dags/slow_study/runs/{run_id}/tasks/render/details")
     own_page.get_by_role("link", name="Video", exact=True).click()
-    expect(own_page.locator(".stage .panel.running")).to_contain_text("Running for")
+    own_page.wait_for_url(button["extra_links"]["Video"])
 
     expect(page.locator(".card video.ready")).to_be_attached(timeout=120_000)
     assert page.evaluate("window.still_the_same_page")

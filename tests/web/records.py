@@ -94,14 +94,12 @@ class Records:
         from airflow.models.renderedtifields import RenderedTaskInstanceFields
         from airflow.models.taskinstance import TaskInstance
         from airflow.models.xcom import XComModel
-        from uuid6 import uuid7
 
         ref = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         run = self.run(dag_id, run_id, at)
         self._insert(
             TaskInstance,
             **ref,
-            id=uuid7(),
             state=state,
             pool="default_pool",
             try_number=1,

@@ -60,9 +60,9 @@ export function progress(card, now = Date.now()) {
   const elapsed = Math.max(0, now - since);
   const expected = card.expected_at ? Date.parse(card.expected_at) : null;
   const left = expected === null ? null : (expected - now) / 1000;
-  const outlook = left === null ? t("no_estimate") : left > 1 ? t("expected_in", { time: span(left) }) : t("expected_now");
+  const outlook = left === null ? t("no_estimate") : left > 1 ? t("expected_in", { time: span(Math.ceil(left)) }) : t("expected_now");
   const share = expected === null ? null : Math.min(0.97, elapsed / Math.max(1, expected - since));
-  return { text: t("running_for", { age: span(elapsed / 1000) }), outlook, share };
+  return { text: t("running_for", { age: span(Math.floor(elapsed / 1000)) }), outlook, share };
 }
 
 function runningPanel(card) {
