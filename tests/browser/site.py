@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from tests.harness.emulator import EmulatorServer
+from tests.harness.servers import PostgresServer
 from tests.harness.settings import User
 from tests.harness.stack import AirflowStack
 
@@ -45,6 +46,11 @@ class Site:
     url: str
     runs: dict[str, str] = field(default_factory=dict)
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def database_url(self) -> str:
+        """Airflow's database."""
+        return self.stack.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
 
     @property
     def gallery(self) -> str:
@@ -81,15 +87,18 @@ def opened_site(home: Path) -> Iterator[Site]:
     _copy_the_review_example(dags)
     faults = home / "faults.json"
     faults.write_text(json.dumps(FAULTS))
-    with EmulatorServer(
-        home=home, render_seconds=4, max_concurrent=8, max_qps=50, options=("--faults", str(faults))
-    ) as emulator:
+    with (
+        EmulatorServer(
+            home=home, render_seconds=4, max_concurrent=8, max_qps=50, options=("--faults", str(faults))
+        ) as emulator,
+        PostgresServer(home=home) as postgres,  # SQLite locks out a busy Airflow now and then
+    ):
         env = {
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.web.rights.PerDagAuthManager",
             "AIRFLOW_CONN_JIMENG_DEFAULT": json.dumps({"conn_type": "jimeng", **emulator.connection_fields}),
             "PYTHONPATH": str(ROOT),
         }
-        with AirflowStack(home / "airflow", dags, env=env, users=USERS) as stack:
+        with AirflowStack(home / "airflow", dags, db=postgres.url, env=env, users=USERS) as stack:
             site = Site(stack=stack, emulator=emulator, url=stack.url)
             site.run("spring_campaign", "secret_launch")
             yield site

@@ -31,7 +31,7 @@ RENDERS = 500
 def _many(site: Site) -> Iterator[None]:
     """Five hundred landed renders more, of the files that are there, in one DAG."""
     files = sorted((site.stack.home.parent / "videos").rglob("*.mp4"))
-    engine = create_engine(f"sqlite:///{site.stack.home / 'airflow.db'}", connect_args={"timeout": 60})
+    engine = create_engine(site.database_url)
     now = pendulum.now("UTC")
     with Session(engine) as session:
         records = Records(session)
