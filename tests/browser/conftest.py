@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests; without Chromium they fail."""
+"""Fixtures of the browser tests; without Chromium and PostgreSQL they fail."""
 
 from __future__ import annotations
 

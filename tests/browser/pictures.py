@@ -1,4 +1,4 @@
-"""Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. Needs chromium, as the browser tests do.
+"""Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. Needs chromium and PostgreSQL, as the browser tests do.
 
 Everything lands in build/screenshots/; three of them, in fewer colours, in docs/images/.
 """
