@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -78,6 +80,13 @@ def test_the_matrix_has_every_airflow_of_the_table() -> None:
     minors = {environment.airflow.rpartition(".")[0] for environment in environments()}
     assert minors == set(TABLE["airflow"])
     assert all(environment.lock_file.exists() for environment in environments())
+
+
+def test_environments_are_named_after_options_as_the_makefile_does() -> None:
+    without_a_lock = next(environment.name for environment in environments() if not environment.owns_lock)
+    command = [sys.executable, "-m", "tests.harness.matrix", "lock", "--jobs", "2", "--pytest=-x -q"]
+    assert subprocess.run([*command, without_a_lock], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([*command, "9.9"], cwd=ROOT, check=False, capture_output=True).returncode == 2
 
 
 def test_the_pythons_of_the_classifiers_are_those_of_the_matrix() -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
     from tests.web.conftest import Reader
+
+FIELDS: dict[str, Any] = dict(CONN_FIELDS)
+BEHAVIOUR: dict[str, Any] = dict(UI_FIELD_BEHAVIOUR)
 
 
 def test_the_ui_is_told_of_every_field_of_the_connection_form(admin: Reader) -> None:
@@ -13,12 +16,12 @@ def test_the_ui_is_told_of_every_field_of_the_connection_form(admin: Reader) -> 
     assert reply.status_code == 200, reply.text
     (form,) = [one for one in reply.json() if one["connection_type"] == "jimeng"]
     assert form["hook_name"] == "Jimeng AI"
-    assert set(form["extra_fields"]) == set(CONN_FIELDS)
+    assert set(form["extra_fields"]) == set(FIELDS)
     for name, field in form["extra_fields"].items():
-        declared = CONN_FIELDS[name]["schema"]
-        assert field["schema"]["title"] == CONN_FIELDS[name]["label"]
+        declared = FIELDS[name]["schema"]
+        assert field["schema"]["title"] == FIELDS[name]["label"]
         assert field["schema"].get("format") == declared.get("format")
         assert field["value"] == declared.get("default")
     standard = form["standard_fields"]
-    assert standard["login"]["title"] == UI_FIELD_BEHAVIOUR["relabeling"]["login"]
-    assert standard["host"]["placeholder"] == UI_FIELD_BEHAVIOUR["placeholders"]["host"]
+    assert standard["login"]["title"] == BEHAVIOUR["relabeling"]["login"]
+    assert standard["host"]["placeholder"] == BEHAVIOUR["placeholders"]["host"]
