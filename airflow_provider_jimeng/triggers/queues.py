@@ -31,6 +31,7 @@ class SlotQueue:
     _turns: dict[str, int] = field(default_factory=dict)
     _credits: list[float] = field(default_factory=list)
     _last_wake: float = 0.0
+    _jitter: float = 0.5
     _tries: asyncio.Task[None] | None = None
 
     def render_began(self) -> None:
@@ -75,7 +76,7 @@ class SlotQueue:
         if chosen is None:
             self._credits.append(now)
             return
-        self._last_wake = now
+        self._pause_begins()
         self._turns[chosen.dag_id] = max(self._turns.values(), default=-1) + 1
         self._waiting[chosen].set_result(None)
 
@@ -89,16 +90,19 @@ class SlotQueue:
 
     def _keep_trying(self) -> None:
         if self._tries is None or self._tries.done():
-            self._last_wake = time.time()
+            self._pause_begins()
             self._tries = asyncio.get_running_loop().create_task(
                 self._try_now_and_then(), name="jimeng slots"
             )
+
+    def _pause_begins(self) -> None:
+        self._last_wake, self._jitter = time.time(), random.random()
 
     async def _try_now_and_then(self) -> None:
         while self._waiting:
             throttled = any(waiter.throttled for waiter in self._waiting)
             pause = self.pause(running=self.running, peak=self.peak, throttled=throttled)
-            due = self._last_wake + spread(pause, random.random())
+            due = self._last_wake + spread(pause, self._jitter)
             if (left := due - time.time()) > 0:
                 await asyncio.sleep(min(left, 5.0))
             elif any(not turn.done() for turn in self._waiting.values()):
