@@ -91,7 +91,8 @@ async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
         settings = settings_of(connection, await get_async_extra_dejson(connection))
         if settings.secrets != (settings.secret_key,):
             await sync_to_async(mask)(settings)
-        await asyncio.to_thread(tls_context, settings.verify)  # kept: the client is then built at once
+        # Kept for the process: the client is then built at once.
+        await sync_to_async(tls_context, thread_sensitive=False)(settings.verify)
         known = Known(settings=settings, auth=auth_for(settings), read_at=asyncio.get_running_loop().time())
         look_ups.known[jimeng_conn_id] = known
         return known
