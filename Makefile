@@ -89,7 +89,7 @@ test-real: $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, c
 	$(BIN)/pytest -m "real and not chaos and not cluster" $(PYTEST_ARGS)
 
 .PHONY: test-chaos
-test-chaos: $(VENV)/.real-ready ## processes killed, stopped and moved on a real Airflow with PostgreSQL
+test-chaos: $(VENV)/.real-ready ## the chaos rows of processes, all at once on a real Airflow with PostgreSQL
 	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
 
 # COUNT=16 makes the next two smaller.

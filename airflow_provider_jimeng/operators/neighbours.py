@@ -44,16 +44,18 @@ class Neighbours:
 
         :raises LedgerError: a submit of it is under way, and not answered within a few seconds.
         """
-        for look in range(LOOKS):
-            if look:
-                self.sleep(1.0)
+        looks_left = LOOKS
+        while True:
             found = self._usable(fingerprint, but)
             if paid := [other for other in found if other.state in _PAID]:
                 return paid
             busy = next((other for other in found if self._is_under_way(other)), None)
             if busy is None:
                 return found
-        raise LedgerError(under_way(busy))
+            looks_left -= 1
+            if not looks_left:
+                raise LedgerError(under_way(busy))
+            self.sleep(1.0)
 
     def refuse_twin(self, fingerprint: str, *, but: Collection[str]) -> None:
         """Stop if another task has meanwhile paid for a request, or begun to.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.record import RecordState
@@ -13,7 +15,7 @@ from airflow_provider_jimeng.core.render import Render, format_money, format_tim
 if TYPE_CHECKING:
     import pendulum
 
-    from airflow_provider_jimeng.core.errors import ApiError, LandingError
+    from airflow_provider_jimeng.core.errors import ApiError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
 
@@ -106,15 +108,22 @@ def under_way(record: Record) -> str:
     )
 
 
-def not_landed(render: Render, error: LandingError) -> str:
-    """Say that a paid render which could not be landed is kept, and for how long."""
-    until = kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
-    then = (
-        "a retry, or a Clear, lands it"
-        if error.retryable
-        else "clear the task when that is settled: it lands it"
-    )
-    return f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
+@contextmanager
+def kept(render: Render) -> Iterator[None]:
+    """Add to a failed landing that the paid render is kept, for how long, and what lands it."""
+    try:
+        yield
+    except LandingError as error:
+        until = kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
+        then = (
+            "a retry, or a Clear, lands it"
+            if error.retryable
+            else "clear the task when that is settled: it lands it"
+        )
+        error.args = (
+            f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again.",
+        )
+        raise
 
 
 def unreadable(error: Exception) -> str:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
-from airflow_provider_jimeng.core.errors import JimengError, LandingError, RenderNotFoundError
+from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.references import bare_render, named_render, render_from
-from airflow_provider_jimeng.operators.refusals import not_landed
+from airflow_provider_jimeng.operators.refusals import kept
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
@@ -65,9 +65,16 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
             if not purchase.adopted or purchase.manifest is not None:
                 return render.to_payload()
             ended = checkout.ask_once(render)
-            if ended is None or ended.outcome not in _UNUSABLE:
+            if ended is None or ended.outcome not in _UNUSABLE or self._is_landed(render):
                 return render.to_payload()
             self.conclude(context, checkout, render, ended, adopted=True)
+
+    def _is_landed(self, render: Render) -> bool:
+        """Has the download task landed the render in this task's directory already? Then nothing is lost."""
+        from airflow_provider_jimeng.storage.landing import already_landed
+
+        folder = self.output_folder()
+        return folder is not None and already_landed(folder, render) is not None
 
 
 class JimengGenerateVideoOperator(JimengSubmittingOperator):
@@ -201,21 +208,20 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         from airflow_provider_jimeng.hooks.landing import land_render
 
         try:
-            manifest = land_render(
-                checkout.hook_of(render),
-                render,
-                target=self.target,
-                overwrite=checkout.may_replace(self.target),
-                aigc_meta=self.aigc_label(),
-                require_tagged=as_bool("require_tagged", self.require_tagged),
-                event=ended,
-            )
+            with kept(render):
+                manifest = land_render(
+                    checkout.hook_of(render),
+                    render,
+                    target=self.target,
+                    overwrite=checkout.may_replace(self.target),
+                    aigc_meta=self.aigc_label(),
+                    require_tagged=as_bool("require_tagged", self.require_tagged),
+                    event=ended,
+                )
         except RenderNotFoundError:
             gone = replace(ended, outcome=Outcome.NOT_FOUND)
             return self._end(context, checkout, render, gone)
         except JimengError as error:
-            if isinstance(error, LandingError):
-                error.args = (not_landed(render, error),)
             self.announce(context, render, outcome=ended.outcome.value, message=str(error))
             raise
         checkout.note(render, RecordState.LANDED, manifest)
@@ -309,14 +315,15 @@ class JimengDownloadVideoOperator(BaseOperator):
         with airflow_errors(self):
             render = named_render(self)
             context["ti"].xcom_push(key="jimeng_render", value=render.to_payload())
-            manifest = land_render(
-                JimengHook(jimeng_conn_id=render.jimeng_conn_id),
-                render,
-                target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
-                overwrite=as_bool("overwrite", self.overwrite),
-                aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
-                require_tagged=as_bool("require_tagged", self.require_tagged),
-            )
+            with kept(render):
+                manifest = land_render(
+                    JimengHook(jimeng_conn_id=render.jimeng_conn_id),
+                    render,
+                    target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
+                    overwrite=as_bool("overwrite", self.overwrite),
+                    aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
+                    require_tagged=as_bool("require_tagged", self.require_tagged),
+                )
             count_landing(manifest)
             return publish(self, context, manifest)
 

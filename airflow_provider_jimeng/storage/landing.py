@@ -97,9 +97,7 @@ def land(
         clock=clock,
         token=secrets.token_hex(8),
     )
-    found = landed_manifest(landing.file, render, landing.token)
-    if found is not None and (found.aigc_meta_tagged or not require_tagged):
-        log.info("%s is landed already and matches its manifest.", found.uri)
+    if (found := _found(landing, require_tagged=require_tagged)) is not None:
         return found
     if not overwrite:
         refuse_taken(target, render)
@@ -114,6 +112,8 @@ def land(
             queued_seconds=queued_seconds,
             render_seconds=render_seconds,
         )
+        if (found := _found(landing, require_tagged=require_tagged)) is not None:
+            return found  # another try, or a rescue, landed the same render meanwhile
         if not overwrite:
             refuse_taken(target, render)  # again: another task may have come first meanwhile
         announce(landing.file, manifest)
@@ -125,6 +125,15 @@ def land(
     commit(landing.file, manifest, landing.token)
     _report(landing.file, manifest, media)
     return manifest
+
+
+def _found(landing: _Landing, *, require_tagged: bool) -> RenderManifest | None:
+    """Return the manifest of the render's file if it is there, unaltered and labelled as asked for."""
+    found = landed_manifest(landing.file, landing.render, landing.token)
+    if found is None or (require_tagged and not found.aigc_meta_tagged):
+        return None
+    log.info("%s is landed already and matches its manifest.", found.uri)
+    return found
 
 
 def already_landed(target: Target, asked: Render | str) -> RenderManifest | None:

@@ -38,8 +38,8 @@ async def cancel(lease: Any, *, req_key: str, render_id: str, kept_until: str) -
         await lease.client.cancel(req_key, render_id)
     except ApiError as error:
         return (
-            f"The API refused to cancel the render {render_id} ({error.message}): a render that has begun cannot be "
-            f"stopped. It goes on, may be billed, and can be adopted until {kept_until}."
+            f"The API refused to cancel the render {render_id} ({error.message}): one that has begun cannot be stopped. "
+            f"If it goes on, it may be billed, and can be adopted until {kept_until}."
         )
     except JimengError as error:
         return (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos import rows
+from tests.chaos.stage import Killed
 
 if TYPE_CHECKING:
     from tests.chaos.lab import Lab
@@ -70,24 +71,36 @@ def _unreadable_once(lab: Lab, stage: Stage) -> None:
     stage.blows.at("resumed", lambda: stage.blows.at("store get", _refuse))
 
 
-def _damaged(lab: Lab, stage: Stage) -> None:
-    def damage() -> None:
-        stage.store.values.update(dict.fromkeys(stage.store.values, '{"state": "submitted"}'))
-        lab.damage_records()
+def _unreadable_then(lab: Lab, stage: Stage) -> None:
+    def die_unreadably() -> None:
+        stage.blows.at("store get", _refuse)
+        raise Killed
 
-    stage.blows.at("resumed", damage)
+    stage.retries += 1
+    stage.blows.at(lab.while_waiting, die_unreadably)
+
+
+def _damage(lab: Lab, stage: Stage) -> None:
+    stage.store.values.update(dict.fromkeys(stage.store.values, '{"state": "submitted"}'))
+    lab.damage_records()
+
+
+def _damaged_then(lab: Lab, stage: Stage) -> None:
+    def die_damaged() -> None:
+        _damage(lab, stage)
+        raise Killed
+
+    stage.blows.at(lab.while_waiting, die_damaged)
+
+
+def _older_try_in_download(lab: Lab, stage: Stage) -> None:
+    lab.emulator.faults.add(where="media", what="cut", nth=1)
+    stage.blows.at("log Download interrupted", stage.next_try)
 
 
 def _older_try(point: str) -> Act:
     """While one try is held up, the scheduler takes it for dead and the next one runs to its end."""
-
-    def act(lab: Lab, stage: Stage) -> None:
-        def next_try() -> None:
-            stage.run_one_try()
-
-        stage.blows.at(point, next_try)
-
-    return act
+    return lambda lab, stage: stage.blows.at(point, stage.next_try)
 
 
 def _link_expired(lab: Lab, stage: Stage) -> None:
@@ -148,9 +161,14 @@ ACTS: dict[str, Act] = {
     "store-refuses-id": _store_refuses_id,
     "storage-refuses-video": _storage_refuses_video,
     "ledger-unreadable": _unreadable_once,
-    "ledger-damaged": _damaged,
+    "ledger-unreadable-then": _unreadable_then,
+    "ledger-damaged": lambda lab, stage: stage.blows.at("resumed", lambda: _damage(lab, stage)),
+    "ledger-damaged-then": _damaged_then,
     "older-try-before-intent": _older_try("log Submitting"),
     "older-try-before-post": _older_try("before post"),
+    "older-try-before-record": _older_try("after post"),
+    "older-try-before-landing": _older_try("resumed"),
+    "older-try-in-download": _older_try_in_download,
     "link-expired": _link_expired,
     "render-gone": _gone,
     "lapsed": _fault(where="render", what="expire"),
@@ -189,7 +207,13 @@ BETWEEN: dict[str, Act] = {
 
 
 NEED_A_DEFERRAL = frozenset(
-    {"killed-before-landing", "storage-refuses-video", "ledger-unreadable", "ledger-damaged"}
+    {
+        "killed-before-landing",
+        "storage-refuses-video",
+        "ledger-unreadable",
+        "ledger-damaged",
+        "older-try-before-landing",
+    }
 )
 """Rows that strike when a task comes back from the triggerer."""
 

@@ -17,7 +17,8 @@ from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
-from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator, JimengSubmitVideoOperator
+from tests.chaos.chain import Chain
 from tests.chaos.stage import Blows, Stage
 from tests.harness.stores import ObjectStore, attached
 
@@ -102,6 +103,7 @@ class Lab:
     clock: Clock
     options: dict[str, Any] = field(default_factory=dict)
     has_store: bool = True
+    chained: bool = False
     remote: RemoteRecords | None = None
     blows: Blows = field(default_factory=Blows)
     stages: list[Stage] = field(default_factory=list)
@@ -118,22 +120,39 @@ class Lab:
         """The point that a task passes while it waits: in the triggerer, or on its worker."""
         return "deferred" if self.options.get("deferrable", True) else "query"
 
-    def generate(self, **changes: Any) -> JimengGenerateVideoOperator:
-        """A task as a DAG file has it."""
+    @property
+    def output_path(self) -> str:
+        """Where tasks land their videos."""
+        return f"{self.videos}/" if self.remote is None else "s3://bucket/videos/"
+
+    @property
+    def output_conn_id(self) -> str | None:
+        """The connection to open it with."""
+        return None if self.remote is None else self.remote.conn_id
+
+    def generate(self, **changes: Any) -> Any:
+        """A task as a DAG file has it; in a chain, the first of three."""
         given: dict[str, Any] = {
             "task_id": "render",
             "prompt": "a red kite",
-            "output_path": f"{self.videos}/" if self.remote is None else "s3://bucket/videos/",
-            "output_conn_id": None if self.remote is None else self.remote.conn_id,
-            "poll_interval": 0.03,
+            "output_path": self.output_path,
+            "output_conn_id": self.output_conn_id,
             "deferrable": True,
         }
+        if self.chained:
+            submit = with_points(JimengSubmitVideoOperator, self.blows)
+            return submit(**{**given, **self.options, **changes})
         operator = with_points(JimengGenerateVideoOperator, self.blows)
-        return operator(**{**given, **self.options, **changes})
+        return operator(**{"poll_interval": 0.03, **given, **self.options, **changes})
 
     def stage(self, make: Callable[[], Any] | None = None, **options: Any) -> Stage:
         """A task instance that is about to run."""
-        stage = Stage(make or self.generate, **{"has_store": self.has_store, "blows": self.blows, **options})
+        given = {"has_store": self.has_store, "blows": self.blows, **options}
+        stage = (
+            Chain(make or self.generate, lab=self, **given)
+            if self.chained
+            else Stage(make or self.generate, **given)
+        )
         self.stages.append(stage)
         return stage
 

@@ -7,6 +7,7 @@ everything has happened that had to happen while they ran.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import textwrap
 import time
@@ -24,12 +25,16 @@ from tests.harness.api import run_path
 from tests.harness.servers import PostgresServer
 from tests.harness.stack import AirflowStack
 
-RENDER_SECONDS = {"short": 12.0, "long": 3600.0, "queued": 36_000.0}
+LONG, SHORT = 9000.0, 12.0
+"""Seconds of a render; the emulator keeps it in its queue for a fifth of them."""
+ASKED = re.compile(r"refused to cancel|did not say whether|is cancelled\.")
+"""What a trigger logs when it has asked the API to cancel its render."""
 PATIENCE = 300.0
 """Seconds to wait for anything of Airflow's; far more than it takes on an idle machine."""
 DAGS = """
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 from airflow.sdk import DAG
@@ -38,18 +43,39 @@ from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 COMMON = {"retries": 4, "retry_delay": timedelta(seconds=1), "poll_interval": 2}
 
-for name, (length, options) in __SINGLE__.items():
+
+class ExitsBeforeRecord(JimengGenerateVideoOperator):
+    def hook_for(self, jimeng_conn_id):
+        hook = super().hook_for(jimeng_conn_id)
+        submit = hook.submit
+
+        def submit_and_exit(*arguments):
+            submit(*arguments)
+            os._exit(9)
+
+        hook.submit = submit_and_exit
+        return hook
+
+
+class ExitsAfterRecord(JimengGenerateVideoOperator):
+    def announce(self, context, render, **more):
+        if context["ti"].try_number == 1:
+            os._exit(9)
+        super().announce(context, render, **more)
+
+
+for name, (kind, options) in __SINGLE__.items():
     with DAG(f"chaos_{name}", schedule=None):
-        JimengGenerateVideoOperator(
-            task_id="render", prompt=f"{name}: a {length} kite", output_path=f"__VIDEOS__/{name}/",
+        globals()[kind](
+            task_id="render", prompt=f"{name}: a kite", output_path=f"__VIDEOS__/{name}/",
             **{"deferrable": True, **COMMON, **options},
         )
 
-for name, (length, count) in __MAPPED__.items():
+for name, count in __MAPPED__.items():
     with DAG(f"chaos_{name}", schedule=None, max_active_tasks=500):
         JimengGenerateVideoOperator.partial(
             task_id="render", output_path=f"__VIDEOS__/{name}/", deferrable=True, **COMMON
-        ).expand(prompt=[f"{name}: a {length} kite, number {i}" for i in range(count)])
+        ).expand(prompt=[f"{name}: a kite, number {i}" for i in range(count)])
 
 with DAG("chaos_rescue", schedule=None):
     JimengRescueOperator(
@@ -58,26 +84,29 @@ with DAG("chaos_rescue", schedule=None):
     )
 """
 MARKED = {"marked_failed": "failed", "marked_success": "success", "marked_queued": "failed"}
+GENERATE = "JimengGenerateVideoOperator"
 SINGLE: dict[str, tuple[str, dict[str, Any]]] = {
-    "marked_failed": ("long", {}),
-    "marked_success": ("long", {}),
-    "marked_queued": ("queued", {}),
-    "cleared": ("long", {}),
-    "run_deleted": ("long", {}),
-    "worker_killed": ("long", {"deferrable": False}),
+    "marked_failed": (GENERATE, {}),
+    "marked_success": (GENERATE, {}),
+    "marked_queued": (GENERATE, {}),
+    "cleared": (GENERATE, {}),
+    "run_deleted": (GENERATE, {}),
+    "worker_killed": (GENERATE, {"deferrable": False}),
+    "exit_before_record": ("ExitsBeforeRecord", {}),
+    "exit_after_record": ("ExitsAfterRecord", {}),
 }
-DEFERRED = tuple(name for name, (_, options) in SINGLE.items() if not options)
+DEFERRED = (*MARKED, "cleared", "run_deleted", "exit_after_record")
 MOVED = ("triggerer_terminated", "triggerer_killed", "triggerer_stopped")
-MAPPED = dict.fromkeys(MOVED, ("long", 4))
+MAPPED = dict.fromkeys(MOVED, 4)
 
 
-def wait_until(ready: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+def wait_until(ready: Callable[[], Any], what: str, seconds: float = PATIENCE, *, pause: float = 0.5) -> Any:
     """Wait for a true answer and return it."""
     deadline = time.monotonic() + seconds
     while not (found := ready()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.5)
+        time.sleep(pause)
     return found
 
 
@@ -157,6 +186,15 @@ class Site:
 
         wait_until(moved, f"the triggers of {name} are taken over")
 
+    def trigger_logs(self, name: str, job: int | str = "*") -> list[str]:
+        """Return what triggerers, or the one of a job, logged of each trigger of a row."""
+        logs = (self.home / "airflow" / "logs" / f"dag_id=chaos_{name}").rglob(f"*.trigger.{job}.log")
+        return [log.read_text() for log in logs]
+
+    def said(self, name: str) -> str:
+        """Return all that was logged of a row's triggers."""
+        return "\n".join(self.trigger_logs(name))
+
     def kill_worker(self, name: str) -> None:
         """Kill the process that runs a task, and the one that supervises it."""
         wait_until(lambda: self.bill_of(name), f"{name} has paid")
@@ -169,27 +207,21 @@ class Site:
 
 
 @contextmanager
-def open_site(home: Path, mapped: dict[str, tuple[str, int]], *, triggerers: int) -> Iterator[Site]:
+def open_site(home: Path, mapped: dict[str, int], *, triggerers: int) -> Iterator[Site]:
     """Start PostgreSQL, the emulator and Airflow with the chaos DAGs."""
     dags = home / "dags"
     dags.mkdir(parents=True)
     text = DAGS.replace("__VIDEOS__", (home / "videos").as_uri()).replace("__SINGLE__", repr(SINGLE))
     (dags / "chaos.py").write_text(textwrap.dedent(text.replace("__MAPPED__", repr(mapped))))
     clock = Clock()
-    emulator = JimengEmulator(
-        render_seconds=0.5,
-        clock=clock,
-        max_skew_seconds=None,
-        faults=[
-            {"where": "render", "what": "slow", "seconds": seconds, "prompt_contains": f"a {length} kite"}
-            for length, seconds in RENDER_SECONDS.items()
-        ],
-    )
+    emulator = JimengEmulator(render_seconds=LONG, clock=clock, max_skew_seconds=None)
     env = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "15",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": "15",
     }
     with (
         PostgresServer(home=home) as postgres,
@@ -198,8 +230,13 @@ def open_site(home: Path, mapped: dict[str, tuple[str, int]], *, triggerers: int
             home / "airflow", dags, db=postgres.url, triggerers=triggerers, env=env, parallelism=8
         ) as airflow,
     ):
-        keys = {"login": emulator.keyring.access_key, "password": emulator.keyring.secret_key}
-        airflow.add_connection("jimeng_default", "jimeng", host=server.url, **keys)
+        airflow.add_connection(
+            "jimeng_default",
+            "jimeng",
+            host=server.url,
+            login=emulator.keyring.access_key,
+            password=emulator.keyring.secret_key,
+        )
         yield Site(home=home, airflow=airflow, emulator=emulator, clock=clock)
 
 
@@ -210,13 +247,12 @@ def perform(site: Site) -> dict[str, Tally]:
     site.kill_worker("worker_killed")
     for name in (*DEFERRED, *MOVED):
         site.wait_deferred(name)
-    site.clock.ahead += (
-        RENDER_SECONDS["long"] / 2
-    )  # from here on they are generated; the longest one is queued
     _wait_for_polls(site)
+    _mark(site, "marked_queued")
+    site.clock.ahead += LONG / 2  # from here on the others are generated
     _end_tasks(site)
     _end_triggerers(site)
-    site.clock.ahead += RENDER_SECONDS["long"]
+    site.clock.ahead += LONG
     return _count(site)
 
 
@@ -229,14 +265,17 @@ def _wait_for_polls(site: Site) -> None:
     wait_until(polled, "every render is polled")
 
 
+def _mark(site: Site, name: str) -> None:
+    """Mark a task as a person does, and wait until its trigger has said what became of the render."""
+    site.airflow.set_state(f"chaos_{name}", site.runs[name], "render", MARKED[name])
+    wait_until(lambda: ASKED.search(site.said(name)), f"the render of {name} is to be cancelled")
+
+
 def _end_tasks(site: Site) -> None:
-    """End tasks as people do, and see what the triggers make of it: one render of three can still be cancelled."""
-    for name, state in MARKED.items():
-        site.airflow.set_state(f"chaos_{name}", site.runs[name], "render", state)
+    """End tasks as people do; the API refuses to cancel what it has begun."""
+    _mark(site, "marked_failed")
+    _mark(site, "marked_success")
     site.airflow.clear("chaos_cleared", site.runs["cleared"])
-    wait_until(
-        lambda: site.emulator.bill()["cancels"] == len(MARKED), "the renders of marked tasks are cancelled"
-    )
     doomed = run_path("chaos_run_deleted", site.runs["run_deleted"])
     site.airflow.api.call("PATCH", doomed, json={"state": "failed"})  # Airflow deletes no run that is running
     site.airflow.api.call("DELETE", doomed)
@@ -250,22 +289,18 @@ def _end_triggerers(site: Site) -> None:
     stopped = site.strike("triggerer_stopped", signal.SIGSTOP, ended)
     for name, job in zip(MOVED, (terminated, killed, stopped), strict=True):
         site.wait_moved(name, job)
-    cancels = site.emulator.bill()["cancels"]
     site.signal(stopped, signal.SIGCONT)
-    wait_until(
-        lambda: _believes_in_kill(site, stopped), "the triggerer that came back lets go of its triggers"
-    )
-    if site.emulator.bill()["cancels"] != cancels:
+
+    def let_go() -> bool:
+        """Has the triggerer that came back taken the loss of its triggers for a kill, and done with them?"""
+        texts = site.trigger_logs("triggerer_stopped", stopped["id"])
+        return bool(texts) and all(
+            "invoking on_kill" in text and "trigger completed" in text for text in texts
+        )
+
+    wait_until(let_go, "the triggerer that came back lets go of its triggers")
+    if ASKED.search(site.said("triggerer_stopped")):
         raise AssertionError("a triggerer that came back cancelled renders that another one had taken over")
-
-
-def _believes_in_kill(site: Site, job: dict[str, Any]) -> bool:
-    """Has a triggerer taken the loss of its triggers for a kill, and done with them?"""
-    logs = (site.home / "airflow" / "logs" / "dag_id=chaos_triggerer_stopped").rglob(
-        f"*.trigger.{job['id']}.log"
-    )
-    texts = [log.read_text() for log in logs]
-    return bool(texts) and all("invoking on_kill" in text and "trigger completed" in text for text in texts)
 
 
 def _count(site: Site) -> dict[str, Tally]:
@@ -277,7 +312,7 @@ def _count(site: Site) -> dict[str, Tally]:
     for name in MARKED:
         tallies[name] = site.finish(name)
         airflow.clear(f"chaos_{name}", site.runs[name])
-    for name in ("cleared", "worker_killed", *MOVED):
+    for name in ("cleared", "worker_killed", "exit_before_record", "exit_after_record", *MOVED):
         tallies[name] = site.finish(name)
     for name in MARKED:
         tallies[f"{name}_cleared"] = site.finish(name)
@@ -287,19 +322,18 @@ def _count(site: Site) -> dict[str, Tally]:
 
 def many(site: Site, count: int) -> dict[str, Any]:
     """Run `count` mapped renders of 12 s and kill a triggerer that holds some, when half of them are deferred or done."""
+    site.emulator.render_seconds = SHORT
     started = time.monotonic()
     site.start("many")
-    killed = None
 
-    def strike(rows: list[dict[str, Any]]) -> None:
-        nonlocal killed
-        away = sum(row["state"] in ("deferred", "success") for row in rows)
-        held = [row["triggerer_job"]["unixname"] for row in rows if row["triggerer_job"]]
-        if killed is None and held and away >= count / 2:
-            killed = max(set(held), key=held.count)
-            site.airflow.kill_triggerer(int(killed.rpartition("-")[2]), signal.SIGKILL)
+    def busiest() -> str | None:
+        """Name the triggerer that holds most triggers, once half of the renders are paid for."""
+        held = [job["unixname"] for job in site.holders("many")]
+        return max(set(held), key=held.count) if held and len(site.bill_of("many")) >= count / 2 else None
 
-    state = site.airflow.wait("chaos_many", site.runs["many"], timeout=PATIENCE + 30 * count, progress=strike)
+    killed = wait_until(busiest, "half of the renders are paid for", PATIENCE + 30 * count, pause=2.0)
+    site.airflow.kill_triggerer(int(killed.rpartition("-")[2]), signal.SIGKILL)
+    state = site.airflow.wait("chaos_many", site.runs["many"], timeout=PATIENCE + 30 * count)
     seconds = time.monotonic() - started
     rows = site.tasks("many")
     return {

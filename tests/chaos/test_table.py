@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.acts import ACTS, BETWEEN, NEED_A_DEFERRAL, play
+from tests.chaos.chain import ONE_TASK_ONLY
 from tests.chaos.documented import is_documented
 from tests.chaos.lab import Tally, open_lab
 from tests.chaos.rows import ROWS, Row
@@ -41,6 +42,14 @@ def test_a_row_comes_to_the_same_below_airflow_3_3(row: Row, tmp_path: Path) -> 
 def test_a_row_comes_to_the_same_when_the_task_waits_on_its_worker(row: Row, tmp_path: Path) -> None:
     with open_lab(tmp_path) as lab:
         lab.options["deferrable"] = False
+        play(row, lab)
+        check(row, lab.tally())
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.slug not in ONE_TASK_ONLY], ids=by_name)
+def test_a_row_comes_to_the_same_when_three_tasks_divide_the_work(row: Row, tmp_path: Path) -> None:
+    with open_lab(tmp_path) as lab:
+        lab.chained = True
         play(row, lab)
         check(row, lab.tally())
 

@@ -55,6 +55,9 @@ class AirflowApi:
                     raise
                 time.sleep(1)
                 continue
+            if reply.is_server_error and method == "GET" and attempt < 4:
+                time.sleep(1)
+                continue
             if reply.status_code == HTTPStatus.UNAUTHORIZED and attempt == 0:
                 self._token = None
                 continue

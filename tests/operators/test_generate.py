@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Asset, Ass
 from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
     LedgerError,
+    MissingLabelError,
     ParameterError,
     RenderExpiredError,
     RenderFailedError,
@@ -123,6 +124,7 @@ def test_an_unknown_submit_says_what_it_may_cost_and_the_way_out(lab: Lab) -> No
     assert "1.40 CNY" in text
     assert 'on_unknown_submit="resubmit"' in text
     assert "console" in text
+    assert "JimengDownloadVideoOperator(render_id=…, model=…) lands it, free, until" in text
     assert stage.xcom("jimeng_intent")["request"]["estimated_cost_cny"] == "1.40"
     stage.clear()
     assert stage.run() == "failed"
@@ -318,6 +320,35 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
     stage.blows.at("resumed", forget)
     assert stage.run() == "success"
     assert stage.result["model"] == "t2v_720p"
+
+
+def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) -> None:
+    stage = lab.stage(
+        lambda: lab.generate(require_tagged=True, aigc_meta={"producer_id": "p", "content_propagator": "c"})
+    )
+    lab.emulator.faults.add(where="query", what="untagged")
+    assert stage.run() == "failed"
+    text = str(stage.errors[-1])
+    assert isinstance(stage.errors[-1], MissingLabelError)
+    assert f"The render {stage.xcom('task_id')} is paid for and kept until" in text
+    assert "without paying again" in text
+    assert stage.xcom("jimeng_render")["message"] == text
+
+
+def test_an_unreadable_record_does_not_keep_a_finished_render_from_landing(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    stage.blows.at("resumed", lambda: stage.blows.at("store get", refuse))
+    assert stage.run() == "success"
+    assert lab.tally() == landed()
+
+
+def test_an_unreadable_record_forbids_to_pay_for_a_lost_render_again(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="expire", nth=1)
+    stage = lab.stage(lambda: lab.generate(on_lost="resubmit"), retries=0)
+    stage.blows.at("resumed", lambda: stage.blows.at("store get", refuse, times=2))
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], LedgerError)
+    assert lab.emulator.bill()["accepted"] == 1
 
 
 def test_a_video_that_vanishes_between_event_and_landing_is_lost_not_landed(lab: Lab) -> None:

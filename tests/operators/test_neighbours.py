@@ -126,17 +126,15 @@ def test_a_file_name_that_a_deferred_task_will_land_in_is_refused_before_paying(
     second = lab.stage(
         lambda: lab.generate(prompt="blue", output_path=f"{lab.videos}/kite.mp4"), run_id="manual__2"
     )
-    first.blows.at("deferred", second.run_one_try)
+    first.blows.at("deferred", second.next_try)
     assert first.run() == "success"
     assert isinstance(second.errors[0], TargetTakenError)
     assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
 
 
-def test_overwrite_asks_nobody(lab: Lab) -> None:
+def test_overwrite_lands_over_the_file_of_another_task_of_the_same_run(lab: Lab) -> None:
     runs = [
-        lab.stage(
-            lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True), run_id=f"manual__{i}"
-        )
+        lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True), map_index=i)
         for i in range(2)
     ]
     assert [stage.run() for stage in runs] == ["success"] * 2

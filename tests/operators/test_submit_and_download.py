@@ -223,3 +223,37 @@ def test_a_download_after_twelve_hours_says_what_it_may_have_cost(lab: Lab) -> N
     assert wait.run() == "failed"
     assert isinstance(wait.errors[0], RenderNotFoundError)
     assert "clear the task that submitted it" in str(wait.errors[0])
+
+
+def test_a_download_that_fails_says_until_when_the_render_is_kept(lab: Lab) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    lab.clock.ahead += 10
+    (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+    download = lab.stage(lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"))
+    assert download.run() == "failed"
+    assert isinstance(download.errors[0], TargetTakenError)
+    assert "kept until" in str(download.errors[0])
+    assert "clear the task when that is settled" in str(download.errors[0])
+    bare = lab.stage(
+        lambda: JimengDownloadVideoOperator(
+            task_id="download",
+            render_id=submit.result["task_id"],
+            model="t2v_720p",
+            output_path=f"{lab.videos}/kite.mp4",
+        )
+    )
+    assert bare.run() == "failed"
+    assert "kept until 12 hours after its submit" in str(bare.errors[0])
+
+
+@pytest.mark.parametrize("policy", ["fail", "resubmit"])
+def test_a_cleared_submit_whose_video_is_landed_has_lost_nothing(lab: Lab, policy: str) -> None:
+    submit = lab.stage(lambda: submitting(lab, output_path=f"{lab.videos}/", on_lost=policy))
+    submit.run()
+    lab.clock.ahead += 10
+    lab.stage(lambda: downloading(lab, submit.result)).run()
+    lab.pass_time(HALF_DAY)
+    submit.clear()
+    assert submit.run() == "success"
+    assert lab.emulator.bill()["accepted"] == 1

@@ -17,7 +17,7 @@ MANY = 24
 
 
 def test_whatever_ends_a_process_costs_one_render_and_lands_one_file(tmp_path: Path) -> None:
-    with open_site(tmp_path, {**MAPPED, "many": ("short", MANY)}, triggerers=4) as site:
+    with open_site(tmp_path, {**MAPPED, "many": MANY}, triggerers=4) as site:
         tallies = perform(site)
         stale = [row.slug for row in PROCESS_ROWS if not is_documented(row, tallies[row.slug])]
         assert not stale, {slug: tallies[slug] for slug in stale}
