@@ -65,7 +65,7 @@ with DAG("every_way", schedule=None, params={"output": "videos"}, default_args={
         deferrable=True,
     )
 
-    @task
+    @task(multiple_outputs=True)
     def by_hook(params: dict[str, Any], run_id: str) -> dict[str, Any]:
         """A script's way, with everything printed that a script may print."""
         hook = JimengHook()
@@ -78,7 +78,7 @@ with DAG("every_way", schedule=None, params={"output": "videos"}, default_args={
 
 with DAG("leaks", schedule=None, params={"render": {}}):
 
-    @task
+    @task(multiple_outputs=True)
     def leak(params: dict[str, Any]) -> dict[str, str]:
         """Write what must never be written, where it must never be: the search has to find it."""
         hook = JimengHook()
