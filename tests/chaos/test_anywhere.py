@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +69,15 @@ def lines_of_a_life(folder: Path, *, below_3_3: bool) -> list[Line]:
         with open_lab(folder / run, below_3_3=below_3_3, render_seconds=0.05) as lab:
             live(lab, seen.setdefault)
     return list(seen)
+
+
+@pytest.fixture(autouse=True)
+def _what_the_dead_leave_open() -> Iterator[None]:
+    """A kill may come between the opening of a thing and the block that closes it; no later test is told of it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.mark.parametrize("below_3_3", [False, True])
