@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,11 +74,10 @@ def lines_of_a_life(folder: Path, *, below_3_3: bool) -> list[Line]:
 def _what_the_dead_leave_open() -> Iterator[None]:
     """A kill may come between the opening of a thing and the block that closes it; no later test is told of it."""
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 @pytest.mark.parametrize("below_3_3", [False, True])
 def test_a_task_killed_anywhere_pays_once_and_lands_or_says_what_nobody_can_know(
     tmp_path: Path, *, below_3_3: bool
