@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def is_absent(value: Any) -> bool:
@@ -101,3 +105,11 @@ def _has_host(link: str) -> bool:
         return bool(urlsplit(link).hostname)
     except ValueError:
         return False
+
+
+def refuse_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse names that are no argument, those that circulate with what to give instead."""
+    for name, value in arguments.items():
+        if name in REFUSED_ARGUMENTS:
+            raise ParameterError(name, f"{value!r} is refused: {REFUSED_ARGUMENTS[name]}")
+        raise ParameterError(name, "is no argument of a render; what the vendor adds goes into extra_body.")

@@ -256,6 +256,12 @@ WRONG_KEYS: Mapping[str, str] = MappingProxyType(
 )
 """Keys that tutorials, clients and one gateway use and the API does not know, with the right one."""
 
+REFUSED_ARGUMENTS: Mapping[str, str] = {
+    "fps": f"the API takes no frame rate: every model renders {FPS} frames a second. Leave it out.",
+    "frames": "give duration instead: 5 or 10 seconds (121 or 241 frames).",
+}
+"""Arguments that circulate and do not exist, with what to do instead."""
+
 OTHER_PRODUCTS: Mapping[str, str] = MappingProxyType(
     {
         "jimeng_motion_imitation_v2": "action imitation, whose key is jimeng_dreamactor_m20_gen_video",

@@ -15,6 +15,7 @@ from airflow_provider_jimeng.core.arguments import (
     read_reference,
     read_text,
     read_whole,
+    refuse_arguments,
 )
 from airflow_provider_jimeng.core.catalogue import (
     ADVISED_PROMPT_LENGTH,
@@ -27,6 +28,7 @@ from airflow_provider_jimeng.core.catalogue import (
     MAX_AIGC_META_LENGTH,
     MAX_SEED,
     MODELS,
+    REFUSED_ARGUMENTS,
     ModelSpec,
     find_model,
 )
@@ -42,12 +44,6 @@ from airflow_provider_jimeng.core.frames import (
 if TYPE_CHECKING:
     from decimal import Decimal
     from os import PathLike
-
-REFUSED_ARGUMENTS: Mapping[str, str] = {
-    "fps": f"the API takes no frame rate: every model renders {FPS} frames a second. Leave it out.",
-    "frames": "give duration instead: 5 or 10 seconds (121 or 241 frames).",
-}
-"""Arguments that circulate and do not exist, with what to do instead."""
 
 _REFUSED_IN_BODY: Mapping[str, str] = {
     **REFUSED_ARGUMENTS,
@@ -179,14 +175,6 @@ class RenderRequest:
         """Return the price in CNY of a successful render; ``None`` where it is unknown."""
         price = self.spec.price_cny_per_second
         return None if price is None else price * self.duration
-
-
-def refuse_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse names that are no argument, those that circulate with what to give instead."""
-    for name, value in arguments.items():
-        if name in REFUSED_ARGUMENTS:
-            raise ParameterError(name, f"{value!r} is refused: {REFUSED_ARGUMENTS[name]}")
-        raise ParameterError(name, "is no argument of a render; what the vendor adds goes into extra_body.")
 
 
 def check_aigc_meta(meta: Any) -> dict[str, str] | None:

@@ -12,10 +12,10 @@ Rules, each from the API's documents or from what it leaves open:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.cadence import CLOSEST, Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     AuthenticationError,
@@ -28,17 +28,9 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import QueryReply
 
-if TYPE_CHECKING:
-    import pendulum
-
-SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
-"""No wait goes beyond 11.5 h after the submit: half an hour is left to land the video."""
-
 SHORTEST_WAIT = 0.01
 """No two polls follow each other faster, whatever interval is asked for: a loop never spins."""
 MAX_BACK_OFF = 120.0
-JITTER = 0.2
-"""A wait is lengthened or shortened by up to a fifth, so that waits that began together drift apart."""
 CONFIRMATIONS = 3
 NOT_FOUND_SPAN = 20.0
 REFUSED_SPAN = 60.0
@@ -61,22 +53,6 @@ class Finish:
     """Stop, and tell the task ``event``."""
 
     event: RenderEvent
-
-
-def deadline_for(*, now: float, wait_timeout: float, submitted_at: float) -> float:
-    """Return the epoch second at which a wait that starts now gives up."""
-    return min(submitted_at + SAFE_RETENTION_SECONDS, now + wait_timeout)
-
-
-def kept_until(submitted_at: pendulum.DateTime) -> str:
-    """Return until when the API can be counted on to keep a render, e.g. ``14:05 UTC on 2026-01-02``."""
-    until = submitted_at.in_timezone("UTC").add(seconds=SAFE_RETENTION_SECONDS)
-    return f"{until:HH:mm} UTC on {until:YYYY-MM-DD}"
-
-
-def spread(seconds: float, jitter: float) -> float:
-    """Return ``seconds`` moved by up to a fifth; ``jitter`` is drawn evenly from 0 to 1."""
-    return seconds * (1 + JITTER * (2 * jitter - 1))
 
 
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)

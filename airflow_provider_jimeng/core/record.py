@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
-from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 
 MAX_PREVIOUS = 20

@@ -16,8 +16,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from airflow_provider_jimeng.core.arguments import is_absent
+from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.parameters import REFUSED_ARGUMENTS
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "prompt": (),

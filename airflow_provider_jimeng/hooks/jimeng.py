@@ -15,10 +15,10 @@ from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import JimengClient
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.catalogue import MODELS, find_model
+from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta
-from airflow_provider_jimeng.core.polling import deadline_for
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.connections import mask, settings_of, shared_client

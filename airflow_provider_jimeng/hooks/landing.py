@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.client.media import MediaPolicy
+from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ConcurrencyLimitedError,
     LinkRefusedError,
@@ -19,7 +20,7 @@ from airflow_provider_jimeng.core.errors import (
     UnknownCodeError,
 )
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
-from airflow_provider_jimeng.core.polling import CONFIRMATIONS, NOT_FOUND_SPAN, spread
+from airflow_provider_jimeng.core.polling import CONFIRMATIONS, NOT_FOUND_SPAN
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.storage.landing import Link, land
 

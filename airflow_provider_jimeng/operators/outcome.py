@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_jimeng.core.codes import CodeEntry, lookup
+from airflow_provider_jimeng.core.deadlines import kept_until
 from airflow_provider_jimeng.core.errors import (
     LostContactError,
     RenderError,
@@ -15,7 +16,6 @@ from airflow_provider_jimeng.core.errors import (
     SlotTimedOutError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.render import Render, format_money
 
 _RESUBMIT = 'To pay for a new one, set on_lost="resubmit" and clear {task}.'

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.deadlines import kept_until
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
-from airflow_provider_jimeng.core.polling import kept_until
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.deadlines import kept_until, spread
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError, TargetTakenError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
-from airflow_provider_jimeng.core.polling import kept_until, spread
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.hooks.landing import land_render

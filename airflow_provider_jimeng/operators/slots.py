@@ -6,9 +6,9 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import spread
 from airflow_provider_jimeng.core.slots import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import read_seconds
-from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
+from airflow_provider_jimeng.core.arguments import read_seconds, refuse_arguments
+from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
@@ -19,25 +19,14 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.parameters import (
-    REFUSED_ARGUMENTS,
-    RenderRequest,
-    check_aigc_meta,
-    check_cost,
-    refuse_arguments,
-)
-from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.metrics import count, count_end
-from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, slot_error
-from airflow_provider_jimeng.operators.policies import Policies
-from airflow_provider_jimeng.operators.refusals import refusal_of
-from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
@@ -194,6 +183,8 @@ class JimengSubmittingOperator(BaseOperator):
                 self._announce_unknown(context, checkout, error)
                 raise
             except ApiError as error:
+                from airflow_provider_jimeng.operators.refusals import refusal_of
+
                 refusal = refusal_of(checkout.request, error, pendulum.now("UTC"))
                 context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
                 raise
@@ -223,6 +214,9 @@ class JimengSubmittingOperator(BaseOperator):
 
         :raises RenderError: saying what happened, what it may have cost and what comes next.
         """
+        from airflow_provider_jimeng.core.record import RecordState
+        from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
+
         self.announce(context, render, **outcome_fields(ended))
         count_end(render, ended)
         error = render_error(ended, render, on_lost=self.on_lost)
@@ -248,6 +242,7 @@ class JimengSubmittingOperator(BaseOperator):
         :param target: where the video goes, for an operator that lands it.
         """
         from airflow_provider_jimeng.operators.checkout import Checkout
+        from airflow_provider_jimeng.operators.policies import Policies
         from airflow_provider_jimeng.storage.ledger import Ledger
 
         return Checkout(
@@ -271,6 +266,7 @@ class JimengSubmittingOperator(BaseOperator):
 
         :raises ParameterError: naming the argument, the limit and the remedy.
         """
+        from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
         from airflow_provider_jimeng.images import open_images
 
         settings = self.hook_for(self.jimeng_conn_id).settings
@@ -293,6 +289,8 @@ class JimengSubmittingOperator(BaseOperator):
 
     def aigc_label(self) -> dict[str, str] | None:
         """Return the checked ``aigc_meta`` of this task, ``None`` to use the connection's."""
+        from airflow_provider_jimeng.core.parameters import check_aigc_meta
+
         return check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta))
 
     def output_folder(self) -> Target | None:
@@ -314,6 +312,8 @@ class JimengSubmittingOperator(BaseOperator):
         """Read the end of a wait for a slot; return when that wait began."""
         ended = RenderEvent.from_payload(event)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
+            from airflow_provider_jimeng.operators.outcome import slot_error
+
             raise slot_error(ended, self.model)
         return ended.waiting_since
 
@@ -324,6 +324,8 @@ class JimengSubmittingOperator(BaseOperator):
             context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
 
     def _wait_for_slot(self, error: ApiError, req_key: str, waiting_since: float | None) -> float:
+        from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
+
         limit = read_seconds("max_wait_for_slot", self.max_wait_for_slot)
         if self.deferrable:
             defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)

@@ -12,12 +12,8 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import deadline_for
-from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_landing
-from airflow_provider_jimeng.operators.references import bare_render, named_render, render_from
-from airflow_provider_jimeng.operators.refusals import kept
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
@@ -144,6 +140,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return self.checkout(context, target=self.target, overwrite=as_bool("overwrite", self.overwrite))
 
     def _run(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
+        from airflow_provider_jimeng.core.record import RecordState
+
         purchase = self.purchase(context, checkout, waiting_since)
         render = purchase.render
         if purchase.adopted and (landed := self._landed(purchase)) is not None:
@@ -166,6 +164,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return fixed, read_seconds("wait_timeout", self.wait_timeout)
 
     def _wait(self, checkout: Checkout, render: Render) -> RenderEvent:
+        from airflow_provider_jimeng.core.deadlines import deadline_for
+
         now = time.time()
         poll_interval, wait_timeout = self._waiting()
         deadline = deadline_for(
@@ -205,7 +205,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def _land(
         self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
     ) -> dict[str, Any]:
+        from airflow_provider_jimeng.core.record import RecordState
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.operators.refusals import kept
 
         try:
             with kept(render):
@@ -239,6 +241,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         )
 
     def _announced(self, context: Context, ended: RenderEvent) -> Render:
+        from airflow_provider_jimeng.operators.references import bare_render, render_from
+
         ti = context["ti"]
         payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
         if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
@@ -310,6 +314,8 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.core.parameters import check_aigc_meta
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.operators.references import named_render
+        from airflow_provider_jimeng.operators.refusals import kept
         from airflow_provider_jimeng.storage.target import Target
 
         with airflow_errors(self):

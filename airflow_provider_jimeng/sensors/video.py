@@ -19,9 +19,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
+from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller, deadline_for
+from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error

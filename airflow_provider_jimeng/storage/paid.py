@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.plan import RowState
-from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.ledger import RecordObjects

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from airflow_provider_jimeng.core.polling import spread
+from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.slots import CREDIT_SECONDS, Waiter, choose, pause_between_tries
 
 

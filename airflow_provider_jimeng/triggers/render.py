@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, kept_until
 from airflow_provider_jimeng.core.errors import AuthenticationError, JimengError
 from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS, Finish, Poller, kept_until
+from airflow_provider_jimeng.core.polling import Finish, Poller
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
 from airflow_provider_jimeng.hooks.waiting import cadence_of
 from airflow_provider_jimeng.triggers.loading import load_clients

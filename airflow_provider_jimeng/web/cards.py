@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.codes import lookup
+from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.polling import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.render import format_money
 
 if TYPE_CHECKING:

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from airflow_provider_jimeng.core.arguments import refuse_arguments
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
     MAX_SEED,
     MODELS,
+    REFUSED_ARGUMENTS,
     ModelSpec,
     merged_catalogue,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame
 from airflow_provider_jimeng.core.parameters import (
-    REFUSED_ARGUMENTS,
     RenderRequest,
     check_aigc_meta,
     check_cost,
-    refuse_arguments,
 )
 
 LINK, OTHER_LINK = "https://a.example/first.jpg", "https://a.example/last.jpg"

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, CodeEntry, error_for
+from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, deadline_for, kept_until, spread
 from airflow_provider_jimeng.core.errors import (
     AuthenticationError,
     JimengError,
@@ -19,16 +20,7 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import (
-    MAX_BACK_OFF,
-    SAFE_RETENTION_SECONDS,
-    Finish,
-    Poller,
-    Wait,
-    deadline_for,
-    kept_until,
-    spread,
-)
+from airflow_provider_jimeng.core.polling import MAX_BACK_OFF, Finish, Poller, Wait
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import QueryReply
 

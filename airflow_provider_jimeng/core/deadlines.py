@@ -1,0 +1,31 @@
+"""Until when a wait may last and a render is kept, and how waits drift apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+
+if TYPE_CHECKING:
+    import pendulum
+
+SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
+"""No wait goes beyond 11.5 h after the submit: half an hour is left to land the video."""
+JITTER = 0.2
+"""A wait is lengthened or shortened by up to a fifth, so that waits that began together drift apart."""
+
+
+def deadline_for(*, now: float, wait_timeout: float, submitted_at: float) -> float:
+    """Return the epoch second at which a wait that starts now gives up."""
+    return min(submitted_at + SAFE_RETENTION_SECONDS, now + wait_timeout)
+
+
+def kept_until(submitted_at: pendulum.DateTime) -> str:
+    """Return until when the API can be counted on to keep a render, e.g. ``14:05 UTC on 2026-01-02``."""
+    until = submitted_at.in_timezone("UTC").add(seconds=SAFE_RETENTION_SECONDS)
+    return f"{until:HH:mm} UTC on {until:YYYY-MM-DD}"
+
+
+def spread(seconds: float, jitter: float) -> float:
+    """Return ``seconds`` moved by up to a fifth; ``jitter`` is drawn evenly from 0 to 1."""
+    return seconds * (1 + JITTER * (2 * jitter - 1))
