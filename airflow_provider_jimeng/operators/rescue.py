@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
@@ -137,14 +138,13 @@ class JimengRescueOperator(BaseOperator):
         if names:
             dag_id, run_id = dag_id or ti.dag_id, run_id or ti.run_id
         for name in names:
-            source: dict[str, Any] = {"task_ids": [name], "dag_id": dag_id, "run_id": run_id}
             owner = (str(dag_id), str(run_id), name)
-            for payload in flattened(ti.xcom_pull(key="jimeng_render", **source)):
+            for payload in flattened(pulled(ti, "jimeng_render", owner)):
                 salvage.add_payload(payload, owner=owner)
-            for payload in flattened(ti.xcom_pull(key="return_value", **source)):
+            for payload in flattened(pulled(ti, "return_value", owner)):
                 if "sha256" in payload and "task_id" in payload:
                     salvage.add_payload(payload, owner=owner)
-            for payload in flattened(ti.xcom_pull(key="jimeng_intent", **source)):
+            for payload in flattened(pulled(ti, "jimeng_intent", owner)):
                 salvage.add_intent(payload)
         records, problems = RecordObjects(folder).all()
         salvage.summary["problems"] += [str(problem) for problem in problems]
@@ -155,3 +155,16 @@ class JimengRescueOperator(BaseOperator):
             and dag_id in (None, "", record.key.dag_id)
             and run_id in (None, "", record.key.run_id)
         )
+
+
+def pulled(ti: Any, key: str, owner: tuple[str, str, str]) -> Any:
+    """Return what a task, by DAG, run and task id, left in XCom under a key; of a mapped task, what each index left."""
+    dag_id, run_id, task_id = owner
+    if AIRFLOW_V_3_0_PLUS:
+        return ti.xcom_pull(task_ids=[task_id], key=key, dag_id=dag_id, run_id=run_id)
+    from airflow.models.xcom import XCom  # Airflow 2 pulls from the task's own run only
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = XCom.get_many(run_id=run_id, key=key, task_ids=[task_id], dag_ids=[dag_id], session=session)
+        return [XCom.deserialize_value(row) for row in rows]

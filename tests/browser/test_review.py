@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,8 +35,13 @@ def runs(site: Site) -> dict[str, str]:
     }
 
 
+SETTLE_SECONDS = 8.0
+"""Airflow can fail a task that is answered within moments of beginning to wait; a person needs longer anyway."""
+
+
 def answer(site: Site, run_id: str, task_id: str, option: str) -> None:
     site.stack.wait_for_task(DAG_ID, run_id, task_id, WAITING)
+    time.sleep(SETTLE_SECONDS)
     path = f"{task_path(DAG_ID, run_id, task_id)}/-1/hitlDetails"
     site.stack.api.call("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 

@@ -56,6 +56,16 @@ with DAG("rescued", schedule=None):
     )
     films.set_upstream(films.dag.get_task("films.render"))
 
+with DAG("rescued_later", schedule=None):
+    JimengRescueOperator(
+        task_id="rescue",
+        task_ids="films.render",
+        dag_id="rescued",
+        run_id="{{ dag_run.conf['run_id'] }}",
+        output_path=f"{OUTPUT}/rescued_later/",
+        wait_timeout=0,
+    )
+
 with DAG("groups", schedule=None):
     @task_group
     def film(prompt):
@@ -76,7 +86,10 @@ with DAG("one_name", schedule=None):
     ).expand(prompt=["a red kite", "a red kite", "a blue kite"])
 
 
-class Other(type(JimengGenerateVideoOperator(task_id="any", prompt="x", output_path="/v/").retry_policy or object())):
+render = JimengGenerateVideoOperator(task_id="any", prompt="x", output_path="/v/")
+
+
+class Other(type(getattr(render, "retry_policy", object()))):
     pass
 
 
@@ -111,6 +124,10 @@ def test_a_mapped_task_that_broke_is_rescued_from_its_xcom_at_the_end_of_the_dag
         "already_landed": 2,
     }
     assert len(list((tmp_path / "rescued").glob("*.mp4"))) == 1
+
+    later = run_dag("rescued_later", {"output": tmp_path.as_uri(), "run_id": run.run_id})
+    assert later.state == "success"
+    assert len(later.xcom("rescue")["landed"]) + len(later.xcom("rescue")["already_landed"]) == 3
     assert (jimeng_emulator.bill()["accepted"], jimeng_emulator.bill()["billed"]) == (3, 3)
 
 

@@ -25,6 +25,11 @@ class FinishedRun:
     states: Mapping[str, str | None]
     instances: tuple[Any, ...]
 
+    @property
+    def run_id(self) -> str:
+        """Airflow's id of the run."""
+        return str(self.instances[0].run_id)
+
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return one XCom of a task that is not mapped."""
         return self.instances[0].xcom_pull(task_ids=task_id, key=key)

@@ -134,7 +134,16 @@ def run(environment: Environment, arguments: list[str], jobs: str) -> Result:
     env |= {"PATH": f"{environment.interpreter.parent}{os.pathsep}{env['PATH']}"}
     report = HOME / f"{environment.name}.xml"
     report.unlink(missing_ok=True)
-    options = ("-n", jobs, "-p", "no:cacheprovider", f"--junitxml={report}", "--ignore=tests/browser")
+    options = (
+        "-n",
+        jobs,
+        "--dist",
+        "worksteal",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        "--ignore=tests/browser",
+    )
     command = [str(environment.interpreter), "-m", "pytest", *options, *arguments]
     code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
     return Result(environment=environment, code=code, seconds=time.monotonic() - started, **_counts(report))
