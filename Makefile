@@ -85,13 +85,16 @@ test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch cove
 	@$(BIN)/coverage report --include='airflow_provider_jimeng/core/*' --fail-under=100 | tail -n 1
 
 .PHONY: test-real
-test-real: test-browser $(VENV)/.real-ready ## tests that need system packages (PostgreSQL, chromium); fails without them
-	$(BIN)/pytest -m "real and not chaos and not cluster" --ignore=tests/browser $(PYTEST_ARGS)
+test-real: test-browser test-real-rest ## tests that need system packages (chromium, PostgreSQL, Redis); fails without them
 
-# In a process of their own: what drives the browser keeps an event loop running in it.
+# In a process of its own: what drives the browser keeps an event loop running there.
 .PHONY: test-browser
-test-browser: $(VENV)/.real-ready ## the part of test-real that needs a browser
+test-browser: $(VENV)/.real-ready ## the part of test-real in a browser
 	$(BIN)/pytest -m real tests/browser $(PYTEST_ARGS)
+
+.PHONY: test-real-rest
+test-real-rest: $(VENV)/.real-ready ## the part of test-real without one
+	$(BIN)/pytest -m "real and not chaos and not cluster" --ignore=tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-chaos
 test-chaos: $(VENV)/.real-ready ## the chaos rows of processes, all at once on a real Airflow with PostgreSQL
