@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from PIL import ImageFont
+    from PIL import ImageDraw, ImageFont
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -81,6 +82,50 @@ def can_show(font: Font, character: str) -> bool:
     return bytes(font.getmask(character)) != bytes(font.getmask("\U0010fffe"))
 
 
-def showable(font: Font, text: str) -> str:
-    """Return the text with every character the font lacks written as its code point, ``<4E00>``."""
-    return "".join(c if can_show(font, c) else f"<{ord(c):X}>" for c in text)
+class Typeface:
+    """Fonts of one size that show a text together: each character in the first of them that has it."""
+
+    def __init__(self, *fonts: Font) -> None:
+        self.fonts = fonts
+
+    def shows(self, character: str) -> bool:
+        """Has any of the fonts this character?"""
+        return any(can_show(font, character) for font in self.fonts)
+
+    def getlength(self, text: str) -> float:
+        """Return the width of a text in pixels."""
+        if len(self.fonts) == 1:
+            return self.fonts[0].getlength(text)
+        return sum(font.getlength(part) for font, part in self._parts(text))
+
+    def write(
+        self, draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, fill: tuple[int, int, int]
+    ) -> None:
+        """Draw a text from its upper left corner on; all fonts stand on one line."""
+        left, top = place
+        for font, part in self._parts(text):
+            draw.text((left, top + _ascent(self.fonts[0]) - _ascent(font)), part, font=font, fill=fill)
+            left += font.getlength(part)
+
+    def _parts(self, text: str) -> Iterator[tuple[Font, str]]:
+        for font, part in groupby(text, self._font_of):
+            yield font, "".join(part)
+
+    def _font_of(self, character: str) -> Font:
+        return next((font for font in self.fonts if can_show(font, character)), self.fonts[0])
+
+
+@lru_cache(maxsize=32)
+def load_typeface(size: int, path: Path | None) -> Typeface:
+    """Return a font and, where it knows no Latin letters, as some Chinese ones do not, Pillow's own behind it."""
+    font = load_font(size, path)
+    return Typeface(font) if can_show(font, "A") else Typeface(font, load_font(size, None))
+
+
+def _ascent(font: Font) -> int:
+    return int(getattr(font, "getmetrics", lambda: (0, 0))()[0])
+
+
+def showable(face: Typeface, text: str) -> str:
+    """Return the text with every character that no font has written as its code point, ``<4E00>``."""
+    return "".join(c if face.shows(c) else f"<{ord(c):X}>" for c in text)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.frames import predict_crop
-from airflow_provider_jimeng.emulator.fonts import best_font_file, load_font, showable
+from airflow_provider_jimeng.emulator.fonts import best_font_file, load_font, load_typeface, showable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from airflow_provider_jimeng.emulator.fonts import Font
+    from airflow_provider_jimeng.emulator.fonts import Typeface
 
 _WHITE, _GREY, _PANEL = (240, 240, 240), (190, 190, 190), (16, 18, 24)
 _BLACK_LEVEL, _WHITE_LEVEL = 16, 235
@@ -73,10 +73,10 @@ def draw_background(clip: Clip) -> Image.Image:
         top = bottom - text.height
         draw.rectangle((left // 2, top - margin // 4, clip.width - left // 2, bottom), fill=_PANEL)
     for index, row in enumerate(text.rows):
-        draw.text((left, top + index * text.step), row, font=text.font, fill=_WHITE)
+        text.font.write(draw, (left, top + index * text.step), row, _WHITE)
     notes_top = bottom - len(text.notes) * text.note_step
     for index, note in enumerate(text.notes):
-        draw.text((left, notes_top + index * text.note_step), note, font=text.note_font, fill=_GREY)
+        text.note_font.write(draw, (left, notes_top + index * text.note_step), note, _GREY)
     draw.rectangle((0, clip.height - clip.strip_height, clip.width, clip.height), fill=(0, 0, 0))
     return canvas
 
@@ -101,10 +101,10 @@ def _fitted(data: bytes, clip: Clip) -> Image.Image:
 class _Text:
     """Prompt and parameters, set in rows; steps and height in pixels."""
 
-    font: Font
+    font: Typeface
     rows: list[str]
     step: int
-    note_font: Font
+    note_font: Typeface
     notes: list[str]
     note_step: int
 
@@ -117,12 +117,12 @@ def _set_text(clip: Clip, width: int, height: int) -> _Text:
     """Set the prompt in the largest size that fits above the parameters; what fits in no size ends in dots."""
     path = best_font_file()
     small = max(12, min(clip.width, clip.height) // 30)
-    note_font, note_step = load_font(small, path), small + small // 3
+    note_font, note_step = load_typeface(small, path), small + small // 3
     notes = [shorten(showable(note_font, line), note_font, width) for line in clip.lines]
     room = height - len(notes) * note_step
     size = max(14, min(clip.width, clip.height) // 14)
     while True:
-        font, step = load_font(size, path), size + size // 3
+        font, step = load_typeface(size, path), size + size // 3
         rows = wrap(showable(font, clip.prompt), font, width)
         if len(rows) * step <= room or size <= 14:
             break
@@ -133,7 +133,7 @@ def _set_text(clip: Clip, width: int, height: int) -> _Text:
     return _Text(font=font, rows=rows, step=step, note_font=note_font, notes=notes, note_step=note_step)
 
 
-def shorten(text: str, font: Font, width: int) -> str:
+def shorten(text: str, font: Typeface, width: int) -> str:
     """Return the text if it is at most ``width`` pixels wide, else its beginning and dots."""
     if font.getlength(text) <= width:
         return text
@@ -142,7 +142,7 @@ def shorten(text: str, font: Font, width: int) -> str:
     return text + "..."
 
 
-def wrap(text: str, font: Font, width: int) -> list[str]:
+def wrap(text: str, font: Typeface, width: int) -> list[str]:
     """Break text into rows of at most ``width`` pixels: at a space where there is one, else anywhere (Chinese)."""
     rows: list[str] = []
     for paragraph in text.splitlines() or [""]:
@@ -167,6 +167,6 @@ def draw_strip(clip: Clip, index: int, count: int) -> bytes:
     strip = Image.new("L", (clip.width, height), _BLACK_LEVEL)
     draw = ImageDraw.Draw(strip)
     draw.rectangle((0, height // 4, clip.width * (index + 1) // count - 1, height - height // 4), fill=160)
-    font = load_font(max(10, height // 2), best_font_file())
+    font = load_font(max(10, height // 2), None)
     draw.text((height // 2, height // 8), f"{index + 1:02d}/{count}", font=font, fill=_WHITE_LEVEL)
     return strip.tobytes()

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from airflow_provider_jimeng.emulator.fonts import (
+    Typeface,
     best_font_file,
     can_show,
     find_font_file,
     font_directories,
     load_font,
+    load_typeface,
     showable,
 )
 from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip, shorten, wrap
@@ -29,7 +31,46 @@ def test_characters_that_the_font_lacks_are_written_as_numbers() -> None:
     assert can_show(font, "a")
     assert can_show(font, " ")
     assert not can_show(font, "猫")
-    assert showable(font, "a 猫") == "a <732B>"
+    assert showable(Typeface(font), "a 猫") == "a <732B>"
+
+
+def test_what_one_font_lacks_is_written_in_the_next() -> None:
+    known = {"猫": "cat", "a": "latin"}
+
+    class Half:
+        """A font that has one half of the characters."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def getmask(self, character: str) -> bytes:
+            return b"glyph" if known.get(character) == self.name else b"none"
+
+        def getlength(self, text: str) -> float:
+            return 10.0 * len(text)
+
+        def getmetrics(self) -> tuple[int, int]:
+            return (12, 4) if self.name == "cat" else (10, 4)
+
+    class Pen:
+        """Notes what is drawn with which font, and where."""
+
+        def __init__(self) -> None:
+            self.drawn: list[tuple[str, str, tuple[float, float]]] = []
+
+        def text(self, place: tuple[float, float], text: str, *, font: Half, fill: object) -> None:
+            self.drawn.append((text, font.name, place))
+
+    cat, latin, pen = Half("cat"), Half("latin"), Pen()
+    face = Typeface(cat, latin)  # type: ignore[arg-type]
+    assert showable(face, "a猫犬") == "a猫<72AC>"
+    assert face.getlength("aa猫") == 30
+    face.write(pen, (5, 7), "aa猫", (255, 255, 255))  # type: ignore[arg-type]
+    assert pen.drawn == [("aa", "latin", (5, 9)), ("猫", "cat", (25, 7))]
+
+
+def test_whatever_font_there_is_latin_letters_can_be_read() -> None:
+    assert load_typeface(23, best_font_file()).shows("A")
 
 
 def test_fonts_are_found_by_the_beginning_of_their_names(tmp_path: Path) -> None:
@@ -66,7 +107,7 @@ def test_the_usual_font_directories_are_looked_through(monkeypatch: pytest.Monke
     ],
 )
 def test_text_is_broken_at_spaces_where_it_has_any(text: str, rows: list[str] | None) -> None:
-    font = load_font(20, None)
+    font = load_typeface(20, None)
     width = int(font.getlength("one two th"))
     broken = wrap(text, font, width)
     if rows is not None:
@@ -76,7 +117,7 @@ def test_text_is_broken_at_spaces_where_it_has_any(text: str, rows: list[str] | 
 
 
 def test_a_row_never_begins_with_the_space_it_was_broken_at() -> None:
-    font = load_font(20, None)
+    font = load_typeface(20, None)
     assert wrap("aaaa bbbb", font, int(max(map(font.getlength, ("aaaa", "bbbb")))) + 1) == ["aaaa", "bbbb"]
 
 
@@ -87,7 +128,7 @@ def test_any_prompt_fits_into_any_picture(prompt: str, size: tuple[int, int]) ->
 
 
 def test_a_line_that_is_too_long_ends_in_dots() -> None:
-    font = load_font(20, None)
+    font = load_typeface(20, None)
     assert shorten("a kite", font, 1000) == "a kite"
     cut = shorten("a kite " * 50, font, 300)
     assert cut.startswith("a kite a kite")
