@@ -54,10 +54,16 @@ def test_one_poke_of_a_running_render_says_not_yet(lab: Lab) -> None:
 
 
 def test_a_deferred_sensor_says_what_it_waits_for(lab: Lab) -> None:
+    lab.emulator.render_seconds = 60
     render = submitted(lab)
     seen: list[Any] = []
+
+    def look() -> None:
+        seen.append(stage.xcom("jimeng_render"))
+        lab.clock.ahead += 60
+
     stage = lab.stage(lambda: sensing(render, deferrable=True))
-    stage.blows.at("deferred", lambda: seen.append(stage.xcom("jimeng_render")))
+    stage.blows.at("deferred", look)
     assert stage.run() == "success"
     assert seen == [render]
 
