@@ -38,12 +38,13 @@ _AIRFLOWS = {"self", "kwargs", "retries", "retry_policy", "trigger_rule"}
 _WHAT_FOR = {
     "apache-airflow": "runs the DAGs",
     "apache-airflow-providers-common-compat": "one set of names for Airflow 2 and 3",
-    "httpx": "speaks HTTP, in tasks and on the triggerer's event loop",
+    "h11": "HTTP/1.1 on the triggerer's event loop; httpx brings it anyway",
+    "httpx": "speaks HTTP, in tasks and through proxies, and signs",
     "pendulum": "times; Airflow brings it anyway",
     "pillow": "reads format and size of input images before anything is paid",
 }
 _BRINGS = {
-    "aiohttp": "`transport` = `aiohttp` in the connection: less CPU per poll in the triggerer",
+    "aiohttp": "`transport` = `aiohttp` in the connection: polls travel over aiohttp's connections",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "report": "first frames as pictures in the [report](campaigns.md#the-report)",
 }
@@ -88,7 +89,7 @@ def connection_extra() -> Table:
         else:
             label, meaning = (
                 "–",
-                "Of event loops: httpx, or aiohttp with the extra `[aiohttp]`. Empty: httpx.",
+                "What carries the requests of event loops: `httpx` stands for our own connections, `aiohttp` (extra `[aiohttp]`) for its. Empty: httpx.",
             )
         rows.append((f"`{name}`", label, _code_in(meaning)))
     return ("field", "in the form", "meaning"), rows

@@ -1,4 +1,4 @@
-"""The optional transport over aiohttp for event loops: less CPU per poll, for those who install the extra.
+"""The optional transport over aiohttp for event loops, for those who install the extra.
 
 ``httpx-aiohttp`` reports a connection that broke under way as one that was never made. On this transport nothing
 that goes wrong is therefore taken for unsent: every failure becomes one of reading the answer.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from airflow_provider_jimeng.client.replies import ReplyBody
+from airflow_provider_jimeng.client.replies import AsyncBoundedTransport
 from airflow_provider_jimeng.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,12 +41,13 @@ def aiohttp_transport(
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     inner = AiohttpTransport(verify=tls, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
-    return Unsure(inner, (aiohttp.ClientError, OSError))
+    return Unsure(AsyncBoundedTransport(inner), (aiohttp.ClientError, OSError))
 
 
 class Unsure(httpx.AsyncBaseTransport):
-    """Reads each reply whole, within bounds, and turns every failure into one that leaves open what became of the request.
+    """Turns every failure into one that leaves open what became of the request.
 
+    :param inner: reads each reply whole.
     :param failures: errors of the transport beside httpx's own.
     """
 
@@ -58,17 +59,11 @@ class Unsure(httpx.AsyncBaseTransport):
         """Send a request and read its reply, still encoded."""
         try:
             response = await self._inner.handle_async_request(request)
-            body = ReplyBody(request)
-            try:
-                async for chunk in response.aiter_raw():
-                    body.add(chunk)
-            finally:
-                await response.aclose()
         except httpx.ReadTimeout:
             raise
         except self._failures as error:
             raise httpx.ReadError(type(error).__name__) from None
-        return httpx.Response(response.status_code, headers=response.headers.raw, stream=body.stream())
+        return httpx.Response(response.status_code, headers=response.headers.raw, stream=response.stream)
 
     async def aclose(self) -> None:
         """Close the connections."""

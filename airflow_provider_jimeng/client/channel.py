@@ -1,7 +1,7 @@
 """The way of a call to the API and of its reply back: a channel of its own for a worker, shared ones on a loop.
 
 On an event loop, everything with the same endpoint, TLS and proxy settings and timeout shares one
-``httpx.AsyncClient``, and every account is paced by one limiter. The last one to leave closes the client.
+transport, and every account is paced by one limiter. The last one to leave closes the connections.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from airflow_provider_jimeng.client.http import Exchange, Reply, open_async_client, open_client
+from airflow_provider_jimeng.client.http import (
+    HEADERS,
+    Exchange,
+    Reply,
+    open_async_transport,
+    open_client,
+    timeout_of,
+)
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
 from airflow_provider_jimeng.core.wire import QUERY_ACTION, Call
@@ -25,8 +32,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_POLLS_IN_FLIGHT = 8
-"""Routine requests that one shared client has under way at most: more than enough for the API's request rate."""
+_RAW_HEADERS = httpx.Headers(HEADERS).raw
+
+MAX_POLLS_IN_FLIGHT = 24
+"""Routine requests that shared connections have under way at most: more than enough for the API's request rate."""
 MAX_OTHERS_IN_FLIGHT = 8
 """The same for submits and cancels, which do not wait for polls."""
 
@@ -62,7 +71,7 @@ class Channel:
 
 
 class AsyncChannel:
-    """A channel on an event loop: the HTTP client and the pace are shared with all others of the loop."""
+    """A channel on an event loop: the connections and the pace are shared with all others of the loop."""
 
     def __init__(
         self, settings: ClientSettings, auth: httpx.Auth, transport: httpx.AsyncBaseTransport | None = None
@@ -71,17 +80,18 @@ class AsyncChannel:
         self._auth = auth
         self._transport = transport
         self._targets = _Targets(settings)
+        self._timeout = timeout_of(settings).as_dict()
         self._line: _Line | None = None
         self._pace: Pace | None = None
 
     async def open(self) -> None:
-        """Join the loop's client, or build it; nothing is sent."""
+        """Join those of the loop; nothing is sent."""
         shared = _LOOPS.setdefault(asyncio.get_running_loop(), _Shared())
         self._line = shared.join(self._settings, self._transport)
         self._pace = shared.pace(self._settings)
 
     async def close(self) -> None:
-        """Leave the loop's client; the last one to leave closes it."""
+        """Leave them; the last one to leave closes the connections."""
         line, self._line = self._line, None
         loop = asyncio.get_running_loop()
         if line is not None and (shared := _LOOPS.get(loop)) is not None:
@@ -89,7 +99,7 @@ class AsyncChannel:
             if not shared.lines:
                 _LOOPS.pop(loop, None)
             if last:
-                await line.http.aclose()
+                await line.transport.aclose()
 
     async def exchange(self, call: Call, parse: Callable[[int, bytes], Reply]) -> Reply:
         """Wait for a turn, send a call and return its reply as the parser reads it."""
@@ -99,13 +109,36 @@ class AsyncChannel:
             started = await pace.turn(routine=routine)
             try:
                 with Exchange(call.action, self._targets.host) as exchange:
-                    request = line.http.build_request("POST", self._targets.url(call), content=call.body)
-                    reply = exchange.read(await line.http.send(request, auth=self._auth), parse)
+                    response = await self._send(line.transport, call)
+                    reply = exchange.read(response, parse)
             except RateLimitedError:
                 pace.refused(started)
                 raise
         pace.accepted()
         return reply
+
+    async def _send(self, transport: httpx.AsyncBaseTransport, call: Call) -> httpx.Response:
+        """Do what ``httpx.AsyncClient`` does with a request that follows no redirect and keeps no cookie."""
+        request = httpx.Request(
+            "POST",
+            self._targets.url(call),
+            headers=_RAW_HEADERS,
+            content=call.body,
+            extensions={"timeout": self._timeout},
+        )
+        flow = self._auth.async_auth_flow(request)
+        try:
+            request = await anext(flow)
+            while True:
+                response = await transport.handle_async_request(request)
+                response.request = request
+                await response.aread()
+                try:
+                    request = await flow.asend(response)
+                except StopAsyncIteration:
+                    return response
+        finally:
+            await flow.aclose()
 
 
 class Pace:
@@ -156,10 +189,10 @@ class _Targets:
 
 @dataclass(eq=False, slots=True)
 class _Line:
-    """A shared HTTP client. Routine requests and others pass a gate each, so that none queues inside httpx."""
+    """Shared connections. Routine requests and others pass a gate each, which limits how many there are."""
 
     key: object = field(repr=False)
-    http: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport
     gates: dict[bool, asyncio.Semaphore] = field(
         default_factory=lambda: {
             True: asyncio.Semaphore(MAX_POLLS_IN_FLIGHT),
@@ -187,7 +220,7 @@ class _Shared:
         )
         line = self.lines.get(key)
         if line is None:
-            line = self.lines[key] = _Line(key, open_async_client(settings, transport))
+            line = self.lines[key] = _Line(key, transport or open_async_transport(settings))
         line.users += 1
         return line
 

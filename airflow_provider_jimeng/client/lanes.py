@@ -1,17 +1,15 @@
 """A transport for event loops whose bookkeeping does not grow with the number of its connections.
 
 httpx's own pool looks at every connection, several times and some of it for every other connection, whenever a
-request starts or ends: with 24 connections that is more work than the request itself. Here every connection has a
-pool of its own, a lane; a request takes the lane that was used last and gives it back.
+request starts or ends: with 24 connections that is more work than the request itself. Here a request takes the
+connection that was used last, a lane, and gives it back.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import httpx
-
-from airflow_provider_jimeng.client.replies import ReplyBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 class LaneTransport(httpx.AsyncBaseTransport):
     """Sends each request over an idle lane, or over a new one; its callers limit how many there will be.
 
-    Replies are read whole, within bounds, so that a lane is free again when the reply is handed on.
+    :param build_lane: builds a lane, which answers one request at a time and reads each reply whole.
     """
 
     def __init__(self, build_lane: Callable[[], httpx.AsyncBaseTransport]) -> None:
@@ -32,18 +30,9 @@ class LaneTransport(httpx.AsyncBaseTransport):
         """Send a request and read its reply, still encoded."""
         lane = self._idle.pop() if self._idle else self._add()
         try:
-            response = await lane.handle_async_request(request)
-            body = ReplyBody(request)
-            stream = cast("httpx.AsyncByteStream", response.stream)
-            try:
-                async for chunk in stream:
-                    body.add(chunk)
-            finally:
-                await stream.aclose()
+            return await lane.handle_async_request(request)
         finally:
             self._idle.append(lane)
-        response.stream = body.stream()
-        return response
 
     async def aclose(self) -> None:
         """Close the connections."""

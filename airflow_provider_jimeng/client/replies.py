@@ -5,6 +5,7 @@ A reply without end would otherwise fill the memory of a triggerer, and one that
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import cast
 
@@ -62,3 +63,35 @@ class BoundedTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Close the connections."""
         self._inner.close()
+
+
+class AsyncBoundedTransport(httpx.AsyncBaseTransport):
+    """The same on an event loop."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and read its reply."""
+        phases = request.extensions.get("timeout", {}).values()
+        try:
+            async with asyncio.timeout(None if None in phases else sum(phases) or None):
+                return await self._read(request)
+        except TimeoutError:
+            raise httpx.ReadTimeout("the reply was not whole in time") from None
+
+    async def _read(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        body = ReplyBody(request)
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        try:
+            async for chunk in stream:
+                body.add(chunk)
+        finally:
+            await stream.aclose()
+        response.stream = body.stream()
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from math import ceil
 from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 FIRST_POLL_SECONDS = 11.0
 """The first poll comes no earlier: a task that resumes within about 6 s can be failed by the scheduler."""
+GRAIN_SECONDS = 0.1
+"""Waits between two polls end at multiples of this, unless they are not much longer themselves."""
 MOVED_SECONDS = 5.0
 """A trigger that another triggerer takes over asks within this time."""
 
@@ -144,7 +147,7 @@ class JimengRenderTrigger(BaseTrigger):
                     self.log.info("Render %s: %s", self.render_id, decision.note)
                 if decision.renew_connection:
                     asking.renew_next_time()
-                await asyncio.sleep(decision.seconds)
+                await asyncio.sleep(_rounded(decision.seconds, asyncio.get_running_loop().time()))
 
     def _first_pause(self, poller: Poller) -> float:
         """Triggers that were moved together do not ask together."""
@@ -153,6 +156,16 @@ class JimengRenderTrigger(BaseTrigger):
         if not_before <= now:
             not_before = now + MOVED_SECONDS * random.random()
         return poller.first_wait(now, random.random(), not_before=not_before)
+
+
+def _rounded(seconds: float, now: float) -> float:
+    """Return a wait a little longer, so that it ends when those of other triggers end too.
+
+    Requests that start together share the turns of the event loop, which cost more than the requests.
+    """
+    if seconds < GRAIN_SECONDS * 5:
+        return seconds
+    return ceil((now + seconds) / GRAIN_SECONDS) * GRAIN_SECONDS - now
 
 
 class _Asking:

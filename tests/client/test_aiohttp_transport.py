@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_jimeng.client.aiohttp_transport import Unsure
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
-from airflow_provider_jimeng.client.http import open_async_client
+from airflow_provider_jimeng.client.http import open_async_transport
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import NoReplyError, SettingsError
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
@@ -101,17 +101,15 @@ def test_the_two_transports_are_not_shared() -> None:
 
 
 def test_a_proxy_of_the_connection_is_used() -> None:
-    async def story() -> None:
-        for proxy in (None, "http://proxy.example.com:3128"):
-            async with open_async_client(settings(proxy=proxy)) as client:
-                assert isinstance(client._transport, Unsure)
-                inner: Any = client._transport._inner
-                assert (str(inner.proxy.url) if inner.proxy else None) == proxy
-
-    asyncio.run(story())
+    for proxy in (None, "http://proxy.example.com:3128"):
+        transport = open_async_transport(settings(proxy=proxy))
+        assert isinstance(transport, Unsure)
+        inner: Any = transport._inner
+        used = inner._inner.proxy
+        assert (str(used.url) if used else None) == proxy
 
 
 def test_without_the_extra_the_field_and_the_remedy_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx_aiohttp", None)
     with pytest.raises(SettingsError, match=r"^extra\.transport: .*\[aiohttp\]"):
-        open_async_client(settings())
+        open_async_transport(settings())

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
 from airflow_provider_jimeng.client.http import (
     Exchange,
-    open_async_client,
+    open_async_transport,
     open_client,
     proxy_for,
     tls_context,
@@ -265,7 +265,7 @@ def test_proxies_of_the_environment_count_unless_the_endpoint_is_local_or_a_prox
     assert proxy_for(settings(endpoint=endpoint, proxy=proxy)) == used
 
 
-@pytest.mark.parametrize("open_it", [open_client, open_async_client])
+@pytest.mark.parametrize("open_it", [open_client, open_async_transport])
 def test_a_proxy_that_httpx_cannot_use_names_the_field(open_it: Callable[[ClientSettings], object]) -> None:
     with pytest.raises(SettingsError, match=r"^extra\.proxy: .*httpx\[socks\]"):
         open_it(settings(proxy="socks5://proxy.example.com:1080"))

@@ -78,6 +78,16 @@ def dripping(request: Answering) -> None:
         return
 
 
+def dripping_head(request: Answering) -> None:
+    """The same before the body."""
+    try:
+        for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60:
+            request.wfile.write(bytes([byte]))
+            request.server.closing.wait(0.2)
+    except OSError:
+        return
+
+
 def redirecting(request: Answering) -> None:
     """A redirect to a signed link."""
     request.send_response(302)
@@ -105,23 +115,30 @@ def query_over_aiohttp(chosen: ClientSettings) -> object:
     return query_async(replace(chosen, transport="aiohttp"))
 
 
-WAYS = [query_sync, query_async] + ([query_over_aiohttp] if find_spec("httpx_aiohttp") else [])
+def query_by_a_proxy(chosen: ClientSettings) -> object:
+    """The host answers in place of another: it is the proxy."""
+    from dataclasses import replace
+
+    return query_async(replace(chosen, proxy=chosen.endpoint, endpoint="http://api.example.com/"))
+
+
+WAYS = [query_sync, query_async, query_by_a_proxy] + (
+    [query_over_aiohttp] if find_spec("httpx_aiohttp") else []
+)
+
+
+def settings_for(host: Host) -> ClientSettings:
+    return ClientSettings(
+        endpoint=f"http://127.0.0.1:{host.server_address[1]}/",
+        access_key="AKTEST",
+        secret_key="SKTEST",
+        timeout_seconds=1.0,
+    )
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
 def query(request: pytest.FixtureRequest, host: Host) -> Callable[[], object]:
-    def ask() -> object:
-        port = host.server_address[1]
-        return request.param(
-            ClientSettings(
-                endpoint=f"http://127.0.0.1:{port}/",
-                access_key="AKTEST",
-                secret_key="SKTEST",
-                timeout_seconds=1.0,
-            )
-        )
-
-    return ask
+    return lambda: request.param(settings_for(host))
 
 
 def test_a_reply_without_end_is_cut_off_and_fills_no_memory(host: Host, query: Callable[[], object]) -> None:
@@ -140,6 +157,15 @@ def test_a_reply_that_drips_is_given_up(host: Host, query: Callable[[], object])
     host.answer = dripping
     with pytest.raises(NoReplyError):
         query()
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_a_head_that_drips_is_given_up_on_an_event_loop(
+    host: Host, way: Callable[[ClientSettings], object]
+) -> None:
+    host.answer = dripping_head
+    with pytest.raises(NoReplyError, match="Timeout"):
+        way(settings_for(host))
 
 
 def test_the_link_of_a_redirect_reaches_no_log(

@@ -25,7 +25,7 @@ ALLOWED = {
     "__init__": set(),
     "provider_info": set(),
     "core": {"pendulum"},
-    "client": {"pendulum", "httpx", "httpx_aiohttp", "aiohttp"},
+    "client": {"pendulum", "httpx", "h11", "httpx_aiohttp", "aiohttp"},
     "hooks": {"airflow", "asgiref", "pendulum", "wtforms", "flask_appbuilder", "flask_babel"},
     "operators": {"airflow", "pendulum"},
     "sensors": {"airflow", "pendulum"},
