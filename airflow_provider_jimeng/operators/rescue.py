@@ -162,9 +162,11 @@ def pulled(ti: Any, key: str, owner: tuple[str, str, str]) -> Any:
     dag_id, run_id, task_id = owner
     if AIRFLOW_V_3_0_PLUS:
         return ti.xcom_pull(task_ids=[task_id], key=key, dag_id=dag_id, run_id=run_id)
-    from airflow.models.xcom import XCom  # Airflow 2 pulls from the task's own run only
+    if run_id == ti.run_id:  # the only one that Airflow 2 pulls from
+        return ti.xcom_pull(task_ids=[task_id], key=key, dag_id=dag_id)
+    from airflow.models.xcom import XCom
     from airflow.utils.session import create_session
 
     with create_session() as session:
         rows = XCom.get_many(run_id=run_id, key=key, task_ids=[task_id], dag_ids=[dag_id], session=session)
-        return [XCom.deserialize_value(row) for row in rows]
+        return [XCom.deserialize_value(row) for row in rows.with_entities(XCom.map_index, XCom.value)]

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -24,6 +25,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_jimeng.core.errors import JimengError
 
@@ -304,12 +306,13 @@ def reason_of(error: BaseException) -> BaseException:
 def _call(operator: BaseOperator, method: str, context: Any, arguments: dict[str, Any]) -> Any:
     """Call a method of an operator as the task runner does, which tells the operator who is calling."""
     run = contextvars.copy_context()
-    try:
+    if AIRFLOW_V_3_0_PLUS:
         from airflow.sdk.bases.operator import ExecutorSafeguard
-    except ImportError:  # Airflow 2 only logs that somebody else is calling
-        pass
-    else:
+
         run.run(ExecutorSafeguard.tracker.set, operator)
+    else:  # it only logs that somebody else is calling, and has its table of callers in the main thread alone
+        table = import_module("airflow.models.baseoperator").ExecutorSafeguard._sentinel
+        table.callers = getattr(table, "callers", {})
     return run.run(lambda: getattr(operator, method)(context, **arguments))
 
 

@@ -33,11 +33,17 @@ def test_parsing_a_dag_loads_neither_http_client_nor_media_library(module: str) 
 
 def test_parsing_the_examples_loads_neither_http_client_nor_media_library() -> None:
     folder = ROOT / "example_dags"
+    airflows_own = imported_by(
+        "from airflow.providers.common.compat.sdk import Asset; Asset(uri='x-other://a')"
+    )
     loaded = imported_by(
         f"import pathlib, runpy\nfor f in pathlib.Path({str(folder)!r}).glob('*.py'): runpy.run_path(f)"
     )
     assert "airflow_provider_jimeng.operators.plan" in loaded
-    assert not {name for name in loaded if name.startswith((*HEAVY, "airflow_provider_jimeng.client"))}
+    ours = (
+        loaded - airflows_own
+    )  # an asset with a scheme makes Airflow 2.11 load the forms of its own connections
+    assert not {name for name in ours if name.startswith((*HEAVY, "airflow_provider_jimeng.client"))}
 
 
 def test_provider_info_loads_neither_airflow_nor_anything_of_ours() -> None:

@@ -37,7 +37,10 @@ class _Reader(TaskInstance):
         found = []
         for stage in self.stage.others:  # type: ignore[attr-defined]
             ti = stage._task_instance()
-            if ti.task_id in task_ids and (ti.dag_id, ti.run_id) == (where["dag_id"], where["run_id"]):
+            if ti.task_id in task_ids and (ti.dag_id, ti.run_id) == (
+                where["dag_id"],
+                where.get("run_id", self.run_id),
+            ):
                 value = stage.result if key == "return_value" else stage.xcom(key)
                 found.append(value if stage.state == "success" or key != "return_value" else None)
         return found
