@@ -34,15 +34,14 @@ def test_parsing_a_dag_loads_neither_http_client_nor_media_library(module: str) 
 def test_parsing_the_examples_loads_neither_http_client_nor_media_library() -> None:
     folder = ROOT / "example_dags"
     airflows_own = imported_by(
-        "from airflow.providers.common.compat.sdk import Asset; Asset(uri='x-other://a')"
+        "from airflow.providers.common.compat.sdk import Asset; Asset(uri='other://a')"
     )
     loaded = imported_by(
         f"import pathlib, runpy\nfor f in pathlib.Path({str(folder)!r}).glob('*.py'): runpy.run_path(f)"
     )
     assert "airflow_provider_jimeng.operators.plan" in loaded
-    ours = (
-        loaded - airflows_own
-    )  # an asset with a scheme makes Airflow 2.11 load the forms of its own connections
+    # An asset with a scheme makes Airflow 2.11 load the forms of its own connections.
+    ours = loaded - airflows_own
     assert not {name for name in ours if name.startswith((*HEAVY, "airflow_provider_jimeng.client"))}
 
 
