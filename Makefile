@@ -10,7 +10,7 @@ export KEEP
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-JOBS ?= 4
+JOBS ?= 6
 PYTEST_ARGS ?=
 
 .PHONY: help

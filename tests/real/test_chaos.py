@@ -13,7 +13,7 @@ from tests.chaos.rows import PROCESS_ROWS
 
 pytestmark = [pytest.mark.real, pytest.mark.chaos]
 
-MANY = 24
+MANY = 12
 
 
 def test_whatever_ends_a_process_costs_one_render_and_lands_one_file(tmp_path: Path) -> None:
