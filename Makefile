@@ -10,7 +10,7 @@ export KEEP
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-JOBS ?= 6
+JOBS ?= 4
 PYTEST_ARGS ?=
 
 .PHONY: help
