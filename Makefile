@@ -122,7 +122,7 @@ matrix: $(VENV)/.dev-ready ## the test suite on every supported Airflow; ONLY=3.
 
 .PHONY: matrix-fast
 matrix-fast: $(VENV)/.dev-ready ## what depends on Airflow, on the lowest and the newest
-	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)'
+	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: lock-matrix
 lock-matrix: $(VENV)/.dev-ready ## resolve the hashed requirement files of the matrix again
