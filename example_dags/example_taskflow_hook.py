@@ -17,7 +17,7 @@ with DAG(
     params={"output": "/tmp/jimeng"},
 ):
 
-    @task(retries=0)
+    @task(retries=0, multiple_outputs=False)  # one XCom, not one per key
     def render(params: dict[str, Any], run_id: str) -> dict[str, Any]:
         """Submit, wait and download in one go."""
         # Imported here: parsing this file needs no HTTP client.

@@ -59,7 +59,9 @@ def test_every_program_runs_and_prints_what_it_says(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", "")
     exec(compile(program, "docs/emulator.md", "exec"), {"__name__": "program"})  # noqa: S102  our own document
-    assert re.fullmatch(printed, capsys.readouterr().out)
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    said = [line for line in lines if not line.startswith("[")]  # Airflow before 3.1 logs to the same stream
+    assert re.fullmatch(printed, "".join(said))
 
 
 @pytest.fixture(scope="module")

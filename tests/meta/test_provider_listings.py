@@ -40,11 +40,12 @@ def test_hooks_name_the_connection_type_and_its_hook(listed: Any) -> None:
     assert (row["conn_id_attribute_name"], row["package_name"]) == ("jimeng_conn_id", PACKAGE)
 
 
+@pytest.mark.needs("lists of the form")
 def test_behaviours_name_the_connection_type(listed: Any) -> None:
     assert listed("behaviours") == [{"field_behaviours": "jimeng"}]
 
 
-@pytest.mark.needs("list of widgets")
+@pytest.mark.needs("lists of the form")
 def test_widgets_are_those_of_the_form(listed: Any) -> None:
     names = {row["connection_parameter_name"] for row in listed("widgets")}
     assert names == {f"extra__jimeng__{field}" for field in CONN_FIELDS}

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,16 +182,20 @@ def test_every_module_can_be_imported_without_the_extras(installed: Path, wheel:
     run(installed, "-c", "\n".join(f"import {name}" for name in names), home=home)
 
 
+def rows(printed: str) -> Any:
+    """Return what `--output json` printed; Airflow 3.0 logs to the same stream before it."""
+    return json.loads(printed[printed.index("[{") :])
+
+
 def test_airflow_lists_the_installed_wheel_as_a_provider(installed: Path, home: Path) -> None:
     command = ("-m", "airflow", "providers", "get", "airflow-provider-jimeng", "--output", "json")
     out = run(installed, *command, home=home)
-    listed = json.loads(out[out.index("[") :])
-    assert listed == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
+    assert rows(out) == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
 
 
 def test_airflow_lists_hook_and_link_of_the_installed_wheel(installed: Path, home: Path) -> None:
     hooks = run(installed, "-m", "airflow", "providers", "hooks", "--output", "json", home=home)
-    ours = [row for row in json.loads(hooks[hooks.index("[") :]) if row["connection_type"] == "jimeng"]
+    ours = [row for row in rows(hooks) if row["connection_type"] == "jimeng"]
     assert [row["class"] for row in ours] == ["airflow_provider_jimeng.hooks.jimeng.JimengHook"]
     links = run(installed, "-m", "airflow", "providers", "links", "--output", "json", home=home)
     assert "airflow_provider_jimeng.web.links.JimengVideoLink" in links
@@ -198,7 +203,7 @@ def test_airflow_lists_hook_and_link_of_the_installed_wheel(installed: Path, hom
 
 def test_airflow_loads_the_plugin_of_the_installed_wheel(installed: Path, home: Path) -> None:
     plugins = run(installed, "-m", "airflow", "plugins", "--output", "json", home=home)
-    ours = [row for row in json.loads(plugins[plugins.index("[") :]) if row["name"] == "jimeng"]
+    ours = [row for row in rows(plugins) if row["name"] == "jimeng"]
     assert len(ours) == 1
     assert "airflow-provider-jimeng" in ours[0]["source"]
 
