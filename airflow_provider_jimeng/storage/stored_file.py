@@ -46,6 +46,7 @@ WHOLE_PUT_PROTOCOLS = frozenset(
 """Stores in which an object appears when its upload is complete, never before."""
 
 PART = ".part"
+_ASIDE = f"previous{PART}"
 _BLOCK_BYTES = 1024 * 1024
 _LONGEST_NAME_BYTES = 180
 
@@ -109,7 +110,32 @@ class StoredFile:
         return digest.hexdigest()
 
     def content(self) -> bytes | None:
-        """Return a small file's bytes; ``None`` if there is no such file."""
+        """Return a small file's bytes; ``None`` if there is no such file.
+
+        Of a replacement that was killed half-way (see :func:`_replace`) these are the bytes before it.
+        """
+        found = self._bytes()
+        if found is None and self._replaced_in_steps:
+            found = self._aside._bytes()  # noqa: SLF001  another file of this class
+            if found is None:
+                found = self._bytes()  # put back, or replaced, between the two looks
+        return found
+
+    def siblings(self) -> list[str]:
+        """Return the names in the file's directory; none if there is no such directory."""
+        names = self._names()
+        if not self._replaced_in_steps:
+            return names
+        end = f".{_ASIDE}"
+        return list(dict.fromkeys(name[1 : -len(end)] if name.endswith(end) else name for name in names))
+
+    def remove(self) -> None:
+        """Remove the file if it is there."""
+        if self._replaced_in_steps:
+            self._aside._remove()  # noqa: SLF001  first, or the older content would be found instead
+        self._remove()
+
+    def _bytes(self) -> bytes | None:
         with self._reading():
             self._forget()
             try:
@@ -117,8 +143,7 @@ class StoredFile:
             except FileNotFoundError:
                 return None
 
-    def siblings(self) -> list[str]:
-        """Return the names in the file's directory; none if there is no such directory."""
+    def _names(self) -> list[str]:
         folder = self.folder or "/"
         with self._reading():
             self._forget(folder)
@@ -128,10 +153,17 @@ class StoredFile:
                 return []
         return [str(entry).rstrip("/").rpartition("/")[2] for entry in entries]
 
-    def remove(self) -> None:
-        """Remove the file if it is there."""
+    def _remove(self) -> None:
         with self._writing(), suppress(FileNotFoundError):
             self.fs.rm_file(self.path)
+
+    @property
+    def _replaced_in_steps(self) -> bool:
+        return not self.is_local and self.protocol not in WHOLE_PUT_PROTOCOLS
+
+    @property
+    def _aside(self) -> StoredFile:
+        return self.beside(self.hidden_name(_ASIDE))
 
     def remove_leftovers(self, *, but: str) -> None:
         """Remove what earlier landings under this name that were killed half-way left behind, all but one file."""
@@ -139,9 +171,9 @@ class StoredFile:
             abort_unfinished(self.fs, self.path)
             return
         with self._writing():
-            for name in self.siblings():
+            for name in self._names():
                 if name.startswith(self.hidden_name("")) and name.endswith(PART) and name != but:
-                    self.beside(name).remove()
+                    self.beside(name)._remove()  # noqa: SLF001  another file of this class
 
     @contextmanager
     def staged(self, token: str) -> Iterator[tuple[Path, BinaryIO]]:
@@ -205,18 +237,19 @@ class StoredFile:
         direct = self.protocol in WHOLE_PUT_PROTOCOLS
         self._make_folder()
         existed, size = self.size() is not None, source.stat().st_size
+        existed = existed or (not direct and self._aside.size() is not None)
         upload = self if direct else self.beside(self.hidden_name(f"{token}{PART}"))
         try:
             self.fs.put_file(str(source), upload.path)
             _expect_size(upload, size)
             if not direct:
-                _rename(upload, self, existed=existed)
+                _replace(upload, self, existed=existed)
                 _expect_size(self, size)
         except BaseException:
             for file in {upload.path: upload, self.path: self}.values():
                 if not (existed and file is self):  # what was there before is not ours to remove
                     with suppress(Exception):
-                        file.remove()
+                        file._remove()  # noqa: SLF001  another file of this class
             raise
 
     def hidden_name(self, suffix: str) -> str:
@@ -257,14 +290,32 @@ def sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _rename(part: StoredFile, final: StoredFile, *, existed: bool) -> None:
+def _replace(part: StoredFile, final: StoredFile, *, existed: bool) -> None:
+    """Rename over what may be there. Where a store does not, the older file steps aside until the new one is in place.
+
+    At every moment one of the two has its whole content under the final name or aside, where
+    :meth:`StoredFile.content` finds it: a record that a kill made vanish would be paid for again.
+    """
     try:
         part.fs.mv(part.path, final.path)
     except Exception:
         if not existed or part.size() is None:
             raise
-        final.remove()  # not every store renames over a file
+    else:
+        if part.size() is None:  # WebHDFS tells by its answer alone that it did not rename
+            return
+    aside = final._aside  # noqa: SLF001  another file of this class
+    if final.size() is not None:
+        aside._remove()  # noqa: SLF001  of an earlier time
+        part.fs.mv(final.path, aside.path)
+    try:
         part.fs.mv(part.path, final.path)
+    except BaseException:
+        with suppress(Exception):
+            part.fs.mv(aside.path, final.path)
+        raise
+    with suppress(LandingError):  # what is stale there is never looked at while the file is in place
+        aside._remove()  # noqa: SLF001
 
 
 def _expect_size(file: StoredFile, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,25 @@ class RemoteStore(MemoryFileSystem):  # type: ignore[misc]
     def files(self) -> dict[str, bytes]:
         """Every file by path."""
         return {path: file.getvalue() for path, file in sorted(self.store.items())}
+
+
+class StepwiseStore(RemoteStore):
+    """A store that does not rename over a file, as SFTP and SMB; it dies, or is cut off, at one move of a name."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__()
+        self.refuses_to_replace = True
+        self.quiet = quiet
+        self.ends_at: list[tuple[str, type[BaseException]]] = []
+
+    def mv(self, path1: str, path2: str, **options: Any) -> None:
+        if self.exists(path2):
+            if self.quiet:  # as WebHDFS, whose answer alone says that nothing was renamed
+                return
+            raise FileExistsError(path2)
+        if self.ends_at and re.search(self.ends_at[0][0], path2):
+            raise self.ends_at.pop(0)[1]
+        super().mv(path1, path2, **options)
 
 
 class ObjectStore(RemoteStore):

@@ -13,6 +13,7 @@ from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, RecordObjects, task_key
 from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.stage import Blows, StateStore, TaskInstance, TryStore
+from tests.harness.stores import StepwiseStore, attached
 
 KEY = TaskKey(dag_id="ads", run_id="manual__1", task_id="render")
 RENDER: dict[str, Any] = {
@@ -290,3 +291,44 @@ def test_a_damaged_record_does_not_hide_the_others(places: Places) -> None:
     records, problems = objects.all()
     assert records == [PAID]
     assert len(problems) == 1
+
+
+class Killed(BaseException):
+    """The end of a process, as far as one can be had in a process."""
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["refuses", "says nothing"])
+@pytest.mark.parametrize("end", [Killed, ConnectionResetError], ids=["killed", "cut off"])
+@pytest.mark.parametrize(
+    "step", [r"/tasks/.*\.previous\.part$", r"/tasks/\w+\.json$"], ids=["before", "between"]
+)
+def test_a_record_outlives_its_replacement_where_a_store_does_not_rename_over_files(
+    quiet: bool, end: type[BaseException], step: str
+) -> None:
+    store = StepwiseStore(quiet=quiet)
+    folder = Target(output_path="memory://bucket/videos/", output_conn_id=attached(store))
+    ledger = Ledger(KEY, folder=folder, sleep=lambda _: None)
+    ledger.begin(INTENT, None)
+    store.ends_at = [(step, end)] * 100  # at every attempt, and at the step back of each
+    with pytest.raises((Killed, LedgerError)):
+        ledger.settle(PAID)
+    store.ends_at = []
+    (record,), problems = RecordObjects(folder).all()
+    assert (record, problems) == (INTENT, [])
+    assert Ledger(KEY, folder=folder).read() == INTENT
+    ledger.settle(PAID)
+    assert ledger.read() == PAID
+    assert [record.key for record in RecordObjects(folder).find(INTENT.fingerprint)] == [KEY]
+
+
+def test_a_record_that_was_taken_back_does_not_return_from_a_replacement_that_was_killed() -> None:
+    store = StepwiseStore()
+    folder = Target(output_path="memory://bucket/videos/", output_conn_id=attached(store))
+    ledger = Ledger(KEY, folder=folder, sleep=lambda _: None)
+    ledger.begin(INTENT, None)
+    store.ends_at = [(r"/tasks/\w+\.json$", Killed)] * 2  # the second at the step back
+    with pytest.raises(Killed):
+        ledger.settle(PAID)
+    ledger.restore(None)
+    assert ledger.read() is None
+    assert not [path for path in store.files() if "/tasks/" in path]
