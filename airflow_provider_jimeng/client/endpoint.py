@@ -108,9 +108,17 @@ def _host_name(parts: SplitResult) -> str:
             return f"[{ipaddress.IPv6Address(name)}]"
         except ValueError:
             raise SettingsError(f"host: {name!r} is no IPv6 address.") from None
-    if not _HOST.fullmatch(name):
+    if not (_HOST.fullmatch(name) and can_be_looked_up(name)):
         raise SettingsError(f"host: {name!r} is no host name. Leave host empty for {DEFAULT_ENDPOINT}.")
     return name
+
+
+def can_be_looked_up(name: str) -> bool:
+    """Whether DNS can be asked for a name: no label of it is empty or longer than 63 bytes."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _path(path: str, *, bearer: bool) -> str:

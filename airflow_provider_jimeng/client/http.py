@@ -60,6 +60,7 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
+    UnicodeError,  # a host name that cannot be written for DNS
 )
 _SPEAKING = (
     httpx.ConnectError,
@@ -108,7 +109,9 @@ class Exchange:
             self.request_id = error.request_id
         if log.isEnabledFor(logging.DEBUG):
             self._report(kind)
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+        if isinstance(error, UnicodeError) and self.status is not None:
+            return  # of a reply, which was sent for
+        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | UnicodeError):
             raise translated(error, self._host) from None
 
     def read(self, response: httpx.Response, parse: Callable[[int, bytes], Reply]) -> Reply:

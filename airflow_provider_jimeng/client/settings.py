@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.client import fields
-from airflow_provider_jimeng.client.endpoint import endpoint_url, is_local
+from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url, is_local
 from airflow_provider_jimeng.core.catalogue import (
     DEFAULT_ENDPOINT,
     MODELS,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 AUTH_METHODS = ("volc", "bearer")
 TRANSPORTS = ("httpx", "aiohttp")
@@ -190,8 +191,12 @@ def _proxy(value: Any) -> str | None:
     found = fields.text("extra.proxy", value, secret=True)
     if found is None:
         return None
-    parts = urlsplit(found)
-    if parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
+    try:
+        parts = urlsplit(found)
+        usable = parts.scheme in _PROXY_SCHEMES and can_be_looked_up(parts.hostname or "") and parts.port != 0
+    except ValueError:  # a bracket without its pair, a port beyond 65535
+        usable = False
+    if not usable:
         raise SettingsError("extra.proxy: expected a URL such as http://proxy.example.com:3128.")
     return found
 

@@ -7,6 +7,7 @@ gateway's name, never the text of a message. Only code 10000 with status ``done`
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUCCESS = 10000
+_NUMBER = re.compile(r"[0-9]{5}")
 MISSING_TASK_STATUSES = frozenset({"task_not_exist", "tasknotfound"})
 """Gateway and tutorial names for "no such task", lower case."""
 
@@ -298,6 +300,16 @@ def lookup(code: int | str | None) -> CodeEntry | None:
     else:
         number = _NAMES.get(text.lower(), 0)
     return BUSINESS_CODES.get(number) or GATEWAY_CODES.get(number)
+
+
+_FAILURE_RANGES = (range(50200, 50300), range(50400, 50600))
+"""Numbers of inputs and of moderation, which the API uses to say that a render failed (docs 85621)."""
+
+
+def looks_like_failure(error: ApiError) -> bool:
+    """Whether a code that no row lists has the number of one that fails a render."""
+    number = int(error.code) if error.code is not None and _NUMBER.fullmatch(error.code) else 0
+    return error.entry is None and any(number in numbers for numbers in _FAILURE_RANGES)
 
 
 _BY_HTTP_STATUS: Mapping[int, ErrorKind] = MappingProxyType(

@@ -9,6 +9,8 @@ from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 if TYPE_CHECKING:
     import pendulum
 
+    from airflow_provider_jimeng.core.render import Render
+
 SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
 """No wait goes beyond 11.5 h after the submit: half an hour is left to land the video."""
 JITTER = 0.2
@@ -24,6 +26,11 @@ def kept_until(submitted_at: pendulum.DateTime) -> str:
     """Return until when the API can be counted on to keep a render, e.g. ``14:05 UTC on 2026-01-02``."""
     until = submitted_at.in_timezone("UTC").add(seconds=SAFE_RETENTION_SECONDS)
     return f"{until:HH:mm} UTC on {until:YYYY-MM-DD}"
+
+
+def landable_until(render: Render) -> str:
+    """Return until when a render can be landed; of one that is known by its id alone nobody knows the submit."""
+    return kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
 
 
 def spread(seconds: float, jitter: float) -> float:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_MESSAGE_LENGTH = 1000
+MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
 """A gateway's answer holds its task, which holds the API's answer, which holds its data."""
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
@@ -195,12 +196,12 @@ def first_link(values: Iterable[Any]) -> str | None:
     )
 
 
-def readable(message: str | None) -> str | None:
+def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str | None:
     """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
     if message is None:
         return None
     text = _LINK_TAIL.sub(r"\1?…", _whole_characters(message))
-    return text if len(text) <= MAX_MESSAGE_LENGTH else text[:MAX_MESSAGE_LENGTH] + "…"
+    return text if len(text) <= at_most else text[:at_most] + "…"
 
 
 def _whole_characters(text: str) -> str:

@@ -118,14 +118,18 @@ class ApiError(JimengError):
         self.entry = entry
         super().__init__(message)
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
+        """The API's own words: message, code, HTTP status and request id."""
         parts = [f"code {self.code or 'none'}"]
         if self.http_status is not None:
             parts.append(f"HTTP {self.http_status}")
         if self.request_id:
             parts.append(f"request id {self.request_id}")
-        text = f"{self.message or 'no message'} ({', '.join(parts)})"
-        return f"{text}. {self.entry.meaning} {self.entry.advice}" if self.entry else text
+        return f"{self.message or 'no message'} ({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        return f"{self.said}. {self.entry.meaning} {self.entry.advice}" if self.entry else self.said
 
 
 class InputRejectedError(ApiError):
@@ -169,7 +173,7 @@ class ServerError(ApiError):
 
 
 class UnknownCodeError(ApiError):
-    """A code that no table lists. It never ends a render that was accepted."""
+    """A code that no table lists. Only repeated, and only by a number of those that fail renders, it ends one."""
 
 
 class RenderError(JimengError):

@@ -5,6 +5,7 @@ Rules, each from the API's documents or from what it leaves open:
 * a query's error ends the render only if the code table says so; throttling, 5xx, cut connections and
   unreadable replies are waited out until the deadline;
 * ``not_found`` ends it when it is repeated, for the API may be slow to know a new id;
+* a code that no table lists, with the number of one that fails a render, ends it when it is repeated;
 * refused access ends the wait after three refusals over at least a minute, with the connection read anew each time;
 * a word nobody knows, or ``done`` without a link, means: ask again.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from airflow_provider_jimeng.core.cadence import CLOSEST, Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+from airflow_provider_jimeng.core.codes import looks_like_failure
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -74,9 +76,12 @@ class Poller:
     running_since: float | None = None
     _pending_at: float | None = None
     _last_seen: str | None = None
+    _told_state: str | None = None
+    _told_trouble: str | None = None
     _trouble: int = 0
     _missing: int = 0
     _missing_since: float = 0.0
+    _presumed: int = 0
     _refused: int = 0
     _refused_since: float = 0.0
 
@@ -104,7 +109,7 @@ class Poller:
         return self._finish(outcome, now, message=f"the last answer was: {self._last_seen}")
 
     def _after_reply(self, reply: QueryReply, now: float, jitter: float) -> Wait | Finish:
-        self._trouble = self._refused = 0
+        self._trouble = self._refused = self._presumed = 0
         if reply.status is not RenderStatus.NOT_FOUND:
             self._missing = 0
         if reply.status is RenderStatus.GENERATING and self.running_since is None:
@@ -144,7 +149,11 @@ class Poller:
     def _after_error(self, error: JimengError, now: float, jitter: float) -> Wait | Finish:
         if isinstance(error, ApiError) and error.entry is not None and error.entry.fails_render:
             return self._finish_by(error, Outcome.FAILED, now)
-        if isinstance(error, _WAITING_CANNOT_HELP):
+        presumed = self._presumed + 1 if isinstance(error, ApiError) and looks_like_failure(error) else 0
+        self._presumed = presumed
+        if presumed == CONFIRMATIONS:
+            return self._finish_by(error, Outcome.FAILED, now)
+        if isinstance(error, WAITING_CANNOT_HELP):
             return self._after_refusal(error, now, jitter)
         self._refused = 0
         self._trouble += 1
@@ -153,7 +162,7 @@ class Poller:
         kind = type(error).__name__
         return Wait(
             seconds=self._before_deadline(spread(back_off, jitter), now),
-            note=self._changed(f"no usable answer, asking again: {kind}: {error}", kind),
+            note=self._new_trouble(f"no usable answer, asking again: {kind}: {error}", kind),
         )
 
     def _after_refusal(self, error: JimengError, now: float, jitter: float) -> Wait | Finish:
@@ -164,7 +173,9 @@ class Poller:
             return self._finish_by(error, Outcome.LOST_CONTACT, now)
         return Wait(
             seconds=self._before_deadline(spread(REFUSED_SPAN / (CONFIRMATIONS - 1) * 1.3, jitter), now),
-            note=self._changed(f"access was refused, asking again to be sure: {error}", "access was refused"),
+            note=self._new_trouble(
+                f"access was refused, asking again to be sure: {error}", "access was refused"
+            ),
             renew_connection=True,
         )
 
@@ -177,14 +188,21 @@ class Poller:
         interval = self._interval(now)
         if at_most is not None and self.poll_interval is None:
             interval = min(interval, at_most)
-        return Wait(
-            seconds=self._before_deadline(spread(interval, jitter), now), note=self._changed(seen, seen)
-        )
+        return Wait(seconds=self._before_deadline(spread(interval, jitter), now), note=self._new_state(seen))
 
-    def _changed(self, note: str, kind: str) -> str | None:
-        if kind == self._last_seen:
+    def _new_state(self, seen: str) -> str | None:
+        self._last_seen = seen
+        if seen == self._told_state:
             return None
+        self._told_state, self._told_trouble = seen, None
+        return seen
+
+    def _new_trouble(self, note: str, kind: str) -> str | None:
+        """Tell a kind of trouble once, until the state changes: a throttled account meets it at every other poll."""
         self._last_seen = kind
+        if kind == self._told_trouble:
+            return None
+        self._told_trouble = kind
         return note
 
     def _before_deadline(self, seconds: float, now: float) -> float:
@@ -222,5 +240,5 @@ class Poller:
         )
 
 
-_WAITING_CANNOT_HELP = (AuthenticationError, PermissionDeniedError, SettingsError, InputRejectedError)
+WAITING_CANNOT_HELP = (AuthenticationError, PermissionDeniedError, SettingsError, InputRejectedError)
 """A refused key or permission, an unusable connection, or an endpoint that is not the API's: unless it passes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import MISSING_TASK_STATUSES, ErrorKind, lookup
-from airflow_provider_jimeng.core.envelope import Envelope, first_link, first_text, readable
+from airflow_provider_jimeng.core.envelope import MAX_WORD_LENGTH, Envelope, first_link, first_text, readable
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
@@ -192,7 +192,7 @@ def parse_query(http_status: int, content: bytes) -> QueryReply:
     tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)
     return QueryReply(
         status=status,
-        status_word=word,
+        status_word=readable(word, at_most=MAX_WORD_LENGTH),
         video_url=url,
         aigc_meta_tagged=tagged if isinstance(tagged, bool) else None,
         request_id=reply.request_id,

@@ -25,7 +25,7 @@ from airflow_provider_jimeng.hooks.connections import mask, settings_of, shared_
 from airflow_provider_jimeng.hooks.endings import error_of
 from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.probe import probe
-from airflow_provider_jimeng.hooks.waiting import poller_for, wait_until_finished
+from airflow_provider_jimeng.hooks.waiting import ask_for, poller_for, wait_until_finished
 from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.target import Target
 
@@ -233,7 +233,7 @@ class JimengHook(BaseHook):
             now=self._now(), wait_timeout=longest, submitted_at=render.submitted_at.timestamp()
         )
         event, seen = wait_until_finished(
-            lambda: self.query(render),
+            lambda: ask_for(self, render),
             poller_for(render, deadline=deadline, poll_interval=interval),
             log,
             renew=self.renew,

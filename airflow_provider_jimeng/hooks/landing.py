@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
+    ApiError,
     ConcurrencyLimitedError,
+    LandingError,
     LinkRefusedError,
+    LostContactError,
     ParameterError,
     RateLimitedError,
     RenderNotFoundError,
@@ -20,8 +23,14 @@ from airflow_provider_jimeng.core.errors import (
     UnknownCodeError,
 )
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
-from airflow_provider_jimeng.core.polling import CONFIRMATIONS, NOT_FOUND_SPAN
+from airflow_provider_jimeng.core.polling import (
+    CONFIRMATIONS,
+    NOT_FOUND_SPAN,
+    REFUSED_SPAN,
+    WAITING_CANNOT_HELP,
+)
 from airflow_provider_jimeng.core.render import RenderStatus
+from airflow_provider_jimeng.hooks.waiting import ask_for, settings_of
 from airflow_provider_jimeng.storage.landing import Link, land
 
 if TYPE_CHECKING:
@@ -56,16 +65,17 @@ def land_render(
 
     :param event: the end of the wait, whose counts go into the manifest.
     :raises RenderNotFoundError: the API does not keep the render any more.
+    :raises LostContactError: the API refuses our access, also when the connection is read anew.
     :raises LandingError: or one of its kin; a retry lands the render without paying again.
     """
-    label = check_aigc_meta(aigc_meta)
-    if require_tagged and not (label or hook.settings.aigc_meta):
+    label, settings = check_aigc_meta(aigc_meta), settings_of(hook)
+    if require_tagged and not (label or settings.aigc_meta):
         raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
     return land(
         render,
-        fetch_link=lambda: _fetch_link(lambda: hook.query(render, aigc_meta=label), render, sleep),
+        fetch_link=lambda: _fetch_link(hook, render, label, sleep),
         target=target,
-        policy=MediaPolicy.of(hook.settings),
+        policy=MediaPolicy.of(settings),
         overwrite=overwrite,
         require_tagged=require_tagged,
         sleep=sleep,
@@ -76,18 +86,31 @@ def land_render(
     )
 
 
-def _fetch_link(ask: Callable[[], QueryReply], render: Render, sleep: Callable[[float], None]) -> Link:
-    """Ask for a fresh link; what passes by itself is waited out, and "gone" is believed when it is repeated.
+def _fetch_link(
+    hook: JimengHook, render: Render, label: Mapping[str, str] | None, sleep: Callable[[float], None]
+) -> Link:
+    """Ask for a fresh link; what passes by itself is waited out, and "gone" or "refused" is believed when repeated.
 
     Many renders may be done, and ask, at the same moment: a throttled one must not fail for it.
     """
-    gone = 0
+    gone = refused = 0
     for pause in (*_PAUSES, None):
         try:
-            reply = ask()
+            reply = ask_for(hook, render, aigc_meta=label)
+        except WAITING_CANNOT_HELP as error:
+            refused += 1
+            if refused == CONFIRMATIONS or pause is None:
+                raise LostContactError(
+                    f"No link to the render {render.task_id} can be had: {error}"
+                ) from error
+            log.info("No link to the render %s, asking again to be sure: %s", render.task_id, error)
+            hook.renew()
+            sleep(REFUSED_SPAN / (CONFIRMATIONS - 1))
+            continue
         except _PASSES as error:
             if pause is None:
-                raise
+                said = error.said if isinstance(error, ApiError) else error
+                raise LandingError(f"No link to the render {render.task_id} could be had: {said}") from error
             log.info("No link to the render %s yet, asking again: %s", render.task_id, error)
             sleep(spread(pause, random.random()))
             continue

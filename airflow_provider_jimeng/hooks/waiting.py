@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
-from airflow_provider_jimeng.core.errors import JimengError
+from airflow_provider_jimeng.core.errors import JimengError, NotSentError
 from airflow_provider_jimeng.core.polling import CONFIRMATIONS, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.core.wire import QueryReply
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
 
 _CADENCES: dict[str, Cadence] = {}
@@ -86,6 +88,33 @@ def ask_now(
         if now() - poller.submitted_at < RETENTION_SECONDS:
             sleep(decision.seconds)
     return None
+
+
+def settings_of(hook: JimengHook) -> ClientSettings:
+    """Return a hook's settings; a connection that cannot be read now is one of our errors, as :func:`unread` says."""
+    try:
+        return hook.settings
+    except JimengError:
+        raise
+    except Exception as error:
+        raise unread(hook.jimeng_conn_id, error) from error
+
+
+def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
+    """Ask what became of a render that is paid for."""
+    settings_of(hook)
+    return hook.query(render, aigc_meta=aigc_meta)
+
+
+def unread(jimeng_conn_id: str, error: Exception) -> JimengError:
+    """Return what a failed look-up of the connection means to a wait: unusable settings, or a reason to ask again.
+
+    An outage of the secrets back end, the database or the API server must not end the wait for a paid render. Airflow
+    tells of one in the same words as of a connection that is not there.
+    """
+    if isinstance(error, JimengError):
+        return error
+    return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read ({type(error).__name__}).")
 
 
 def answer(ask: Callable[[], QueryReply]) -> QueryReply | JimengError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_jimeng.core.codes import CodeEntry, lookup
-from airflow_provider_jimeng.core.deadlines import kept_until
+from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import (
     LostContactError,
     RenderError,
@@ -53,14 +53,14 @@ def render_error(
         case Outcome.LOST_CONTACT:
             return LostContactError(
                 f"The API refused our credentials while {name[0].lower()}{name[1:]} was running: {said(event)}. Nothing is "
-                f"lost: repair the connection and clear the task before {kept_until(render.submitted_at)}, and it goes on with "
+                f"lost: repair the connection and clear the task before {landable_until(render)}, and it goes on with "
                 "this render without paying again.",
                 event=event,
             )
         case _:
             return RenderTimedOutError(
                 f"{name} was still running at the deadline. Nothing is lost: the next try, or a Clear before "
-                f"{kept_until(render.submitted_at)}, goes on with this render without paying again.",
+                f"{landable_until(render)}, goes on with this render without paying again.",
                 event=event,
             )
 

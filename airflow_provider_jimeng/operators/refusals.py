@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.deadlines import kept_until
-from airflow_provider_jimeng.core.errors import LandingError
+from airflow_provider_jimeng.core.deadlines import kept_until, landable_until
+from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
@@ -77,7 +77,7 @@ def changed(record: Record) -> str:
     else:
         render = Render.from_payload(record.render)
         of = f"the render {render.task_id} that is paid for already"
-        until = f" That render can be landed until {kept_until(render.submitted_at)}."
+        until = f" That render can be landed until {landable_until(render)}."
     return (
         f"This try asks for another video than {of}: an argument changes by itself between tries (a template with the "
         "current time, a random value, a file that was replaced). Nothing was submitted. Make the argument stable and "
@@ -113,13 +113,15 @@ def kept(render: Render) -> Iterator[None]:
     """Add to a failed landing that the paid render is kept, for how long, and what lands it."""
     try:
         yield
-    except LandingError as error:
-        until = kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
+    except RenderNotFoundError:
+        raise
+    except JimengError as error:
         then = (
             "a retry, or a Clear, lands it"
             if error.retryable
             else "clear the task when that is settled: it lands it"
         )
+        until = landable_until(render)
         error.args = (
             f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again.",
         )
@@ -139,7 +141,7 @@ def argument_refused(record: Record, error: Exception) -> str:
     render = Render.from_payload(record.render or {})
     return (
         f"{error} The render {render.task_id} that this task paid for stays recorded and can be landed until "
-        f"{kept_until(render.submitted_at)}: repair the argument and clear the task, or use JimengRescueOperator."
+        f"{landable_until(render)}: repair the argument and clear the task, or use JimengRescueOperator."
     )
 
 

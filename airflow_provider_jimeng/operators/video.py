@@ -182,11 +182,11 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                 ),
                 method_name="execute_complete",
             )
-        from airflow_provider_jimeng.hooks.waiting import poller_for, wait_until_finished
+        from airflow_provider_jimeng.hooks.waiting import ask_for, poller_for, wait_until_finished
 
         hook = checkout.hook_of(render)
         poller = poller_for(render, deadline=deadline, poll_interval=poll_interval)
-        return wait_until_finished(lambda: hook.query(render), poller, self.log, renew=hook.renew)[0]
+        return wait_until_finished(lambda: ask_for(hook, render), poller, self.log, renew=hook.renew)[0]
 
     def _end(
         self,

@@ -135,6 +135,7 @@ class JimengVideoSensor(BaseSensorOperator):
         A reschedule loses what earlier pokes saw, so nothing can be confirmed across pokes.
         """
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
+        from airflow_provider_jimeng.hooks.waiting import ask_for
 
         poller = Poller(
             task_id=render.task_id,
@@ -146,7 +147,7 @@ class JimengVideoSensor(BaseSensorOperator):
         while True:
             seen: QueryReply | JimengError
             try:
-                seen = JimengHook(jimeng_conn_id=render.jimeng_conn_id).query(render)
+                seen = ask_for(JimengHook(jimeng_conn_id=render.jimeng_conn_id), render)
             except JimengError as error:
                 seen = error
             decision = poller.decide(seen, time.time(), random.random())

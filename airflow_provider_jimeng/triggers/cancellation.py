@@ -10,8 +10,17 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.core.errors import ApiError, JimengError
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    AuthenticationError,
+    JimengError,
+    NotSentError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
 
+_NOT_OF_THE_RENDER = (AuthenticationError, PermissionDeniedError, RateLimitedError, NotSentError)
+_GOES_ON = "If it goes on, it may be billed, and can be adopted within 11.5 hours of its submit."
 TERMINAL_STATES = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
 
 
@@ -32,18 +41,19 @@ async def really_ended(task_instance: Any) -> bool:
     return states.get(task_instance.run_id, {}).get(key) in TERMINAL_STATES
 
 
-async def cancel(lease: Any, *, req_key: str, render_id: str, kept_until: str) -> str:
+async def cancel(lease: Any, *, req_key: str, render_id: str) -> str:
     """Ask the API to cancel a render and return, in words, what became of it."""
     try:
         await lease.client.cancel(req_key, render_id)
+    except _NOT_OF_THE_RENDER as error:
+        return not_cancelled(render_id, str(error))
     except ApiError as error:
-        return (
-            f"The API refused to cancel the render {render_id} ({error.message}): one that has begun cannot be stopped. "
-            f"If it goes on, it may be billed, and can be adopted until {kept_until}."
-        )
+        return f"The API refused to cancel the render {render_id} ({error.said}): one that has begun cannot be stopped. {_GOES_ON}"
     except JimengError as error:
-        return (
-            f"The API did not say whether the render {render_id} is cancelled ({error}). If it goes on, it may be "
-            f"billed, and can be adopted until {kept_until}."
-        )
+        return f"The API did not say whether the render {render_id} is cancelled ({error}). {_GOES_ON}"
     return f"The render {render_id} is cancelled."
+
+
+def not_cancelled(render_id: str, why: str) -> str:
+    """Say that a render was left alone, and what that means."""
+    return f"The render {render_id} was not cancelled: {why} {_GOES_ON}"

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, kept_until
-from airflow_provider_jimeng.core.errors import AuthenticationError, JimengError
+from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
+from airflow_provider_jimeng.core.errors import JimengError, NotSentError
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.polling import Finish, Poller
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
-from airflow_provider_jimeng.hooks.waiting import cadence_of
+from airflow_provider_jimeng.hooks.waiting import cadence_of, unread
 from airflow_provider_jimeng.triggers.loading import load_clients
 from airflow_provider_jimeng.triggers.queues import slot_queue
 
@@ -75,15 +75,16 @@ class JimengRenderTrigger(BaseTrigger):
     def after_deferring(
         cls, render: Render, *, deadline: float, poll_interval: float | None, now: float
     ) -> Self:
-        """Return the trigger for a task that defers now."""
+        """Return the trigger for a task that defers now; it asks once even where the deadline is nearer than that."""
+        first_poll_at = now + FIRST_POLL_SECONDS * (1 + 0.2 * random.random())
         return cls(
             render_id=render.task_id,
             req_key=render.req_key,
             jimeng_conn_id=render.jimeng_conn_id,
             submitted_at=format_time(render.submitted_at),
-            deadline=deadline,
+            deadline=max(deadline, first_poll_at),
             poll_interval=poll_interval,
-            first_poll_at=now + FIRST_POLL_SECONDS * (1 + 0.2 * random.random()),
+            first_poll_at=first_poll_at,
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -110,17 +111,15 @@ class JimengRenderTrigger(BaseTrigger):
         """Cancel the render if a person ended the task, and log what became of it (Airflow 3.3 and newer)."""
         await load_clients()
         from airflow_provider_jimeng.hooks.connections import shared_client
-        from airflow_provider_jimeng.triggers.cancellation import cancel, really_ended
+        from airflow_provider_jimeng.triggers.cancellation import cancel, not_cancelled, really_ended
 
         if not await really_ended(self.task_instance):
             return
-        async with shared_client(self.jimeng_conn_id) as lease:
-            said = await cancel(
-                lease,
-                req_key=self.req_key,
-                render_id=self.render_id,
-                kept_until=kept_until(parse_time(self.submitted_at)),
-            )
+        try:
+            async with shared_client(self.jimeng_conn_id) as lease:
+                said = await cancel(lease, req_key=self.req_key, render_id=self.render_id)
+        except Exception as error:  # noqa: BLE001  a connection that cannot be read: the render goes on all the same
+            said = not_cancelled(self.render_id, str(unread(self.jimeng_conn_id, error)))
         self.log.info("%s", said)
 
     async def _wait(self) -> RenderEvent:
@@ -185,7 +184,7 @@ class _Asking:
         self._renew = True
 
     async def prepare(self) -> JimengError | None:
-        """Join the shared client; whatever stands in the way is returned as a refusal, to be asked again."""
+        """Join the shared client; whatever stands in the way is returned, as in the place of an answer."""
         await load_clients()
         from airflow_provider_jimeng.hooks.connections import shared_client
 
@@ -199,10 +198,7 @@ class _Asking:
             elif self._renew:
                 await self._lease.renew()
         except Exception as error:  # noqa: BLE001 - whatever a secrets back end raises must not fail a paid render
-            why = str(error) if isinstance(error, JimengError) else type(error).__name__
-            return AuthenticationError(
-                f"The connection {self._trigger.jimeng_conn_id!r} cannot be read: {why}"
-            )
+            return unread(self._trigger.jimeng_conn_id, error)
         self._renew = False
         return None
 
@@ -210,7 +206,7 @@ class _Asking:
         """Ask once and return the answer, or the error in its place."""
         problem = await self.prepare()
         if problem is not None or self._lease is None:
-            return problem or AuthenticationError("The connection was not read.")
+            return problem or NotSentError("The connection was not read.")
         try:
             return await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)
         except JimengError as error:

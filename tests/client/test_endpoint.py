@@ -74,6 +74,8 @@ def test_a_bearer_gateway_is_asked_at_its_jimeng_path_unless_a_path_is_given(
         ("gw example.com", None, None, "host"),
         ("gw\x00.example.com", None, None, "host"),
         ("-gw.example.com", None, None, "host"),
+        ("visual..volcengineapi.com", None, None, "host"),
+        (f"{'x' * 64}.example.com", None, None, "host"),
         ("即梦.example.com", None, None, "host"),
         ("https://", None, None, "host"),
         ("http://[::1", None, None, "host"),

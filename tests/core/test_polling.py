@@ -12,6 +12,7 @@ from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, CodeEntry, error_for
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, deadline_for, kept_until, spread
 from airflow_provider_jimeng.core.errors import (
+    ApiError,
     AuthenticationError,
     JimengError,
     NoReplyError,
@@ -348,6 +349,29 @@ def test_a_hiccup_is_backed_off_from_and_then_forgotten(hiccup: JimengError) -> 
     assert clock.end(DONE).outcome is Outcome.SUCCEEDED
 
 
+UNLISTED = [
+    error_for(code, "m", http_status=status) for code in (50202, 50410, 50599) for status in (400, 500)
+]
+
+
+@pytest.mark.parametrize("error", UNLISTED, ids=name_of)
+def test_an_unlisted_code_among_those_that_fail_renders_is_believed_when_it_is_repeated(
+    error: ApiError,
+) -> None:
+    clock = Clock(poller())
+    for between in (QUEUED, NoReplyError("cut")):
+        clock.see(error)
+        clock.see(error)
+        clock.see(between)
+    event = clock.end(error)
+    assert (event.outcome, event.code, event.polls) == (Outcome.FAILED, error.code, 9)
+
+
+@pytest.mark.parametrize("code", [50300, 50600, 59999, 5041, 504100, "strange", None])
+def test_any_other_unlisted_code_is_waited_out(code: int | str | None) -> None:
+    assert Clock(poller(deadline=START + 600)).end(error_for(code, "m")).outcome is Outcome.TIMED_OUT
+
+
 def test_a_hiccup_never_makes_the_polls_denser_than_asked_for() -> None:
     assert poller(poll_interval=300).decide(NoReplyError("cut"), START, MIDDLE) == Wait(
         seconds=300, note="no usable answer, asking again: NoReplyError: cut"
@@ -394,6 +418,23 @@ def test_refusals_with_anything_else_between_them_do_not_add_up(good: Answer) ->
 
 
 # --- notes ------------------------------------------------------------------------------------------------------------
+
+
+def test_trouble_that_comes_and_goes_is_told_once_until_the_state_changes() -> None:
+    clock = Clock(poller())
+    busy, cut = error_for(50429, "slow down"), NoReplyError("cut")
+    for seen in (QUEUED, busy, QUEUED, busy, cut, QUEUED, busy, GENERATING, busy, GENERATING, busy):
+        clock.see(seen)
+    told = [wait.note.split(":")[0] for wait in clock.waits if wait.note]
+    again = "no usable answer, asking again"
+    assert told == ["in_queue", again, again, again, "generating", again]
+
+
+def test_the_end_says_what_was_seen_last_even_if_it_was_told_before() -> None:
+    clock = Clock(poller(deadline=START + 100))
+    for seen in (QUEUED, error_for(50429, "slow down"), QUEUED):
+        clock.see(seen)
+    assert "in_queue" in str(clock.end(QUEUED).message)
 
 
 def test_only_a_change_is_worth_a_line() -> None:

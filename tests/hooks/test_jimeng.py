@@ -12,10 +12,11 @@ from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     InputRejectedError,
+    LandingError,
     LinkRefusedError,
     LostContactError,
+    NotSentError,
     ParameterError,
-    RateLimitedError,
     RenderExpiredError,
     RenderFailedError,
     RenderNotFoundError,
@@ -25,6 +26,8 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.core.render import Render, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
+from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +44,7 @@ class World:
         self._monkeypatch = monkeypatch
         self.ahead = 0.0
         self.slept: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
         self.emulator = JimengEmulator(render_seconds=100.0, clock=self.now)
 
     def now(self) -> float:
@@ -49,6 +53,7 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.ahead += seconds
+        self.on_sleep()
 
     def connect(self, **changes: Any) -> None:
         connection = json.loads(self.emulator.connection_json())
@@ -232,6 +237,24 @@ def test_waiting_ends_at_its_timeout_and_the_render_goes_on(world: World, wait: 
     assert hook.wait_for_completion(render).video_url
 
 
+def test_a_connection_that_cannot_be_read_for_minutes_does_not_end_the_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = world.hook()
+    render = hook.submit(prompt=PROMPT)
+    world.emulator.faults.add(where="query", what="error_before", code=100010, nth=1)
+
+    def outage() -> None:
+        if world.ahead < 600:
+            monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT", raising=False)
+        else:
+            world.connect()
+
+    world.on_sleep = outage
+    assert hook.wait_for_completion(render).video_url
+    assert world.ahead >= 600
+
+
 def test_a_failed_render_says_why_and_what_may_help(world: World) -> None:
     world.emulator.faults.add(where="render", what="fail", code=50511)
     hook = world.hook()
@@ -380,9 +403,52 @@ def test_landing_waits_out_trouble_with_its_link(world: World, tmp_path: Path, f
 def test_landing_gives_up_a_link_that_never_comes(world: World, tmp_path: Path) -> None:
     world.emulator.faults.add(where="query", what="error_before", code=50429)
     hook = world.hook()
-    with pytest.raises(RateLimitedError):
-        hook.download(hook.submit(prompt=PROMPT), f"file://{tmp_path}/")
+    render = hook.submit(prompt=PROMPT)
+    with pytest.raises(
+        LandingError, match=f"No link to the render {render.task_id} could be had: .*50429"
+    ) as raised:
+        hook.download(render, f"file://{tmp_path}/")
+    assert raised.value.retryable
     assert len(world.slept) == 5
+
+
+@pytest.mark.parametrize("code", [50400, 100010])
+def test_one_refusal_does_not_end_a_landing(world: World, tmp_path: Path, code: int) -> None:
+    hook = world.hook()
+    render = hook.submit(prompt=PROMPT)
+    world.ahead += 1000
+    world.emulator.faults.add(where="query", what="error_before", code=code, nth=1)
+    assert hook.download(render, f"file://{tmp_path}/").task_id == render.task_id
+    assert world.slept == [30.0]
+
+
+def test_a_key_that_was_replaced_meanwhile_is_taken_up_by_a_landing(world: World, tmp_path: Path) -> None:
+    render = world.hook().submit(prompt=PROMPT)
+    world.ahead += 1000
+    world.connect(password="SKSTALE")
+    world.on_sleep = world.connect
+    assert world.hook().download(render, f"file://{tmp_path}/").task_id == render.task_id
+
+
+def test_access_that_stays_refused_ends_a_landing_after_a_minute_and_what_it_leaves_is_said(
+    world: World, tmp_path: Path
+) -> None:
+    hook = world.hook()
+    render = hook.submit(prompt=PROMPT)
+    world.emulator.faults.add(where="query", what="error_before", code=50400)
+    with pytest.raises(LostContactError, match=f"No link to the render {render.task_id} can be had: .*50400"):
+        hook.download(render, f"file://{tmp_path}/")
+    assert world.slept == [30.0, 30.0]
+
+
+def test_a_connection_that_cannot_be_read_is_worth_another_landing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render = world.hook().submit(prompt=PROMPT)
+    monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT")
+    with pytest.raises(NotSentError, match="'jimeng_default' cannot be read") as raised:
+        land_render(world.hook(), render, target=Target(output_path=f"file://{tmp_path}/"))
+    assert raised.value.retryable
 
 
 def test_a_render_that_still_runs_is_not_landed_and_not_waited_for(world: World, tmp_path: Path) -> None:

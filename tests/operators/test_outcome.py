@@ -29,6 +29,7 @@ def make_render(**changes: Any) -> Render:
         "model": "t2v_720p",
         "jimeng_conn_id": "jimeng_default",
         "submitted_at": pendulum.datetime(2026, 1, 2, 3, 4, 5),
+        "fingerprint": "f" * 64,
         "estimated_cost_cny": Decimal("1.40"),
     }
     return Render(**{**given, **changes})
@@ -68,6 +69,8 @@ def test_a_lost_render_names_its_cost_and_needs_consent(outcome: Outcome) -> Non
 @pytest.mark.parametrize("outcome", [Outcome.LOST_CONTACT, Outcome.TIMED_OUT])
 def test_a_render_that_goes_on_says_until_when_it_can_be_fetched(outcome: Outcome) -> None:
     assert "14:34 UTC on 2026-01-02" in str(error_for(outcome))
+    of_an_id_alone = render_error(RenderEvent(outcome=outcome), make_render(fingerprint=None))
+    assert "before 12 hours after its submit" in str(of_an_id_alone)
 
 
 @pytest.mark.parametrize(

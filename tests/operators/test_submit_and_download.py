@@ -7,15 +7,23 @@ import logging
 import os
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_provider_jimeng.core.errors import (
+    JimengError,
+    LandingError,
+    LostContactError,
+    NotSentError,
     ParameterError,
     RenderFailedError,
     RenderNotFoundError,
+    SettingsError,
     TargetTakenError,
 )
+from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.refusals import kept
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 from tests.chaos.lab import Lab, with_points
@@ -245,6 +253,34 @@ def test_a_download_that_fails_says_until_when_the_render_is_kept(lab: Lab) -> N
     )
     assert bare.run() == "failed"
     assert "kept until 12 hours after its submit" in str(bare.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "then"),
+    [
+        (LostContactError("Access Denied."), "clear the task when that is settled: it lands it"),
+        (SettingsError("login: the Access Key ID is missing."), "clear the task when that is settled"),
+        (NotSentError("Cannot reach the host."), "a retry, or a Clear, lands it"),
+        (LandingError("The disk is full."), "a retry, or a Clear, lands it"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_stops_a_landing_is_told_with_what_is_kept(error: JimengError, then: str) -> None:
+    render = Render(
+        task_id="7392616336519610409",
+        req_key="k",
+        model="t2v_720p",
+        jimeng_conn_id="jimeng_default",
+        submitted_at=pendulum.datetime(2026, 1, 2, 3, 4),
+        fingerprint="f" * 64,
+    )
+    said = str(error)
+    with pytest.raises(type(error)) as raised, kept(render):
+        raise error
+    assert str(raised.value).startswith(
+        f"{said} The render 7392616336519610409 is paid for and kept until 14:34 UTC"
+    )
+    assert then in str(raised.value)
 
 
 @pytest.mark.parametrize("policy", ["fail", "resubmit"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,7 @@ def test_only_a_task_that_ended_has_its_render_cancelled(
 
 async def said_of(render: Render) -> str:
     async with shared_client("jimeng_default") as lease:
-        return await cancel(
-            lease, req_key=render.req_key, render_id=render.task_id, kept_until="14:05 UTC on 2026-01-02"
-        )
+        return await cancel(lease, req_key=render.req_key, render_id=render.task_id)
 
 
 def test_a_queued_render_is_cancelled(lab: Lab) -> None:
@@ -95,13 +94,34 @@ def test_a_render_that_has_begun_is_said_to_go_on_and_to_be_billed(lab: Lab) -> 
     said = asyncio.run(said_of(render))
     assert "refused to cancel" in said
     assert "billed" in said
-    assert "until 14:05 UTC" in said
+    assert "within 11.5 hours of its submit" in said
 
 
 def test_a_cancel_without_an_answer_is_said_to_be_open(lab: Lab) -> None:
     lab.emulator.render_seconds = 60
     lab.emulator.faults.add(where="cancel", what="cut_after")
     assert "did not say" in asyncio.run(said_of(submitted()))
+
+
+@pytest.mark.parametrize("code", [50400, 50429, 100010])
+def test_a_refusal_that_is_not_about_the_render_is_not_said_to_be(lab: Lab, code: int) -> None:
+    lab.emulator.render_seconds = 60
+    lab.emulator.faults.add(where="cancel", what="error_before", code=code)
+    said = asyncio.run(said_of(submitted()))
+    assert "was not cancelled" in said
+    assert "code " in said
+    assert "begun" not in said
+
+
+def test_a_connection_that_cannot_be_read_is_said_to_leave_the_render_running(
+    lab: Lab, airflow_says: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trigger = waiting_for(replace(submitted(), jimeng_conn_id="not_there"))
+    trigger.task_instance = task_instance()  # type: ignore[assignment]
+    airflow_says({"manual__1": {"render": "failed"}})
+    asyncio.run(trigger.on_kill())
+    assert f"The render {trigger.render_id} was not cancelled: The connection" in capsys.readouterr().out
+    assert lab.emulator.bill()["cancels"] == 0
 
 
 def test_the_end_of_a_cancel_stands_in_the_log(

@@ -78,13 +78,21 @@ def test_the_deadline_ends_the_wait_whatever_the_api_says(lab: Lab) -> None:
     assert event.outcome is Outcome.TIMED_OUT
 
 
-def test_a_connection_that_cannot_be_read_is_asked_again_and_fails_nothing(
+def test_a_connection_that_cannot_be_read_is_asked_again_and_no_refusal(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As when a secrets back end is away, which Airflow tells of as of a connection that is not there."""
     render = submitted()
-    monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", '{"conn_type": "jimeng"}')
+    monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT")
     event = outcome_of(waiting_for(render, deadline=time.time() + 0.3))
     assert event.outcome is Outcome.TIMED_OUT
+    assert event.message == "the last answer was: NotSentError"
+
+
+def test_the_first_poll_comes_late_enough_for_the_scheduler_even_after_the_deadline(lab: Lab) -> None:
+    trigger = waiting_for(submitted(), deadline=time.time() - 1)
+    assert trigger.deadline is not None
+    assert trigger.deadline - time.time() > 10
 
 
 def test_without_a_submit_time_and_deadline_it_waits_from_now_on(lab: Lab) -> None:
