@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.web import access, cards, media, pages, store
 from airflow_provider_jimeng.web.links import page_path
+from airflow_provider_jimeng.web.reading import text
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
@@ -153,9 +154,8 @@ def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
     if stored.state != "landed":
         stored = store.landed_beside(db, stored) or stored
     readable = access.readable(user, store.dag_ids(db))
-    prompt = stored.render.get("prompt")
     takes = []
-    if isinstance(prompt, str) and prompt:
+    if prompt := text(stored.render.get("prompt")):
         same_prompt = store.Filters(readable=readable, prompt=prompt)
         takes = store.page(db, same_prompt, limit=MOST_TAKES + 1, offset=0)
     return JSONResponse(cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE)
@@ -213,7 +213,7 @@ def _stored(db: Session, ref: store.TaskRef) -> store.Stored:
 
 
 def _usual_seconds(db: Session, readable: frozenset[str], shown: list[store.Stored]) -> dict[str, float]:
-    models = {str(stored.render.get("model")) for stored in shown if stored.state == "running"}
+    models = {text(stored.render.get("model")) or "" for stored in shown if stored.state == "running"}
     return store.usual_seconds(db, readable, models)
 
 

@@ -17,6 +17,7 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, func, or_, select
 
+from airflow_provider_jimeng.web.reading import seconds_between
 from airflow_provider_jimeng.web.tables import KEYS, Tables
 
 if TYPE_CHECKING:
@@ -194,14 +195,6 @@ def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[s
         if seconds is not None:
             seen.setdefault(name, []).append(seconds)
     return {name: sorted(values)[len(values) // 2] for name, values in seen.items()}
-
-
-def seconds_between(start: Any, end: Any) -> float | None:
-    """Return the seconds between two RFC 3339 texts; ``None`` if one of them is none."""
-    try:
-        return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def _ranked(filters: Filters) -> Subquery:

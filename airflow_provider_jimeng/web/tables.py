@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, exists, func, or_, select
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.functions import FunctionElement
 
 from airflow_provider_jimeng.core.event import Outcome
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement, Select
+    from sqlalchemy.sql.compiler import SQLCompiler
 
 RENDER_KEY = "jimeng_render"
 REFUSAL_KEY = "jimeng_refusal"
@@ -31,6 +34,27 @@ _FAILED_OUTCOMES = sorted(
 _FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
 
 
+class _Sound(FunctionElement[Any]):
+    """A column of JSON. SQLite alone keeps text that is no JSON, such as ``NaN``, and a path into it fails the query."""
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.type = column.type
+        super().__init__(column)
+
+
+@compiles(_Sound)
+def _as_it_is(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(_Sound, "sqlite")
+def _if_valid(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return f"CASE WHEN json_valid({column}) THEN {column} END"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
     """One set of aliases: the render's XCom, the manifest's XCom, the task instance."""
@@ -41,12 +65,12 @@ class Tables:
 
     def of_render(self, name: str) -> ColumnElement[Any]:
         """Return a field of the render's payload, as text."""
-        value: ColumnElement[Any] = self.render.value[name].as_string()
+        value: ColumnElement[Any] = _Sound(self.render.value)[name].as_string()
         return value
 
     def of_manifest(self, name: str) -> ColumnElement[Any]:
         """Return a field of the manifest, as text."""
-        value: ColumnElement[Any] = self.manifest.value[name].as_string()
+        value: ColumnElement[Any] = _Sound(self.manifest.value)[name].as_string()
         return value
 
     def select(self, *columns: Any) -> Select[Any]:

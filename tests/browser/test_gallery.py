@@ -4,13 +4,18 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine, delete
+from sqlalchemy.orm import Session
 
 from tests.browser.dags.films import HOSTILE, KITE
 from tests.browser.site import Site, Visitor, expect, until
 from tests.harness.api import task_path
+from tests.web.records import Records, manifest_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Route
 
     Window = Callable[..., Visitor]
 
@@ -74,6 +79,72 @@ def test_a_failed_render_says_what_it_means_and_what_to_do(site: Site, window: W
     expect(card).to_contain_text("What to do:")
     expect(card).to_contain_text("50412")
     visitor.shoot("failed")
+
+
+NEVER = {"submitted_at": "never", "duration": "1e400"}
+LATE = {"submitted_at": "9999-12-31T23:59:59Z", "outcome": "timed_out", "code": [1], "prompt": {"a": 1}}
+
+
+@pytest.fixture
+def _spoiled(site: Site) -> Iterator[None]:
+    """What a task of somebody else pushed under our key."""
+    engine = create_engine(site.database_url)
+    with Session(engine) as session:
+        records = Records(session)
+        records.add(
+            dag_id="spoiled", run_id="failed", state="failed", render={**NEVER, "outcome": "timed_out"}
+        )
+        records.add(dag_id="spoiled", run_id="running", state="running", render=NEVER)
+        odd = {
+            **manifest_payload("/gone.mp4"),
+            **LATE,
+            "queued_seconds": 1e300,
+            "landed_at": "soon",
+            "bytes": {},
+        }
+        records.add(dag_id="spoiled", run_id="landed", render=LATE, manifest=odd)
+    yield
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+
+    with Session(engine) as session:
+        for model in (XComModel, TaskInstance, DagRun):
+            session.execute(delete(model).where(model.dag_id == "spoiled"))
+        session.commit()
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("_spoiled")
+def test_what_others_pushed_under_our_key_takes_no_card_away(site: Site, window: Window) -> None:
+    visitor = window()
+    page = visitor.page
+    page.goto(site.gallery)
+    expect(page.locator(".card")).to_have_count(9)
+    expect(page.locator(".card .prompt", has_text=KITE).first).to_be_visible()
+    expect(page.locator(".card[data-state=failed]", has_text="spoiled")).to_contain_text("still running when")
+    visitor.shoot("spoiled")
+    for run in ("failed", "running", "landed"):
+        page.goto(f"{site.url}/jimeng/render?dag_id=spoiled&run_id={run}&task_id=render&map_index=-1")
+        expect(page.locator(".manifest")).to_contain_text("Submitted")
+        expect(page.get_by_role("alert")).to_have_count(0)
+    visitor.problems.clear()  # the browser reports the video that is not there
+
+
+def test_a_card_that_cannot_be_drawn_takes_no_other_away(site: Site, window: Window) -> None:
+    page = window().page
+
+    def break_the_first(route: Route) -> None:
+        found = route.fetch().json()
+        found["cards"][0]["ref"] = None
+        found["cards"][1]["duration"] = {"not": "a number"}
+        route.fulfill(json=found)
+
+    page.route("**/jimeng/api/renders?*", break_the_first)
+    page.goto(site.gallery)
+    expect(page.locator(".card")).to_have_count(6)
+    expect(page.locator(".card").first).to_contain_text("This render cannot be shown.")
+    expect(page.locator(".card a.picture")).to_have_count(5)
 
 
 def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Window) -> None:

@@ -262,33 +262,75 @@ def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(
     assert admin.renders(dag_id="b")["totals"]["cost_cny"] == "0.00"
 
 
-@pytest.mark.parametrize(
-    "pushed",
-    [
-        "s3://xcoms/elsewhere.json",
-        ["a", "list"],
-        7,
-        {"version": 1},
-        {
-            "task_id": None,
-            "submitted_at": "never",
-            "duration": "long",
-            "estimated_cost_cny": "NaN",
-            "model": ["?"],
-            "code": [1],
-        },
-    ],
-)
+NEVER = {
+    "task_id": None,
+    "submitted_at": "never",
+    "duration": "long",
+    "estimated_cost_cny": "NaN",
+    "model": ["?"],
+    "code": [1],
+}
+STRANGE: list[Any] = [
+    "s3://xcoms/elsewhere.json",
+    ["a", "list"],
+    7,
+    {"version": 1},
+    NEVER,
+    {"submitted_at": "9999-12-31T23:59:59Z", "outcome": "timed_out"},
+    {"submitted_at": "0001-01-01T00:00:00+23:59", "outcome": "timed_out"},
+    {"submitted_at": "2026-05-04T12:00:00Z", "duration": "1e400", "estimated_cost_cny": "1e999999"},
+    {"duration": float("inf"), "seed": float("nan"), "submitted_at": NOW.isoformat()},
+    {"duration": float("nan"), "prompt": "half a character: \ud800", "estimated_cost_cny": -1},
+    {"code": 10**20, "seed": 10**400, "duration": 10**400, "outcome": {"timed_out": 1}},
+]
+
+
+@pytest.mark.parametrize("pushed", STRANGE)
 def test_what_others_pushed_under_our_key_spoils_nothing(
     pushed: Any, admin: Reader, records: Records
 ) -> None:
-    strange = records.add(dag_id="strange", state="failed", render=pushed, manifest=["not", "ours"])
-    records.landed(FILE, render_id="1")
+    never = {"queued_seconds": 1e300, "landed_at": "9999-12-31T23:59:59Z", "fps": float("inf"), "width": "w"}
+    odd = pushed if isinstance(pushed, dict) else {}
+    strange = [
+        records.add(
+            dag_id="strange", run_id=f"{state}_{number}", state=state, render=pushed, manifest=manifest
+        )
+        for state in ("failed", "deferred", "success")
+        for number, manifest in enumerate([["not", "ours"], {**manifest_payload(FILE), **odd, **never}])
+    ]
+    good = records.landed(FILE, render_id="1", model="t2v_1080p")
 
-    assert admin.renders()["totals"]["renders"] == 2
-    assert admin.ids(state="landed") == ["1"]
-    assert admin.get("api/render", strange).status_code == 200
-    assert admin.get("media", strange).status_code == 404
+    assert admin.renders()["totals"]["renders"] == len(strange) + 1
+    assert admin.ids(model="t2v_1080p") == ["1"]
+    assert admin.get("api/render", good).status_code == 200
+    for ref in strange:
+        assert admin.get("api/render", ref).status_code == 200
+        assert admin.get("media", ref).status_code == 404
+
+
+def test_only_times_that_can_be_read_are_sent(admin: Reader, records: Records) -> None:
+    ref = records.add(dag_id="strange", state="failed", render=NEVER)
+    records.add(
+        state="failed", render=render_payload(submitted_at=NOW) | {"submitted_at": "20260504T200000+08"}
+    )
+
+    card, odd = sorted(admin.renders()["cards"], key=lambda one: str(one["ref"]["dag_id"]))
+
+    assert card["submitted_at"] == "2026-05-04T12:00:00Z"
+    assert (odd["ref"], odd["submitted_at"], odd["seen_at"]) == (ref, None, NOW.isoformat())
+    assert odd["duration"] is odd["estimated_cost_cny"] is odd["model"] is odd["code"] is None
+
+
+def test_a_strange_landing_does_not_spoil_what_is_expected_of_others(admin: Reader, records: Records) -> None:
+    odd = {
+        **manifest_payload(FILE),
+        "submitted_at": "0001-01-01T00:00:00Z",
+        "landed_at": "9999-12-31T00:00:00Z",
+    }
+    records.add(dag_id="strange", render=render_payload(task_id="1"), manifest=odd)
+    records.add(run_id="now", state="deferred", render=render_payload(task_id="2"))
+    running = next(card for card in admin.renders()["cards"] if card["render_id"] == "2")
+    assert running["expected_at"] is None
 
 
 def test_a_payload_stored_as_json_text_is_read_as_well(admin: Reader, records: Records) -> None:

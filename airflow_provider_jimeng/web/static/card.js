@@ -156,6 +156,19 @@ export function cardElement(card, picks) {
   return element;
 }
 
+/** A card for each render; one that cannot be shown says so in its own place, and takes no other away. */
+export function cardOrNotice(card, picks) {
+  try {
+    return cardElement(card, picks);
+  } catch {
+    const element = h("article", { class: "card", data: { state: "failed" } },
+      h("div", { class: "picture" }, h("div", { class: "panel failed" }, h("strong", {}, icon("failed"), t("card_broken")))),
+      h("p", { class: "prompt", lang: "" }, String(card?.prompt ?? "")));
+    element.refresh = () => {};
+    return element;
+  }
+}
+
 export function skeletons(count) {
   return Array.from({ length: count }, () =>
     h("div", { class: "placeholder skeleton", aria: { hidden: "true" } }, h("div", { class: "picture" }), h("i", {}), h("i", {}), h("i", {})),
