@@ -110,7 +110,8 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
 def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
     """Add up the filtered set: renders, seconds of video, CNY paid, CNY expected, renders of unknown price.
 
-    A render that another run paid for counts as a render, never as money.
+    A render that another run paid for counts as a render, never as money. One that is done counts as paid even where
+    its landing failed.
     """
     count = unpriced = 0
     seconds = paid = expected = Decimal(0)
@@ -124,11 +125,12 @@ def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
         count += group.count
         if group.state == "landed":
             seconds += (amount(group.seconds) or 0) * group.count
-        if group.paid_here and group.state != "failed":
+        billed = group.state == "landed" or group.billed
+        if group.paid_here and (billed or group.state != "failed"):
             price = amount(group.cost if group.state == "landed" else group.estimate)
             if price is None:
                 unpriced += group.count
-            elif group.state == "landed":
+            elif billed:
                 paid += price * group.count
             else:
                 expected += price * group.count

@@ -1,8 +1,8 @@
 """What Airflow's database knows of renders: the questions that the pages ask it.
 
 A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
-instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and is shown as failed. Several
-tasks may speak of one render (submit, sensor, download): within a run the one with the file counts, else the latest.
+instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and a submit of which nobody knows
+whether it was accepted ``jimeng_intent``; both are shown as failed. Several tasks may speak of one render (submit, sensor, download): within a run the one with the file counts, else the latest.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, func, or_, select
 
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.web.reading import seconds_between
-from airflow_provider_jimeng.web.tables import KEYS, Tables
+from airflow_provider_jimeng.web.tables import INTENT_KEY, KEYS, Tables
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -77,6 +78,8 @@ class Group:
     estimate: str | None
     paid_here: bool
     count: int
+    billed: bool = False
+    """The API has said that it is done, whether or not a file was landed."""
 
 
 def dag_ids(session: Session) -> list[str]:
@@ -89,13 +92,16 @@ def dag_ids(session: Session) -> list[str]:
 def groups(session: Session, filters: Filters) -> list[Group]:
     """Count the renders that fit text and dates, whatever their DAG, state and model: for totals and choices."""
     ranked = _ranked(filters)
-    columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here")
+    columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here", "billed")
     keys = [ranked.c[name] for name in columns]
     statement = select(*keys, func.count().label("count")).where(ranked.c.place == 1).group_by(*keys)
     return [
-        Group(**{**dict(zip((*columns, "count"), row, strict=True)), "paid_here": bool(row.paid_here)})
+        Group(
+            dag_id=row.dag_id, model=row.model, state=row.state, seconds=row.seconds, cost=row.cost,
+            estimate=row.estimate, paid_here=bool(row.paid_here), billed=bool(row.billed), count=row[-1],
+        )
         for row in session.execute(statement)
-    ]
+    ]  # fmt: skip
 
 
 def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list[Stored]:
@@ -223,6 +229,7 @@ def _ranked(filters: Filters) -> Subquery:
         tables.state().label("state"),
         tables.moment().label("moment"),
         case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
+        tables.billed().label("billed"),
         place.label("place"),
     ).where(tables.within(filters.readable))
     prompt = tables.of_render("prompt")
@@ -265,6 +272,7 @@ def _columns(tables: Tables) -> tuple[Any, ...]:
         render.task_id,
         render.map_index,
         render.timestamp,
+        render.key,
         render.value,
         tables.manifest.value,
         tables.ti.state,
@@ -273,7 +281,8 @@ def _columns(tables: Tables) -> tuple[Any, ...]:
 
 
 def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
-    dag_id, run_id, task_id, map_index, pushed_at, render, manifest, task_state, try_number = row[:9]
+    dag_id, run_id, task_id, map_index, pushed_at, key, render, manifest, task_state, try_number = row[:10]
+    payload = _mapping(render) or {}
     return Stored(
         ref=TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index),
         state=state,
@@ -281,9 +290,16 @@ def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
         try_number=try_number or 0,
         pushed_at=pushed_at,
         paid_here=paid_here,
-        render=_mapping(render) or {},
+        render=_unanswered(payload, over=state == "failed") if key == INTENT_KEY else payload,
         manifest=_mapping(manifest) if state == "landed" else None,
     )
+
+
+def _unanswered(intent: Mapping[str, Any], *, over: bool) -> dict[str, Any]:
+    """Return an intent as if it were a render: what was asked for, and that nobody knows what became of it."""
+    request = _mapping(intent.get("request")) or {}
+    known = {name: intent.get(name) for name in ("intent_at", "jimeng_conn_id", "fingerprint", "message")}
+    return {**request, **known, "outcome": UNKNOWN_SUBMIT if over else None}
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

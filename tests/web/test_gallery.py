@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web.records import NOW, manifest_payload, render_payload
+from tests.web.records import NOW, intent_payload, manifest_payload, render_payload
 
 if TYPE_CHECKING:
     from tests.web.conftest import Reader
@@ -168,6 +168,61 @@ def test_a_render_counts_more_than_a_refusal_of_the_same_task_instance(
     ref = records.add(state="deferred", render=render_payload(task_id="1"), refusal=refused_payload())
     assert admin.ids() == ["1"]
     assert admin.get("api/render", ref).json()["card"]["render_id"] == "1"
+
+
+@pytest.mark.parametrize("state", ["failed", "up_for_retry", "success"])
+def test_a_submit_without_an_answer_is_a_failed_card_that_may_have_cost_money(
+    state: str, admin: Reader, records: Records
+) -> None:
+    ref = records.add(state=state, intent=intent_payload(duration=10, estimated_cost_cny="2.80"))
+
+    (card,) = admin.renders()["cards"]
+
+    assert (card["ref"], card["state"], card["outcome"]) == (ref, "failed", "unknown_submit")
+    assert (card["prompt"], card["model"], card["duration"]) == ("A submit without an answer", "t2v_720p", 10)
+    assert (card["estimated_cost_cny"], card["render_id"]) == ("2.80", None)
+    assert card["message"] == "The answer to a submit was lost."
+    assert admin.renders(q="without an answer", model="t2v_720p", state="failed")["totals"] == {
+        "renders": 1, "seconds": 0.0, "cost_cny": "0.00", "expected_cny": "0.00", "unpriced": 0,
+    }  # fmt: skip
+    found = admin.get("api/render", ref).json()
+    assert found["card"]["outcome"] == "unknown_submit"
+    assert found["render"]["intent_at"] == NOW.isoformat()
+
+
+def test_an_intent_says_nothing_beside_a_render_or_a_refusal_or_in_a_task_that_goes_on(
+    admin: Reader, records: Records
+) -> None:
+    intent = intent_payload()
+    records.add(run_id="1", state="failed", intent=intent, refusal=refused_payload())
+    records.add(run_id="2", state="deferred", intent=intent, render=render_payload())
+    records.add(run_id="3", state="running", intent=intent)
+    seen = {card["ref"]["run_id"]: (card["state"], card["outcome"]) for card in admin.renders()["cards"]}
+    assert seen == {"1": ("failed", "failed"), "2": ("running", None), "3": ("running", None)}
+
+
+@pytest.mark.parametrize(
+    "intent", ["text", [1], {"request": "text"}, {"request": {"model": [1], "duration": "x"}}]
+)
+def test_an_intent_that_others_pushed_spoils_nothing(intent: Any, admin: Reader, records: Records) -> None:
+    ref = records.add(state="failed", intent=intent)
+    assert [card["outcome"] for card in admin.renders()["cards"]] == ["unknown_submit"]
+    assert admin.get("api/render", ref).status_code == 200
+
+
+@pytest.mark.parametrize("state", ["failed", "up_for_retry"])
+def test_a_render_that_is_done_and_could_not_be_landed_counts_as_paid(
+    state: str, admin: Reader, records: Records
+) -> None:
+    payload = render_payload(outcome="succeeded", message="The disk is full.")
+    records.add(state=state, render=payload)
+    records.add(run_id="2", state="failed", render=render_payload(task_id="2", outcome="expired"))
+    totals = admin.renders()["totals"]
+    assert (totals["cost_cny"], totals["expected_cny"], totals["unpriced"]) == ("1.40", "0.00", 0)
+    card = next(card for card in admin.renders()["cards"] if card["outcome"] == "succeeded")
+    assert card["failure"] == (
+        {"kind": None, "meaning": None, "advice": None, "retryable": None} if state == "failed" else None
+    )
 
 
 def test_a_running_render_is_expected_when_its_model_is_usually_done(admin: Reader, records: Records) -> None:

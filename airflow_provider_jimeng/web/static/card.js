@@ -107,11 +107,11 @@ export function priceText(card) {
   if (!card.paid_here) return t("paid_elsewhere");
   const amount = cost(card);
   if (amount === null || amount === undefined) return t("unknown_price");
-  return card.cost_cny ? money(amount) : `≈ ${money(amount)}`;
+  return card.cost_cny || card.outcome === "succeeded" ? money(amount) : `≈ ${money(amount)}`;
 }
 
 function facts(card) {
-  const price = card.state === "failed" ? null : priceText(card);
+  const price = card.state === "failed" && card.outcome !== "succeeded" ? null : priceText(card);
   return h(
     "ul",
     { class: "facts" },
