@@ -73,7 +73,7 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a code means and what to do, from the code table; ``kind`` is for translation."""
+    """Return what a code means and what to do, in the code table's own sentences, which the page translates."""
     entry = lookup(text(payload.get("code")))
     return {
         "kind": None if entry is None else entry.kind.name.lower(),

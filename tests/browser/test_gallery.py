@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from tests.browser.dags.films import HOSTILE, KITE
 from tests.browser.site import Site, Visitor, expect, until
 from tests.harness.api import task_path
-from tests.web.records import Records, manifest_payload
+from tests.web.records import Records, intent_payload, manifest_payload, render_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,6 +82,52 @@ def test_a_failed_render_says_what_it_means_and_what_to_do(site: Site, window: W
     visitor.shoot("failed")
 
 
+@contextmanager
+def pushed(site: Site, dag_id: str) -> Iterator[Records]:
+    """Write what the tasks of a DAG left; it is taken away afterwards."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+
+    engine = create_engine(site.database_url)
+    with Session(engine) as session:
+        yield Records(session)
+        for model in (XComModel, TaskInstance, DagRun):
+            session.execute(delete(model).where(model.dag_id == dag_id))
+        session.commit()
+    engine.dispose()
+
+
+@pytest.fixture
+def _unhappy(site: Site) -> Iterator[None]:
+    """A submit whose answer was lost, and a render that is done and was not landed."""
+    with pushed(site, "unhappy") as records:
+        records.add(dag_id="unhappy", run_id="lost", state="failed", intent=intent_payload())
+        done = render_payload(task_id="2", outcome="succeeded", message="The disk is full.")
+        records.add(dag_id="unhappy", run_id="done", state="failed", render=done)
+        yield
+
+
+@pytest.mark.usefixtures("_unhappy")
+def test_what_may_have_cost_money_is_told_from_what_did(site: Site, window: Window) -> None:
+    visitor = window()
+    page = visitor.page
+    page.goto(f"{site.gallery}?dag_id=unhappy")
+    expect(page.locator(".card")).to_have_count(2)
+    lost = page.locator(".card", has_text="A submit without an answer")
+    expect(lost).to_contain_text("its answer was lost")
+    expect(lost).to_contain_text("on_unknown_submit")
+    done = page.locator(".card", has_text="The disk is full.")
+    expect(done).to_contain_text("done and billed, and was not landed")
+    expect(done.locator(".facts")).to_contain_text("¥1.40")
+    expect(page.locator(".figure", has_text="paid")).to_contain_text("¥1.40")
+    visitor.shoot("unhappy")
+    for run, price in (("lost", "perhaps billed"), ("done", "¥1.40")):
+        page.goto(f"{site.url}/jimeng/render?dag_id=unhappy&run_id={run}&task_id=render&map_index=-1")
+        expect(page.locator(".headline b")).to_contain_text(price)
+    expect(page.locator(".headline b")).to_have_text("¥1.40")
+
+
 NEVER = {"submitted_at": "never", "duration": "1e400"}
 LATE = {"submitted_at": "9999-12-31T23:59:59Z", "outcome": "timed_out", "code": [1], "prompt": {"a": 1}}
 
@@ -88,9 +135,7 @@ LATE = {"submitted_at": "9999-12-31T23:59:59Z", "outcome": "timed_out", "code": 
 @pytest.fixture
 def _spoiled(site: Site) -> Iterator[None]:
     """What a task of somebody else pushed under our key."""
-    engine = create_engine(site.database_url)
-    with Session(engine) as session:
-        records = Records(session)
+    with pushed(site, "spoiled") as records:
         records.add(
             dag_id="spoiled", run_id="failed", state="failed", render={**NEVER, "outcome": "timed_out"}
         )
@@ -103,16 +148,7 @@ def _spoiled(site: Site) -> Iterator[None]:
             "bytes": {},
         }
         records.add(dag_id="spoiled", run_id="landed", render=LATE, manifest=odd)
-    yield
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
-
-    with Session(engine) as session:
-        for model in (XComModel, TaskInstance, DagRun):
-            session.execute(delete(model).where(model.dag_id == "spoiled"))
-        session.commit()
-    engine.dispose()
+        yield
 
 
 @pytest.mark.usefixtures("_spoiled")
@@ -217,7 +253,8 @@ def test_the_pages_speak_chinese_to_those_who_do(site: Site, window: Window) -> 
     page = visitor.page
     page.goto(site.gallery)
     expect(page.get_by_role("heading", name="视频渲染")).to_be_visible()
-    expect(page.locator(".panel.failed")).to_contain_text("处理办法")
+    expect(page.locator(".panel.failed")).to_contain_text("提示词未通过审核。")
+    expect(page.locator(".panel.failed")).to_contain_text("处理办法: 请修改提示词。")
     visitor.shoot("gallery-chinese")
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", name="Renders")).to_be_visible()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.web import pages
@@ -137,6 +138,16 @@ def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None
         if not re.search(rf'"{key}"', sources) and key not in payload and not key.startswith(families)
     }
     assert not left_over
+
+
+def test_every_sentence_of_the_code_table_has_its_own_in_chinese_and_there_are_no_others() -> None:
+    table = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values()]
+    sentences = {entry.meaning for entry in table} | {entry.advice for entry in table}
+    chinese = dict(re.findall(r'^  "(.*?)":\s+"(.*?)",$', SOURCES["codes"], re.MULTILINE))
+    assert len(sentences) > 70
+    assert set(chinese) == sentences
+    assert all(re.search(r"[\u4e00-\u9fff].*。$", text) for text in chinese.values())
+    assert len(set(chinese.values())) == len(sentences), "what differs in English differs in Chinese"
 
 
 def test_every_end_of_a_render_has_its_words_and_no_other() -> None:

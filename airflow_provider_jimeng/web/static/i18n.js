@@ -1,5 +1,6 @@
-// Every sentence of the pages, twice. A test holds the two lists against each other.
+// Every sentence of the pages, twice; those of the code table are in codes.js. A test holds the two lists against each other.
 
+import { ZH_OF_CODES } from "./codes.js";
 import { language } from "./host.js";
 
 const EN = {
@@ -290,28 +291,6 @@ const ZH = {
   advice_none: "打开任务实例查看日志。",
 };
 
-// The code table speaks English; by kind of refusal it can be said in Chinese.
-const ZH_MEANING = {
-  input_rejected: "请求参数或图片不被接受。",
-  input_moderated: "输入内容未通过审核。",
-  output_moderated: "生成结果未通过审核。",
-  rate_limited: "请求过于频繁。",
-  busy: "账号的并发渲染数已达上限。",
-  authentication: "密钥或签名未被接受。",
-  permission: "账号没有该能力的权限，或已欠费。",
-  server: "API 内部错误。",
-};
-const ZH_ADVICE = {
-  input_rejected: "请对照模型支持的参数检查请求。",
-  input_moderated: "请修改提示词或更换图片。",
-  output_moderated: "更换种子或提示词后重新渲染可能通过。",
-  rate_limited: "无需处理，会自动重试。",
-  busy: "无需处理，会自动等待。",
-  authentication: "请检查连接中的密钥与会话令牌。",
-  permission: "请在火山引擎控制台开通模型，检查策略与余额。",
-  server: "请稍后清除任务再试。",
-};
-
 const LANGUAGE = language();
 const MESSAGES = LANGUAGE === "zh" ? ZH : EN;
 
@@ -327,13 +306,17 @@ export function has(key) {
   return key in MESSAGES;
 }
 
+/** A sentence of the code table in the reader's language; what is none of the table's stays as it is. */
+function ofCodes(sentence) {
+  return LANGUAGE === "zh" && Object.hasOwn(ZH_OF_CODES, sentence ?? "") ? ZH_OF_CODES[sentence] : sentence;
+}
+
 /** What a failure means and what to do about it. */
 export function explain(card) {
-  const { kind, meaning, advice } = card.failure ?? {};
+  const { meaning, advice } = card.failure ?? {};
   const outcome = card.outcome && has(`outcome_${card.outcome}`) ? card.outcome : "none";
-  const translated = LANGUAGE === "zh" && kind in ZH_MEANING;
   return {
-    meaning: (translated ? ZH_MEANING[kind] : meaning) ?? t(`outcome_${outcome}`),
-    advice: (translated ? ZH_ADVICE[kind] : advice) ?? (has(`advice_${outcome}`) ? t(`advice_${outcome}`) : null),
+    meaning: ofCodes(meaning) ?? t(`outcome_${outcome}`),
+    advice: ofCodes(advice) ?? (has(`advice_${outcome}`) ? t(`advice_${outcome}`) : null),
   };
 }
