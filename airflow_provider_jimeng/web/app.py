@@ -150,10 +150,10 @@ def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
 
     For a task that only submitted or waited: what another task of its run landed, if one did.
     """
-    stored = _stored(db, ref)
+    readable = access.readable(user, store.dag_ids(db))
+    stored = _stored(db, ref, readable)
     if stored.state != "landed":
         stored = store.landed_beside(db, stored) or stored
-    readable = access.readable(user, store.dag_ids(db))
     takes = []
     if prompt := text(stored.render.get("prompt")):
         same_prompt = store.Filters(readable=readable, prompt=prompt)
@@ -203,8 +203,8 @@ def _bytes(request: Request, found: media.Video, *, download: bool) -> Response:
     return Response(b"" if empty else found.read(span), status.HTTP_206_PARTIAL_CONTENT, headers=headers)
 
 
-def _stored(db: Session, ref: store.TaskRef) -> store.Stored:
-    stored = store.one(db, ref)
+def _stored(db: Session, ref: store.TaskRef, readable: frozenset[str] | None = None) -> store.Stored:
+    stored = store.one(db, ref, readable)
     if stored is None:
         raise HTTPException(
             status.HTTP_404_NOT_FOUND, "This task instance has rendered nothing that is still known."

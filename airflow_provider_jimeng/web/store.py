@@ -1,8 +1,9 @@
 """What Airflow's database knows of renders: the questions that the pages ask it.
 
 A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
-instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and a submit of which nobody knows
-whether it was accepted ``jimeng_intent``; both are shown as failed. Several tasks may speak of one render (submit, sensor, download): within a run the one with the file counts, else the latest.
+instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and a submit whose answer was
+lost ``jimeng_intent``; both are shown as failed. Several tasks may speak of one render (submit, sensor, download):
+within a run the one with the file counts, else the latest. Of several runs, the one that spoke of it first paid.
 """
 
 from __future__ import annotations
@@ -131,12 +132,36 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
     return [_stored(row, state=row[-2], paid_here=bool(row[-1])) for row in session.execute(statement)]
 
 
-def one(session: Session, ref: TaskRef) -> Stored | None:
-    """Return what a task instance rendered, ``None`` if it has rendered nothing."""
+def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) -> Stored | None:
+    """Return what a task instance rendered, ``None`` if it has rendered nothing.
+
+    ``readable`` are the DAGs among which to look for the run that paid; without them nobody asks.
+    """
     tables = Tables()
-    statement = tables.select(*_columns(tables), tables.state()).where(*_is(tables.render, ref))
+    render = tables.render
+    statement = tables.select(
+        *_columns(tables), tables.state(), render.dag_run_id, tables.of_render("task_id")
+    ).where(*_is(render, ref))
     row = session.execute(statement).first()
-    return None if row is None else _stored(row, state=row[-1], paid_here=True)
+    if row is None:
+        return None
+    *_, state, dag_run_id, render_id = row
+    payer = None if readable is None or render_id is None else _payer(session, render_id, readable)
+    return _stored(row, state=state, paid_here=payer in (dag_run_id, None))
+
+
+def _payer(session: Session, render_id: str, readable: frozenset[str]) -> int | None:
+    """Return the database's id of the run that paid for a render, by the rule of ``_ranked``."""
+    tables = Tables()
+    render = tables.render
+    statement = (
+        tables.select(render.dag_run_id)
+        .where(tables.within(readable), tables.of_render("task_id") == render_id)
+        .order_by(render.timestamp, render.dag_run_id)
+        .limit(1)
+    )
+    payer: int | None = session.scalar(statement)
+    return payer
 
 
 def landed_beside(session: Session, stored: Stored) -> Stored | None:
@@ -217,8 +242,14 @@ def _ranked(filters: Filters) -> Subquery:
         partition_by=(render.dag_run_id, vendor_id),
         order_by=(has_file, render.timestamp.desc(), render.task_id, render.map_index),
     )
+    words = []
+    if filters.text or filters.prompt is not None:  # a task that was given a bare id knows no prompt
+        prompt = func.max(tables.of_render("prompt")).over(partition_by=(render.dag_run_id, vendor_id))
+        words = [prompt.label("prompt")]
     statement = tables.select(
         render.dag_run_id.label("dag_run_id"),
+        render.run_id.label("run_id"),
+        vendor_id.label("vendor_id"),
         render.dag_id.label("dag_id"),
         render.task_id.label("task_id"),
         render.map_index.label("map_index"),
@@ -231,23 +262,29 @@ def _ranked(filters: Filters) -> Subquery:
         case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
         tables.billed().label("billed"),
         place.label("place"),
+        *words,
     ).where(tables.within(filters.readable))
-    prompt = tables.of_render("prompt")
+    return _matching(statement.subquery("ranked"), filters)
+
+
+def _matching(ranked: Subquery, filters: Filters) -> Subquery:
+    """Keep what fits text and dates. Only now: who paid, and who speaks, are found among all tasks and runs."""
+    conditions: list[ColumnElement[bool]] = []
     if filters.text:
-        statement = statement.where(
+        conditions.append(
             or_(
-                prompt.icontains(filters.text, autoescape=True),
-                tables.of_render("task_id") == filters.text,
-                render.run_id == filters.text,
+                ranked.c.prompt.icontains(filters.text, autoescape=True),
+                ranked.c.vendor_id == filters.text,
+                ranked.c.run_id == filters.text,
             )
         )
     if filters.prompt is not None:
-        statement = statement.where(prompt == filters.prompt)
+        conditions.append(ranked.c.prompt == filters.prompt)
     if filters.since is not None:
-        statement = statement.where(tables.moment() >= _as_text(filters.since))
+        conditions.append(ranked.c.moment >= _as_text(filters.since))
     if filters.until is not None:
-        statement = statement.where(tables.moment() < _as_text(filters.until))
-    return statement.subquery("ranked")
+        conditions.append(ranked.c.moment < _as_text(filters.until))
+    return select(ranked).where(*conditions).subquery("matching") if conditions else ranked
 
 
 def _as_text(moment: datetime) -> str:

@@ -317,6 +317,44 @@ def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(
     assert admin.renders(dag_id="b")["totals"]["cost_cny"] == "0.00"
 
 
+@pytest.mark.parametrize("run_ids", [("payer", "reader"), ("scheduled__1", "scheduled__1")])
+def test_who_paid_is_the_same_in_a_search_and_on_the_page_of_one_render(
+    run_ids: tuple[str, str], admin: Reader, records: Records
+) -> None:
+    at = NOW.add(days=1)
+    paying, adopting = run_ids
+    payer = records.landed(FILE, dag_id="a", run_id=paying, render_id="1", prompt="a red kite")
+    reader = records.landed(
+        FILE, dag_id="b", run_id=adopting, render_id="1", prompt="a kite", at=at, submitted_at=at
+    )
+
+    for asked in ({"q": adopting}, {"q": "a kite"}, {"since": at.subtract(hours=1).isoformat()}, {"q": "1"}):
+        seen = admin.renders(**asked)
+        paid = {card["ref"]["dag_id"]: card["paid_here"] for card in seen["cards"]}
+        assert paid in ({"a": True, "b": False}, {"b": False})
+        assert seen["totals"]["cost_cny"] == ("1.40" if "a" in paid else "0.00")
+    assert admin.get("api/render", payer).json()["card"]["paid_here"] is True
+    assert admin.get("api/render", reader).json()["card"]["paid_here"] is False
+
+
+def test_who_cannot_read_the_dag_that_paid_is_told_nothing_of_it(viewer: Reader, records: Records) -> None:
+    records.landed(FILE, dag_id="secret_launch", render_id="1")
+    reader = records.landed(FILE, dag_id="ads", render_id="1", at=NOW.add(days=1))
+    assert [card["paid_here"] for card in viewer.renders()["cards"]] == [True]
+    assert viewer.get("api/render", reader).json()["card"]["paid_here"] is True
+
+
+def test_the_words_of_the_submit_find_what_a_download_by_bare_id_landed(
+    admin: Reader, records: Records
+) -> None:
+    records.add(task_id="submit", render=render_payload(task_id="1", prompt="a red kite"))
+    records.landed(FILE, task_id="download", render_id="1", prompt=None, at=NOW.add(minutes=2))
+    for asked in ({}, {"q": "red kite"}):
+        (card,) = admin.renders(**asked)["cards"]
+        assert (card["ref"]["task_id"], card["state"]) == ("download", "landed")
+        assert admin.renders(**asked)["totals"]["cost_cny"] == "1.40"
+
+
 NEVER = {
     "task_id": None,
     "submitted_at": "never",
