@@ -21,13 +21,15 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.web import access, cards, media, pages, store
-from airflow_provider_jimeng.web.links import page_path
+from airflow_provider_jimeng.web.links import URL_PREFIX, page_path
 from airflow_provider_jimeng.web.reading import text
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
 MOST_TAKES = 12
 SIGNED_LINK_SECONDS = 300
+_FOR_PEOPLE = frozenset({"", "render", "compare", "media"})
+"""What people open by its address, below our prefix."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 _PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
 _IDS = Query(min_length=1, max_length=250)
@@ -242,15 +244,14 @@ def _static(content: bytes, media_type: str, asked_version: str) -> Response:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    """Answer a person with a page that leads to the sign-in, and a script with JSON."""
+    """Answer a person who asks for a page, or a video, with a page that leads to the sign-in; all others with JSON."""
     if not isinstance(error, AnyHTTPException):
         raise error
-    wants_page = "text/html" in request.headers.get("accept", "")
+    asked = request.url.path.rpartition(f"{URL_PREFIX}/")[2]
+    wants_page = asked in _FOR_PEOPLE and "text/html" in request.headers.get("accept", "")
     if error.status_code == status.HTTP_401_UNAUTHORIZED and wants_page:
         # The path as Airflow was told of it: behind a proxy, the host and scheme seen here may not be the browser's.
-        back = page_path(request.url.path.rpartition("/")[2]) + (
-            f"?{request.url.query}" if request.url.query else ""
-        )
+        back = page_path(asked) + (f"?{request.url.query}" if request.url.query else "")
         href = f"../api/v2/auth/login?next={quote(back, safe='')}"
         page = pages.sign_in_page(request.headers.get("accept-language", ""), href)
         return HTMLResponse(page, error.status_code, headers=_page_headers())
