@@ -47,6 +47,7 @@ def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:
     shown: dict[str, Any] = {name: read(payload.get(name)) for name, read in _CARD_FIELDS.items()}
     shown |= {name: read(manifest.get(name)) for name, read in _FILE_FIELDS.items()}
     return shown | {
+        "outcome": shown["outcome"] or (Outcome.SUCCEEDED.value if stored.billed else None),
         "ref": asdict(stored.ref),
         "render_id": text(payload.get("task_id")),
         "state": stored.state,

@@ -55,7 +55,11 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One render as Airflow keeps it; ``paid_here`` is false where another run paid for it first."""
+    """One render as Airflow keeps it.
+
+    ``paid_here`` is false where another run paid for it first; ``billed`` is true if a task of this run was told that it
+    is done.
+    """
 
     ref: TaskRef
     state: str
@@ -65,6 +69,7 @@ class Stored:
     paid_here: bool
     render: dict[str, Any]
     manifest: dict[str, Any] | None
+    billed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,7 @@ class Group:
     paid_here: bool
     count: int
     billed: bool = False
-    """The API has said that it is done, whether or not a file was landed."""
+    """As of ``Stored``."""
 
 
 def dag_ids(session: Session) -> list[str]:
@@ -118,7 +123,7 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
     tables = Tables()
     render = tables.render
     statement = (
-        tables.select(*_columns(tables), few.c.state, few.c.paid_here)
+        tables.select(*_columns(tables), few.c.state, few.c.paid_here, few.c.billed)
         .join(
             few,
             and_(
@@ -129,7 +134,10 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
         )
         .order_by(*(few.c[name].desc() for name in order))
     )
-    return [_stored(row, state=row[-2], paid_here=bool(row[-1])) for row in session.execute(statement)]
+    return [
+        _stored(row, state=row[-3], paid_here=bool(row[-2]), billed=bool(row[-1]))
+        for row in session.execute(statement)
+    ]
 
 
 def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) -> Stored | None:
@@ -146,22 +154,25 @@ def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) 
     if row is None:
         return None
     *_, state, dag_run_id, render_id = row
-    payer = None if readable is None or render_id is None else _payer(session, render_id, readable)
-    return _stored(row, state=state, paid_here=payer in (dag_run_id, None))
+    told = [] if readable is None or render_id is None else _told(session, render_id, readable)
+    return _stored(
+        row,
+        state=state,
+        paid_here=not told or told[0][0] == dag_run_id,
+        billed=any(billed for run, billed in told if run == dag_run_id),
+    )
 
 
-def _payer(session: Session, render_id: str, readable: frozenset[str]) -> int | None:
-    """Return the database's id of the run that paid for a render, by the rule of ``_ranked``."""
+def _told(session: Session, render_id: str, readable: frozenset[str]) -> list[tuple[int, bool]]:
+    """Return the runs that speak of a render, first who paid, and whether they know that it is billed: as ``_ranked``."""
     tables = Tables()
     render = tables.render
     statement = (
-        tables.select(render.dag_run_id)
+        tables.select(render.dag_run_id, tables.billed())
         .where(tables.within(readable), tables.of_render("task_id") == render_id)
         .order_by(render.timestamp, render.dag_run_id)
-        .limit(1)
     )
-    payer: int | None = session.scalar(statement)
-    return payer
+    return [(run, bool(billed)) for run, billed in session.execute(statement)]
 
 
 def landed_beside(session: Session, stored: Stored) -> Stored | None:
@@ -182,7 +193,9 @@ def landed_beside(session: Session, stored: Stored) -> Stored | None:
         .limit(1)
     )
     row = session.execute(statement).first()
-    return None if row is None else _stored(row, state=row[-1], paid_here=stored.paid_here)
+    return (
+        None if row is None else _stored(row, state=row[-1], paid_here=stored.paid_here, billed=stored.billed)
+    )
 
 
 def storage_connection(session: Session, ref: TaskRef) -> str | None:
@@ -242,6 +255,7 @@ def _ranked(filters: Filters) -> Subquery:
         partition_by=(render.dag_run_id, vendor_id),
         order_by=(has_file, render.timestamp.desc(), render.task_id, render.map_index),
     )
+    billed = func.max(tables.billed()).over(partition_by=(render.dag_run_id, vendor_id))
     words = []
     if filters.text or filters.prompt is not None:  # a task that was given a bare id knows no prompt
         prompt = func.max(tables.of_render("prompt")).over(partition_by=(render.dag_run_id, vendor_id))
@@ -260,7 +274,7 @@ def _ranked(filters: Filters) -> Subquery:
         tables.state().label("state"),
         tables.moment().label("moment"),
         case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
-        tables.billed().label("billed"),
+        billed.label("billed"),
         place.label("place"),
         *words,
     ).where(tables.within(filters.readable))
@@ -317,7 +331,7 @@ def _columns(tables: Tables) -> tuple[Any, ...]:
     )
 
 
-def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
+def _stored(row: Any, *, state: str, paid_here: bool, billed: bool = False) -> Stored:
     dag_id, run_id, task_id, map_index, pushed_at, key, render, manifest, task_state, try_number = row[:10]
     payload = _mapping(render) or {}
     return Stored(
@@ -329,6 +343,7 @@ def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
         paid_here=paid_here,
         render=_unanswered(payload, over=state == "failed") if key == INTENT_KEY else payload,
         manifest=_mapping(manifest) if state == "landed" else None,
+        billed=billed,
     )
 
 

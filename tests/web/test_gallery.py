@@ -225,6 +225,23 @@ def test_a_render_that_is_done_and_could_not_be_landed_counts_as_paid(
     )
 
 
+def test_a_download_that_failed_is_known_to_be_billed_from_the_wait_before_it(
+    admin: Reader, records: Records
+) -> None:
+    payload = render_payload(task_id="1")
+    records.add(task_id="submit", render=payload, manifest=payload)
+    records.add(task_id="wait", render={**payload, "outcome": "succeeded"}, at=NOW.add(minutes=1))
+    ref = records.add(task_id="download", state="failed", render=payload, at=NOW.add(minutes=2))
+    records.add(dag_id="other", state="failed", render=render_payload(task_id="2"))
+
+    seen = admin.renders()
+
+    outcomes = {card["render_id"]: (card["state"], card["outcome"]) for card in seen["cards"]}
+    assert outcomes == {"1": ("failed", "succeeded"), "2": ("failed", None)}
+    assert seen["totals"]["cost_cny"] == "1.40"
+    assert admin.get("api/render", ref).json()["card"]["outcome"] == "succeeded"
+
+
 def test_a_running_render_is_expected_when_its_model_is_usually_done(admin: Reader, records: Records) -> None:
     for number, seconds in enumerate((60, 80, 600)):
         records.landed(
