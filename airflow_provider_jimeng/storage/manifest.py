@@ -37,8 +37,11 @@ def read_manifest(file: StoredFile) -> RenderManifest | None:
     :raises LandingError: the store cannot be read, which says nothing about whether there is one.
     """
     content = file.content()
-    if content is None:
-        return None
+    return None if content is None else parse_manifest(content)
+
+
+def parse_manifest(content: bytes) -> RenderManifest | None:
+    """Read the bytes of a manifest; ``None`` if they are none."""
     try:
         return RenderManifest.from_payload(json.loads(content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

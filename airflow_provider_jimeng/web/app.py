@@ -21,12 +21,15 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.web import access, cards, media, pages, store
-from airflow_provider_jimeng.web.links import page_path
+from airflow_provider_jimeng.web.links import URL_PREFIX, page_path
+from airflow_provider_jimeng.web.reading import text
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
 MOST_TAKES = 12
 SIGNED_LINK_SECONDS = 300
+_FOR_PEOPLE = frozenset({"", "render", "compare", "media"})
+"""What people open by its address, below our prefix."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 _PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
 _IDS = Query(min_length=1, max_length=250)
@@ -149,13 +152,12 @@ def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
 
     For a task that only submitted or waited: what another task of its run landed, if one did.
     """
-    stored = _stored(db, ref)
+    readable = access.readable(user, store.dag_ids(db))
+    stored = _stored(db, ref, readable)
     if stored.state != "landed":
         stored = store.landed_beside(db, stored) or stored
-    readable = access.readable(user, store.dag_ids(db))
-    prompt = stored.render.get("prompt")
     takes = []
-    if isinstance(prompt, str) and prompt:
+    if prompt := text(stored.render.get("prompt")):
         same_prompt = store.Filters(readable=readable, prompt=prompt)
         takes = store.page(db, same_prompt, limit=MOST_TAKES + 1, offset=0)
     return JSONResponse(cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE)
@@ -203,8 +205,8 @@ def _bytes(request: Request, found: media.Video, *, download: bool) -> Response:
     return Response(b"" if empty else found.read(span), status.HTTP_206_PARTIAL_CONTENT, headers=headers)
 
 
-def _stored(db: Session, ref: store.TaskRef) -> store.Stored:
-    stored = store.one(db, ref)
+def _stored(db: Session, ref: store.TaskRef, readable: frozenset[str] | None = None) -> store.Stored:
+    stored = store.one(db, ref, readable)
     if stored is None:
         raise HTTPException(
             status.HTTP_404_NOT_FOUND, "This task instance has rendered nothing that is still known."
@@ -213,7 +215,7 @@ def _stored(db: Session, ref: store.TaskRef) -> store.Stored:
 
 
 def _usual_seconds(db: Session, readable: frozenset[str], shown: list[store.Stored]) -> dict[str, float]:
-    models = {str(stored.render.get("model")) for stored in shown if stored.state == "running"}
+    models = {text(stored.render.get("model")) or "" for stored in shown if stored.state == "running"}
     return store.usual_seconds(db, readable, models)
 
 
@@ -242,15 +244,14 @@ def _static(content: bytes, media_type: str, asked_version: str) -> Response:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    """Answer a person with a page that leads to the sign-in, and a script with JSON."""
+    """Answer a person who asks for a page, or a video, with a page that leads to the sign-in; all others with JSON."""
     if not isinstance(error, AnyHTTPException):
         raise error
-    wants_page = "text/html" in request.headers.get("accept", "")
+    asked = request.url.path.rpartition(f"{URL_PREFIX}/")[2]
+    wants_page = asked in _FOR_PEOPLE and "text/html" in request.headers.get("accept", "")
     if error.status_code == status.HTTP_401_UNAUTHORIZED and wants_page:
         # The path as Airflow was told of it: behind a proxy, the host and scheme seen here may not be the browser's.
-        back = page_path(request.url.path.rpartition("/")[2]) + (
-            f"?{request.url.query}" if request.url.query else ""
-        )
+        back = page_path(asked) + (f"?{request.url.query}" if request.url.query else "")
         href = f"../api/v2/auth/login?next={quote(back, safe='')}"
         page = pages.sign_in_page(request.headers.get("accept-language", ""), href)
         return HTMLResponse(page, error.status_code, headers=_page_headers())

@@ -1,14 +1,15 @@
 """From what is stored to what is shown: plain JSON, with times as RFC 3339 and money as decimal text.
 
-Pure functions: `now` is an argument, and nothing here knows a database or a web server.
+Pure functions: nothing here knows a database or a web server. Whoever writes a DAG can push any payload, so each value
+is sent only as what it should be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import MODELS
@@ -16,41 +17,44 @@ from airflow_provider_jimeng.core.codes import lookup
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.web.store import Filters, Group, Stored
 
 _ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
 """Outcomes after which the render may still be running or waiting, paid, at the API."""
-_CARD_FIELDS = (
-    "prompt", "model", "seed", "duration", "aspect_ratio", "submitted_at", "estimated_cost_cny",
-    "outcome", "code", "message", "advice",
-)  # fmt: skip
-_FILE_FIELDS = (
-    "width",
-    "height",
-    "fps",
-    "bytes",
-    "content_type",
-    "duration_seconds",
-    "landed_at",
-    "cost_cny",
-)
+
+
+def _money(value: Any) -> str | None:
+    return format_money(amount(value))
+
+
+_CARD_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "prompt": text, "model": text, "seed": whole, "duration": number, "aspect_ratio": text,
+    "submitted_at": time_text, "estimated_cost_cny": _money,
+    "outcome": text, "code": text, "message": text, "advice": text,
+}  # fmt: skip
+_FILE_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "width": whole, "height": whole, "fps": number, "bytes": whole, "content_type": text, "duration_seconds": number,
+    "landed_at": time_text, "cost_cny": _money,
+}  # fmt: skip
 
 
 def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return what one card shows. ``render_id`` is the API's name for the render."""
     payload, manifest = stored.render, stored.manifest or {}
-    shown: dict[str, Any] = {name: payload.get(name) for name in _CARD_FIELDS}
-    shown |= {name: manifest.get(name) for name in _FILE_FIELDS}
+    shown: dict[str, Any] = {name: read(payload.get(name)) for name, read in _CARD_FIELDS.items()}
+    shown |= {name: read(manifest.get(name)) for name, read in _FILE_FIELDS.items()}
     return shown | {
+        "outcome": shown["outcome"] or (Outcome.SUCCEEDED.value if stored.billed else None),
         "ref": asdict(stored.ref),
-        "render_id": payload.get("task_id"),
+        "render_id": text(payload.get("task_id")),
         "state": stored.state,
         "task_state": stored.task_state,
         "try_number": stored.try_number,
         "paid_here": stored.paid_here,
-        "model_title": model_title(payload.get("model")),
+        "model_title": model_title(shown["model"]),
         "seen_at": stored.pushed_at.isoformat(),
         "expected_at": _expected_at(stored, usual_seconds),
         "kept_until": _kept_until(stored),
@@ -62,21 +66,20 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
     """Return what the page of one render shows: its card, both payloads whole, the timeline and sister takes."""
     return {
         "card": card(stored, usual_seconds),
-        "render": stored.render,
-        "manifest": stored.manifest,
+        "render": plain(stored.render),
+        "manifest": plain(stored.manifest),
         "timeline": timeline(stored),
         "takes": [card(take, {}) for take in takes if take.ref != stored.ref],
     }
 
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a code means and what to do, from the code table; ``kind`` is for translation."""
-    code = payload.get("code")
-    entry = lookup(code) if isinstance(code, str | int) else None
+    """Return what a code means and what to do, in the code table's own sentences, which the page translates."""
+    entry = lookup(text(payload.get("code")))
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
         "meaning": None if entry is None else entry.meaning,
-        "advice": payload.get("advice") or (None if entry is None else entry.advice),
+        "advice": text(payload.get("advice")) or (None if entry is None else entry.advice),
         "retryable": None if entry is None else entry.retryable,
     }
 
@@ -84,9 +87,9 @@ def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
 def timeline(stored: Stored) -> list[dict[str, Any]]:
     """Return the stages that are known, in order: ``name``, ``at`` and, for those with a length, ``seconds``."""
     manifest = stored.manifest or {}
-    submitted = _moment(stored.render.get("submitted_at"))
-    landed = _moment(manifest.get("landed_at"))
-    queued, rendering = _seconds(manifest.get("queued_seconds")), _seconds(manifest.get("render_seconds"))
+    submitted = moment(stored.render.get("submitted_at"))
+    landed = moment(manifest.get("landed_at"))
+    queued, rendering = number(manifest.get("queued_seconds")), number(manifest.get("render_seconds"))
     if submitted is None:
         return []
     stages = [_stage("submitted", submitted)]
@@ -108,7 +111,8 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
 def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
     """Add up the filtered set: renders, seconds of video, CNY paid, CNY expected, renders of unknown price.
 
-    A render that another run paid for counts as a render, never as money.
+    A render that another run paid for counts as a render, never as money. One that is done counts as paid even where
+    its landing failed.
     """
     count = unpriced = 0
     seconds = paid = expected = Decimal(0)
@@ -121,12 +125,13 @@ def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
             continue
         count += group.count
         if group.state == "landed":
-            seconds += (_number(group.seconds) or 0) * group.count
-        if group.paid_here and group.state != "failed":
-            price = _number(group.cost if group.state == "landed" else group.estimate)
+            seconds += (amount(group.seconds) or 0) * group.count
+        billed = group.state == "landed" or group.billed
+        if group.paid_here and (billed or group.state != "failed"):
+            price = amount(group.cost if group.state == "landed" else group.estimate)
             if price is None:
                 unpriced += group.count
-            elif group.state == "landed":
+            elif billed:
                 paid += price * group.count
             else:
                 expected += price * group.count
@@ -165,16 +170,16 @@ def model_title(model: Any) -> Any:
 
 
 def _expected_at(stored: Stored, usual_seconds: Mapping[str, float]) -> str | None:
-    usual = usual_seconds.get(str(stored.render.get("model")))
-    submitted = _moment(stored.render.get("submitted_at"))
+    usual = usual_seconds.get(text(stored.render.get("model")) or "")
+    submitted = moment(stored.render.get("submitted_at"))
     if stored.state != "running" or usual is None or submitted is None:
         return None
     return (submitted + timedelta(seconds=usual)).isoformat()
 
 
 def _kept_until(stored: Stored) -> str | None:
-    submitted = _moment(stored.render.get("submitted_at"))
-    if submitted is None or stored.render.get("outcome") not in {outcome.value for outcome in _ADOPTABLE}:
+    submitted = moment(stored.render.get("submitted_at"))
+    if submitted is None or text(stored.render.get("outcome")) not in _ADOPTABLE:
         return None
     return (submitted + timedelta(seconds=SAFE_RETENTION_SECONDS)).isoformat()
 
@@ -185,23 +190,3 @@ def _stage(name: str, at: datetime, seconds: float | None = None) -> dict[str, A
 
 def _fits(value: str | None, wanted: tuple[str, ...]) -> bool:
     return not wanted or value in wanted
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else None
-
-
-def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and value >= 0 else None
-
-
-def _number(text: str | None) -> Decimal | None:
-    try:
-        number = Decimal(str(text))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None

@@ -2,12 +2,12 @@
 
 Any author of a DAG can push a manifest that names any file, and the API server may read more than they do. So a file
 is opened only if it lies in a store that Airflow knows, begins as an MP4 does, and has the manifest of a landing beside
-it that agrees with the pushed one on size and SHA-256: whoever names a file must know what is in it already.
+it that agrees with the pushed one on size and SHA-256: whoever names a file must know what is in it already. How that
+holds on a disk that others write to is in ``local.py``.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +16,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.storage.manifest import read_manifest, sidecar_of
+from airflow_provider_jimeng.storage.manifest import parse_manifest, read_manifest, sidecar_of
 from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.web import local
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import RenderManifest
@@ -57,16 +58,17 @@ class UnsatisfiableRangeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A landed video that was there a moment ago. ``size`` in bytes."""
+    """A landed video that was there a moment ago. ``size`` in bytes; ``identity`` is that of a file on a disk."""
 
     file: StoredFile
     size: int
     sha256: str
+    identity: local.Identity | None = None
 
     def read(self, span: Span) -> bytes:
         """Return the bytes of a span; keep it within ``PIECE_BYTES``."""
         try:
-            return _cat(self.file, span)
+            return _cat(self, span)
         except MediaGoneError:
             raise
         except Exception as error:
@@ -145,35 +147,42 @@ def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -
 
 
 def _landed_video(file: StoredFile, sha256: str) -> Video:
-    landed = _landed_beside(file)
-    size = file.size() if landed is not None and landed.sha256 == sha256 else None
-    if not size or landed is None or size != landed.bytes:
+    identity, landed = _landed_beside(file)
+    if landed is None or landed.sha256 != sha256:
         raise MediaGoneError(_GONE)
-    _cat(file, Span(start=0, end=_HEAD_BYTES))
-    return Video(file=file, size=size, sha256=sha256)
+    size = file.size() if identity is None else identity.size
+    if not size or size != landed.bytes:
+        raise MediaGoneError(_GONE)
+    video = Video(file=file, size=size, sha256=sha256, identity=identity)
+    _cat(video, Span(start=0, end=_HEAD_BYTES))
+    return video
 
 
-def _landed_beside(file: StoredFile) -> RenderManifest | None:
-    """Return the manifest that a landing left beside a file; ``None`` if none lies there."""
+def _landed_beside(file: StoredFile) -> tuple[local.Identity | None, RenderManifest | None]:
+    """Return the manifest that a landing left beside a file, if any; for a file on a disk, also which file it is."""
     sidecar = sidecar_of(file)
-    small = 0 < (sidecar.size() or 0) <= _LARGEST_MANIFEST
-    return read_manifest(sidecar) if small else None
-
-
-def _cat(file: StoredFile, span: Span) -> bytes:
-    """Read a part of a video.
-
-    A name on a disk that others write to may mean another file from one moment to the next, and a link may lead to what
-    they cannot read themselves. So links are not followed, and the head of a local file is looked at through the same
-    handle as the part that is sent.
-    """
     if file.is_local:
-        with os.fdopen(os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
-            _expect_mp4(opened.read(_HEAD_BYTES))
-            opened.seek(span.start)
-            return opened.read(span.end - span.start)
-    fs: Any = file.fs
-    content = bytes(fs.cat_file(file.path, start=span.start, end=span.end))
+        try:
+            identity, content = local.look(file, sidecar, _LARGEST_MANIFEST)
+        except (OSError, local.OtherFileError):
+            raise MediaGoneError(_GONE) from None
+        return identity, parse_manifest(content)
+    small = 0 < (sidecar.size() or 0) <= _LARGEST_MANIFEST
+    return None, read_manifest(sidecar) if small else None
+
+
+def _cat(video: Video, span: Span) -> bytes:
+    """Read a part of a video; on a disk, through the handle by which it was seen to be the same file still."""
+    if video.identity is not None:
+        try:
+            with local.reopened(video.file, video.identity) as opened:
+                _expect_mp4(opened.read(_HEAD_BYTES))
+                opened.seek(span.start)
+                return opened.read(span.end - span.start)
+        except local.OtherFileError:
+            raise MediaGoneError(_GONE) from None
+    fs: Any = video.file.fs
+    content = bytes(fs.cat_file(video.file.path, start=span.start, end=span.end))
     if span.start == 0:
         _expect_mp4(content)
     return content

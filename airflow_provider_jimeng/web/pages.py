@@ -14,7 +14,20 @@ from functools import cache
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-MODULES = ("dom", "host", "i18n", "format", "api", "card", "gallery", "timeline", "video", "compare", "main")
+MODULES = (
+    "dom",
+    "host",
+    "codes",
+    "i18n",
+    "format",
+    "api",
+    "card",
+    "gallery",
+    "timeline",
+    "video",
+    "compare",
+    "main",
+)
 """In an order in which each one only needs those before it."""
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)

@@ -1,8 +1,9 @@
 """What Airflow's database knows of renders: the questions that the pages ask it.
 
 A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
-instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and is shown as failed. Several
-tasks may speak of one render (submit, sensor, download): within a run the one with the file counts, else the latest.
+instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and a submit whose answer was
+lost ``jimeng_intent``; both are shown as failed. Several tasks may speak of one render (submit, sensor, download):
+within a run the one with the file counts, else the latest. Of several runs, the one that spoke of it first paid.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, func, or_, select
 
-from airflow_provider_jimeng.web.tables import KEYS, Tables
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
+from airflow_provider_jimeng.web.reading import seconds_between
+from airflow_provider_jimeng.web.tables import INTENT_KEY, KEYS, Tables
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -52,7 +55,11 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One render as Airflow keeps it; ``paid_here`` is false where another run paid for it first."""
+    """One render as Airflow keeps it.
+
+    ``paid_here`` is false where another run paid for it first; ``billed`` is true if a task of this run was told that it
+    is done.
+    """
 
     ref: TaskRef
     state: str
@@ -62,6 +69,7 @@ class Stored:
     paid_here: bool
     render: dict[str, Any]
     manifest: dict[str, Any] | None
+    billed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,8 @@ class Group:
     estimate: str | None
     paid_here: bool
     count: int
+    billed: bool = False
+    """As of ``Stored``."""
 
 
 def dag_ids(session: Session) -> list[str]:
@@ -88,13 +98,16 @@ def dag_ids(session: Session) -> list[str]:
 def groups(session: Session, filters: Filters) -> list[Group]:
     """Count the renders that fit text and dates, whatever their DAG, state and model: for totals and choices."""
     ranked = _ranked(filters)
-    columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here")
+    columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here", "billed")
     keys = [ranked.c[name] for name in columns]
     statement = select(*keys, func.count().label("count")).where(ranked.c.place == 1).group_by(*keys)
     return [
-        Group(**{**dict(zip((*columns, "count"), row, strict=True)), "paid_here": bool(row.paid_here)})
+        Group(
+            dag_id=row.dag_id, model=row.model, state=row.state, seconds=row.seconds, cost=row.cost,
+            estimate=row.estimate, paid_here=bool(row.paid_here), billed=bool(row.billed), count=row[-1],
+        )
         for row in session.execute(statement)
-    ]
+    ]  # fmt: skip
 
 
 def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list[Stored]:
@@ -110,7 +123,7 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
     tables = Tables()
     render = tables.render
     statement = (
-        tables.select(*_columns(tables), few.c.state, few.c.paid_here)
+        tables.select(*_columns(tables), few.c.state, few.c.paid_here, few.c.billed)
         .join(
             few,
             and_(
@@ -121,15 +134,45 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
         )
         .order_by(*(few.c[name].desc() for name in order))
     )
-    return [_stored(row, state=row[-2], paid_here=bool(row[-1])) for row in session.execute(statement)]
+    return [
+        _stored(row, state=row[-3], paid_here=bool(row[-2]), billed=bool(row[-1]))
+        for row in session.execute(statement)
+    ]
 
 
-def one(session: Session, ref: TaskRef) -> Stored | None:
-    """Return what a task instance rendered, ``None`` if it has rendered nothing."""
+def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) -> Stored | None:
+    """Return what a task instance rendered, ``None`` if it has rendered nothing.
+
+    ``readable`` are the DAGs among which to look for the run that paid; without them nobody asks.
+    """
     tables = Tables()
-    statement = tables.select(*_columns(tables), tables.state()).where(*_is(tables.render, ref))
+    render = tables.render
+    statement = tables.select(
+        *_columns(tables), tables.state(), render.dag_run_id, tables.of_render("task_id")
+    ).where(*_is(render, ref))
     row = session.execute(statement).first()
-    return None if row is None else _stored(row, state=row[-1], paid_here=True)
+    if row is None:
+        return None
+    *_, state, dag_run_id, render_id = row
+    told = [] if readable is None or render_id is None else _told(session, render_id, readable)
+    return _stored(
+        row,
+        state=state,
+        paid_here=not told or told[0][0] == dag_run_id,
+        billed=any(billed for run, billed in told if run == dag_run_id),
+    )
+
+
+def _told(session: Session, render_id: str, readable: frozenset[str]) -> list[tuple[int, bool]]:
+    """Return the runs that speak of a render, first who paid, and whether they know that it is billed: as ``_ranked``."""
+    tables = Tables()
+    render = tables.render
+    statement = (
+        tables.select(render.dag_run_id, tables.billed())
+        .where(tables.within(readable), tables.of_render("task_id") == render_id)
+        .order_by(render.timestamp, render.dag_run_id)
+    )
+    return [(run, bool(billed)) for run, billed in session.execute(statement)]
 
 
 def landed_beside(session: Session, stored: Stored) -> Stored | None:
@@ -150,7 +193,9 @@ def landed_beside(session: Session, stored: Stored) -> Stored | None:
         .limit(1)
     )
     row = session.execute(statement).first()
-    return None if row is None else _stored(row, state=row[-1], paid_here=stored.paid_here)
+    return (
+        None if row is None else _stored(row, state=row[-1], paid_here=stored.paid_here, billed=stored.billed)
+    )
 
 
 def storage_connection(session: Session, ref: TaskRef) -> str | None:
@@ -196,14 +241,6 @@ def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[s
     return {name: sorted(values)[len(values) // 2] for name, values in seen.items()}
 
 
-def seconds_between(start: Any, end: Any) -> float | None:
-    """Return the seconds between two RFC 3339 texts; ``None`` if one of them is none."""
-    try:
-        return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
 def _ranked(filters: Filters) -> Subquery:
     """Select one slim row per task instance with a render; ``place`` 1 is the one that speaks for it in its run."""
     tables = Tables()
@@ -218,8 +255,15 @@ def _ranked(filters: Filters) -> Subquery:
         partition_by=(render.dag_run_id, vendor_id),
         order_by=(has_file, render.timestamp.desc(), render.task_id, render.map_index),
     )
+    billed = func.max(tables.billed()).over(partition_by=(render.dag_run_id, vendor_id))
+    words = []
+    if filters.text or filters.prompt is not None:  # a task that was given a bare id knows no prompt
+        prompt = func.max(tables.of_render("prompt")).over(partition_by=(render.dag_run_id, vendor_id))
+        words = [prompt.label("prompt")]
     statement = tables.select(
         render.dag_run_id.label("dag_run_id"),
+        render.run_id.label("run_id"),
+        vendor_id.label("vendor_id"),
         render.dag_id.label("dag_id"),
         render.task_id.label("task_id"),
         render.map_index.label("map_index"),
@@ -230,24 +274,31 @@ def _ranked(filters: Filters) -> Subquery:
         tables.state().label("state"),
         tables.moment().label("moment"),
         case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
+        billed.label("billed"),
         place.label("place"),
+        *words,
     ).where(tables.within(filters.readable))
-    prompt = tables.of_render("prompt")
+    return _matching(statement.subquery("ranked"), filters)
+
+
+def _matching(ranked: Subquery, filters: Filters) -> Subquery:
+    """Keep what fits text and dates. Only now: who paid, and who speaks, are found among all tasks and runs."""
+    conditions: list[ColumnElement[bool]] = []
     if filters.text:
-        statement = statement.where(
+        conditions.append(
             or_(
-                prompt.icontains(filters.text, autoescape=True),
-                tables.of_render("task_id") == filters.text,
-                render.run_id == filters.text,
+                ranked.c.prompt.icontains(filters.text, autoescape=True),
+                ranked.c.vendor_id == filters.text,
+                ranked.c.run_id == filters.text,
             )
         )
     if filters.prompt is not None:
-        statement = statement.where(prompt == filters.prompt)
+        conditions.append(ranked.c.prompt == filters.prompt)
     if filters.since is not None:
-        statement = statement.where(tables.moment() >= _as_text(filters.since))
+        conditions.append(ranked.c.moment >= _as_text(filters.since))
     if filters.until is not None:
-        statement = statement.where(tables.moment() < _as_text(filters.until))
-    return statement.subquery("ranked")
+        conditions.append(ranked.c.moment < _as_text(filters.until))
+    return select(ranked).where(*conditions).subquery("matching") if conditions else ranked
 
 
 def _as_text(moment: datetime) -> str:
@@ -272,6 +323,7 @@ def _columns(tables: Tables) -> tuple[Any, ...]:
         render.task_id,
         render.map_index,
         render.timestamp,
+        render.key,
         render.value,
         tables.manifest.value,
         tables.ti.state,
@@ -279,8 +331,9 @@ def _columns(tables: Tables) -> tuple[Any, ...]:
     )
 
 
-def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
-    dag_id, run_id, task_id, map_index, pushed_at, render, manifest, task_state, try_number = row[:9]
+def _stored(row: Any, *, state: str, paid_here: bool, billed: bool = False) -> Stored:
+    dag_id, run_id, task_id, map_index, pushed_at, key, render, manifest, task_state, try_number = row[:10]
+    payload = _mapping(render) or {}
     return Stored(
         ref=TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index),
         state=state,
@@ -288,9 +341,17 @@ def _stored(row: Any, *, state: str, paid_here: bool) -> Stored:
         try_number=try_number or 0,
         pushed_at=pushed_at,
         paid_here=paid_here,
-        render=_mapping(render) or {},
+        render=_unanswered(payload, over=state == "failed") if key == INTENT_KEY else payload,
         manifest=_mapping(manifest) if state == "landed" else None,
+        billed=billed,
     )
+
+
+def _unanswered(intent: Mapping[str, Any], *, over: bool) -> dict[str, Any]:
+    """Return an intent as if it were a render: what was asked for, and that nobody knows what became of it."""
+    request = _mapping(intent.get("request")) or {}
+    known = {name: intent.get(name) for name in ("intent_at", "jimeng_conn_id", "fingerprint", "message")}
+    return {**request, **known, "outcome": UNKNOWN_SUBMIT if over else None}
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

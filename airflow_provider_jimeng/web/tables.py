@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, exists, func, or_, select
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.functions import FunctionElement
 
 from airflow_provider_jimeng.core.event import Outcome
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement, Select
+    from sqlalchemy.sql.compiler import SQLCompiler
 
 RENDER_KEY = "jimeng_render"
 REFUSAL_KEY = "jimeng_refusal"
-KEYS = (RENDER_KEY, REFUSAL_KEY)
+INTENT_KEY = "jimeng_intent"
+KEYS = (RENDER_KEY, REFUSAL_KEY, INTENT_KEY)
+"""The first of them that a task instance left speaks for it."""
 MANIFEST_KEY = "return_value"
 STATES = ("running", "landed", "failed", "submitted")
 """``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
@@ -29,6 +34,29 @@ _FAILED_OUTCOMES = sorted(
     outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE)
 )
 _FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
+_TRIES_OVER = ("success", "up_for_retry")
+"""Task states in which a submit without an answer gets none any more, beside those of failed tasks."""
+
+
+class _Sound(FunctionElement[Any]):
+    """A column of JSON. SQLite alone keeps text that is no JSON, such as ``NaN``, and a path into it fails the query."""
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.type = column.type
+        super().__init__(column)
+
+
+@compiles(_Sound)
+def _as_it_is(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(_Sound, "sqlite")
+def _if_valid(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return f"CASE WHEN json_valid({column}) THEN {column} END"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +68,14 @@ class Tables:
     ti: Any = field(default_factory=lambda: aliased(TaskInstance, name="ti"))
 
     def of_render(self, name: str) -> ColumnElement[Any]:
-        """Return a field of the render's payload, as text."""
-        value: ColumnElement[Any] = self.render.value[name].as_string()
-        return value
+        """Return a field of the render's payload, or of the request that an intent keeps, as text."""
+        payload = _Sound(self.render.value)
+        of_intent: ColumnElement[Any] = payload["request", name].as_string()
+        return case((self.render.key == INTENT_KEY, of_intent), else_=payload[name].as_string())
 
     def of_manifest(self, name: str) -> ColumnElement[Any]:
         """Return a field of the manifest, as text."""
-        value: ColumnElement[Any] = self.manifest.value[name].as_string()
+        value: ColumnElement[Any] = _Sound(self.manifest.value)[name].as_string()
         return value
 
     def select(self, *columns: Any) -> Select[Any]:
@@ -73,20 +102,27 @@ class Tables:
                     manifest.key == MANIFEST_KEY,
                 ),
             )
-            .where(render.key.in_(KEYS), or_(render.key == RENDER_KEY, ~self._has_render()))
+            .where(
+                render.key.in_(KEYS),
+                or_(
+                    render.key == RENDER_KEY,
+                    and_(render.key == REFUSAL_KEY, ~self._has(RENDER_KEY)),
+                    and_(render.key == INTENT_KEY, ~self._has(RENDER_KEY, REFUSAL_KEY)),
+                ),
+            )
         )
 
     def within(self, readable: frozenset[str]) -> ColumnElement[bool]:
         """Keep to DAGs; as an expression, or databases start from all tasks of these DAGs instead of from our key."""
         return func.coalesce(self.render.dag_id, "").in_(sorted(readable))
 
-    def _has_render(self) -> ColumnElement[bool]:
+    def _has(self, *keys: str) -> ColumnElement[bool]:
         render, other = self.render, aliased(XComModel, name="o")
         return exists().where(
             other.dag_run_id == render.dag_run_id,
             other.task_id == render.task_id,
             other.map_index == render.map_index,
-            other.key == RENDER_KEY,
+            other.key.in_(keys),
         )
 
     def state(self) -> ColumnElement[str]:
@@ -94,12 +130,20 @@ class Tables:
         return case(
             (self.of_manifest("uri").is_not(None), "landed"),
             (
-                or_(self.of_render("outcome").in_(_FAILED_OUTCOMES), self.ti.state.in_(_FAILED_TASKS)),
+                or_(
+                    self.of_render("outcome").in_(_FAILED_OUTCOMES),
+                    self.ti.state.in_(_FAILED_TASKS),
+                    and_(self.render.key == INTENT_KEY, self.ti.state.in_(_TRIES_OVER)),
+                ),
                 "failed",
             ),
             (self.ti.state == "success", "submitted"),
             else_="running",
         )
+
+    def billed(self) -> ColumnElement[int]:
+        """1 where the API has said that the render is done, and so billed, landed or not."""
+        return case((self.of_render("outcome") == Outcome.SUCCEEDED.value, 1), else_=0)
 
     def moment(self) -> ColumnElement[str]:
         """When the render was submitted or refused, as sortable text."""

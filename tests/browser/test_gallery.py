@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine, delete
+from sqlalchemy.orm import Session
 
 from tests.browser.dags.films import HOSTILE, KITE
 from tests.browser.site import Site, Visitor, expect, until
 from tests.harness.api import task_path
+from tests.web.records import Records, intent_payload, manifest_payload, render_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Route
 
     Window = Callable[..., Visitor]
 
@@ -74,6 +80,107 @@ def test_a_failed_render_says_what_it_means_and_what_to_do(site: Site, window: W
     expect(card).to_contain_text("What to do:")
     expect(card).to_contain_text("50412")
     visitor.shoot("failed")
+
+
+@contextmanager
+def pushed(site: Site, dag_id: str) -> Iterator[Records]:
+    """Write what the tasks of a DAG left; it is taken away afterwards."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+
+    engine = create_engine(site.database_url)
+    with Session(engine) as session:
+        yield Records(session)
+        for model in (XComModel, TaskInstance, DagRun):
+            session.execute(delete(model).where(model.dag_id == dag_id))
+        session.commit()
+    engine.dispose()
+
+
+@pytest.fixture
+def _unhappy(site: Site) -> Iterator[None]:
+    """A submit whose answer was lost, and a render that is done and was not landed."""
+    with pushed(site, "unhappy") as records:
+        records.add(dag_id="unhappy", run_id="lost", state="failed", intent=intent_payload())
+        done = render_payload(task_id="2", outcome="succeeded", message="The disk is full.")
+        records.add(dag_id="unhappy", run_id="done", state="failed", render=done)
+        yield
+
+
+@pytest.mark.usefixtures("_unhappy")
+def test_what_may_have_cost_money_is_told_from_what_did(site: Site, window: Window) -> None:
+    visitor = window()
+    page = visitor.page
+    page.goto(f"{site.gallery}?dag_id=unhappy")
+    expect(page.locator(".card")).to_have_count(2)
+    lost = page.locator(".card", has_text="A submit without an answer")
+    expect(lost).to_contain_text("its answer was lost")
+    expect(lost).to_contain_text("on_unknown_submit")
+    done = page.locator(".card", has_text="The disk is full.")
+    expect(done).to_contain_text("done and billed, and was not landed")
+    expect(done.locator(".facts")).to_contain_text("¥1.40")
+    expect(page.locator(".figure", has_text="paid")).to_contain_text("¥1.40")
+    visitor.shoot("unhappy")
+    for run, price in (("lost", "perhaps billed"), ("done", "¥1.40")):
+        page.goto(f"{site.url}/jimeng/render?dag_id=unhappy&run_id={run}&task_id=render&map_index=-1")
+        expect(page.locator(".headline b")).to_contain_text(price)
+    expect(page.locator(".headline b")).to_have_text("¥1.40")
+
+
+NEVER = {"submitted_at": "never", "duration": "1e400"}
+LATE = {"submitted_at": "9999-12-31T23:59:59Z", "outcome": "timed_out", "code": [1], "prompt": {"a": 1}}
+
+
+@pytest.fixture
+def _spoiled(site: Site) -> Iterator[None]:
+    """What a task of somebody else pushed under our key."""
+    with pushed(site, "spoiled") as records:
+        records.add(
+            dag_id="spoiled", run_id="failed", state="failed", render={**NEVER, "outcome": "timed_out"}
+        )
+        records.add(dag_id="spoiled", run_id="running", state="running", render=NEVER)
+        odd = {
+            **manifest_payload("/gone.mp4"),
+            **LATE,
+            "queued_seconds": 1e300,
+            "landed_at": "soon",
+            "bytes": {},
+        }
+        records.add(dag_id="spoiled", run_id="landed", render=LATE, manifest=odd)
+        yield
+
+
+@pytest.mark.usefixtures("_spoiled")
+def test_what_others_pushed_under_our_key_takes_no_card_away(site: Site, window: Window) -> None:
+    visitor = window()
+    page = visitor.page
+    page.goto(site.gallery)
+    expect(page.locator(".card")).to_have_count(9)
+    expect(page.locator(".card .prompt", has_text=KITE).first).to_be_visible()
+    expect(page.locator(".card[data-state=failed]", has_text="spoiled")).to_contain_text("still running when")
+    visitor.shoot("spoiled")
+    for run in ("failed", "running", "landed"):
+        page.goto(f"{site.url}/jimeng/render?dag_id=spoiled&run_id={run}&task_id=render&map_index=-1")
+        expect(page.locator(".manifest")).to_contain_text("Submitted")
+        expect(page.get_by_role("alert")).to_have_count(0)
+    visitor.problems.clear()  # the browser reports the video that is not there
+
+
+def test_a_card_that_cannot_be_drawn_takes_no_other_away(site: Site, window: Window) -> None:
+    page = window().page
+
+    def break_the_first(route: Route) -> None:
+        found = route.fetch().json()
+        found["cards"][0]["ref"] = None
+        found["cards"][1]["duration"] = {"not": "a number"}
+        route.fulfill(json=found)
+
+    page.route("**/jimeng/api/renders?*", break_the_first)
+    page.goto(site.gallery)
+    expect(page.locator(".card")).to_have_count(6)
+    expect(page.locator(".card").first).to_contain_text("This render cannot be shown.")
+    expect(page.locator(".card a.picture")).to_have_count(5)
 
 
 def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Window) -> None:
@@ -146,7 +253,8 @@ def test_the_pages_speak_chinese_to_those_who_do(site: Site, window: Window) -> 
     page = visitor.page
     page.goto(site.gallery)
     expect(page.get_by_role("heading", name="视频渲染")).to_be_visible()
-    expect(page.locator(".panel.failed")).to_contain_text("处理办法")
+    expect(page.locator(".panel.failed")).to_contain_text("提示词未通过审核。")
+    expect(page.locator(".panel.failed")).to_contain_text("处理办法: 请修改提示词。")
     visitor.shoot("gallery-chinese")
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", name="Renders")).to_be_visible()

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from sqlalchemy import insert, select
 
+from airflow_provider_jimeng.core.parameters import RenderRequest
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.operators.refusals import summary_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -65,6 +68,24 @@ def manifest_payload(path: Path | str, **changes: Any) -> dict[str, Any]:
     return RenderManifest(**fields, **known | changes).to_payload()
 
 
+def intent_payload(**changes: Any) -> dict[str, Any]:
+    """What `jimeng_intent` holds after a submit whose answer was lost; the changes are to its request."""
+    request = RenderRequest.build(prompt="A submit without an answer", model="t2v_720p")
+    intent = Record(
+        state=RecordState.INTENT,
+        key=TaskKey(dag_id="ads", run_id="run_1", task_id="render"),
+        asked="a" * 64,
+        fingerprint="a" * 64,
+        take=1,
+        max_tries=1,
+        try_number=1,
+        intent_at=NOW.isoformat(),
+        jimeng_conn_id="jimeng_default",
+        request=summary_of(request) | changes,
+    )
+    return {**intent.to_payload(), "message": "The answer to a submit was lost."}
+
+
 RENDER_FIELDS = tuple(Render.__dataclass_fields__)
 
 
@@ -86,6 +107,7 @@ class Records:
         render: Any = None,
         manifest: Any = None,
         refusal: Any = None,
+        intent: Any = None,
         arguments: dict[str, Any] | None = None,
         at: pendulum.DateTime = NOW,
         commit: bool = True,
@@ -106,7 +128,12 @@ class Records:
             start_date=at,
             operator="Any",
         )
-        pushed = {"jimeng_render": render, "return_value": manifest, "jimeng_refusal": refusal}
+        pushed = {
+            "jimeng_render": render,
+            "return_value": manifest,
+            "jimeng_refusal": refusal,
+            "jimeng_intent": intent,
+        }
         for key, value in pushed.items():
             if value is not None:
                 self._insert(XComModel, **ref, dag_run_id=run, key=key, value=value, timestamp=at)

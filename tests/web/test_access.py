@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 
@@ -31,6 +33,29 @@ def test_a_page_is_refused_to_whoever_is_not_signed_in(page: str, anonymous: Rea
     assert "default-src 'none'" in asked_by_a_person.headers["content-security-policy"]
     assert "Sign in" in asked_by_a_person.text
     assert "登录" in anonymous.get(page, accept="text/html", accept_language="zh-CN,zh;q=0.9").text
+
+
+@pytest.mark.parametrize("page", [*PAGES, "media"])
+def test_the_sign_in_leads_to_airflows_and_back_to_a_route(
+    page: str, anonymous: Reader, viewer: Reader
+) -> None:
+    text = anonymous.get(page, {"dag_id": "ads", "run_id": "r", "task_id": "t"}, accept="text/html").text
+    found = re.search(r'href="([^"]+auth/login[^"]*)"', text)
+    assert found is not None
+    href = urlsplit(urljoin(f"http://localhost/jimeng/{page}", found.group(1)))
+    assert href.path == "/api/v2/auth/login"
+    (back,) = parse_qs(href.query)["next"]
+    assert urlsplit(back).path == f"/jimeng/{page}"
+    assert viewer.get(back.removeprefix("/jimeng/")).status_code == (404 if page == "media" else 200)
+
+
+@pytest.mark.parametrize(
+    "path", ["api/renders", "api/render?dag_id=ads&run_id=r&task_id=t", "api/", "nonsense"]
+)
+def test_data_is_refused_with_data_whoever_asks(path: str, anonymous: Reader) -> None:
+    reply = anonymous.get(path, accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert reply.status_code == (401 if path.startswith("api/render") else 404)
+    assert reply.headers["content-type"] == "application/json"
 
 
 def test_the_way_back_from_the_sign_in_is_a_path_below_airflows_base_path(

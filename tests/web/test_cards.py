@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.web.cards import card, failure, timeline, totals
-from airflow_provider_jimeng.web.store import Filters, Group, Stored, TaskRef, seconds_between
+from airflow_provider_jimeng.web.reading import seconds_between
+from airflow_provider_jimeng.web.store import Filters, Group, Stored, TaskRef
 from tests.web.records import NOW, manifest_payload, render_payload
 
 STORED = Stored(

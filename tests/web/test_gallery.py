@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web.records import NOW, manifest_payload, render_payload
+from tests.web.records import NOW, intent_payload, manifest_payload, render_payload
 
 if TYPE_CHECKING:
     from tests.web.conftest import Reader
@@ -170,6 +170,78 @@ def test_a_render_counts_more_than_a_refusal_of_the_same_task_instance(
     assert admin.get("api/render", ref).json()["card"]["render_id"] == "1"
 
 
+@pytest.mark.parametrize("state", ["failed", "up_for_retry", "success"])
+def test_a_submit_without_an_answer_is_a_failed_card_that_may_have_cost_money(
+    state: str, admin: Reader, records: Records
+) -> None:
+    ref = records.add(state=state, intent=intent_payload(duration=10, estimated_cost_cny="2.80"))
+
+    (card,) = admin.renders()["cards"]
+
+    assert (card["ref"], card["state"], card["outcome"]) == (ref, "failed", "unknown_submit")
+    assert (card["prompt"], card["model"], card["duration"]) == ("A submit without an answer", "t2v_720p", 10)
+    assert (card["estimated_cost_cny"], card["render_id"]) == ("2.80", None)
+    assert card["message"] == "The answer to a submit was lost."
+    assert admin.renders(q="without an answer", model="t2v_720p", state="failed")["totals"] == {
+        "renders": 1, "seconds": 0.0, "cost_cny": "0.00", "expected_cny": "0.00", "unpriced": 0,
+    }  # fmt: skip
+    found = admin.get("api/render", ref).json()
+    assert found["card"]["outcome"] == "unknown_submit"
+    assert found["render"]["intent_at"] == NOW.isoformat()
+
+
+def test_an_intent_says_nothing_beside_a_render_or_a_refusal_or_in_a_task_that_goes_on(
+    admin: Reader, records: Records
+) -> None:
+    intent = intent_payload()
+    records.add(run_id="1", state="failed", intent=intent, refusal=refused_payload())
+    records.add(run_id="2", state="deferred", intent=intent, render=render_payload())
+    records.add(run_id="3", state="running", intent=intent)
+    seen = {card["ref"]["run_id"]: (card["state"], card["outcome"]) for card in admin.renders()["cards"]}
+    assert seen == {"1": ("failed", "failed"), "2": ("running", None), "3": ("running", None)}
+
+
+@pytest.mark.parametrize(
+    "intent", ["text", [1], {"request": "text"}, {"request": {"model": [1], "duration": "x"}}]
+)
+def test_an_intent_that_others_pushed_spoils_nothing(intent: Any, admin: Reader, records: Records) -> None:
+    ref = records.add(state="failed", intent=intent)
+    assert [card["outcome"] for card in admin.renders()["cards"]] == ["unknown_submit"]
+    assert admin.get("api/render", ref).status_code == 200
+
+
+@pytest.mark.parametrize("state", ["failed", "up_for_retry"])
+def test_a_render_that_is_done_and_could_not_be_landed_counts_as_paid(
+    state: str, admin: Reader, records: Records
+) -> None:
+    payload = render_payload(outcome="succeeded", message="The disk is full.")
+    records.add(state=state, render=payload)
+    records.add(run_id="2", state="failed", render=render_payload(task_id="2", outcome="expired"))
+    totals = admin.renders()["totals"]
+    assert (totals["cost_cny"], totals["expected_cny"], totals["unpriced"]) == ("1.40", "0.00", 0)
+    card = next(card for card in admin.renders()["cards"] if card["outcome"] == "succeeded")
+    assert card["failure"] == (
+        {"kind": None, "meaning": None, "advice": None, "retryable": None} if state == "failed" else None
+    )
+
+
+def test_a_download_that_failed_is_known_to_be_billed_from_the_wait_before_it(
+    admin: Reader, records: Records
+) -> None:
+    payload = render_payload(task_id="1")
+    records.add(task_id="submit", render=payload, manifest=payload)
+    records.add(task_id="wait", render={**payload, "outcome": "succeeded"}, at=NOW.add(minutes=1))
+    ref = records.add(task_id="download", state="failed", render=payload, at=NOW.add(minutes=2))
+    records.add(dag_id="other", state="failed", render=render_payload(task_id="2"))
+
+    seen = admin.renders()
+
+    outcomes = {card["render_id"]: (card["state"], card["outcome"]) for card in seen["cards"]}
+    assert outcomes == {"1": ("failed", "succeeded"), "2": ("failed", None)}
+    assert seen["totals"]["cost_cny"] == "1.40"
+    assert admin.get("api/render", ref).json()["card"]["outcome"] == "succeeded"
+
+
 def test_a_running_render_is_expected_when_its_model_is_usually_done(admin: Reader, records: Records) -> None:
     for number, seconds in enumerate((60, 80, 600)):
         records.landed(
@@ -262,33 +334,113 @@ def test_a_render_that_another_run_reuses_is_shown_twice_and_paid_once(
     assert admin.renders(dag_id="b")["totals"]["cost_cny"] == "0.00"
 
 
-@pytest.mark.parametrize(
-    "pushed",
-    [
-        "s3://xcoms/elsewhere.json",
-        ["a", "list"],
-        7,
-        {"version": 1},
-        {
-            "task_id": None,
-            "submitted_at": "never",
-            "duration": "long",
-            "estimated_cost_cny": "NaN",
-            "model": ["?"],
-            "code": [1],
-        },
-    ],
-)
+@pytest.mark.parametrize("run_ids", [("payer", "reader"), ("scheduled__1", "scheduled__1")])
+def test_who_paid_is_the_same_in_a_search_and_on_the_page_of_one_render(
+    run_ids: tuple[str, str], admin: Reader, records: Records
+) -> None:
+    at = NOW.add(days=1)
+    paying, adopting = run_ids
+    payer = records.landed(FILE, dag_id="a", run_id=paying, render_id="1", prompt="a red kite")
+    reader = records.landed(
+        FILE, dag_id="b", run_id=adopting, render_id="1", prompt="a kite", at=at, submitted_at=at
+    )
+
+    for asked in ({"q": adopting}, {"q": "a kite"}, {"since": at.subtract(hours=1).isoformat()}, {"q": "1"}):
+        seen = admin.renders(**asked)
+        paid = {card["ref"]["dag_id"]: card["paid_here"] for card in seen["cards"]}
+        assert paid in ({"a": True, "b": False}, {"b": False})
+        assert seen["totals"]["cost_cny"] == ("1.40" if "a" in paid else "0.00")
+    assert admin.get("api/render", payer).json()["card"]["paid_here"] is True
+    assert admin.get("api/render", reader).json()["card"]["paid_here"] is False
+
+
+def test_who_cannot_read_the_dag_that_paid_is_told_nothing_of_it(viewer: Reader, records: Records) -> None:
+    records.landed(FILE, dag_id="secret_launch", render_id="1")
+    reader = records.landed(FILE, dag_id="ads", render_id="1", at=NOW.add(days=1))
+    assert [card["paid_here"] for card in viewer.renders()["cards"]] == [True]
+    assert viewer.get("api/render", reader).json()["card"]["paid_here"] is True
+
+
+def test_the_words_of_the_submit_find_what_a_download_by_bare_id_landed(
+    admin: Reader, records: Records
+) -> None:
+    records.add(task_id="submit", render=render_payload(task_id="1", prompt="a red kite"))
+    records.landed(FILE, task_id="download", render_id="1", prompt=None, at=NOW.add(minutes=2))
+    for asked in ({}, {"q": "red kite"}):
+        (card,) = admin.renders(**asked)["cards"]
+        assert (card["ref"]["task_id"], card["state"]) == ("download", "landed")
+        assert admin.renders(**asked)["totals"]["cost_cny"] == "1.40"
+
+
+NEVER = {
+    "task_id": None,
+    "submitted_at": "never",
+    "duration": "long",
+    "estimated_cost_cny": "NaN",
+    "model": ["?"],
+    "code": [1],
+}
+STRANGE: list[Any] = [
+    "s3://xcoms/elsewhere.json",
+    ["a", "list"],
+    7,
+    {"version": 1},
+    NEVER,
+    {"submitted_at": "9999-12-31T23:59:59Z", "outcome": "timed_out"},
+    {"submitted_at": "0001-01-01T00:00:00+23:59", "outcome": "timed_out"},
+    {"submitted_at": "2026-05-04T12:00:00Z", "duration": "1e400", "estimated_cost_cny": "1e999999"},
+    {"duration": float("inf"), "seed": float("nan"), "submitted_at": NOW.isoformat()},
+    {"duration": float("nan"), "prompt": "half a character: \ud800", "estimated_cost_cny": -1},
+    {"code": 10**20, "seed": 10**400, "duration": 10**400, "outcome": {"timed_out": 1}},
+]
+
+
+@pytest.mark.parametrize("pushed", STRANGE)
 def test_what_others_pushed_under_our_key_spoils_nothing(
     pushed: Any, admin: Reader, records: Records
 ) -> None:
-    strange = records.add(dag_id="strange", state="failed", render=pushed, manifest=["not", "ours"])
-    records.landed(FILE, render_id="1")
+    never = {"queued_seconds": 1e300, "landed_at": "9999-12-31T23:59:59Z", "fps": float("inf"), "width": "w"}
+    odd = pushed if isinstance(pushed, dict) else {}
+    strange = [
+        records.add(
+            dag_id="strange", run_id=f"{state}_{number}", state=state, render=pushed, manifest=manifest
+        )
+        for state in ("failed", "deferred", "success")
+        for number, manifest in enumerate([["not", "ours"], {**manifest_payload(FILE), **odd, **never}])
+    ]
+    good = records.landed(FILE, render_id="1", model="t2v_1080p")
 
-    assert admin.renders()["totals"]["renders"] == 2
-    assert admin.ids(state="landed") == ["1"]
-    assert admin.get("api/render", strange).status_code == 200
-    assert admin.get("media", strange).status_code == 404
+    assert admin.renders()["totals"]["renders"] == len(strange) + 1
+    assert admin.ids(model="t2v_1080p") == ["1"]
+    assert admin.get("api/render", good).status_code == 200
+    for ref in strange:
+        assert admin.get("api/render", ref).status_code == 200
+        assert admin.get("media", ref).status_code == 404
+
+
+def test_only_times_that_can_be_read_are_sent(admin: Reader, records: Records) -> None:
+    ref = records.add(dag_id="strange", state="failed", render=NEVER)
+    records.add(
+        state="failed", render=render_payload(submitted_at=NOW) | {"submitted_at": "20260504T200000+08"}
+    )
+
+    card, odd = sorted(admin.renders()["cards"], key=lambda one: str(one["ref"]["dag_id"]))
+
+    assert card["submitted_at"] == "2026-05-04T12:00:00Z"
+    assert (odd["ref"], odd["submitted_at"], odd["seen_at"]) == (ref, None, NOW.isoformat())
+    assert odd["duration"] is odd["estimated_cost_cny"] is odd["model"] is odd["code"] is None
+
+
+def test_a_strange_landing_does_not_spoil_what_is_expected_of_others(admin: Reader, records: Records) -> None:
+    odd = {
+        **manifest_payload(FILE),
+        "submitted_at": "0001-01-01T00:00:00Z",
+        "landed_at": "9999-12-31T00:00:00Z",
+    }
+    records.add(dag_id="strange", render=render_payload(task_id="1"), manifest=odd)
+    records.add(run_id="now", state="deferred", render=render_payload(task_id="2"))
+    running = next(card for card in admin.renders()["cards"] if card["render_id"] == "2")
+    assert running["expected_at"] is None
 
 
 def test_a_payload_stored_as_json_text_is_read_as_well(admin: Reader, records: Records) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +234,51 @@ def test_a_link_is_not_followed_to_the_video_of_others(
     link = tmp_path / "mine.mp4"
     link.symlink_to(mp4)
     assert viewer.get("media", records.landed(link)).status_code == 404
+
+
+@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=20-29"])
+@pytest.mark.parametrize("looked_at_before", [True, False])
+def test_a_directory_that_turns_into_a_link_does_not_lead_to_the_video_of_others(
+    part: str, looked_at_before: bool, viewer: Reader, records: Records, tmp_path: Path
+) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for folder, content in ((mine, SMALL), (theirs, SMALL[:-1] + b"!")):  # of one size and beginning
+        folder.mkdir()
+        (folder / "loop.mp4").write_bytes(content)
+    records.landed(theirs / "loop.mp4", dag_id="secret_launch")
+    ref = records.landed(mine / "loop.mp4")
+    if looked_at_before:
+        assert viewer.get("media", ref, range=part).status_code == 206
+    mine.rename(tmp_path / "away")
+    mine.symlink_to(theirs)
+    reply = viewer.get("media", ref, range=part)
+    assert reply.status_code == 404
+    assert reply.json()["detail"].startswith("The file that this task landed is gone, was replaced")
+
+
+def test_a_root_that_whoever_runs_airflow_made_a_link_still_works(
+    viewer: Reader, records: Records, mp4: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    root.symlink_to(tmp_path)
+    assert viewer.get("media", records.landed(root / mp4.name)).content == SMALL
+
+
+def test_a_manifest_that_is_a_link_is_not_followed(
+    viewer: Reader, records: Records, mp4: Path, tmp_path: Path
+) -> None:
+    ref = records.landed(mp4)
+    sidecar = mp4.with_name(f"{mp4.name}.json")
+    sidecar.rename(tmp_path / "elsewhere.json")
+    sidecar.symlink_to(tmp_path / "elsewhere.json")
+    assert viewer.get("media", ref).status_code == 404
+
+
+def test_only_a_file_is_read_as_one(viewer: Reader, records: Records, mp4: Path) -> None:
+    ref = records.landed(mp4)
+    mp4.unlink()
+    os.mkfifo(mp4)
+    assert viewer.get("media", ref).status_code == 404
 
 
 @pytest.mark.parametrize(

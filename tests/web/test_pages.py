@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
+from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.web import pages
 from airflow_provider_jimeng.web.tables import STATES
 
@@ -121,7 +124,13 @@ def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None
     sources = text.replace(SOURCES["i18n"], "")
     from airflow_provider_jimeng.core.render import RenderManifest
 
-    payload = set(RenderManifest.__dataclass_fields__) | {"outcome", "code", "message", "refused_at"}
+    payload = set(RenderManifest.__dataclass_fields__) | {
+        "outcome",
+        "code",
+        "message",
+        "refused_at",
+        "intent_at",
+    }
     families = ("state_", "stage_", "outcome_", "advice_")
     left_over = {
         key
@@ -129,3 +138,23 @@ def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None
         if not re.search(rf'"{key}"', sources) and key not in payload and not key.startswith(families)
     }
     assert not left_over
+
+
+def test_every_sentence_of_the_code_table_has_its_own_in_chinese_and_there_are_no_others() -> None:
+    table = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values()]
+    sentences = {entry.meaning for entry in table} | {entry.advice for entry in table}
+    chinese = dict(re.findall(r'^  "(.*?)":\s+"(.*?)",$', SOURCES["codes"], re.MULTILINE))
+    assert len(sentences) > 70
+    assert set(chinese) == sentences
+    assert all(re.search(r"[\u4e00-\u9fff].*。$", text) for text in chinese.values())
+    assert len(set(chinese.values())) == len(sentences), "what differs in English differs in Chinese"
+
+
+def test_every_end_of_a_render_has_its_words_and_no_other() -> None:
+    in_a_slot = {Outcome.SLOT_FREE, Outcome.SLOT_TIMED_OUT}  # nothing was submitted, so nothing tells of it
+    ends = {outcome.value for outcome in Outcome if outcome not in in_a_slot} | {UNKNOWN_SUBMIT, "none"}
+    assert {key for key in messages("EN") if key.startswith("outcome_")} == {f"outcome_{end}" for end in ends}
+    advised = ends - {"failed"}  # its advice is that of its code
+    assert {key for key in messages("EN") if key.startswith("advice_")} == {
+        f"advice_{end}" for end in advised
+    }

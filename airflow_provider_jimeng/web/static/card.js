@@ -107,11 +107,11 @@ export function priceText(card) {
   if (!card.paid_here) return t("paid_elsewhere");
   const amount = cost(card);
   if (amount === null || amount === undefined) return t("unknown_price");
-  return card.cost_cny ? money(amount) : `≈ ${money(amount)}`;
+  return card.cost_cny || card.outcome === "succeeded" ? money(amount) : `≈ ${money(amount)}`;
 }
 
 function facts(card) {
-  const price = card.state === "failed" ? null : priceText(card);
+  const price = card.state === "failed" && card.outcome !== "succeeded" ? null : priceText(card);
   return h(
     "ul",
     { class: "facts" },
@@ -154,6 +154,19 @@ export function cardElement(card, picks) {
     time.textContent = age(time.dateTime);
   };
   return element;
+}
+
+/** A card for each render; one that cannot be shown says so in its own place, and takes no other away. */
+export function cardOrNotice(card, picks) {
+  try {
+    return cardElement(card, picks);
+  } catch {
+    const element = h("article", { class: "card", data: { state: "failed" } },
+      h("div", { class: "picture" }, h("div", { class: "panel failed" }, h("strong", {}, icon("failed"), t("card_broken")))),
+      h("p", { class: "prompt", lang: "" }, String(card?.prompt ?? "")));
+    element.refresh = () => {};
+    return element;
+  }
 }
 
 export function skeletons(count) {

@@ -2,6 +2,7 @@
 
 import { LOCALE } from "./i18n.js";
 
+const NOTHING = "–";
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
 function inUnit(count, unit) {
@@ -19,19 +20,25 @@ export function span(seconds) {
   return inUnit(Math.floor(whole / size), unit) + (rest ? ` ${inUnit(rest, below)}` : "");
 }
 
-/** How long ago, in one unit: "3 hours ago". */
+/** How long ago, in one unit: "3 hours ago"; nothing if the time is none. */
 export function age(iso, now = Date.now()) {
   const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
+  if (Number.isNaN(seconds)) return NOTHING;
   const [unit, size] = UNITS.find(([, unitSize]) => seconds >= unitSize) ?? UNITS.at(-1);
   return new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" }).format(-Math.floor(seconds / size), unit);
 }
 
+function inWords(iso, options) {
+  const date = new Date(iso);
+  return Number.isNaN(date.getTime()) ? NOTHING : new Intl.DateTimeFormat(LOCALE, options).format(date);
+}
+
 export function moment(iso) {
-  return new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(iso));
+  return inWords(iso, { dateStyle: "medium", timeStyle: "medium" });
 }
 
 export function clock(iso) {
-  return new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(iso));
+  return inWords(iso, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 /** Money by its decimal text, never by a float: "¥1.40". */

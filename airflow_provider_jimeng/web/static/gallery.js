@@ -2,7 +2,7 @@
 
 import { debounce, h, icon, replaceChildren } from "./dom.js";
 import { errorNotice, fetchRenders } from "./api.js";
-import { cardElement, keyOf, skeletons } from "./card.js";
+import { cardOrNotice, keyOf, skeletons } from "./card.js";
 import { money, span } from "./format.js";
 import { t } from "./i18n.js";
 
@@ -238,10 +238,10 @@ export function galleryPage(root) {
   const showCards = (found) => {
     const kept = new Map();
     for (const card of found) {
-      const key = keyOf(card.ref);
+      const key = card?.ref ? keyOf(card.ref) : `nameless-${kept.size}`;
       const text = JSON.stringify(card);
       const before = shown.get(key);
-      kept.set(key, before?.text === text ? before : { text, element: cardElement(card, picks) });
+      kept.set(key, before?.text === text ? before : { text, element: cardOrNotice(card, picks) });
     }
     shown = kept;
     const elements = [...kept.values()].map(({ element }) => element);

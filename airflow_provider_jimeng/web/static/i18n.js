@@ -1,5 +1,6 @@
-// Every sentence of the pages, twice. A test holds the two lists against each other.
+// Every sentence of the pages, twice; those of the code table are in codes.js. A test holds the two lists against each other.
 
+import { ZH_OF_CODES } from "./codes.js";
 import { language } from "./host.js";
 
 const EN = {
@@ -61,6 +62,7 @@ const EN = {
   error_404: "This task instance has rendered nothing that is still known. Airflow forgets XComs when a task is run anew.",
   error_other: "The server answered {status}.",
   error_network: "The server cannot be reached.",
+  card_broken: "This render cannot be shown.",
   retry: "Try again",
   sign_in: "Sign in",
   media_gone: "The video is not within reach of the API server.",
@@ -103,6 +105,7 @@ const EN = {
   jimeng_conn_id: "Connection",
   submitted_at: "Submitted",
   refused_at: "Refused",
+  intent_at: "Sent",
   fingerprint: "Fingerprint",
   duration: "Asked for",
   aspect_ratio: "Aspect ratio",
@@ -127,18 +130,20 @@ const EN = {
   message: "Message of the API",
   yes: "yes",
   no: "no",
+  outcome_succeeded: "The video is done and billed, and was not landed.",
   outcome_failed: "The API failed this render. It is not billed.",
   outcome_expired: "The render expired before its video was landed. It may have been billed.",
   outcome_not_found: "The API no longer knows this render. It may have been billed.",
   outcome_timed_out: "The render was still running when the task stopped waiting.",
   outcome_lost_contact: "The API refused the credentials while the render was running.",
-  outcome_slot_timed_out: "No render slot came free in time. Nothing was billed.",
+  outcome_unknown_submit: "A submit was sent and its answer was lost: a render may be running, and be billed, under an unknown id.",
   outcome_none: "The task failed; its log says why.",
+  advice_succeeded: "Clear the task: it goes on with the same render and pays nothing.",
   advice_expired: "To pay for a new one, set on_lost to \"resubmit\" and clear the task.",
   advice_not_found: "To pay for a new one, set on_lost to \"resubmit\" and clear the task.",
   advice_timed_out: "Clear the task, or raise wait_timeout.",
   advice_lost_contact: "Repair the connection, then clear the task.",
-  advice_slot_timed_out: "Clear the task to wait again, or raise max_wait_for_slot.",
+  advice_unknown_submit: "Check the console's task list and bill. Then set on_unknown_submit to \"resubmit\" and clear the task.",
   advice_none: "Open the task instance and read its log.",
 };
 
@@ -201,6 +206,7 @@ const ZH = {
   error_404: "该任务实例没有可查的渲染记录。任务重新运行时 Airflow 会清除 XCom。",
   error_other: "服务器返回 {status}。",
   error_network: "无法连接服务器。",
+  card_broken: "无法显示该渲染。",
   retry: "重试",
   sign_in: "登录",
   media_gone: "API 服务器无法读取该视频。",
@@ -243,6 +249,7 @@ const ZH = {
   jimeng_conn_id: "连接",
   submitted_at: "提交时间",
   refused_at: "被拒时间",
+  intent_at: "发送时间",
   fingerprint: "指纹",
   duration: "请求时长",
   aspect_ratio: "画面比例",
@@ -267,41 +274,21 @@ const ZH = {
   message: "API 消息",
   yes: "是",
   no: "否",
+  outcome_succeeded: "视频已生成并计费，但未落盘。",
   outcome_failed: "API 渲染失败，不计费。",
   outcome_expired: "视频落盘前渲染已过期，可能已计费。",
   outcome_not_found: "API 已不再保留该渲染，可能已计费。",
   outcome_timed_out: "任务停止等待时渲染仍在进行。",
   outcome_lost_contact: "渲染期间 API 拒绝了凭证。",
-  outcome_slot_timed_out: "未能及时等到渲染并发名额，未计费。",
+  outcome_unknown_submit: "提交请求已发出，但未收到响应：渲染可能正在进行并会计费，但其 ID 未知。",
   outcome_none: "任务失败，原因见任务日志。",
+  advice_succeeded: "清除任务即可继续使用同一渲染，无需再次付费。",
   advice_expired: "如需付费重新渲染，请将 on_lost 设为 \"resubmit\" 并清除任务。",
   advice_not_found: "如需付费重新渲染，请将 on_lost 设为 \"resubmit\" 并清除任务。",
   advice_timed_out: "清除任务，或增大 wait_timeout。",
   advice_lost_contact: "修复连接后清除任务。",
-  advice_slot_timed_out: "清除任务以继续等待，或增大 max_wait_for_slot。",
+  advice_unknown_submit: "请在控制台核对任务列表与账单，然后将 on_unknown_submit 设为 \"resubmit\" 并清除任务。",
   advice_none: "打开任务实例查看日志。",
-};
-
-// The code table speaks English; by kind of refusal it can be said in Chinese.
-const ZH_MEANING = {
-  input_rejected: "请求参数或图片不被接受。",
-  input_moderated: "输入内容未通过审核。",
-  output_moderated: "生成结果未通过审核。",
-  rate_limited: "请求过于频繁。",
-  busy: "账号的并发渲染数已达上限。",
-  authentication: "密钥或签名未被接受。",
-  permission: "账号没有该能力的权限，或已欠费。",
-  server: "API 内部错误。",
-};
-const ZH_ADVICE = {
-  input_rejected: "请对照模型支持的参数检查请求。",
-  input_moderated: "请修改提示词或更换图片。",
-  output_moderated: "更换种子或提示词后重新渲染可能通过。",
-  rate_limited: "无需处理，会自动重试。",
-  busy: "无需处理，会自动等待。",
-  authentication: "请检查连接中的密钥与会话令牌。",
-  permission: "请在火山引擎控制台开通模型，检查策略与余额。",
-  server: "请稍后清除任务再试。",
 };
 
 const LANGUAGE = language();
@@ -319,13 +306,17 @@ export function has(key) {
   return key in MESSAGES;
 }
 
+/** A sentence of the code table in the reader's language; what is none of the table's stays as it is. */
+function ofCodes(sentence) {
+  return LANGUAGE === "zh" && Object.hasOwn(ZH_OF_CODES, sentence ?? "") ? ZH_OF_CODES[sentence] : sentence;
+}
+
 /** What a failure means and what to do about it. */
 export function explain(card) {
-  const { kind, meaning, advice } = card.failure ?? {};
+  const { meaning, advice } = card.failure ?? {};
   const outcome = card.outcome && has(`outcome_${card.outcome}`) ? card.outcome : "none";
-  const translated = LANGUAGE === "zh" && kind in ZH_MEANING;
   return {
-    meaning: (translated ? ZH_MEANING[kind] : meaning) ?? t(`outcome_${outcome}`),
-    advice: (translated ? ZH_ADVICE[kind] : advice) ?? (has(`advice_${outcome}`) ? t(`advice_${outcome}`) : null),
+    meaning: ofCodes(meaning) ?? t(`outcome_${outcome}`),
+    advice: ofCodes(advice) ?? (has(`advice_${outcome}`) ? t(`advice_${outcome}`) : null),
   };
 }

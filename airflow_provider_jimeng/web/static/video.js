@@ -2,7 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { errorNotice, fetchRender, refsOfAddress } from "./api.js";
-import { cardElement, picture, priceText, stateBadge, taskName } from "./card.js";
+import { cardOrNotice, picture, priceText, stateBadge, taskName } from "./card.js";
 import { bytes, moment, number, resolution, span } from "./format.js";
 import { compareAddress } from "./gallery.js";
 import { leavingFrame, mediaAddress, taskAddress } from "./host.js";
@@ -49,9 +49,10 @@ function player(card) {
   return stage;
 }
 
-/** What a failed render cost: nothing if the API itself failed it; otherwise nobody but the bill knows. */
+/** What a failed render cost: nothing if the API itself failed it, its price if it is done; else only the bill knows. */
 function failedPrice(card) {
-  if (card.outcome === "failed" || card.outcome === "slot_timed_out") return t("not_billed");
+  if (card.outcome === "failed") return t("not_billed");
+  if (card.outcome === "succeeded") return priceText(card);
   return card.estimated_cost_cny ? t("maybe_billed", { amount: priceText(card) }) : t("unknown_price");
 }
 
@@ -59,10 +60,11 @@ function shownValue(name, value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return t(value ? "yes" : "no");
   if (name.endsWith("_at")) return moment(value);
-  if (name.endsWith("_seconds") || name === "duration") return span(value);
-  if (name === "bytes") return bytes(value);
   if (name.endsWith("_cny")) return `¥${value}`;
-  return typeof value === "number" ? number(value) : String(value);
+  if (typeof value === "object") return JSON.stringify(value);
+  if (typeof value !== "number") return String(value);
+  if (name.endsWith("_seconds") || name === "duration") return span(value);
+  return name === "bytes" ? bytes(value) : number(value);
 }
 
 function manifestList({ card, render, manifest }) {
@@ -95,7 +97,7 @@ function takesBlock({ card, takes }) {
   return h("section", { class: "takes" },
     h("header", {}, h("h2", {}, t("other_takes")),
       landed.length > 1 ? h("a", { class: "button", href: compareAddress(landed.map((one) => one.ref)) }, icon("compare"), t("compare_takes")) : null),
-    h("div", { class: "grid" }, takes.map((take) => cardElement(take, NO_PICKS))));
+    h("div", { class: "grid" }, takes.map((take) => cardOrNotice(take, NO_PICKS))));
 }
 
 function view(found) {
