@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.frames import bare_link, is_link
 from airflow_provider_jimeng.core.render import format_money, format_time, parse_money
 from airflow_provider_jimeng.core.task_end import MAY_BE_BILLED, End, TaskEnd
 
@@ -108,13 +109,27 @@ class Report:
             {
                 "task": task.label,
                 "end": task.end(self.since).value,
-                "asked": None if task.asked is None else dict(task.asked),
+                "asked": None if task.asked is None else _unsigned(task.asked),
                 "render": None if task.render is None else dict(task.render),
                 "manifest": None if task.manifest is None else dict(task.manifest),
             }
             for task in self.ends
         ]
         return {**self.summary(), "renders": renders}
+
+
+def _unsigned(asked: Any) -> Any:
+    """Return arguments whose links, at any depth, have lost their query and user: they may be signed."""
+    if isinstance(asked, Mapping):
+        return {key: value if key == "prompt" else _unsigned(value) for key, value in asked.items()}
+    if isinstance(asked, list):
+        return [_unsigned(value) for value in asked]
+    if not isinstance(asked, str) or not is_link(asked):
+        return asked
+    try:
+        return bare_link(asked)
+    except ValueError:
+        return "a link that cannot be read"
 
 
 def _once(tasks: Sequence[TaskEnd]) -> list[TaskEnd]:

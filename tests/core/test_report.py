@@ -228,6 +228,29 @@ def test_the_whole_report_holds_every_payload() -> None:
     ]
 
 
+def test_the_report_names_images_without_what_opens_them() -> None:
+    signed = "https://me:secret@Bucket.example/a/x.png?X-Amz-Signature=secret#secret"
+    asked = {
+        "prompt": "https://poem.example/?line=1 in neon",
+        "first_frame": signed,
+        "last_frame": "s3://bucket/y.png",
+        "seed": 7,
+        "extra_body": {"image_urls": [signed, "HTTPS://[secret"], "flag": True},
+    }
+    (row,) = report(TaskEnd(task="render", asked=asked)).to_payload()["renders"]
+    assert row["asked"] == {
+        "prompt": "https://poem.example/?line=1 in neon",
+        "first_frame": "https://bucket.example/a/x.png",
+        "last_frame": "s3://bucket/y.png",
+        "seed": 7,
+        "extra_body": {
+            "image_urls": ["https://bucket.example/a/x.png", "a link that cannot be read"],
+            "flag": True,
+        },
+    }
+    assert asked["first_frame"] == signed
+
+
 # --------------------------------------------------------------------------------------------------------------- page
 class Page(HTMLParser):
     """Every tag with its attributes, and the text between."""
