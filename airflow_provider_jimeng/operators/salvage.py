@@ -69,7 +69,8 @@ class Salvage:
         except ValueError as error:
             self.summary["problems"].append(f"An XCom holds no render payload: {error}")
             return
-        self._add(Wreck(render=render, target=self.folder, manifest=manifest))
+        target = self._target_of(payload.get("output_path"))
+        self._add(Wreck(render=render, target=target, manifest=manifest))
         self._answered.add((*owner, render.fingerprint))
 
     def add_intent(self, payload: Mapping[str, Any]) -> None:

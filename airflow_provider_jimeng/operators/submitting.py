@@ -71,7 +71,8 @@ _SUBMITTING_FIELDS = (
 class JimengSubmittingOperator(BaseOperator):
     """Base of the operators that submit a render; every argument may be a template.
 
-    XCom, before each submit: ``estimated_cost_cny`` (text, null if the price is unknown).
+    XCom, before each submit: ``estimated_cost_cny`` (text, null if the price is unknown). ``jimeng_render`` names the
+    task's ``output_path`` too, if it has one.
 
     :param prompt: what to show, in Chinese or English: at most 800 characters, 150 for S2.0.
     :param model: short name or ``req_key``; see the table of models.
@@ -194,9 +195,10 @@ class JimengSubmittingOperator(BaseOperator):
                 return purchase
 
     def announce(self, context: Context, render: Render, **more: Any) -> None:
-        """Push ``task_id`` and ``jimeng_render`` to XCom."""
+        """Push ``task_id`` and ``jimeng_render`` to XCom; with the place of the video, so that a rescue knows it."""
+        place = {"output_path": self.output_path} if self.output_path else {}
         context["ti"].xcom_push(key="task_id", value=render.task_id)
-        context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **more})
+        context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **place, **more})
 
     def conclude(
         self,

@@ -160,6 +160,52 @@ def test_a_taken_file_name_does_not_keep_a_render_from_landing(lab: Lab) -> None
     assert counts(rescue(lab)) == {"already_landed": 1}
 
 
+def in_a_folder(lab: Lab, **options: Any) -> Stage:
+    return lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/shots/day 1/kite.mp4"), **options)
+
+
+@pytest.mark.parametrize("source", ["records", "xcom", "both"])
+@pytest.mark.parametrize("hours_later", [0, 13])
+def test_a_render_whose_name_has_folders_is_landed_where_its_own_task_looks(
+    lab: Lab, source: str, hours_later: float
+) -> None:
+    left = in_a_folder(lab, retries=0)
+    left.blows.at("deferred")
+    left.run()
+    finished(lab)
+    if source == "xcom":
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    stage = rescue(
+        lab, *([] if source == "records" else [left]), task_ids=None if source == "records" else "render"
+    )
+    assert (stage.state, counts(stage)) == ("success", {"landed": 1})
+    lab.pass_time(hours_later * 3600)
+    left.clear()
+    assert left.run() == "success"
+    assert [path for path in lab.files() if path.endswith(".mp4")] == ["shots/day 1/kite.mp4"]
+    assert lab.tally().billed == 1
+
+
+@pytest.mark.parametrize("arguments", [{}, {"task_ids": "render"}])
+def test_an_intent_without_an_answer_is_listed_from_a_folder_below(
+    lab: Lab, arguments: dict[str, Any]
+) -> None:
+    left = in_a_folder(lab, retries=0)
+    left.blows.at("after post")
+    assert left.run() == "failed"
+    assert counts(rescue(lab, left, **arguments)) == {"unknown": 1}
+
+
+def test_a_render_that_another_directory_awaits_is_landed_in_the_one_of_the_rescue(lab: Lab) -> None:
+    left = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/kite.mp4"), retries=0)
+    left.blows.at("deferred")
+    left.run()
+    finished(lab)
+    assert counts(rescue(lab, left, task_ids="render")) == {"landed": 1}
+    assert landed_files(lab.files()) == [f"t2v_720p-{left.xcom('task_id')}.mp4"]
+
+
 def test_a_submit_task_without_records_is_rescued_from_its_xcom(lab: Lab) -> None:
     submit = lab.stage(
         lambda: with_points(JimengSubmitVideoOperator, lab.blows)(task_id="submit", prompt="a red kite"),
