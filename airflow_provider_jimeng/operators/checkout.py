@@ -342,7 +342,7 @@ class Checkout:
 
     def _refuse_rival(self) -> None:
         if self.target is not None and not self.target.is_directory and not self._overwrite:
-            self._neighbours.refuse_rival(self.target)
+            self._neighbours.refuse_rival(self.target, but=self._given_up())
 
     def _announce_cost(self) -> None:
         """Say, in the log and in XCom, what is about to be paid."""

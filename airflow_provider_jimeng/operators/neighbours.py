@@ -66,14 +66,17 @@ class Neighbours:
             if other.state in _PAID or self._is_under_way(other):
                 raise LedgerError(under_way(other))
 
-    def refuse_rival(self, target: Target) -> None:
+    def refuse_rival(self, target: Target, *, but: Collection[str] = ()) -> None:
         """Stop if another task instance is yet to land under a full file name, or has in this run.
 
+        :param but: renders that are known to have failed or to be lost, whatever their tasks' records say.
         :raises TargetTakenError: naming that task and the remedy.
         """
         own = self.ledger.key
         for rival in self.ledger.rivals(target.output_path):
             same_run = (rival.key.dag_id, rival.key.run_id) == (own.dag_id, own.run_id)
+            if (rival.render or {}).get("task_id") in but:
+                continue
             landed_now = same_run and rival.state is RecordState.LANDED
             if landed_now or rival.is_yet_to_land(time.time()):
                 raise TargetTakenError(claimed(rival, target.output_path))

@@ -45,6 +45,12 @@ def read_manifest(file: StoredFile) -> RenderManifest | None:
         return None
 
 
+def manifests_of(file: StoredFile) -> list[RenderManifest]:
+    """Return what lies beside a file: its manifest, and the one that a landing killed at the end left pending."""
+    found = [read_manifest(place) for place in (sidecar_of(file), pending_of(file))]
+    return [manifest for manifest in found if manifest is not None]
+
+
 def announce(file: StoredFile, manifest: RenderManifest) -> None:
     """Write the pending manifest of a file that is about to get its final name."""
     pending_of(file).write_plainly(_encode(manifest))
