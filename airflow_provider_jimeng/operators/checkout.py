@@ -144,7 +144,7 @@ class Checkout:
             return False
         there = read_manifest(sidecar_of(target.file()))
         own = {past["render"]["task_id"] for past in self._record.past()}
-        return there is not None and there.task_id in own
+        return there is not None and (there.task_id in own or there.fingerprint == self._record.asked)
 
     def hook_of(self, render: Render) -> JimengHook:
         """Return the hook of the connection that pays for a render."""
@@ -232,20 +232,32 @@ class Checkout:
         return self._adopt(record, landed=record.state is RecordState.LANDED)
 
     def _reuse(self, take: int) -> Purchase | None:
-        """Return a render of the same request that another task or run paid for, if the author wants that."""
-        if self._policies.reuse != "output_path":
+        """Return a render of the same request that was paid for already, if the author wants that."""
+        if not self._reuses(take):
             return None
-        for other in self._neighbours.of_request(self._as_take(take).fingerprint(), but=self._given_up()):
+        asked = self.request.fingerprint()
+        for other in self._neighbours.of_request(asked, but=self._given_up()):
             if other.state is RecordState.INTENT:
                 if self._policies.on_unknown_submit == "resubmit":
                     continue
                 self._unknown = other
                 raise UnknownSubmitError(unknown_before(other))
             log.info("Adopting the render %s of %s.", (other.render or {})["task_id"], owner_of(other))
-            adopted = replace(self._new_record(take), render=other.render, manifest=other.manifest)
-            self._save(replace(adopted, state=other.state))
-            return _adopted(other, landed=other.state is RecordState.LANDED)
+            adopted = replace(
+                self._new_record(take),
+                state=other.state,
+                take=other.take,
+                fingerprint=other.fingerprint,
+                render={**(other.render or {}), "prompt": self.request.prompt},
+                manifest=other.manifest,
+            )
+            self._save(adopted)
+            return _adopted(adopted, landed=other.state is RecordState.LANDED)
         return None
+
+    def _reuses(self, take: int) -> bool:
+        """Does what others paid for count? Not for a new take after a Clear: nobody asks for it by that number."""
+        return self._policies.reuse == "output_path" and take == self.request.take
 
     @cached_property
     def _neighbours(self) -> Neighbours:
@@ -305,8 +317,8 @@ class Checkout:
             ) from error
         try:
             self._refuse_rival()
-            if self._policies.reuse == "output_path":
-                self._neighbours.refuse_twin(intent.fingerprint, but=self._given_up())
+            if self._reuses(intent.take):
+                self._neighbours.refuse_twin(intent.asked, but=self._given_up())
         except JimengError as error:
             self._take_back(before, error)
             raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
-from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.operators.refusals import claimed, under_way
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ LOOKS = 10
 """How often a task looks, a second apart, for the answer to another's submit of its request."""
 
 _SLACK_SECONDS = 60.0
-_PAID = (RecordState.SUBMITTED, RecordState.LANDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +39,14 @@ class Neighbours:
     sleep: Callable[[float], None] = time.sleep
 
     def of_request(self, fingerprint: str, *, but: Collection[str]) -> list[Record]:
-        """Return who has paid for a request, oldest first, but for the renders named; if nobody has, open intents of it.
+        """Return who has paid for a request, the best first, but for the renders named; if nobody has, open intents of it.
 
         :raises LedgerError: a submit of it is under way, and not answered within a few seconds.
         """
         looks_left = LOOKS
         while True:
             found = self._usable(fingerprint, but)
-            if paid := [other for other in found if other.state in _PAID]:
+            if paid := [other for other in found if other.state in PAID]:
                 return paid
             busy = next((other for other in found if self._is_under_way(other)), None)
             if busy is None:
@@ -63,7 +62,7 @@ class Neighbours:
         :raises LedgerError: nothing may be submitted; the next try adopts.
         """
         for other in self._usable(fingerprint, but):
-            if other.state in _PAID or self._is_under_way(other):
+            if other.state in PAID or self._is_under_way(other):
                 raise LedgerError(under_way(other))
 
     def refuse_rival(self, target: Target, *, but: Collection[str] = ()) -> None:
@@ -86,7 +85,7 @@ class Neighbours:
             other
             for other in self.ledger.others(fingerprint)
             if other.state is RecordState.INTENT
-            or (other.state in _PAID and (other.render or {}).get("task_id") not in but)
+            or (other.state in PAID and (other.render or {}).get("task_id") not in but)
         ]
 
     def _is_under_way(self, other: Record) -> bool:

@@ -237,6 +237,7 @@ class JimengPlanOperator(BaseOperator):
                         refuse_taken(
                             Target(output_path=item.output_path, output_conn_id=self.output_conn_id),
                             fingerprint,
+                            *([known.render] if known.render else []),
                         )
                     except TargetTakenError as error:
                         problems.append(item.row.problem("output_name", str(error)))

@@ -1,6 +1,6 @@
 """What a campaign need not pay again: the answer that a task with ``reuse="output_path"`` will find, without adopting.
 
-It follows the same records: paid ones, oldest first, then intents. A file counts when it is there in its recorded size,
+It follows the same records: landed ones, paid ones, then intents. A file counts when it is there in its recorded size,
 where its record says or where the row wants it; the task that adopts it compares every byte, and lands it again, free,
 while the API keeps the render.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.plan import RowState
-from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.ledger import RecordObjects
 from airflow_provider_jimeng.storage.manifest import manifests_of
@@ -55,13 +55,9 @@ class PaidRenders:
 
         :raises LedgerError, LandingError: the store cannot be read, which never means "not paid".
         """
-        found = [
-            record
-            for record in self._records(output_path).find(fingerprint)
-            if record.fingerprint == fingerprint
-        ]
-        for record in sorted(found, key=lambda record: record.intent_at):
-            if record.state in (RecordState.SUBMITTED, RecordState.LANDED) and record.render is not None:
+        found = self._records(output_path).of_request(fingerprint)
+        for record in found:
+            if record.state in PAID and record.render is not None:
                 return self._judge(record, Render.from_payload(record.render), output_path)
         unknown = any(record.state is RecordState.INTENT for record in found)
         return Paid(state=RowState.NEW, note=_UNKNOWN if unknown else None)

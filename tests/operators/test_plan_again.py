@@ -183,3 +183,81 @@ def test_a_video_whose_task_was_killed_before_its_record_is_not_quoted_again_a_d
     assert quoted(again)["landed"] == 1
     rendered(lab, again, run=2)
     assert lab.tally().accepted == 1
+
+
+# ------------------------------------------------------------------------------------- what a Clear made of the row's video
+def re_rendered(stage: Stage, **changes: Any) -> Stage:
+    """Clear a task, which then pays for a new take, or for a changed request."""
+    before = stage.make_operator
+
+    def changed() -> Any:
+        operator = before()
+        for name, value in (changes or {"on_rerun": "render"}).items():
+            setattr(operator, name, value)
+        return operator
+
+    stage.make_operator = changed
+    stage.clear()
+    assert stage.run() == "success"
+    return stage
+
+
+@pytest.mark.parametrize("row", [KITE, {"prompt": "a red kite"}])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("hours_later", [0, 13])
+def test_a_row_that_was_rendered_anew_after_a_clear_is_paid_for(
+    lab: Lab, row: dict[str, Any], overwrite: bool, hours_later: float
+) -> None:
+    anew = re_rendered(rendered(lab, plan(lab, row)))
+    lab.pass_time(hours_later * 3600)
+    again = plan(lab, row, max_cost_cny=0, overwrite=overwrite)
+    assert quoted(again)["landed"] == 1
+    assert rendered(lab, again, run=2).result["task_id"] == anew.result["task_id"]
+    assert lab.tally().accepted == 2
+
+
+def test_a_row_rendered_anew_whose_file_was_altered_is_landed_again_and_no_stranger_s(lab: Lab) -> None:
+    re_rendered(rendered(lab, plan(lab, KITE)))
+    (lab.videos / "kite.mp4").write_bytes(b"altered")
+    again = plan(lab, KITE, max_cost_cny=0)
+    assert quoted(again)["running"] == 1
+    rendered(lab, again, run=2)
+    assert (lab.tally().accepted, lab.tally().landed) == (2, 1)
+
+
+def test_each_run_goes_on_from_the_latest_take_and_a_clear_pays_for_the_next_one(lab: Lab) -> None:
+    first = re_rendered(rendered(lab, plan(lab, KITE)))
+    second = re_rendered(rendered(lab, plan(lab, KITE), run=2))
+    third = rendered(lab, plan(lab, KITE, max_cost_cny=0), run=3)
+    assert second.result["task_id"] not in (None, first.result["task_id"])
+    assert third.result["task_id"] == second.result["task_id"]
+    assert lab.tally().accepted == 3
+
+
+def test_rows_that_are_takes_of_each_other_stay_apart_when_one_is_rendered_anew(lab: Lab) -> None:
+    twins = [{"prompt": "a red kite"}] * 2
+    planned = plan(lab, *twins)
+    one = re_rendered(rendered(lab, planned))
+    lab.clock.ahead += 100
+    again = plan(lab, *twins, max_cost_cny="1.40")
+    assert quoted(again) == {
+        "new": 1, "landed": 1, "running": 0, "cost_cny": "1.40", "at_risk_cny": "0.00",
+    }  # fmt: skip
+    other = lab.stage(lambda: lab.generate(**again.result[1]), run_id="manual__2", map_index=1)
+    assert other.run() == "success"
+    assert other.result["task_id"] != one.result["task_id"]
+    re_rendered(one)
+    assert lab.tally().accepted == 4
+
+
+def test_a_row_whose_prompt_was_changed_for_a_while_is_paid_for(lab: Lab) -> None:
+    row = {"prompt": "a red kite"}
+    stage = rendered(lab, plan(lab, row))
+    first = stage.result["task_id"]
+    re_rendered(stage, prompt="a blue kite")
+    lab.pass_time(HALF_DAY)
+    again = plan(lab, row, max_cost_cny=0)
+    assert quoted(again)["landed"] == 1
+    assert rendered(lab, again, run=2).result["task_id"] == first
+    assert re_rendered(stage, prompt="a red kite").result["task_id"] == first
+    assert lab.tally().accepted == 2
