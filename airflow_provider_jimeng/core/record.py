@@ -157,7 +157,25 @@ class Record:
         }
         if self.manifest is not None:
             this |= {"uri": self.manifest.get("uri"), "cost_cny": self.manifest.get("cost_cny")}
+        if parse_time(self.render["submitted_at"]) < parse_time(self.intent_at):
+            this["adopted"] = True  # another task instance paid for it
         return (*self.previous, this)[-MAX_PREVIOUS:]
+
+    def bill(self, *, but: str | None = None) -> list[dict[str, Any]]:
+        """Return what this task instance itself has paid for, or may have: state, id, time and cost of each render.
+
+        :param but: id of a render that is told of elsewhere.
+        """
+        return [
+            {
+                "state": item["state"],
+                "task_id": item["render"]["task_id"],
+                "submitted_at": item["render"]["submitted_at"],
+                "cost_cny": item.get("cost_cny") or item["render"].get("estimated_cost_cny"),
+            }
+            for item in self.past()
+            if item["render"]["task_id"] != but and not item.get("adopted")
+        ]
 
     def as_asked(self, asked: str, *, earlier_only: bool = False) -> Record | None:
         """Return the record as it tells of a request: of its latest render that can be adopted, else as it stands.

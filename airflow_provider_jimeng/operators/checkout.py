@@ -131,6 +131,11 @@ class Checkout:
         record = self._unknown or self._record
         return record if record is not None and record.state is RecordState.INTENT else None
 
+    def earlier(self, render: Render | None) -> list[dict[str, Any]]:
+        """Return what this task instance paid for before a render, for who adds up the bill."""
+        but = None if render is None else render.task_id
+        return [] if self._record is None else self._record.bill(but=but)
+
     @property
     def target(self) -> Target | None:
         """Where the video goes, ``None`` for a task that only submits."""

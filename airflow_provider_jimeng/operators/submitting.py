@@ -14,11 +14,12 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUME
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
+    JimengError,
     ParameterError,
     RateLimitedError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -176,7 +177,7 @@ class JimengSubmittingOperator(BaseOperator):
         """
         while True:
             try:
-                purchase = checkout.open()
+                purchase = self._open(context, checkout)
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 count("busy", checkout.request.spec.name)
                 waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
@@ -192,6 +193,7 @@ class JimengSubmittingOperator(BaseOperator):
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)
                 self.announce(context, purchase.render)
+                self._announce_earlier(context, checkout, purchase.render)
                 return purchase
 
     def announce(self, context: Context, render: Render, **more: Any) -> None:
@@ -318,6 +320,21 @@ class JimengSubmittingOperator(BaseOperator):
 
             raise slot_error(ended, self.model)
         return ended.waiting_since
+
+    def _open(self, context: Context, checkout: Checkout) -> Purchase:
+        try:
+            return checkout.open()
+        except JimengError:
+            self._announce_earlier(context, checkout, None)
+            raise
+
+    def _announce_earlier(self, context: Context, checkout: Checkout, render: Render | None) -> None:
+        """Push ``jimeng_earlier``: what this task paid for before, in other tries or before a Clear."""
+        earlier = checkout.earlier(render)
+        if earlier:
+            ti = context["ti"]
+            payload = {"version": PAYLOAD_VERSION, "map_index": ti.map_index, "renders": earlier}
+            ti.xcom_push(key="jimeng_earlier", value=payload)
 
     def _announce_unknown(self, context: Context, checkout: Checkout, error: UnknownSubmitError) -> None:
         """Push ``jimeng_intent``: what may have been paid without anybody knowing its id."""

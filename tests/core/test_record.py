@@ -268,6 +268,24 @@ def test_what_a_record_keeps_of_an_earlier_render_says_what_was_asked_and_what_i
     assert kept["render"]["prompt"] is None
 
 
+def test_the_bill_of_a_record_names_what_its_own_task_paid_for() -> None:
+    paid = replace(AGAIN, render={**(AGAIN.render or {}), "estimated_cost_cny": "2.80"})
+    first = {
+        "state": "landed",
+        "task_id": RENDER["task_id"],
+        "submitted_at": RENDER["submitted_at"],
+        "cost_cny": "1.40",
+    }
+    assert paid.bill() == [first, {**first, "task_id": "2", "cost_cny": "2.80"}]
+    assert paid.bill(but="2") == [first]
+    adopted = replace(FIRST, intent_at="2026-01-03T00:00:00Z")
+    assert adopted.bill() == []
+    assert [item["task_id"] for item in after(adopted, "2").bill()] == []
+    own = after(adopted, "2", intent_at="2026-01-02T03:04:05Z")
+    assert [item["task_id"] for item in own.bill()] == ["2"]
+    assert make_record(RecordState.INTENT).bill() == []
+
+
 def test_a_re_render_after_a_clear_answers_the_request_as_its_author_wrote_it() -> None:
     assert AGAIN.as_asked("same") is AGAIN
     assert AGAIN.as_asked("take 2") is None

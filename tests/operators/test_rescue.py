@@ -260,6 +260,73 @@ def test_an_intent_without_an_answer_is_listed_with_cost_and_what_to_check(lab: 
     assert lab.emulator.bill()["submits"] == 1
 
 
+def replaced_by_an_unknown_submit(lab: Lab) -> Stage:
+    """A task that adopts a failed render, and whose new submit is cut after the API took it."""
+    lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=2)
+    left = lab.stage(retries=1)
+    left.blows.at("deferred")
+    left.run_one_try()
+    finished(lab)
+    assert left.run() == "failed"
+    return left
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_an_older_render_answers_no_newer_intent_of_the_same_try(lab: Lab, *, records: bool) -> None:
+    left = replaced_by_an_unknown_submit(lab)
+    if not records:
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    assert counts(rescue(lab, left, task_ids="render")) == {"failed": 1, "unknown": 1}
+
+
+@pytest.mark.parametrize("records", [True, False])
+@pytest.mark.parametrize("unknown_first", [True, False])
+def test_a_landed_twin_answers_no_intent_of_a_mapped_task(
+    lab: Lab, *, records: bool, unknown_first: bool
+) -> None:
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=1 if unknown_first else 2)
+    mapped = [lab.stage(map_index=index) for index in range(2)]
+    for stage in mapped:
+        stage.run()
+    if not records:
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    stage = rescue(lab, *mapped, task_ids="render")
+    assert counts(stage) == {"already_landed": 1, "unknown": 1}
+    assert stage.result["unknown"][0]["task_instance"]["map_index"] == (0 if unknown_first else 1)
+
+
+@pytest.mark.parametrize("twins", [1, 2])
+def test_a_render_that_only_xcom_knows_answers_one_intent(lab: Lab, twins: int) -> None:
+    mapped = [lab.stage(map_index=index, retries=0) for index in range(twins)]
+    for stage in mapped:
+        stage.blows.at("after post" if stage is mapped[-1] and twins > 1 else "deferred")
+        stage.run()
+    for path in lab.videos.rglob("tasks/*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "state": "intent", "render": None}))
+    finished(lab)
+    stage = rescue(lab, *mapped, task_ids="render")
+    assert counts(stage) == ({"landed": 1} if twins == 1 else {"landed": 1, "unknown": 1})
+
+
+def test_another_task_s_intent_is_settled_by_that_task_s_later_record(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
+    first = lab.stage()
+    first.run()
+    lab.pass_time(200)
+    second = lab.stage(task_id="second")
+    second.run()
+    assert second.xcom("jimeng_intent")["task_instance"]["task_id"] == "render"
+    first.make_operator = lambda: lab.generate(on_unknown_submit="resubmit")
+    first.clear()
+    assert first.run() == "success"
+    assert counts(rescue(lab, first, second, task_ids=["render", "second"])) == {"already_landed": 1}
+
+
 def test_an_older_render_that_a_newer_one_replaced_is_landed_too(lab: Lab) -> None:
     left = killed(lab)
     left.make_operator = lambda: lab.generate(prompt="a blue kite")
