@@ -22,7 +22,7 @@ from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Star
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money, format_time
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
-from airflow_provider_jimeng.operators.neighbours import Neighbours
+from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
@@ -70,6 +70,7 @@ class Checkout:
         policies: Policies,
         target: Target | None,
         output_path: str | None,
+        output_conn_id: str | None,
         overwrite: bool = False,
     ) -> None:
         self._ti = ti
@@ -79,6 +80,7 @@ class Checkout:
         self._policies = policies
         self._target = target
         self._output_path = output_path
+        self._output_conn_id = output_conn_id
         self._overwrite = overwrite
         self._record: Record | None = None
         self._unknown: Record | None = None
@@ -254,10 +256,10 @@ class Checkout:
                 take=other.take,
                 fingerprint=other.fingerprint,
                 render={**(other.render or {}), "prompt": self.request.prompt},
-                manifest=other.manifest,
+                manifest=other.manifest or landed_by(other, self._output_conn_id),
             )
             self._save(adopted)
-            return _adopted(adopted, landed=other.state is RecordState.LANDED)
+            return _adopted(adopted, landed=adopted.manifest is not None)
         return None
 
     def _reuses(self, take: int) -> bool:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
 from airflow_provider_jimeng.core.record import PAID, RecordState
+from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.operators.refusals import claimed, under_way
+from airflow_provider_jimeng.storage.manifest import manifest_in_place
+from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_provider_jimeng.core.record import Record
     from airflow_provider_jimeng.storage.ledger import Ledger
-    from airflow_provider_jimeng.storage.target import Target
 
 LOOKS = 10
 """How often a task looks, a second apart, for the answer to another's submit of its request."""
@@ -91,3 +93,12 @@ class Neighbours:
     def _is_under_way(self, other: Record) -> bool:
         longest = self.timeout_seconds + _SLACK_SECONDS
         return other.state is RecordState.INTENT and other.began_within(longest, time.time())
+
+
+def landed_by(other: Record, output_conn_id: str | None) -> dict[str, Any] | None:
+    """Return the manifest of another's file that its record does not tell of, as after a rescue."""
+    if not other.output_path or other.render is None:
+        return None
+    place = Target(output_path=other.output_path, output_conn_id=output_conn_id)
+    found = manifest_in_place(place, Render.from_payload(other.render))
+    return None if found is None else found.to_payload()

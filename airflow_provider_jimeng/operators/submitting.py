@@ -262,6 +262,7 @@ class JimengSubmittingOperator(BaseOperator):
             ),
             target=target,
             output_path=self.output_path,
+            output_conn_id=self.output_conn_id,
             overwrite=overwrite,
         )
 

@@ -45,10 +45,20 @@ def read_manifest(file: StoredFile) -> RenderManifest | None:
         return None
 
 
-def manifests_of(file: StoredFile) -> list[RenderManifest]:
-    """Return what lies beside a file: its manifest, and the one that a landing killed at the end left pending."""
-    found = [read_manifest(place) for place in (sidecar_of(file), pending_of(file))]
-    return [manifest for manifest in found if manifest is not None]
+def manifest_in_place(target: Target, render: Render) -> RenderManifest | None:
+    """Return the manifest of a render's file, or the one that a landing killed at the end left, if its size is right.
+
+    :raises LandingError: the store cannot be read, which does not mean that the file is missing.
+    """
+    file = target.file_for(render)
+    size = file.size()
+    if size is None:
+        return None
+    for place in (sidecar_of(file), pending_of(file)):
+        manifest = read_manifest(place)
+        if manifest is not None and _is_of(manifest, render, same_render=True) and manifest.bytes == size:
+            return replace(manifest, uri=file.uri)
+    return None
 
 
 def announce(file: StoredFile, manifest: RenderManifest) -> None:

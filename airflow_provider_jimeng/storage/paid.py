@@ -15,7 +15,7 @@ from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.ledger import RecordObjects
-from airflow_provider_jimeng.storage.manifest import manifests_of
+from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class PaidRenders:
         return Paid(state=RowState.NEW, note=_UNKNOWN if unknown else None)
 
     def _judge(self, record: Record, render: Render, output_path: str) -> Paid:
-        if self._is_recorded(record) or self._is_in_place(render, output_path):
+        if self._is_recorded(record) or self._is_in_place(render, output_path, record.output_path):
             return Paid(state=RowState.LANDED, render=render)
         if (self._now - render.submitted_at).total_seconds() < SAFE_RETENTION_SECONDS:
             return Paid(state=RowState.RUNNING, render=render)
@@ -79,13 +79,16 @@ class PaidRenders:
             conn_id = Target(output_path=record.output_path).url_conn_id
         return Target(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes
 
-    def _is_in_place(self, render: Render, output_path: str) -> bool:
-        """Is the render's file where the row wants it? A rescue, or a try that was killed, leaves the record behind."""
-        file = Target(output_path=output_path, output_conn_id=self._output_conn_id).file_for(render)
-        size = file.size()
-        return size is not None and any(
-            (manifest.task_id, manifest.req_key, manifest.bytes) == (render.task_id, render.req_key, size)
-            for manifest in manifests_of(file)
+    def _is_in_place(self, render: Render, *output_paths: str | None) -> bool:
+        """Is the render's file where the row wants it, or where its own task does?
+
+        A rescue, or a try that was killed, leaves the record behind.
+        """
+        return any(
+            manifest_in_place(Target(output_path=path, output_conn_id=self._output_conn_id), render)
+            is not None
+            for path in dict.fromkeys(output_paths)
+            if path
         )
 
     def _records(self, output_path: str) -> RecordObjects:

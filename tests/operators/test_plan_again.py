@@ -176,6 +176,21 @@ def test_a_video_that_a_rescue_landed_is_not_quoted_again_a_day_later(lab: Lab) 
     assert lab.tally().accepted == 1
 
 
+def test_a_video_that_a_rescue_landed_under_its_old_name_is_not_paid_for_under_a_new_one(lab: Lab) -> None:
+    left = rendered(lab, plan(lab, KITE), killed_at="deferred")
+    lab.clock.ahead += 100
+    rescue = Stage(
+        lambda: JimengRescueOperator(task_id="rescue", output_path=f"{lab.videos}/", wait_timeout=0)
+    )
+    assert rescue.run() == "success"
+    lab.pass_time(HALF_DAY)
+    again = plan(lab, {**KITE, "output_name": "red kite"}, max_cost_cny=0)
+    assert quoted(again)["landed"] == 1
+    found = rendered(lab, again, run=2).result
+    assert (found["task_id"], found["uri"]) == (left.xcom("task_id"), (lab.videos / "kite.mp4").as_uri())
+    assert lab.tally().accepted == 1
+
+
 def test_a_video_whose_task_was_killed_before_its_record_is_not_quoted_again_a_day_later(lab: Lab) -> None:
     rendered(lab, plan(lab, KITE), killed_at="store before landed")
     lab.pass_time(HALF_DAY)
