@@ -41,18 +41,26 @@ class Frame:
     @property
     def is_link(self) -> bool:
         """Whether it is an http(s) link, which the API fetches itself."""
-        return self.reference.lower().startswith(("http://", "https://"))
+        return is_link(self.reference)
 
     def identity(self) -> str:
         """Return what makes it the same image: the SHA-256 of its bytes, or its link without query and user."""
         if self.is_link:
-            parts = urlsplit(self.reference)
-            return urlunsplit(
-                (parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower(), parts.path, "", "")
-            )
+            return bare_link(self.reference)
         if self.data is None:
             raise ValueError("the image was not opened")
         return "sha256:" + hashlib.sha256(self.data).hexdigest()
+
+
+def is_link(reference: str) -> bool:
+    """Whether a text is an http(s) link."""
+    return reference.lower().startswith(("http://", "https://"))
+
+
+def bare_link(link: str) -> str:
+    """Return a link without query, fragment and user: what names the image, and opens nothing that is signed."""
+    parts = urlsplit(link)
+    return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower(), parts.path, "", ""))
 
 
 def check_frame(argument: str, frame: Frame) -> None:

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 class RowState(StrEnum):
-    """What a row will cost: ``new`` is paid by this campaign, the others were paid before."""
+    """What a row will cost: ``new`` is paid by this campaign, the others were paid before.
+
+    ``done`` waits to be landed. ``running`` may still fail, unbilled, and then costs what a new one does.
+    """
 
     NEW = "new"
     LANDED = "landed"
+    DONE = "done"
     RUNNING = "running"
 
 

@@ -17,22 +17,30 @@ from airflow_provider_jimeng.core.render import format_money
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuote:
-    """One model's part. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` where unknown."""
+    """One model's part. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` where unknown.
+
+    ``at_risk`` is what the rows that still run cost if their renders fail, unbilled, and new ones take their place.
+    """
 
     rows: int
     new: int
     cost: Decimal | None
+    at_risk: Decimal | None = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What a campaign costs before it starts; ``cost`` in CNY is ``None`` if one price is unknown."""
+    """What a campaign costs before it starts; ``cost`` in CNY is ``None`` if one price is unknown.
+
+    ``at_risk`` comes on top if all the renders fail that were running when it was made.
+    """
 
     rows: int
     new: int
     landed: int
     running: int
     cost: Decimal | None
+    at_risk: Decimal | None
     by_model: Mapping[str, ModelQuote]
 
     def to_payload(self) -> dict[str, Any]:
@@ -44,6 +52,7 @@ class Quote:
             "landed": self.landed,
             "running": self.running,
             "cost_cny": format_money(self.cost),
+            "at_risk_cny": format_money(self.at_risk),
             "by_model": {
                 name: {"rows": part.rows, "new": part.new, "cost_cny": format_money(part.cost)}
                 for name, part in self.by_model.items()
@@ -62,6 +71,7 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
             rows=len(items),
             new=sum(item.state is RowState.NEW for item in items),
             cost=_total(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
+            at_risk=_total(item.request.estimated_cost() for item in items if item.state is RowState.RUNNING),
         )
         for name, items in sorted(rows.items())
     }
@@ -69,32 +79,39 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
         rows=states.total(),
         new=states[RowState.NEW],
         landed=states[RowState.LANDED],
-        running=states[RowState.RUNNING],
+        running=states[RowState.RUNNING] + states[RowState.DONE],
         cost=_total(part.cost for part in by_model.values()),
+        at_risk=_total(part.at_risk for part in by_model.values()),
         by_model=by_model,
     )
 
 
 def check_cap(quote: Quote, max_cost_cny: Any) -> None:
-    """Refuse a campaign that costs more than the cap, or nobody knows how much.
+    """Refuse a campaign that may cost more than the cap, or nobody knows how much.
 
     :raises ParameterError: naming cost, cap and remedy.
     """
     if is_absent(max_cost_cny):
         return
     cap = read_amount("max_cost_cny", max_cost_cny)
-    if quote.cost is None:
-        unknown = ", ".join(name for name, part in quote.by_model.items() if part.cost is None)
+    if quote.cost is None or quote.at_risk is None:
+        unknown = ", ".join(
+            name for name, part in quote.by_model.items() if part.cost is None or part.at_risk is None
+        )
         raise ParameterError(
             "max_cost_cny",
             f"the price of {unknown} is unknown, so no cap can hold. Set it in the connection's extra under prices, or "
             "remove the cap. Nothing was submitted or paid.",
         )
-    if quote.cost > cap:
+    if quote.cost + quote.at_risk > cap:
+        more = remedy = ""
+        if quote.at_risk:
+            more = f" and {format_money(quote.at_risk)} CNY more if those fail that still run,"
+            remedy = " wait until those that run are done,"
         raise ParameterError(
             "max_cost_cny",
-            f"the campaign costs about {format_money(quote.cost)} CNY for {quote.new} new renders, over the cap of "
-            f"{format_money(cap)}. Raise the cap, shorten the renders, or leave rows out. Nothing was submitted or "
+            f"the campaign costs about {format_money(quote.cost)} CNY for {quote.new} new renders,{more} over the cap of "
+            f"{format_money(cap)}. Raise the cap,{remedy} shorten the renders, or leave rows out. Nothing was submitted or "
             "paid.",
         )
 
@@ -102,10 +119,12 @@ def check_cap(quote: Quote, max_cost_cny: Any) -> None:
 def quote_table(quote: Quote) -> str:
     """Return the quote as lines of text for a log."""
     lines = [f"{'model':<22}{'rows':>6}{'new':>6}{'CNY':>12}"]
-    total = ModelQuote(rows=quote.rows, new=quote.new, cost=quote.cost)
+    total = ModelQuote(rows=quote.rows, new=quote.new, cost=quote.cost, at_risk=quote.at_risk)
     for name, part in (*quote.by_model.items(), ("total", total)):
         lines.append(f"{name:<22}{part.rows:>6}{part.new:>6}{format_money(part.cost) or 'unknown':>12}")
     lines.append(f"landed already: {quote.landed}; paid already and on the way: {quote.running}")
+    if quote.at_risk != 0:
+        lines.append(f"more, if all fail that still run: {format_money(quote.at_risk) or 'unknown'}")
     return "\n".join(lines)
 
 

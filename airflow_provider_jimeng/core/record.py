@@ -7,7 +7,7 @@ the answer (``submitted``) and when the file is home (``landed``); a render that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -30,7 +30,11 @@ class RecordState(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+PAID = frozenset({RecordState.SUBMITTED, RecordState.LANDED})
+"""The states of a render that can be adopted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class TaskKey:
     """A task instance without its try number; ``map_index`` is −1 for a task that is not mapped."""
 
@@ -120,6 +124,7 @@ class Record:
         for past in previous:
             RecordState(past["state"])
             Render.from_payload(past["render"])
+            int(past.get("take", 1))
         parse_time(payload["intent_at"])
         request = payload.get("request")
         return cls(
@@ -144,10 +149,61 @@ class Record:
         """Return the earlier renders, this one's included, in short, for the record that follows it."""
         if self.render is None:
             return self.previous
-        this: dict[str, Any] = {"state": self.state.value, "render": {**self.render, "prompt": None}}
+        this: dict[str, Any] = {
+            "state": self.state.value,
+            "asked": self.asked,
+            "take": self.take,
+            "render": {**self.render, "prompt": None},
+        }
         if self.manifest is not None:
-            this["uri"] = self.manifest.get("uri")
+            this |= {"uri": self.manifest.get("uri"), "cost_cny": self.manifest.get("cost_cny")}
+        if parse_time(self.render["submitted_at"]) < parse_time(self.intent_at):
+            this["adopted"] = True  # another task instance paid for it
         return (*self.previous, this)[-MAX_PREVIOUS:]
+
+    def bill(self, *, but: str | None = None) -> list[dict[str, Any]]:
+        """Return what this task instance itself has paid for, or may have: state, id, time and cost of each render.
+
+        :param but: id of a render that is told of elsewhere.
+        """
+        return [
+            {
+                "state": item["state"],
+                "task_id": item["render"]["task_id"],
+                "submitted_at": item["render"]["submitted_at"],
+                "cost_cny": item.get("cost_cny") or item["render"].get("estimated_cost_cny"),
+            }
+            for item in self.past()
+            if item["render"]["task_id"] != but and not item.get("adopted")
+        ]
+
+    def as_asked(self, asked: str, *, earlier_only: bool = False) -> Record | None:
+        """Return the record as it tells of a request: of its latest render that can be adopted, else as it stands.
+
+        :param asked: fingerprint of the request as an author writes it. A re-render after a Clear answers it, too.
+        :param earlier_only: leave out what the record tells of now.
+        """
+        current = self if self.asked == asked and not earlier_only else None
+        if current is not None and self.state in PAID:
+            return current
+        for past in reversed(self.previous):
+            if past.get("asked") == asked and past["state"] in PAID:
+                return self._as_it_was(past)
+        return current
+
+    def _as_it_was(self, past: Mapping[str, Any]) -> Record:
+        render = past["render"]
+        return replace(
+            self,
+            state=RecordState(past["state"]),
+            asked=past["asked"],
+            fingerprint=str(render.get("fingerprint") or past["asked"]),
+            take=int(past.get("take", 1)),
+            intent_at=str(render["submitted_at"]),
+            render=render,
+            manifest=None,
+            previous=(),
+        )
 
     def given_up(self) -> frozenset[str]:
         """Return the ids of the renders that this task instance has seen fail or be lost."""
@@ -184,6 +240,21 @@ def _whole(payload: Any) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return dict(payload)
+
+
+def by_preference(records: Iterable[Record]) -> list[Record]:
+    """Order records of one request by what serves a task best: a landed render, then a paid one, then an open intent.
+
+    Of several renders the latest counts: it may have replaced the file of an earlier one. Of intents it is the oldest.
+    """
+
+    def rank(record: Record) -> tuple[int, float, TaskKey]:
+        if record.state in PAID and record.render is not None:
+            submitted_at = parse_time(record.render["submitted_at"]).timestamp()
+            return (0 if record.state is RecordState.LANDED else 1, -submitted_at, record.key)
+        return (2, parse_time(record.intent_at).timestamp(), record.key)
+
+    return sorted(records, key=rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.frames import bare_link, is_link
 from airflow_provider_jimeng.core.render import format_money, format_time, parse_money
 from airflow_provider_jimeng.core.task_end import MAY_BE_BILLED, End, TaskEnd
 
@@ -59,9 +60,10 @@ class Report:
 
     @property
     def actual(self) -> Decimal | None:
-        """What this run's videos cost, those that are done but not landed included."""
+        """What this run's videos cost, those included that are done but not landed, and that others took the place of."""
         done = [task for task in self.of(End.UNFINISHED) if task.outcome == Outcome.SUCCEEDED]
-        return _sum(_cost(task) for task in _once([*self.of(End.LANDED), *done]))
+        costs = [_cost(task) for task in _once([*self.of(End.LANDED), *done])]
+        return _sum([*costs, *self._replaced("landed")])
 
     @property
     def earlier(self) -> Decimal | None:
@@ -70,9 +72,19 @@ class Report:
 
     @property
     def open(self) -> Decimal | None:
-        """What renders may cost whose end is not known, or that the API lost."""
+        """What renders may cost whose end is not known, or that the API lost, those that others took the place of included."""
         lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.outcome in MAY_BE_BILLED]
-        return _sum(_cost(task) for task in _once(lost))
+        return _sum([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
+
+    def _replaced(self, *states: str) -> list[Decimal | None]:
+        """Return what earlier renders of the tasks cost, by how they stood when the next one took their place."""
+        told = {task.render_id for task in self.ends}
+        earlier = {str(item["task_id"]): item for task in self.ends for item in task.earlier}
+        return [
+            parse_money(item["cost_cny"])
+            for task_id, item in earlier.items()
+            if task_id not in told and item["state"] in states
+        ]
 
     def failures(self) -> list[Failures]:
         """Return what ended badly, grouped by reason, the largest group first."""
@@ -108,13 +120,28 @@ class Report:
             {
                 "task": task.label,
                 "end": task.end(self.since).value,
-                "asked": None if task.asked is None else dict(task.asked),
+                "asked": None if task.asked is None else _unsigned(task.asked),
                 "render": None if task.render is None else dict(task.render),
                 "manifest": None if task.manifest is None else dict(task.manifest),
+                "earlier": [dict(item) for item in task.earlier],
             }
             for task in self.ends
         ]
         return {**self.summary(), "renders": renders}
+
+
+def _unsigned(asked: Any) -> Any:
+    """Return arguments whose links, at any depth, have lost their query and user: they may be signed."""
+    if isinstance(asked, Mapping):
+        return {key: value if key == "prompt" else _unsigned(value) for key, value in asked.items()}
+    if isinstance(asked, list):
+        return [_unsigned(value) for value in asked]
+    if not isinstance(asked, str) or not is_link(asked):
+        return asked
+    try:
+        return bare_link(asked)
+    except ValueError:
+        return "a link that cannot be read"
 
 
 def _once(tasks: Sequence[TaskEnd]) -> list[TaskEnd]:

@@ -78,7 +78,8 @@ MAY_BE_BILLED = frozenset(
 class TaskEnd:
     """What one task instance left. ``map_index`` is ``None`` where it is not known or the task is not mapped.
 
-    ``render`` and ``manifest`` are its payloads (or a refusal or an intent in the render's place), ``asked`` the arguments that a plan gave it.
+    ``render`` and ``manifest`` are its payloads (or a refusal or an intent in the render's place), ``asked`` the arguments
+    that a plan gave it, ``earlier`` what it paid for before: ``state``, ``task_id``, ``submitted_at``, ``cost_cny`` of each.
     """
 
     task: str
@@ -86,6 +87,7 @@ class TaskEnd:
     render: Mapping[str, Any] | None = None
     manifest: Mapping[str, Any] | None = None
     asked: Mapping[str, Any] | None = None
+    earlier: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def label(self) -> str:
@@ -168,4 +170,5 @@ def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
         render=later or after.render,
         manifest=after.manifest or before.manifest,
         asked=before.asked or after.asked,
+        earlier=before.earlier + after.earlier,
     )

@@ -22,7 +22,7 @@ from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Star
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money, format_time
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
-from airflow_provider_jimeng.operators.neighbours import Neighbours
+from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
@@ -70,6 +70,7 @@ class Checkout:
         policies: Policies,
         target: Target | None,
         output_path: str | None,
+        output_conn_id: str | None,
         overwrite: bool = False,
     ) -> None:
         self._ti = ti
@@ -79,6 +80,7 @@ class Checkout:
         self._policies = policies
         self._target = target
         self._output_path = output_path
+        self._output_conn_id = output_conn_id
         self._overwrite = overwrite
         self._record: Record | None = None
         self._unknown: Record | None = None
@@ -131,6 +133,11 @@ class Checkout:
         record = self._unknown or self._record
         return record if record is not None and record.state is RecordState.INTENT else None
 
+    def earlier(self, render: Render | None) -> list[dict[str, Any]]:
+        """Return what this task instance paid for before a render, for who adds up the bill."""
+        but = None if render is None else render.task_id
+        return [] if self._record is None else self._record.bill(but=but)
+
     @property
     def target(self) -> Target | None:
         """Where the video goes, ``None`` for a task that only submits."""
@@ -144,7 +151,7 @@ class Checkout:
             return False
         there = read_manifest(sidecar_of(target.file()))
         own = {past["render"]["task_id"] for past in self._record.past()}
-        return there is not None and there.task_id in own
+        return there is not None and (there.task_id in own or there.fingerprint == self._record.asked)
 
     def hook_of(self, render: Render) -> JimengHook:
         """Return the hook of the connection that pays for a render."""
@@ -232,20 +239,32 @@ class Checkout:
         return self._adopt(record, landed=record.state is RecordState.LANDED)
 
     def _reuse(self, take: int) -> Purchase | None:
-        """Return a render of the same request that another task or run paid for, if the author wants that."""
-        if self._policies.reuse != "output_path":
+        """Return a render of the same request that was paid for already, if the author wants that."""
+        if not self._reuses(take):
             return None
-        for other in self._neighbours.of_request(self._as_take(take).fingerprint(), but=self._given_up()):
+        asked = self.request.fingerprint()
+        for other in self._neighbours.of_request(asked, but=self._given_up()):
             if other.state is RecordState.INTENT:
                 if self._policies.on_unknown_submit == "resubmit":
                     continue
                 self._unknown = other
                 raise UnknownSubmitError(unknown_before(other))
             log.info("Adopting the render %s of %s.", (other.render or {})["task_id"], owner_of(other))
-            adopted = replace(self._new_record(take), render=other.render, manifest=other.manifest)
-            self._save(replace(adopted, state=other.state))
-            return _adopted(other, landed=other.state is RecordState.LANDED)
+            adopted = replace(
+                self._new_record(take),
+                state=other.state,
+                take=other.take,
+                fingerprint=other.fingerprint,
+                render={**(other.render or {}), "prompt": self.request.prompt},
+                manifest=other.manifest or landed_by(other, self._output_conn_id),
+            )
+            self._save(adopted)
+            return _adopted(adopted, landed=adopted.manifest is not None)
         return None
+
+    def _reuses(self, take: int) -> bool:
+        """Does what others paid for count? Not for a new take after a Clear: nobody asks for it by that number."""
+        return self._policies.reuse == "output_path" and take == self.request.take
 
     @cached_property
     def _neighbours(self) -> Neighbours:
@@ -305,8 +324,8 @@ class Checkout:
             ) from error
         try:
             self._refuse_rival()
-            if self._policies.reuse == "output_path":
-                self._neighbours.refuse_twin(intent.fingerprint, but=self._given_up())
+            if self._reuses(intent.take):
+                self._neighbours.refuse_twin(intent.asked, but=self._given_up())
         except JimengError as error:
             self._take_back(before, error)
             raise
@@ -342,7 +361,7 @@ class Checkout:
 
     def _refuse_rival(self) -> None:
         if self.target is not None and not self.target.is_directory and not self._overwrite:
-            self._neighbours.refuse_rival(self.target)
+            self._neighbours.refuse_rival(self.target, but=self._given_up())
 
     def _announce_cost(self) -> None:
         """Say, in the log and in XCom, what is about to be paid."""

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
-from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.record import PAID, RecordState
+from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.operators.refusals import claimed, under_way
+from airflow_provider_jimeng.storage.manifest import manifest_in_place
+from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_provider_jimeng.core.record import Record
     from airflow_provider_jimeng.storage.ledger import Ledger
-    from airflow_provider_jimeng.storage.target import Target
 
 LOOKS = 10
 """How often a task looks, a second apart, for the answer to another's submit of its request."""
 
 _SLACK_SECONDS = 60.0
-_PAID = (RecordState.SUBMITTED, RecordState.LANDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +41,14 @@ class Neighbours:
     sleep: Callable[[float], None] = time.sleep
 
     def of_request(self, fingerprint: str, *, but: Collection[str]) -> list[Record]:
-        """Return who has paid for a request, oldest first, but for the renders named; if nobody has, open intents of it.
+        """Return who has paid for a request, the best first, but for the renders named; if nobody has, open intents of it.
 
         :raises LedgerError: a submit of it is under way, and not answered within a few seconds.
         """
         looks_left = LOOKS
         while True:
             found = self._usable(fingerprint, but)
-            if paid := [other for other in found if other.state in _PAID]:
+            if paid := [other for other in found if other.state in PAID]:
                 return paid
             busy = next((other for other in found if self._is_under_way(other)), None)
             if busy is None:
@@ -63,17 +64,20 @@ class Neighbours:
         :raises LedgerError: nothing may be submitted; the next try adopts.
         """
         for other in self._usable(fingerprint, but):
-            if other.state in _PAID or self._is_under_way(other):
+            if other.state in PAID or self._is_under_way(other):
                 raise LedgerError(under_way(other))
 
-    def refuse_rival(self, target: Target) -> None:
+    def refuse_rival(self, target: Target, *, but: Collection[str] = ()) -> None:
         """Stop if another task instance is yet to land under a full file name, or has in this run.
 
+        :param but: renders that are known to have failed or to be lost, whatever their tasks' records say.
         :raises TargetTakenError: naming that task and the remedy.
         """
         own = self.ledger.key
         for rival in self.ledger.rivals(target.output_path):
             same_run = (rival.key.dag_id, rival.key.run_id) == (own.dag_id, own.run_id)
+            if (rival.render or {}).get("task_id") in but:
+                continue
             landed_now = same_run and rival.state is RecordState.LANDED
             if landed_now or rival.is_yet_to_land(time.time()):
                 raise TargetTakenError(claimed(rival, target.output_path))
@@ -83,9 +87,18 @@ class Neighbours:
             other
             for other in self.ledger.others(fingerprint)
             if other.state is RecordState.INTENT
-            or (other.state in _PAID and (other.render or {}).get("task_id") not in but)
+            or (other.state in PAID and (other.render or {}).get("task_id") not in but)
         ]
 
     def _is_under_way(self, other: Record) -> bool:
         longest = self.timeout_seconds + _SLACK_SECONDS
         return other.state is RecordState.INTENT and other.began_within(longest, time.time())
+
+
+def landed_by(other: Record, output_conn_id: str | None) -> dict[str, Any] | None:
+    """Return the manifest of another's file that its record does not tell of, as after a rescue."""
+    if not other.output_path or other.render is None:
+        return None
+    place = Target(output_path=other.output_path, output_conn_id=output_conn_id)
+    found = manifest_in_place(place, Render.from_payload(other.render))
+    return None if found is None else found.to_payload()

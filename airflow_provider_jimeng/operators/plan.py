@@ -31,6 +31,8 @@ from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_boo
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
 DEFAULT_CONNECTION = "jimeng_default"
 _DEFAULTS = (
     "model",
@@ -55,13 +57,15 @@ class JimengPlanOperator(BaseOperator):
     different takes. A row whose video lies under ``output_path`` already costs nothing and is returned all the same:
     its task returns that video. No rows at all return an empty list, whose mapped task Airflow skips.
 
-    XCom: ``quote`` (rows, new, landed, running, cost_cny, by_model, quoted_at) and ``return_value`` (a list of dicts).
+    XCom: ``quote`` (rows, new, landed, running, cost_cny, at_risk_cny, by_model, quoted_at) and ``return_value`` (a list
+    of dicts).
 
     :param rows: list of dicts, or the path or URI of a CSV (with a header), JSONL or JSON file that
         ``ObjectStoragePath`` opens. Columns: ``prompt``, ``model``, ``duration``, ``aspect_ratio`` (or ``ratio``),
         ``seed``, ``first_frame`` (or ``image``), ``last_frame``, ``camera_template``, ``camera_strength``, ``take``,
         ``extra_body``, ``output_name`` (below ``output_path``), ``output_path``.
-    :param max_cost_cny: refuse a campaign that costs more, or whose cost is unknown.
+    :param max_cost_cny: refuse a campaign that may cost more, or whose cost is unknown. Renders that run already count,
+        for one that fails is paid anew.
     :param output_path: directory URI ending in ``/`` for all rows; with it, rows that are paid already are found.
     :param output_conn_id: Airflow connection of the storage.
     :param rows_conn_id: Airflow connection of the storage of the ``rows`` file.
@@ -183,9 +187,7 @@ class JimengPlanOperator(BaseOperator):
         return rows_of_list(rows)
 
     def _catalogue(self) -> Mapping[str, Any]:
-        from airflow_provider_jimeng.hooks.jimeng import JimengHook
-
-        return JimengHook(jimeng_conn_id=self.jimeng_conn_id).settings.catalogue
+        return self.hook_for(self.jimeng_conn_id).settings.catalogue
 
     def _open_images(self, planned: Iterable[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
         """Open every image, each once, and keep what tells it apart."""
@@ -213,23 +215,29 @@ class JimengPlanOperator(BaseOperator):
         return opened
 
     def _look_up(self, planned: Iterable[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
-        """Find what is paid already, and names that other requests hold."""
+        """Find what is paid already, how it stands, and names that other requests hold."""
+        from airflow_provider_jimeng.operators.standing import Standing
         from airflow_provider_jimeng.storage.landing import Target, refuse_taken
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"))
+        standing = Standing(hook_for=self.hook_for)
         overwrite = as_bool("overwrite", self.overwrite)
         found: list[PlannedRow] = []
         for item in planned:
             state, note = RowState.NEW, None
             if item.output_path is not None:
                 fingerprint = item.fingerprint()
-                state, note = paid.state_of(fingerprint, item.output_path)
+                known = paid.look_up(fingerprint, item.output_path)
+                state, note = known.state, known.note
+                if state is RowState.RUNNING and known.render is not None:
+                    state, note = standing.of(known.render)
                 if state is not RowState.LANDED and not overwrite:
                     try:
                         refuse_taken(
                             Target(output_path=item.output_path, output_conn_id=self.output_conn_id),
                             fingerprint,
+                            *([known.render] if known.render else []),
                         )
                     except TargetTakenError as error:
                         problems.append(item.row.problem("output_name", str(error)))
@@ -237,6 +245,12 @@ class JimengPlanOperator(BaseOperator):
                 self.log.warning("Row %d: %s", item.row.number, note)
             found.append(replace(item, state=state))
         return found
+
+    def hook_for(self, jimeng_conn_id: str) -> JimengHook:
+        """Return the hook of a connection."""
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
+        return JimengHook(jimeng_conn_id=jimeng_conn_id)
 
     def _common(self, item: PlannedRow) -> dict[str, Any]:
         common: dict[str, Any] = {}

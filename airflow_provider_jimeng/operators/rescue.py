@@ -38,8 +38,8 @@ class JimengRescueOperator(BaseOperator):
     never answered: who, when, model, estimated cost, what to check), ``problems`` (text). The task fails while there
     are problems that another try may mend.
 
-    :param output_path: directory URI ending in ``/``: renders known from XCom are landed here, and the records
-        under it are read.
+    :param output_path: directory URI ending in ``/``: the records in it and in the directories below are read, and
+        renders whose own place is not there, or not known, are landed in it.
     :param task_ids: tasks whose XCom to read; their records too. Without it, every record under ``output_path``.
     :param dag_id: DAG of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
     :param run_id: run of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
@@ -130,7 +130,7 @@ class JimengRescueOperator(BaseOperator):
 
     def _collect(self, context: Context, salvage: Salvage, folder: Target) -> None:
         from airflow_provider_jimeng.operators.salvage import flattened
-        from airflow_provider_jimeng.storage.ledger import RecordObjects
+        from airflow_provider_jimeng.storage.record_tree import all_records
 
         ti = context["ti"]
         names = [self.task_ids] if isinstance(self.task_ids, str) else list(self.task_ids or ())
@@ -146,7 +146,7 @@ class JimengRescueOperator(BaseOperator):
                     salvage.add_payload(payload, owner=owner)
             for payload in flattened(pulled(ti, "jimeng_intent", owner)):
                 salvage.add_intent(payload)
-        records, problems = RecordObjects(folder).all()
+        records, problems = all_records(folder)
         salvage.summary["problems"] += [str(problem) for problem in problems]
         salvage.add_records(
             record

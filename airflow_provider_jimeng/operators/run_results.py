@@ -70,12 +70,13 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
         mapped = hasattr(task, "partial_kwargs") or count > 1
         renders = _by_index(context, task.task_id, "jimeng_render", count)
         returned = _by_index(context, task.task_id, "return_value", count)
+        earlier = _earlier(context, task.task_id)
         asked = _asked(task, context, count)
         for index in range(count):
             manifest = manifest_or_none(returned.get(index))
             render = renders.get(index)
-            if render is None and manifest is None and _is_a(task, _MEANT_TO_RENDER):
-                render = _stopped(context, task.task_id, index if mapped else -1)
+            if returned.get(index) is None and _is_a(task, _MEANT_TO_RENDER):
+                render = _stopped(context, task.task_id, index if mapped else -1, render)
             if render is not None or manifest is not None or _is_a(task, _MEANT_TO_RENDER):
                 end = TaskEnd(
                     task=task.task_id,
@@ -83,22 +84,36 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
                     render=render,
                     manifest=manifest,
                     asked=asked.get(index),
+                    earlier=earlier.get(index if mapped else -1, ()),
                 )
                 ends.append(end)
     return merge_ends(ends)
 
 
-def _stopped(context: Context, task_id: str, index: int) -> dict[str, Any] | None:
-    """Return what a task left that got no render: the API's refusal, or a submit whose outcome nobody knows."""
+def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any], ...]]:
+    """Return what each instance of a task paid for before its last render, by its map index."""
+    found = _all(context, task_id, "jimeng_earlier")
+    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in found}
+
+
+def _stopped(context: Context, task_id: str, index: int, render: Any) -> dict[str, Any] | None:
+    """Return what a task left that did not succeed: the API's refusal, or a submit whose outcome nobody knows.
+
+    :param render: the render that it left in XCom; it counts if nothing was asked for after it.
+    """
     pull = context["ti"].xcom_pull
     refusal = pull(task_ids=task_id, key="jimeng_refusal", map_indexes=index)
-    if refusal is not None:
+    if refusal is not None and _is_later(refusal["refused_at"], render):
         return dict(refusal)
     intent = pull(task_ids=task_id, key="jimeng_intent", map_indexes=index)
-    if intent is None:
-        return None
-    request = intent.get("request") or {}
-    return {**request, "outcome": UNKNOWN_SUBMIT, "message": intent.get("message")}
+    if intent is not None and _is_later(intent["intent_at"], render):
+        request = intent.get("request") or {}
+        return {**request, "outcome": UNKNOWN_SUBMIT, "message": intent.get("message")}
+    return None if render is None else dict(render)
+
+
+def _is_later(moment: str, render: Any) -> bool:
+    return render is None or parse_time(moment) >= parse_time(render["submitted_at"])
 
 
 def _is_a(task: Any, classes: tuple[type, ...]) -> bool:

@@ -13,7 +13,7 @@ from airflow_provider_jimeng.core.deadlines import kept_until, spread
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError, TargetTakenError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
 from airflow_provider_jimeng.operators.outcome import render_error
@@ -22,6 +22,8 @@ from airflow_provider_jimeng.storage.landing import already_landed, still_landed
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
+    import pendulum
+
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
@@ -59,7 +61,10 @@ class Salvage:
     summary: dict[str, list[Any]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     _wrecks: dict[tuple[str, str], Wreck] = field(default_factory=dict)
     _intents: dict[tuple[TaskKey, str], Record] = field(default_factory=dict)
-    _answered: set[tuple[str | None, ...]] = field(default_factory=set)
+    _certain: set[tuple[TaskKey, str]] = field(default_factory=set)
+    _recorded: dict[TaskKey, Record] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+    _answers: dict[tuple[tuple[str, str, str], str], Render] = field(default_factory=dict)
 
     def add_payload(self, payload: Mapping[str, Any], *, owner: tuple[str, str, str]) -> None:
         """Take in a render payload from XCom; a manifest is one, too. ``owner``: DAG, run and task that pushed it."""
@@ -69,27 +74,31 @@ class Salvage:
         except ValueError as error:
             self.summary["problems"].append(f"An XCom holds no render payload: {error}")
             return
-        self._add(Wreck(render=render, target=self.folder, manifest=manifest))
-        self._answered.add((*owner, render.fingerprint))
+        target = self._target_of(payload.get("output_path"))
+        self._add(Wreck(render=render, target=target, manifest=manifest))
+        self._answers[owner, render.task_id] = render
 
     def add_intent(self, payload: Mapping[str, Any]) -> None:
-        """Take in a ``jimeng_intent`` from XCom."""
+        """Take in a ``jimeng_intent`` from XCom, which its try left last: no payload beside it is the answer."""
         try:
-            self._add_record(Record.from_payload(payload))
+            intent = Record.from_payload(payload)
         except (KeyError, TypeError, ValueError) as error:
             self.summary["problems"].append(f"An XCom holds no intent ({type(error).__name__}: {error}).")
+            return
+        self._add_record(intent)
+        self._certain.add((intent.key, intent.intent_at))
 
     def add_records(self, records: Iterable[Record]) -> None:
         """Take in records of tasks."""
         for record in records:
             self._add_record(record)
+            self._known |= {str(past["render"]["task_id"]) for past in record.past()}
+            if record.state is not RecordState.INTENT:
+                self._recorded[record.key] = record
 
     def run(self, *, deadline: float) -> dict[str, Any]:
         """Land what is done, and what gets done before ``deadline`` (epoch seconds); return the summary."""
-        for intent in self._intents.values():
-            key = intent.key
-            if (key.dag_id, key.run_id, key.task_id, intent.fingerprint) not in self._answered:
-                self.summary["unknown"].append(_unknown(intent))
+        self.summary["unknown"] += [_unknown(intent) for intent in self._unanswered()]
         pending = list(self._wrecks.values())
         while pending := [wreck for wreck in pending if not self._settled(wreck)]:
             left = deadline - self.now()
@@ -110,6 +119,31 @@ class Salvage:
         for past in record.previous:
             if past["state"] == RecordState.SUBMITTED:
                 self._add(Wreck(render=Render.from_payload(past["render"]), target=self.folder))
+
+    def _unanswered(self) -> list[Record]:
+        """Return the intents that nothing answers: neither a later record of the task, nor an XCom that no record knows.
+
+        An XCom answers one intent of its task and request, the last that was begun before it.
+        """
+        answers = {key: render for key, render in self._answers.items() if render.task_id not in self._known}
+        unknown: list[Record] = []
+        for intent in sorted(self._intents.values(), key=_began, reverse=True):
+            record = self._recorded.get(intent.key)
+            if record is not None and _began(record) >= _began(intent):
+                continue
+            owner = (intent.key.dag_id, intent.key.run_id, intent.key.task_id)
+            fitting = (
+                (whose, task_id)
+                for (whose, task_id), render in answers.items()
+                if (whose, render.fingerprint) == (owner, intent.fingerprint)
+                and render.submitted_at >= _began(intent)
+            )
+            answer = None if (intent.key, intent.intent_at) in self._certain else next(fitting, None)
+            if answer is None:
+                unknown.append(intent)
+            else:
+                del answers[answer]
+        return unknown[::-1]
 
     def _add(self, wreck: Wreck) -> None:
         """Keep a render once; a record knows better than an XCom where it belongs."""
@@ -207,6 +241,10 @@ def _ask(hook: JimengHook, wreck: Wreck) -> QueryReply:
         raise
     wreck.trouble = None
     return reply
+
+
+def _began(record: Record) -> pendulum.DateTime:
+    return parse_time(record.intent_at)
 
 
 def _listed(wreck: Wreck, message: str) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUME
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
+    JimengError,
     ParameterError,
     RateLimitedError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -71,7 +72,8 @@ _SUBMITTING_FIELDS = (
 class JimengSubmittingOperator(BaseOperator):
     """Base of the operators that submit a render; every argument may be a template.
 
-    XCom, before each submit: ``estimated_cost_cny`` (text, null if the price is unknown).
+    XCom, before each submit: ``estimated_cost_cny`` (text, null if the price is unknown). ``jimeng_render`` names the
+    task's ``output_path`` too, if it has one.
 
     :param prompt: what to show, in Chinese or English: at most 800 characters, 150 for S2.0.
     :param model: short name or ``req_key``; see the table of models.
@@ -175,7 +177,7 @@ class JimengSubmittingOperator(BaseOperator):
         """
         while True:
             try:
-                purchase = checkout.open()
+                purchase = self._open(context, checkout)
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 count("busy", checkout.request.spec.name)
                 waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
@@ -191,12 +193,14 @@ class JimengSubmittingOperator(BaseOperator):
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)
                 self.announce(context, purchase.render)
+                self._announce_earlier(context, checkout, purchase.render)
                 return purchase
 
     def announce(self, context: Context, render: Render, **more: Any) -> None:
-        """Push ``task_id`` and ``jimeng_render`` to XCom."""
+        """Push ``task_id`` and ``jimeng_render`` to XCom; with the place of the video, so that a rescue knows it."""
+        place = {"output_path": self.output_path} if self.output_path else {}
         context["ti"].xcom_push(key="task_id", value=render.task_id)
-        context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **more})
+        context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **place, **more})
 
     def conclude(
         self,
@@ -258,6 +262,7 @@ class JimengSubmittingOperator(BaseOperator):
             ),
             target=target,
             output_path=self.output_path,
+            output_conn_id=self.output_conn_id,
             overwrite=overwrite,
         )
 
@@ -316,6 +321,21 @@ class JimengSubmittingOperator(BaseOperator):
 
             raise slot_error(ended, self.model)
         return ended.waiting_since
+
+    def _open(self, context: Context, checkout: Checkout) -> Purchase:
+        try:
+            return checkout.open()
+        except JimengError:
+            self._announce_earlier(context, checkout, None)
+            raise
+
+    def _announce_earlier(self, context: Context, checkout: Checkout, render: Render | None) -> None:
+        """Push ``jimeng_earlier``: what this task paid for before, in other tries or before a Clear."""
+        earlier = checkout.earlier(render)
+        if earlier:
+            ti = context["ti"]
+            payload = {"version": PAYLOAD_VERSION, "map_index": ti.map_index, "renders": earlier}
+            ti.xcom_push(key="jimeng_earlier", value=payload)
 
     def _announce_unknown(self, context: Context, checkout: Checkout, error: UnknownSubmitError) -> None:
         """Push ``jimeng_intent``: what may have been paid without anybody knowing its id."""

@@ -5,7 +5,7 @@ Two places, both written before money moves:
 * Airflow's ``task_state_store`` (3.3 and newer) is authoritative for the task instance's own tries; it refuses the
   write of an older try, which stops that try before it can pay.
 * An object under ``<output directory>/.jimeng/``, on every version: ``tasks/<key>.json`` holds the record. Pointers lead
-  to it: ``requests/<fingerprint>/<key>.json``, so that other tasks and runs find a render by what was asked, and
+  to it: ``requests/<fingerprint>/<key>.json``, so that other tasks and runs find a render by what its author asked, and
   ``files/<name>/<key>.json``, so that no two tasks pay for the same full file name.
 
 "Cannot read the record" is never "no record": it raises :class:`LedgerError`.
@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey, by_preference
 
 try:
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined, unused-ignore]  # resolved lazily
@@ -206,14 +206,14 @@ class Ledger:
         else:
             log.warning("Another try has begun since; its record in the output directory is left as it is.")
 
-    def others(self, fingerprint: str) -> list[Record]:
-        """Return the records that other task instances keep of the same request, oldest first."""
+    def others(self, asked: str) -> list[Record]:
+        """Return what other task instances keep of the same request, and this one of an earlier one, the best first.
+
+        :param asked: fingerprint of the request as its author writes it.
+        """
         if self._objects is None:
             return []
-        found = [
-            r for r in self._objects.find(fingerprint) if r.key != self.key and r.fingerprint == fingerprint
-        ]
-        return sorted(found, key=lambda record: (record.intent_at, _name(record.key)))
+        return self._objects.of_request(asked, but_now=self.key)
 
     def rivals(self, output_path: str) -> list[Record]:
         """Return the records of other task instances that give the same full file name, which is in the folder."""
@@ -235,10 +235,10 @@ class RecordObjects:
         return self._read(f"{_name(key)}.json")
 
     def write(self, record: Record) -> None:
-        """Write the pointers, which never change, and then the record."""
+        """Write the pointers, which stay when the record moves on, and then the record."""
         name = f"{_name(record.key)}.json"
         owner = {"task_instance": record.key.to_payload()}
-        self._write(owner, "requests", record.fingerprint, name)
+        self._write(owner, "requests", record.asked, name)
         if file_name := _file_name(record.output_path):
             self._write(owner, "files", _hashed(file_name), name)
         self._write(record.to_payload(), "tasks", name)
@@ -248,9 +248,14 @@ class RecordObjects:
         task = self._file("tasks", f"{_name(key)}.json")
         _guarded(f"delete {task.uri}", task.remove)
 
-    def find(self, fingerprint: str) -> list[Record]:
-        """Return every record that a pointer of a fingerprint leads to."""
-        return self._behind("requests", fingerprint)
+    def of_request(self, asked: str, *, but_now: TaskKey | None = None) -> list[Record]:
+        """Return what is recorded of a request, by its author's fingerprint, the best first.
+
+        :param but_now: task instance of which only earlier requests count.
+        """
+        behind = self._behind("requests", asked)
+        found = (record.as_asked(asked, earlier_only=record.key == but_now) for record in behind)
+        return by_preference(record for record in found if record is not None)
 
     def find_by_file(self, name: str) -> list[Record]:
         """Return every record that a pointer of a file name leads to."""

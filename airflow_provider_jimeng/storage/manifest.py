@@ -48,6 +48,22 @@ def parse_manifest(content: bytes) -> RenderManifest | None:
         return None
 
 
+def manifest_in_place(target: Target, render: Render) -> RenderManifest | None:
+    """Return the manifest of a render's file, or the one that a landing killed at the end left, if its size is right.
+
+    :raises LandingError: the store cannot be read, which does not mean that the file is missing.
+    """
+    file = target.file_for(render)
+    size = file.size()
+    if size is None:
+        return None
+    for place in (sidecar_of(file), pending_of(file)):
+        manifest = read_manifest(place)
+        if manifest is not None and _is_of(manifest, render, same_render=True) and manifest.bytes == size:
+            return replace(manifest, uri=file.uri)
+    return None
+
+
 def announce(file: StoredFile, manifest: RenderManifest) -> None:
     """Write the pending manifest of a file that is about to get its final name."""
     pending_of(file).write_plainly(_encode(manifest))
@@ -89,13 +105,13 @@ def landed_manifest(file: StoredFile, asked: Render | str, token: str) -> Render
     return None
 
 
-def refuse_taken(target: Target, asked: Render | str) -> None:
+def refuse_taken(target: Target, *asked: Render | str) -> None:
     """Refuse a full file name that holds another request's file, or a file of unknown origin.
 
     Costs up to three small reads; a directory costs none, since every render has a name of its own there. Call it
     before paying, too.
 
-    :param asked: the render, or the fingerprint of the request.
+    :param asked: the render, or the fingerprint of the request; any of several.
     :raises TargetTakenError: naming the file and the remedy.
     """
     if target.is_directory:
@@ -104,7 +120,7 @@ def refuse_taken(target: Target, asked: Render | str) -> None:
     if file.size() is None:
         return
     found = [read_manifest(place) for place in (sidecar_of(file), pending_of(file))]
-    if any(manifest is not None and _is_of(manifest, asked, same_render=False) for manifest in found):
+    if any(_is_of(manifest, each, same_render=False) for manifest in found if manifest for each in asked):
         return
     whose = f"the render {found[0].task_id}" if found[0] else "something that has no manifest"
     raise TargetTakenError(

@@ -1,18 +1,21 @@
 """What a campaign need not pay again: the answer that a task with ``reuse="output_path"`` will find, without adopting.
 
-It follows the same records: paid ones, oldest first, then intents. A landed file counts when it is there in its recorded size; the task that
-adopts it compares every byte, and lands it again, free, while the API keeps the render.
+It follows the same records: landed ones, paid ones, then intents. A file counts when it is there in its recorded size,
+where its record says or where the row wants it; the task that adopts it compares every byte, and lands it again, free,
+while the API keeps the render.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.plan import RowState
-from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.ledger import RecordObjects
+from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -20,14 +23,23 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.record import Record
 
+GONE = (
+    "it was paid for, its file is missing, and the API no longer keeps the render. Its task stops before paying, unless "
+    'on_lost="resubmit".'
+)
 _UNKNOWN = (
     "an earlier submit of it may have been accepted, nobody can know. Its task stops before paying, unless "
     'on_unknown_submit="resubmit".'
 )
-_GONE = (
-    "it was paid for, its file is missing, and the API no longer keeps the render. Its task stops before paying, unless "
-    'on_lost="resubmit".'
-)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """What a row costs, what somebody should know of it beforehand, and the render that its task goes on with."""
+
+    state: RowState
+    note: str | None = None
+    render: Render | None = None
 
 
 class PaidRenders:
@@ -38,34 +50,46 @@ class PaidRenders:
         self._now = now
         self._folders: dict[str, RecordObjects] = {}
 
-    def state_of(self, fingerprint: str, output_path: str) -> tuple[RowState, str | None]:
-        """Return what a row costs, and what somebody should know of it beforehand.
+    def look_up(self, fingerprint: str, output_path: str) -> Paid:
+        """Return what the records say of a row. A running one is only known to be paid for, not how it stands.
 
         :raises LedgerError, LandingError: the store cannot be read, which never means "not paid".
         """
-        found = [
-            record
-            for record in self._records(output_path).find(fingerprint)
-            if record.fingerprint == fingerprint
-        ]
-        for record in sorted(found, key=lambda record: record.intent_at):
-            if record.state in (RecordState.SUBMITTED, RecordState.LANDED) and record.render is not None:
-                return self._judge(record)
+        found = self._records(output_path).of_request(fingerprint)
+        for record in found:
+            if record.state in PAID and record.render is not None:
+                return self._judge(record, Render.from_payload(record.render), output_path)
         unknown = any(record.state is RecordState.INTENT for record in found)
-        return RowState.NEW, _UNKNOWN if unknown else None
+        return Paid(state=RowState.NEW, note=_UNKNOWN if unknown else None)
 
-    def _judge(self, record: Record) -> tuple[RowState, str | None]:
-        if record.state is RecordState.LANDED and record.manifest is not None:
-            manifest = RenderManifest.from_payload(record.manifest)
-            conn_id = self._output_conn_id
-            if conn_id is None and record.output_path:
-                conn_id = Target(output_path=record.output_path).url_conn_id
-            if Target(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes:
-                return RowState.LANDED, None
-        submitted_at = Render.from_payload(record.render or {}).submitted_at
-        if (self._now - submitted_at).total_seconds() < SAFE_RETENTION_SECONDS:
-            return RowState.RUNNING, None
-        return RowState.NEW, _GONE
+    def _judge(self, record: Record, render: Render, output_path: str) -> Paid:
+        if self._is_recorded(record) or self._is_in_place(render, output_path, record.output_path):
+            return Paid(state=RowState.LANDED, render=render)
+        if (self._now - render.submitted_at).total_seconds() < SAFE_RETENTION_SECONDS:
+            return Paid(state=RowState.RUNNING, render=render)
+        return Paid(state=RowState.NEW, note=GONE, render=render)
+
+    def _is_recorded(self, record: Record) -> bool:
+        """Is the file there of which the record tells?"""
+        if record.state is not RecordState.LANDED or record.manifest is None:
+            return False
+        manifest = RenderManifest.from_payload(record.manifest)
+        conn_id = self._output_conn_id
+        if conn_id is None and record.output_path:
+            conn_id = Target(output_path=record.output_path).url_conn_id
+        return Target(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes
+
+    def _is_in_place(self, render: Render, *output_paths: str | None) -> bool:
+        """Is the render's file where the row wants it, or where its own task does?
+
+        A rescue, or a try that was killed, leaves the record behind.
+        """
+        return any(
+            manifest_in_place(Target(output_path=path, output_conn_id=self._output_conn_id), render)
+            is not None
+            for path in dict.fromkeys(output_paths)
+            if path
+        )
 
     def _records(self, output_path: str) -> RecordObjects:
         folder = output_path[: output_path.rfind("/") + 1] or "./"

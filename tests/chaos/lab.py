@@ -233,7 +233,7 @@ class Lab:
 
 def landed_files(files: dict[str, bytes]) -> list[str]:
     """Return every video; raise if one is not what its manifest says, or a manifest has no video."""
-    seen = {name: content for name, content in files.items() if not name.startswith(".jimeng/")}
+    seen = {name: content for name, content in files.items() if "/.jimeng/" not in f"/{name}"}
     manifests = {
         name.removesuffix(".json"): data for name, data in seen.items() if name.endswith(".mp4.json")
     }

@@ -341,14 +341,34 @@ def test_a_quote_counts_what_is_new_model_by_model() -> None:
         "landed": 1,
         "running": 1,
         "cost_cny": "5.95",
+        "at_risk_cny": "1.40",
         "by_model": {
             "t2v_1080p": {"rows": 1, "new": 1, "cost_cny": "3.15"},
             "t2v_720p": {"rows": 3, "new": 1, "cost_cny": "2.80"},
         },
     }
     table = quote_table(quote).splitlines()
-    assert table[-2].split() == ["total", "4", "2", "5.95"]
-    assert table[-1] == "landed already: 1; paid already and on the way: 1"
+    assert table[-3].split() == ["total", "4", "2", "5.95"]
+    assert table[-2] == "landed already: 1; paid already and on the way: 1"
+    assert table[-1] == "more, if all fail that still run: 1.40"
+
+
+def test_a_render_that_is_done_is_on_its_way_and_no_risk() -> None:
+    (row,) = good({"prompt": "a"})
+    quote = make_quote([replace(row, state=RowState.DONE)])
+    assert (quote.new, quote.running, quote.cost, quote.at_risk) == (0, 1, Decimal(0), Decimal(0))
+    assert "still run" not in quote_table(quote)
+    check_cap(quote, 0)
+
+
+def test_what_still_runs_counts_against_the_cap_for_it_may_fail_and_be_paid_anew() -> None:
+    new, running = good({"prompt": "a"}, {"prompt": "b"})
+    quote = make_quote([new, replace(running, state=RowState.RUNNING)])
+    check_cap(quote, "2.80")
+    said = r"about 1\.40 CNY for 1 new renders, and 1\.40 CNY more if those fail that still run, over the cap of 2\.79"
+    with pytest.raises(ParameterError, match=said) as refused:
+        check_cap(quote, "2.79")
+    assert "wait until those that run are done" in str(refused.value)
 
 
 def unpriced() -> dict[str, ModelSpec]:
@@ -362,6 +382,15 @@ def test_an_unknown_price_makes_the_whole_cost_unknown_and_passes_no_cap() -> No
     assert quote.to_payload()["cost_cny"] is None
     assert "unknown" in quote_table(quote)
     check_cap(quote, None)
+    with pytest.raises(ParameterError, match="the price of t2v_1080p is unknown"):
+        check_cap(quote, 10_000)
+
+
+def test_an_unknown_price_of_what_still_runs_passes_no_cap_either() -> None:
+    (row,) = good({"prompt": "b", "model": "t2v_1080p"}, catalogue=unpriced())
+    quote = make_quote([replace(row, state=RowState.RUNNING)])
+    assert (quote.cost, quote.at_risk) == (Decimal(0), None)
+    assert "still run: unknown" in quote_table(quote)
     with pytest.raises(ParameterError, match="the price of t2v_1080p is unknown"):
         check_cap(quote, 10_000)
 
@@ -385,5 +414,6 @@ def test_a_campaign_over_the_cap_is_refused_to_the_fen() -> None:
 
 def test_no_rows_cost_nothing() -> None:
     assert make_quote([]).to_payload() == {
-        "version": 1, "rows": 0, "new": 0, "landed": 0, "running": 0, "cost_cny": "0.00", "by_model": {},
+        "version": 1, "rows": 0, "new": 0, "landed": 0, "running": 0, "cost_cny": "0.00", "at_risk_cny": "0.00",
+        "by_model": {},
     }  # fmt: skip

@@ -14,6 +14,7 @@ from airflow_provider_jimeng.core.record import (
     Refuse,
     Start,
     TaskKey,
+    by_preference,
     decide_start,
 )
 
@@ -138,7 +139,14 @@ def test_a_record_of_a_paid_render_without_the_render_is_no_record(state: Record
 def test_the_past_of_a_record_is_short_and_ends_with_its_own_render() -> None:
     landed = make_record(RecordState.LANDED, manifest={"uri": "file:///v.mp4", "sha256": "a"})
     assert landed.past() == (
-        {"state": "landed", "render": {**RENDER, "prompt": None}, "uri": "file:///v.mp4"},
+        {
+            "state": "landed",
+            "asked": "same",
+            "take": 1,
+            "render": {**RENDER, "prompt": None},
+            "uri": "file:///v.mp4",
+            "cost_cny": None,
+        },
     )
     many = replace(landed, previous=({"state": "lost"},) * MAX_PREVIOUS, manifest=None)
     assert len(many.past()) == MAX_PREVIOUS
@@ -235,3 +243,106 @@ def test_a_clear_is_seen_even_where_fewer_retries_make_max_tries_smaller() -> No
 def test_a_lost_render_is_submitted_again_where_the_author_allows_it() -> None:
     assert decide(make_record(RecordState.LOST, take=3), on_lost="resubmit") == Start(take=3)
     assert decide(make_record(RecordState.SUBMITTED), on_lost="resubmit") == Adopt(landed=False)
+
+
+# --------------------------------------------------------------------------------------------- what answers a request
+def after(before: Record, task_id: str, state: RecordState = RecordState.LANDED, **changes: Any) -> Record:
+    render = {**RENDER, "task_id": task_id, "fingerprint": changes.get("fingerprint", before.fingerprint)}
+    shown = None if state is RecordState.INTENT else render
+    return replace(before, state=state, render=shown, previous=before.past(), **changes)
+
+
+FIRST = make_record(RecordState.LANDED, manifest={**MANIFEST, "cost_cny": "1.40"})
+AGAIN = after(FIRST, "2", fingerprint="take 2", take=2, manifest=None)
+OTHER = after(AGAIN, "3", asked="other", fingerprint="other", take=1)
+
+
+def test_what_a_record_keeps_of_an_earlier_render_says_what_was_asked_and_what_it_cost() -> None:
+    (kept,) = AGAIN.previous
+    assert (kept["asked"], kept["take"], kept["uri"], kept["cost_cny"]) == (
+        "same",
+        1,
+        "file:///v.mp4",
+        "1.40",
+    )
+    assert kept["render"]["prompt"] is None
+
+
+def test_the_bill_of_a_record_names_what_its_own_task_paid_for() -> None:
+    paid = replace(AGAIN, render={**(AGAIN.render or {}), "estimated_cost_cny": "2.80"})
+    first = {
+        "state": "landed",
+        "task_id": RENDER["task_id"],
+        "submitted_at": RENDER["submitted_at"],
+        "cost_cny": "1.40",
+    }
+    assert paid.bill() == [first, {**first, "task_id": "2", "cost_cny": "2.80"}]
+    assert paid.bill(but="2") == [first]
+    adopted = replace(FIRST, intent_at="2026-01-03T00:00:00Z")
+    assert adopted.bill() == []
+    assert [item["task_id"] for item in after(adopted, "2").bill()] == []
+    own = after(adopted, "2", intent_at="2026-01-02T03:04:05Z")
+    assert [item["task_id"] for item in own.bill()] == ["2"]
+    assert make_record(RecordState.INTENT).bill() == []
+
+
+def test_a_re_render_after_a_clear_answers_the_request_as_its_author_wrote_it() -> None:
+    assert AGAIN.as_asked("same") is AGAIN
+    assert AGAIN.as_asked("take 2") is None
+
+
+def test_a_changed_request_hides_no_earlier_render_of_another_one() -> None:
+    found = OTHER.as_asked("same")
+    assert found is not None
+    assert (found.render or {})["task_id"] == "2"
+    assert (found.asked, found.fingerprint, found.take, found.previous) == ("same", "take 2", 2, ())
+    assert found.state is RecordState.LANDED
+    assert OTHER.as_asked("other") is OTHER
+    assert OTHER.as_asked("neither") is None
+
+
+@pytest.mark.parametrize("state", [RecordState.INTENT, RecordState.FAILED, RecordState.LOST])
+def test_a_re_render_without_a_video_leaves_the_earlier_one_to_others(state: RecordState) -> None:
+    found = after(FIRST, "2", state, fingerprint="take 2", take=2).as_asked("same")
+    assert found is not None
+    assert (found.render or {})["task_id"] == RENDER["task_id"]
+    alone = make_record(state)
+    assert alone.as_asked("same") is alone
+
+
+def test_renders_that_failed_or_were_lost_answer_nothing_later() -> None:
+    lost = after(make_record(RecordState.LOST), "2", asked="other", fingerprint="other")
+    assert lost.as_asked("same") is None
+
+
+def test_a_task_s_own_record_answers_with_what_it_had_before() -> None:
+    assert AGAIN.as_asked("same", earlier_only=True) == replace(
+        FIRST, render={**RENDER, "prompt": None}, manifest=None, intent_at=RENDER["submitted_at"]
+    )
+    assert FIRST.as_asked("same", earlier_only=True) is None
+
+
+def test_a_remembered_render_of_a_record_without_the_newer_fields_answers_nothing() -> None:
+    old = make_record(asked="other", previous=({"state": "landed", "render": RENDER},))
+    assert old.as_asked("same") is None
+    assert Record.from_payload(old.to_payload()) == old
+    with pytest.raises(ValueError, match="invalid literal"):
+        Record.from_payload(replace(old, previous=({**old.past()[0], "take": "x"},)).to_payload())
+
+
+def test_a_landed_render_is_preferred_then_the_latest_then_the_oldest_intent() -> None:
+    def at(minute: int, state: RecordState) -> Record:
+        moment = f"2026-01-02T03:{minute:02}:00Z"
+        shown = None if state is RecordState.INTENT else {**RENDER, "submitted_at": moment}
+        return make_record(state, key=replace(KEY, map_index=minute), intent_at=moment, render=shown)
+
+    landed, paid, intent = RecordState.LANDED, RecordState.SUBMITTED, RecordState.INTENT
+    wanted = [
+        at(2, landed),
+        at(1, landed),
+        at(9, paid),
+        at(8, paid),
+        at(3, intent),
+        at(4, RecordState.FAILED),
+    ]
+    assert by_preference([wanted[i] for i in (4, 2, 0, 5, 3, 1)]) == wanted

@@ -203,6 +203,46 @@ def test_failures_are_grouped_by_reason_the_largest_group_first() -> None:
     assert [group["outcome"] for group in groups[-2:]] == ["slot_timed_out", "unknown_submit"]
 
 
+def before(task_id: str, state: str, cost_cny: str | None = "1.40") -> dict[str, Any]:
+    return {
+        "state": state,
+        "task_id": task_id,
+        "submitted_at": "2026-03-01T12:10:00Z",
+        "cost_cny": cost_cny,
+    }
+
+
+def test_what_a_task_paid_for_before_its_last_render_is_on_the_bill() -> None:
+    earlier = (
+        before("a", "landed", "0.10"),
+        before("b", "submitted", "0.20"),
+        before("c", "lost", "0.40"),
+        before("d", "failed", "0.80"),
+    )
+    told = report(TaskEnd(task="render", render=render("1"), manifest=manifest("1"), earlier=earlier))
+    assert (told.actual, told.open) == (Decimal("1.50"), Decimal("0.60"))
+    assert told.to_payload()["renders"][0]["earlier"] == [dict(item) for item in earlier]
+    refused = report(TaskEnd(task="render", earlier=earlier))
+    assert (refused.actual, refused.open) == (Decimal("0.10"), Decimal("0.60"))
+    unknown = report(TaskEnd(task="render", earlier=(before("a", "landed", None),)))
+    assert (unknown.actual, unknown.open) == (None, Decimal(0))
+
+
+def test_an_earlier_render_that_another_task_tells_of_is_on_the_bill_once() -> None:
+    ends = [
+        TaskEnd(task="render", map_index=0, render=render("1"), manifest=manifest("1")),
+        TaskEnd(task="render", map_index=1, manifest=manifest("2"), earlier=(before("1", "landed"),)),
+        TaskEnd(task="render", map_index=2, manifest=manifest("3"), earlier=(before("2", "submitted"),)),
+    ]
+    assert (report(*ends).actual, report(*ends).open) == (Decimal("4.20"), Decimal(0))
+
+
+def test_the_tasks_of_one_render_keep_what_was_paid_before_it() -> None:
+    submit = TaskEnd(task="submit", render=render("1"), earlier=(before("0", "lost"),))
+    (one,) = merge_ends([submit, TaskEnd(task="download", render=render("1"), manifest=manifest("1"))])
+    assert report(one).open == Decimal("1.40")
+
+
 def test_an_unknown_cost_makes_the_sum_unknown() -> None:
     unknown = TaskEnd(task="render", manifest=manifest("9", cost_cny=None, estimated_cost_cny=None))
     assert report(LANDED, unknown).summary()["cost"]["actual_cny"] is None
@@ -217,6 +257,7 @@ def test_the_whole_report_holds_every_payload() -> None:
             "asked": None,
             "render": render("1"),
             "manifest": manifest("1"),
+            "earlier": [],
         },
         {
             "task": "render[7]",
@@ -224,8 +265,32 @@ def test_the_whole_report_holds_every_payload() -> None:
             "asked": {"prompt": "a fox", "model": "t2v_720p"},
             "render": None,
             "manifest": None,
+            "earlier": [],
         },
     ]
+
+
+def test_the_report_names_images_without_what_opens_them() -> None:
+    signed = "https://me:secret@Bucket.example/a/x.png?X-Amz-Signature=secret#secret"
+    asked = {
+        "prompt": "https://poem.example/?line=1 in neon",
+        "first_frame": signed,
+        "last_frame": "s3://bucket/y.png",
+        "seed": 7,
+        "extra_body": {"image_urls": [signed, "HTTPS://[secret"], "flag": True},
+    }
+    (row,) = report(TaskEnd(task="render", asked=asked)).to_payload()["renders"]
+    assert row["asked"] == {
+        "prompt": "https://poem.example/?line=1 in neon",
+        "first_frame": "https://bucket.example/a/x.png",
+        "last_frame": "s3://bucket/y.png",
+        "seed": 7,
+        "extra_body": {
+            "image_urls": ["https://bucket.example/a/x.png", "a link that cannot be read"],
+            "flag": True,
+        },
+    }
+    assert asked["first_frame"] == signed
 
 
 # --------------------------------------------------------------------------------------------------------------- page

@@ -98,6 +98,7 @@ def test_alone_it_is_a_quote_that_spends_nothing(tmp_path: Path, jimeng_emulator
         "landed": 0,
         "running": 0,
         "cost_cny": "7.70",
+        "at_risk_cny": "0.00",
         "by_model": {
             "i2v_first_1080p": {"rows": 1, "new": 1, "cost_cny": "6.30"},
             "t2v_720p": {"rows": 1, "new": 1, "cost_cny": "1.40"},
@@ -129,6 +130,7 @@ def test_the_bill_is_what_was_announced_and_again_pays_only_for_new_changed_and_
         "landed": 3,
         "running": 0,
         "cost_cny": "0.00",
+        "at_risk_cny": "0.00",
         "by_model": {},
     }
     assert jimeng_emulator.bill()["submits"] == 3

@@ -160,6 +160,52 @@ def test_a_taken_file_name_does_not_keep_a_render_from_landing(lab: Lab) -> None
     assert counts(rescue(lab)) == {"already_landed": 1}
 
 
+def in_a_folder(lab: Lab, **options: Any) -> Stage:
+    return lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/shots/day 1/kite.mp4"), **options)
+
+
+@pytest.mark.parametrize("source", ["records", "xcom", "both"])
+@pytest.mark.parametrize("hours_later", [0, 13])
+def test_a_render_whose_name_has_folders_is_landed_where_its_own_task_looks(
+    lab: Lab, source: str, hours_later: float
+) -> None:
+    left = in_a_folder(lab, retries=0)
+    left.blows.at("deferred")
+    left.run()
+    finished(lab)
+    if source == "xcom":
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    stage = rescue(
+        lab, *([] if source == "records" else [left]), task_ids=None if source == "records" else "render"
+    )
+    assert (stage.state, counts(stage)) == ("success", {"landed": 1})
+    lab.pass_time(hours_later * 3600)
+    left.clear()
+    assert left.run() == "success"
+    assert [path for path in lab.files() if path.endswith(".mp4")] == ["shots/day 1/kite.mp4"]
+    assert lab.tally().billed == 1
+
+
+@pytest.mark.parametrize("arguments", [{}, {"task_ids": "render"}])
+def test_an_intent_without_an_answer_is_listed_from_a_folder_below(
+    lab: Lab, arguments: dict[str, Any]
+) -> None:
+    left = in_a_folder(lab, retries=0)
+    left.blows.at("after post")
+    assert left.run() == "failed"
+    assert counts(rescue(lab, left, **arguments)) == {"unknown": 1}
+
+
+def test_a_render_that_another_directory_awaits_is_landed_in_the_one_of_the_rescue(lab: Lab) -> None:
+    left = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/kite.mp4"), retries=0)
+    left.blows.at("deferred")
+    left.run()
+    finished(lab)
+    assert counts(rescue(lab, left, task_ids="render")) == {"landed": 1}
+    assert landed_files(lab.files()) == [f"t2v_720p-{left.xcom('task_id')}.mp4"]
+
+
 def test_a_submit_task_without_records_is_rescued_from_its_xcom(lab: Lab) -> None:
     submit = lab.stage(
         lambda: with_points(JimengSubmitVideoOperator, lab.blows)(task_id="submit", prompt="a red kite"),
@@ -212,6 +258,73 @@ def test_an_intent_without_an_answer_is_listed_with_cost_and_what_to_check(lab: 
     assert unknown["task_instance"]["task_id"] == "render"
     assert "console" in unknown["message"]
     assert lab.emulator.bill()["submits"] == 1
+
+
+def replaced_by_an_unknown_submit(lab: Lab) -> Stage:
+    """A task that adopts a failed render, and whose new submit is cut after the API took it."""
+    lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=2)
+    left = lab.stage(retries=1)
+    left.blows.at("deferred")
+    left.run_one_try()
+    finished(lab)
+    assert left.run() == "failed"
+    return left
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_an_older_render_answers_no_newer_intent_of_the_same_try(lab: Lab, *, records: bool) -> None:
+    left = replaced_by_an_unknown_submit(lab)
+    if not records:
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    assert counts(rescue(lab, left, task_ids="render")) == {"failed": 1, "unknown": 1}
+
+
+@pytest.mark.parametrize("records", [True, False])
+@pytest.mark.parametrize("unknown_first", [True, False])
+def test_a_landed_twin_answers_no_intent_of_a_mapped_task(
+    lab: Lab, *, records: bool, unknown_first: bool
+) -> None:
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=1 if unknown_first else 2)
+    mapped = [lab.stage(map_index=index) for index in range(2)]
+    for stage in mapped:
+        stage.run()
+    if not records:
+        for path in lab.videos.rglob("tasks/*.json"):
+            path.unlink()
+    stage = rescue(lab, *mapped, task_ids="render")
+    assert counts(stage) == {"already_landed": 1, "unknown": 1}
+    assert stage.result["unknown"][0]["task_instance"]["map_index"] == (0 if unknown_first else 1)
+
+
+@pytest.mark.parametrize("twins", [1, 2])
+def test_a_render_that_only_xcom_knows_answers_one_intent(lab: Lab, twins: int) -> None:
+    mapped = [lab.stage(map_index=index, retries=0) for index in range(twins)]
+    for stage in mapped:
+        stage.blows.at("after post" if stage is mapped[-1] and twins > 1 else "deferred")
+        stage.run()
+    for path in lab.videos.rglob("tasks/*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "state": "intent", "render": None}))
+    finished(lab)
+    stage = rescue(lab, *mapped, task_ids="render")
+    assert counts(stage) == ({"landed": 1} if twins == 1 else {"landed": 1, "unknown": 1})
+
+
+def test_another_task_s_intent_is_settled_by_that_task_s_later_record(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
+    first = lab.stage()
+    first.run()
+    lab.pass_time(200)
+    second = lab.stage(task_id="second")
+    second.run()
+    assert second.xcom("jimeng_intent")["task_instance"]["task_id"] == "render"
+    first.make_operator = lambda: lab.generate(on_unknown_submit="resubmit")
+    first.clear()
+    assert first.run() == "success"
+    assert counts(rescue(lab, first, second, task_ids=["render", "second"])) == {"already_landed": 1}
 
 
 def test_an_older_render_that_a_newer_one_replaced_is_landed_too(lab: Lab) -> None:

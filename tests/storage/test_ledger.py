@@ -247,31 +247,48 @@ def test_an_intent_that_cannot_be_taken_back_is_an_error(places: Places) -> None
     assert places.stored() == "intent"
 
 
-def test_records_of_other_tasks_are_found_by_their_request_oldest_first(places: Places) -> None:
+def test_records_of_other_tasks_are_found_by_their_request_the_latest_first(places: Places) -> None:
     objects = RecordObjects(places.target)
     others = [
-        replace(PAID, key=replace(KEY, run_id=f"manual__{i}"), intent_at=f"2026-01-0{9 - i}T00:00:00Z")
+        replace(
+            PAID,
+            key=replace(KEY, run_id=f"manual__{i}"),
+            render={**RENDER, "submitted_at": f"2026-01-0{i}T00:00:00Z"},
+        )
         for i in (2, 3)
     ]
-    for record in (*others, PAID, replace(others[0], key=replace(KEY, map_index=1), fingerprint="b" * 64)):
+    elsewhere = replace(others[0], key=replace(KEY, map_index=1), asked="b" * 64, fingerprint="b" * 64)
+    for record in (*others, PAID, elsewhere):
         objects.write(record)
     assert places.ledger().others("a" * 64) == others[::-1]
     assert places.ledger(objects=False).others("a" * 64) == []
 
 
-def test_a_pointer_whose_task_asks_for_something_else_now_finds_nothing(places: Places) -> None:
+def test_a_re_render_is_found_by_the_request_that_it_was_made_for(places: Places) -> None:
+    other = replace(PAID, key=replace(KEY, run_id="manual__2"), fingerprint="b" * 64, take=2)
+    RecordObjects(places.target).write(other)
+    assert places.ledger().others("a" * 64) == [other]
+    assert places.ledger().others("b" * 64) == []
+
+
+def test_a_pointer_whose_task_asks_for_something_else_now_finds_what_it_had_before(places: Places) -> None:
     objects = RecordObjects(places.target)
-    other = replace(PAID, key=replace(KEY, run_id="manual__2"))
-    objects.write(other)
-    objects.write(replace(other, fingerprint="b" * 64))
-    assert places.ledger().others("a" * 64) == []
+    for key in (KEY, replace(KEY, run_id="manual__2")):
+        other = replace(PAID, key=key)
+        objects.write(other)
+        moved_on: dict[str, Any] = {"asked": "b" * 64, "fingerprint": "b" * 64, "previous": other.past()}
+        objects.write(replace(other, render={**RENDER, "task_id": "8"}, **moved_on))
+    found = places.ledger().others("a" * 64)
+    assert [(record.render or {})["task_id"] for record in found] == [RENDER["task_id"]] * 2
+    assert {record.key.run_id for record in found} == {"manual__1", "manual__2"}
+    assert [record.key.run_id for record in places.ledger().others("b" * 64)] == ["manual__2"]
 
 
 def test_a_pointer_without_its_record_leads_nowhere(places: Places) -> None:
     objects = RecordObjects(places.target)
     objects.write(PAID)
     objects.delete(KEY)
-    assert objects.find("a" * 64) == []
+    assert objects.of_request("a" * 64) == []
 
 
 def test_two_mapped_tasks_never_share_a_record(places: Places) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pytest
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.ledger import RecordObjects
-from airflow_provider_jimeng.storage.paid import PaidRenders
+from airflow_provider_jimeng.storage.paid import GONE, Paid, PaidRenders
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -54,54 +55,84 @@ def landed(folder: Path, *, size: int = 5, **options: Any) -> Record:
     return replace(found, manifest=manifest, output_path=f"{folder.as_uri()}/")
 
 
-def state_of(folder: Path, *records: Record) -> tuple[RowState, str | None]:
+def look_up(folder: Path, *records: Record, name: str = "any-name.mp4") -> Paid:
     store = RecordObjects(Target(output_path=f"{folder}/"))
     for found in records:
         store.write(found)
-    return PaidRenders(output_conn_id=None, now=NOW).state_of(FINGERPRINT, f"{folder}/any-name.mp4")
+    return PaidRenders(output_conn_id=None, now=NOW).look_up(FINGERPRINT, f"{folder}/{name}")
 
 
 def test_without_a_record_a_row_is_new(tmp_path: Path) -> None:
-    assert state_of(tmp_path) == (RowState.NEW, None)
+    assert look_up(tmp_path) == Paid(state=RowState.NEW)
 
 
 def test_a_landed_file_of_its_recorded_size_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "kite.mp4").write_bytes(b"12345")
-    assert state_of(tmp_path, landed(tmp_path, hours_ago=900)) == (RowState.LANDED, None)
+    assert look_up(tmp_path, landed(tmp_path, hours_ago=900)).state is RowState.LANDED
 
 
 @pytest.mark.parametrize("hours_ago", [1, 11])
 def test_a_missing_or_altered_file_is_landed_again_free_while_the_api_keeps_the_render(
     tmp_path: Path, hours_ago: float
 ) -> None:
-    assert state_of(tmp_path, landed(tmp_path, hours_ago=hours_ago)) == (RowState.RUNNING, None)
+    found = look_up(tmp_path, landed(tmp_path, hours_ago=hours_ago))
+    assert (found.state, found.note) == (RowState.RUNNING, None)
     (tmp_path / "kite.mp4").write_bytes(b"123")
-    assert state_of(tmp_path)[0] is RowState.RUNNING
+    assert look_up(tmp_path).state is RowState.RUNNING
 
 
 def test_a_render_under_way_is_not_paid_again(tmp_path: Path) -> None:
-    assert state_of(tmp_path, record(RecordState.SUBMITTED)) == (RowState.RUNNING, None)
+    found = look_up(tmp_path, record(RecordState.SUBMITTED))
+    assert (found.state, found.note) == (RowState.RUNNING, None)
+    assert found.render is not None
+    assert found.render.task_id == "7"
 
 
 def test_a_render_that_the_api_no_longer_keeps_is_quoted_with_a_word_of_warning(tmp_path: Path) -> None:
-    state, note = state_of(tmp_path, record(RecordState.SUBMITTED, hours_ago=13))
-    assert state is RowState.NEW
-    assert 'on_lost="resubmit"' in str(note)
+    found = look_up(tmp_path, record(RecordState.SUBMITTED, hours_ago=13))
+    assert (found.state, found.note) == (RowState.NEW, GONE)
+    assert 'on_lost="resubmit"' in GONE
+
+
+@pytest.mark.parametrize("manifest_name", ["kite.mp4.json", ".kite.mp4.json.part"])
+@pytest.mark.parametrize("hours_ago", [1, 900])
+def test_a_file_that_lies_where_the_row_wants_it_costs_nothing_though_its_record_does_not_tell(
+    tmp_path: Path, manifest_name: str, hours_ago: float
+) -> None:
+    (tmp_path / "kite.mp4").write_bytes(b"12345")
+    paid = record(RecordState.SUBMITTED, hours_ago=hours_ago)
+    (tmp_path / manifest_name).write_text(json.dumps(landed(tmp_path).manifest))
+    assert look_up(tmp_path, paid, name="kite.mp4").state is RowState.LANDED
+    assert look_up(tmp_path, name="fox.mp4").state is not RowState.LANDED
+    (tmp_path / "kite.mp4").write_bytes(b"123456")
+    assert look_up(tmp_path, name="kite.mp4").state is not RowState.LANDED
+
+
+def test_a_file_of_another_render_is_not_taken_for_the_row_s_own(tmp_path: Path) -> None:
+    (tmp_path / "kite.mp4").write_bytes(b"12345")
+    (tmp_path / "kite.mp4.json").write_text(json.dumps({**(landed(tmp_path).manifest or {}), "task_id": "8"}))
+    assert look_up(tmp_path, record(RecordState.SUBMITTED), name="kite.mp4").state is RowState.RUNNING
+
+
+def test_a_file_under_the_name_of_its_render_costs_nothing_in_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "t2v_720p-7.mp4").write_bytes(b"12345")
+    (tmp_path / "t2v_720p-7.mp4.json").write_text(json.dumps(landed(tmp_path).manifest))
+    assert look_up(tmp_path, record(RecordState.SUBMITTED, hours_ago=900), name="").state is RowState.LANDED
 
 
 def test_a_submit_with_an_unknown_outcome_is_quoted_with_a_word_of_warning(tmp_path: Path) -> None:
-    state, note = state_of(tmp_path, record(RecordState.INTENT))
-    assert state is RowState.NEW
-    assert 'on_unknown_submit="resubmit"' in str(note)
+    found = look_up(tmp_path, record(RecordState.INTENT))
+    assert found.state is RowState.NEW
+    assert 'on_unknown_submit="resubmit"' in str(found.note)
 
 
 def test_a_paid_render_counts_more_than_an_older_submit_with_an_unknown_outcome(tmp_path: Path) -> None:
     later = record(RecordState.SUBMITTED, run="two", hours_ago=0.5)
-    assert state_of(tmp_path, later, record(RecordState.INTENT)) == (RowState.RUNNING, None)
+    assert look_up(tmp_path, later, record(RecordState.INTENT)).state is RowState.RUNNING
 
 
 def test_records_of_failures_and_of_other_requests_do_not_count(tmp_path: Path) -> None:
     failed, lost = record(RecordState.FAILED), record(RecordState.LOST, run="two")
-    assert state_of(tmp_path, failed, lost) == (RowState.NEW, None)
+    assert look_up(tmp_path, failed, lost) == Paid(state=RowState.NEW)
     moved_on = replace(failed, state=RecordState.SUBMITTED)
-    assert state_of(tmp_path, moved_on, replace(moved_on, fingerprint="e" * 64)) == (RowState.NEW, None)
+    assert look_up(tmp_path, moved_on, replace(moved_on, asked="e" * 64)) == Paid(state=RowState.NEW)

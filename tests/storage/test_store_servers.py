@@ -176,11 +176,11 @@ def test_records_are_kept_found_and_deleted(store: Store) -> None:
         intent_at="2026-01-02T03:04:05Z",
     )
     records = RecordObjects(Target(output_path=f"{store.root}videos/"))
-    assert (records.read(key), records.find(record.fingerprint)) == (None, [])
+    assert (records.read(key), records.of_request(record.fingerprint)) == (None, [])
     records.write(record)
     records.write(record)
     assert records.read(key) == record
-    assert records.find(record.fingerprint) == [record]
+    assert records.of_request(record.fingerprint) == [record]
     records.delete(key)
     assert records.read(key) is None
     assert not [name for name in store.names if name.endswith(".part")]
