@@ -335,7 +335,7 @@ def test_a_record_outlives_its_replacement_where_a_store_does_not_rename_over_fi
     assert Ledger(KEY, folder=folder).read() == INTENT
     ledger.settle(PAID)
     assert ledger.read() == PAID
-    assert [record.key for record in RecordObjects(folder).find(INTENT.fingerprint)] == [KEY]
+    assert [record.key for record in RecordObjects(folder).of_request(INTENT.asked)] == [KEY]
 
 
 def test_a_record_that_was_taken_back_does_not_return_from_a_replacement_that_was_killed() -> None:
