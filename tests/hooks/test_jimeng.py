@@ -22,9 +22,11 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SettingsError,
 )
+from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,8 +111,6 @@ def test_a_render_is_submitted_with_the_arguments_of_the_operators(world: World)
 
 
 def test_a_checked_request_is_submitted_as_it_is(world: World) -> None:
-    from airflow_provider_jimeng.core.parameters import RenderRequest
-
     request = RenderRequest.build(prompt=PROMPT, take=2)
     assert world.hook().submit(request).fingerprint == request.fingerprint()
     with pytest.raises(ParameterError, match="prompt: give either"):
@@ -120,6 +120,33 @@ def test_a_checked_request_is_submitted_as_it_is(world: World) -> None:
 def test_a_bad_argument_is_refused_before_anything_is_sent(world: World) -> None:
     with pytest.raises(ParameterError, match=r"^duration: "):
         world.hook().submit(prompt=PROMPT, duration=7)
+    assert world.emulator.bill()["submits"] == 0
+
+
+def test_a_render_over_the_cap_is_refused_before_anything_is_sent(world: World) -> None:
+    hook = world.hook()
+    request = RenderRequest.build(prompt=PROMPT)
+    for cap in (1, "1.39"):
+        with pytest.raises(ParameterError, match=r"^max_cost_cny: the render costs about 1.40 CNY"):
+            hook.submit_text_to_video(prompt=PROMPT, max_cost_cny=cap)
+        with pytest.raises(ParameterError, match=r"^max_cost_cny: "):
+            hook.submit(request, max_cost_cny=cap)
+        with pytest.raises(ParameterError, match=r"^max_cost_cny: "):
+            asyncio.run(hook.asubmit(request, max_cost_cny=cap))
+    assert world.emulator.bill()["submits"] == 0
+    assert hook.submit(prompt=PROMPT, max_cost_cny="1.40").duration == 5
+
+
+def test_every_argument_of_the_operators_is_taken_or_sent_to_the_right_place(world: World) -> None:
+    hook = world.hook()
+    misled = []
+    for name in (*JimengGenerateVideoOperator.template_fields, "deferrable"):
+        try:
+            hook.submit(**{"model": "ti2v_pro", name: object()})
+        except ParameterError as error:
+            if "extra_body" in str(error) and name != "extra_body":
+                misled.append(name)
+    assert not misled
     assert world.emulator.bill()["submits"] == 0
 
 
