@@ -84,7 +84,8 @@ class JimengSubmittingOperator(BaseOperator):
     :param camera_strength: ``weak``, ``medium`` or ``strong``, for ``i2v_recamera_720p``.
     :param aigc_meta: implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator``, optionally
         ``content_producer`` and ``propagate_id``. Default: the connection's.
-    :param require_tagged: do not land a video that the API did not label.
+    :param require_tagged: do not land a video that the API did not label; one that lies there without the label is
+        fetched again with it.
     :param take: number that tells identical requests apart which are meant to be different videos.
     :param extra_body: body fields merged last and sent unchecked, for what the vendor adds.
     :param max_cost_cny: refuse a render whose estimated cost in CNY is higher, or unknown.

@@ -141,10 +141,14 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
 
     def _run(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
         from airflow_provider_jimeng.core.record import RecordState
+        from airflow_provider_jimeng.operators.outcome import lacks_label, success_of
 
         purchase = self.purchase(context, checkout, waiting_since)
         render = purchase.render
         if purchase.adopted and (landed := self._landed(purchase)) is not None:
+            if lacks_label(landed, required=as_bool("require_tagged", self.require_tagged)):
+                self.log.info("%s was landed without the label. Fetching it again, free.", landed.uri)
+                return self._land(context, checkout, render, success_of(landed), unlabelled=landed)
             self.log.info("%s is landed already and matches its manifest.", landed.uri)
             checkout.note(render, RecordState.LANDED, landed)
             return publish(self, context, landed)
@@ -203,10 +207,25 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return self._run(context, checkout, waiting_since=None)
 
     def _land(
-        self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
+        self,
+        context: Context,
+        checkout: Checkout,
+        render: Render,
+        ended: RenderEvent,
+        *,
+        unlabelled: RenderManifest | None = None,
     ) -> dict[str, Any]:
+        """Land a finished render.
+
+        :param unlabelled: its file, which was landed before without the label that is required now.
+        """
         from airflow_provider_jimeng.core.record import RecordState
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.operators.outcome import (
+            TAKE_UNLABELLED,
+            landing_fields,
+            unlabelled_for_good,
+        )
         from airflow_provider_jimeng.operators.refusals import kept
 
         try:
@@ -220,11 +239,16 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                     require_tagged=as_bool("require_tagged", self.require_tagged),
                     event=ended,
                 )
-        except RenderNotFoundError:
-            gone = replace(ended, outcome=Outcome.NOT_FOUND)
-            return self._end(context, checkout, render, gone)
+        except RenderNotFoundError as error:
+            if unlabelled is None:
+                gone = replace(ended, outcome=Outcome.NOT_FOUND)
+                return self._end(context, checkout, render, gone)
+            final = unlabelled_for_good(unlabelled)
+            told = landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED)
+            self.announce(context, render, **told)
+            raise final from error
         except JimengError as error:
-            self.announce(context, render, outcome=ended.outcome.value, message=str(error))
+            self.announce(context, render, **landing_fields(error, ended.outcome))
             raise
         checkout.note(render, RecordState.LANDED, manifest)
         count_landing(manifest)
@@ -263,7 +287,8 @@ class JimengDownloadVideoOperator(BaseOperator):
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: land over a target that holds another request's file.
     :param aigc_meta: implicit label, as of the submitting operators; default: the connection's.
-    :param require_tagged: do not land a video that the API did not label.
+    :param require_tagged: do not land a video that the API did not label; one that lies there without the label is
+        fetched again with it.
     :param jimeng_conn_id: connection for a bare ``render_id``; a render payload names the one that pays.
     """
 

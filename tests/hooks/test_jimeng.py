@@ -141,8 +141,9 @@ def test_every_argument_of_the_operators_is_taken_or_sent_to_the_right_place(wor
     hook = world.hook()
     misled = []
     for name in (*JimengGenerateVideoOperator.template_fields, "deferrable"):
+        arguments: dict[str, Any] = {"model": "ti2v_pro", name: object()}
         try:
-            hook.submit(**{"model": "ti2v_pro", name: object()})
+            hook.submit(**arguments)
         except ParameterError as error:
             if "extra_body" in str(error) and name != "extra_body":
                 misled.append(name)
