@@ -1,8 +1,8 @@
 """What one task of a campaign left behind: how it ended, what that means, and what to do about it.
 
 Tasks leave in XCom, and it stays when a task fails: ``jimeng_render`` (a render payload, and how it ended if it did not
-end well), the manifest that a task returns, ``jimeng_refusal`` where the API refused the submit, and ``jimeng_intent``
-where nobody knows what became of a submit.
+end well), the manifest that a task returns, ``jimeng_refusal`` where the API refused the submit or no slot came free, and
+``jimeng_intent`` where nobody knows what became of a submit.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class TaskEnd:
         if not self.render:
             return _NOTHING_SUBMITTED
         render, entry = self.render, lookup(self.code)
-        if entry is not None:
+        if entry is not None and self.outcome != Outcome.SLOT_TIMED_OUT:
             return entry.meaning, str(render.get("advice") or entry.advice)
         _, meaning, advice = _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])
         return meaning, str(render.get("advice") or advice)

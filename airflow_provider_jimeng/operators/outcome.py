@@ -20,6 +20,7 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 
 TAKE_UNLABELLED = 'Clear the task without require_tagged to take that file, or set on_rerun="render" and clear it to pay for a new one.'
+WAIT_AGAIN = "Clear the task to wait again, raise max_wait_for_slot, or see what else uses the account."
 _RESUBMIT = 'To pay for a new one, set on_lost="resubmit" and clear {task}.'
 
 
@@ -71,8 +72,7 @@ def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
     """Return the error for a wait for a render slot that was in vain."""
     last = f": {said(event)}" if event.message else ""
     return SlotTimedOutError(
-        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. Clear the task "
-        "to wait again, raise max_wait_for_slot, or see what else uses the account.",
+        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. {WAIT_AGAIN}",
         event=event,
     )
 

@@ -16,6 +16,7 @@ from airflow_provider_jimeng.core.errors import (
     ConcurrencyLimitedError,
     ParameterError,
     RateLimitedError,
+    SlotTimedOutError,
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
@@ -179,7 +180,7 @@ class JimengSubmittingOperator(BaseOperator):
                 purchase = checkout.open()
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 count("busy", checkout.request.spec.name)
-                waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
+                waiting_since = self._wait_for_slot(context, checkout, error, waiting_since)
             except UnknownSubmitError as error:
                 self._announce_unknown(context, checkout, error)
                 raise
@@ -309,12 +310,13 @@ class JimengSubmittingOperator(BaseOperator):
 
         return JimengHook(jimeng_conn_id=jimeng_conn_id)
 
-    def slot_event(self, event: Mapping[str, Any]) -> float | None:
+    def slot_event(self, context: Context, checkout: Checkout, event: Mapping[str, Any]) -> float | None:
         """Read the end of a wait for a slot; return when that wait began."""
         ended = RenderEvent.from_payload(event)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
             from airflow_provider_jimeng.operators.outcome import slot_error
 
+            self._announce_no_slot(context, checkout, ended)
             raise slot_error(ended, self.model)
         return ended.waiting_since
 
@@ -324,13 +326,27 @@ class JimengSubmittingOperator(BaseOperator):
         if intent is not None:
             context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
 
-    def _wait_for_slot(self, error: ApiError, req_key: str, waiting_since: float | None) -> float:
+    def _announce_no_slot(self, context: Context, checkout: Checkout, ended: RenderEvent) -> None:
+        from airflow_provider_jimeng.operators.slots import slot_refusal
+
+        refusal = slot_refusal(checkout, self.model, ended)
+        context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
+
+    def _wait_for_slot(
+        self, context: Context, checkout: Checkout, error: ApiError, waiting_since: float | None
+    ) -> float:
         from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
 
         limit = read_seconds("max_wait_for_slot", self.max_wait_for_slot)
-        if self.deferrable:
-            defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)
-        return sleep_for_slot(self, error, waiting_since=waiting_since, max_wait=limit)
+        req_key = checkout.request.spec.req_key
+        try:
+            if self.deferrable:
+                defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)
+            return sleep_for_slot(self, error, waiting_since=waiting_since, max_wait=limit)
+        except SlotTimedOutError as over:
+            if over.event is not None:
+                self._announce_no_slot(context, checkout, over.event)
+            raise
 
 
 def as_bool(argument: str, value: Any) -> bool:

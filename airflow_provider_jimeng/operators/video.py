@@ -46,15 +46,15 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or adopt the render that an earlier try paid for."""
         with airflow_errors(self):
-            return self._submit(context, waiting_since=None)
+            return self._submit(context, self.checkout(context), waiting_since=None)
 
     def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after a wait for a slot."""
         with airflow_errors(self):
-            return self._submit(context, waiting_since=self.slot_event(event))
+            checkout = self.checkout(context)
+            return self._submit(context, checkout, waiting_since=self.slot_event(context, checkout, event))
 
-    def _submit(self, context: Context, waiting_since: float | None) -> dict[str, Any]:
-        checkout = self.checkout(context)
+    def _submit(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
         while True:
             purchase = self.purchase(context, checkout, waiting_since)
             render = purchase.render
@@ -118,7 +118,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after a wait for a slot."""
         with airflow_errors(self):
-            return self._run(context, self._landing_checkout(context), waiting_since=self.slot_event(event))
+            checkout = self._landing_checkout(context)
+            return self._run(context, checkout, waiting_since=self.slot_event(context, checkout, event))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after the wait for the render: land it, or say what became of it."""

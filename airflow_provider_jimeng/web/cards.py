@@ -72,7 +72,8 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a code means and what to do, from the code table; ``kind`` is for translation."""
     code = payload.get("code")
-    entry = lookup(code) if isinstance(code, str | int) else None
+    waited = payload.get("outcome") == Outcome.SLOT_TIMED_OUT  # its code says "busy", which is over
+    entry = lookup(code) if isinstance(code, str | int) and not waited else None
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
         "meaning": None if entry is None else entry.meaning,

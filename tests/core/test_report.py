@@ -119,6 +119,8 @@ def test_the_code_table_says_what_a_code_means_and_the_task_what_to_do() -> None
     assert REFUSED.meaning()[0] == "Moderation refused the prompt."
     assert "before a render was accepted" in NOTHING.meaning()[0]
     assert "No render slot" in NO_SLOT.meaning()[0]
+    told = TaskEnd(task="render", render={"outcome": "slot_timed_out", "code": "50430"})
+    assert told.meaning() == NO_SLOT.meaning()
 
 
 def test_a_task_that_is_not_mapped_is_named_without_an_index() -> None:

@@ -62,6 +62,12 @@ with DAG("named", schedule=None, params=PARAMS):
     one = JimengGenerateVideoOperator(task_id="one", prompt="one", output_path="{{ params.output }}", **WAY)
     two = JimengGenerateVideoOperator(task_id="two", prompt="two", output_path="{{ params.output }}", **WAY)
     [one, two] >> JimengReportOperator(task_id="report", task_ids="two", retries=0)
+
+with DAG("busy", schedule=None, params=PARAMS):
+    render = JimengGenerateVideoOperator(
+        task_id="render", prompt="a kite", output_path="{{ params.output }}", max_wait_for_slot=0, **WAY
+    )
+    render >> JimengReportOperator(task_id="report", retries=0)
 """
 
 
@@ -139,6 +145,22 @@ def test_a_plan_that_was_refused_is_reported_too(tmp_path: Path, jimeng_emulator
     assert summary["counts"]["no_render"] == summary["counts"]["tasks"] == 1
     assert summary["cost"]["planned_cny"] is None
     assert jimeng_emulator.bill()["submits"] == 0
+
+
+def test_a_wait_for_a_slot_that_was_in_vain_is_reported_as_that(
+    tmp_path: Path, jimeng_emulator: JimengEmulator
+) -> None:
+    jimeng_emulator.faults.add(where="submit", what="error_before", code=50430)
+    finished = run("busy", tmp_path)
+    assert finished.states == {"render": "failed", "report": "success"}
+    left = finished.xcom("render", "jimeng_refusal")
+    assert (left["outcome"], left["code"], left["prompt"]) == ("slot_timed_out", "50430", "a kite")
+    summary = finished.xcom("report")
+    (group,) = summary["failures"]
+    assert group["meaning"] == "No render slot came free in time. Nothing was billed."
+    assert "Clear the task to wait again" in group["advice"]
+    assert summary["counts"]["no_render"] == 1
+    assert summary["cost"]["open_cny"] == "0.00"
 
 
 @pytest.mark.usefixtures("jimeng_emulator")
