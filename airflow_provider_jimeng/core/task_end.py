@@ -161,7 +161,8 @@ def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
 
 def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
     """Keep the name of the task that submitted, and the latest word on the render."""
-    later = after.render if after.render and after.render.get("outcome") else before.render
+    news = after.render and (after.render.get("outcome") or after.render.get("message"))
+    later = after.render if news else before.render
     return TaskEnd(
         task=before.task,
         map_index=before.map_index,

@@ -132,6 +132,11 @@ class Checkout:
         return record if record is not None and record.state is RecordState.INTENT else None
 
     @property
+    def landed_before(self) -> bool:
+        """Was the recorded render landed already, whatever became of its file?"""
+        return self._record is not None and self._record.manifest is not None
+
+    @property
     def target(self) -> Target | None:
         """Where the video goes, ``None`` for a task that only submits."""
         return self._target

@@ -8,6 +8,7 @@ from airflow_provider_jimeng.core.codes import CodeEntry, lookup
 from airflow_provider_jimeng.core.deadlines import kept_until
 from airflow_provider_jimeng.core.errors import (
     JimengError,
+    LandingError,
     LostContactError,
     RenderError,
     RenderExpiredError,
@@ -109,6 +110,13 @@ def landing_fields(
         "message": str(error),
         "advice": entry.advice if advice is None and entry is not None else advice,
     }
+
+
+def end_behind(error: JimengError) -> Outcome | None:
+    """Return how a render ended, as far as the failure of its landing tells; ``None`` if it does not."""
+    if isinstance(error, RenderNotFoundError):
+        return Outcome.NOT_FOUND
+    return Outcome.SUCCEEDED if isinstance(error, LandingError) else None
 
 
 def lacks_label(landed: RenderManifest, *, required: bool) -> bool:

@@ -20,6 +20,7 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -182,12 +183,14 @@ class JimengSubmittingOperator(BaseOperator):
                 count("busy", checkout.request.spec.name)
                 waiting_since = self._wait_for_slot(context, checkout, error, waiting_since)
             except UnknownSubmitError as error:
+                count("failed", checkout.request.spec.name, code=UNKNOWN_SUBMIT)
                 self._announce_unknown(context, checkout, error)
                 raise
             except ApiError as error:
                 from airflow_provider_jimeng.operators.refusals import refusal_of
 
                 refusal = refusal_of(checkout.request, error, pendulum.now("UTC"))
+                count("failed", checkout.request.spec.name, code=error.code or Outcome.FAILED.value)
                 context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
                 raise
             else:
@@ -330,6 +333,7 @@ class JimengSubmittingOperator(BaseOperator):
         from airflow_provider_jimeng.operators.slots import slot_refusal
 
         refusal = slot_refusal(checkout, self.model, ended)
+        count("failed", refusal["model"], code=ended.outcome.value)
         context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
 
     def _wait_for_slot(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
@@ -142,11 +143,16 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
 
     def _run(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
         from airflow_provider_jimeng.core.record import RecordState
-        from airflow_provider_jimeng.operators.outcome import lacks_label, success_of
+        from airflow_provider_jimeng.operators.outcome import lacks_label, landing_fields, success_of
 
         purchase = self.purchase(context, checkout, waiting_since)
         render = purchase.render
-        if purchase.adopted and (landed := self._landed(purchase)) is not None:
+        try:
+            landed = self._landed(purchase) if purchase.adopted else None
+        except JimengError as error:
+            self.announce(context, render, **landing_fields(error, None))
+            raise
+        if landed is not None:
             if lacks_label(landed, required=as_bool("require_tagged", self.require_tagged)):
                 self.log.info("%s was landed without the label. Fetching it again, free.", landed.uri)
                 return self._land(context, checkout, render, success_of(landed), unlabelled=landed)
@@ -229,6 +235,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         )
         from airflow_provider_jimeng.operators.refusals import kept
 
+        began = pendulum.now("UTC")
         try:
             with kept(render):
                 manifest = land_render(
@@ -251,8 +258,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         except JimengError as error:
             self.announce(context, render, **landing_fields(error, ended.outcome))
             raise
+        count_landing(manifest, since=began, again=checkout.landed_before)
         checkout.note(render, RecordState.LANDED, manifest)
-        count_landing(manifest)
         return publish(self, context, manifest)
 
     def _landed(self, purchase: Purchase) -> RenderManifest | None:
@@ -340,6 +347,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.core.parameters import check_aigc_meta
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
         from airflow_provider_jimeng.operators.references import named_render
         from airflow_provider_jimeng.operators.refusals import kept
         from airflow_provider_jimeng.storage.target import Target
@@ -347,16 +355,22 @@ class JimengDownloadVideoOperator(BaseOperator):
         with airflow_errors(self):
             render = named_render(self)
             context["ti"].xcom_push(key="jimeng_render", value=render.to_payload())
-            with kept(render):
-                manifest = land_render(
-                    JimengHook(jimeng_conn_id=render.jimeng_conn_id),
-                    render,
-                    target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
-                    overwrite=as_bool("overwrite", self.overwrite),
-                    aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
-                    require_tagged=as_bool("require_tagged", self.require_tagged),
-                )
-            count_landing(manifest)
+            began = pendulum.now("UTC")
+            try:
+                with kept(render):
+                    manifest = land_render(
+                        JimengHook(jimeng_conn_id=render.jimeng_conn_id),
+                        render,
+                        target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
+                        overwrite=as_bool("overwrite", self.overwrite),
+                        aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
+                        require_tagged=as_bool("require_tagged", self.require_tagged),
+                    )
+            except JimengError as error:
+                told = {**render.to_payload(), **landing_fields(error, end_behind(error))}
+                context["ti"].xcom_push(key="jimeng_render", value=told)
+                raise
+            count_landing(manifest, since=began)
             return publish(self, context, manifest)
 
 

@@ -164,6 +164,16 @@ def test_tasks_without_a_render_are_never_merged() -> None:
     assert len(merge_ends([NOTHING, NO_SLOT, TaskEnd(task="render"), TaskEnd(task="render")])) == 4
 
 
+def test_the_words_of_a_later_task_are_kept_even_where_it_knows_no_outcome() -> None:
+    submitted = TaskEnd(task="submit", render=render("1"))
+    silent = TaskEnd(task="wait", render={**render("1"), "outcome": None})
+    told = TaskEnd(task="download", render={**render("1"), "outcome": None, "message": "no route"})
+    (merged,) = merge_ends([submitted, silent, told])
+    assert (merged.task, merged.known["message"]) == ("submit", "no route")
+    (merged,) = merge_ends([submitted, told, silent])
+    assert merged.known["message"] == "no route"
+
+
 @pytest.mark.parametrize("payload", [None, "text", 7, [], {}, {"task_id": "1"}, render("1")])
 def test_what_is_no_manifest_is_not_taken_for_one(payload: Any) -> None:
     assert manifest_or_none(payload) is None

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Asset, Ass
 
 from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
+    LandingError,
     LedgerError,
     MissingLabelError,
     ParameterError,
@@ -333,6 +334,31 @@ def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) 
     assert f"The render {stage.xcom('task_id')} is paid for and kept until" in text
     assert "without paying again" in text
     assert stage.xcom("jimeng_render")["message"] == text
+
+
+def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    stage.blows.at("resumed", lambda: lab.emulator.faults.add(where="query", what="error_before", code=50400))
+    assert stage.run() == "failed"
+    left = stage.xcom("jimeng_render")
+    assert (left["outcome"], left["code"]) == ("succeeded", "50400")
+    assert left["message"] == str(stage.errors[0])
+    assert left["advice"].startswith("Open the model in the Volcengine console")
+
+
+def test_a_store_that_cannot_say_whether_the_video_is_there_is_told_with_the_render(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    assert stage.run() == "success"
+    (sidecar,) = lab.videos.glob("*.mp4.json")
+    sidecar.unlink()
+    sidecar.mkdir()
+    stage.clear()
+    assert stage.run() == "failed"
+    (error,) = stage.errors
+    assert isinstance(error, LandingError)
+    left = stage.xcom("jimeng_render")
+    assert (left["outcome"], left["message"]) == (None, str(error))
+    assert lab.emulator.bill()["accepted"] == 1
 
 
 LABELLED = {"require_tagged": True, "aigc_meta": {"producer_id": "p", "content_propagator": "c"}}
