@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,8 @@ def test_a_failure_that_the_sensor_sees_is_counted(lab: Lab, told: Told) -> None
     assert submit.run() == "success"
     lab.clock.ahead += 10
     for deferrable in (True, False):
-        wait = Stage(
-            lambda deferrable=deferrable: JimengVideoSensor(
-                task_id="wait", render=submit.result, deferrable=deferrable
-            ),
-            retries=0,
-        )
-        assert wait.run() == "failed"
+        sensor = partial(JimengVideoSensor, task_id="wait", render=submit.result, deferrable=deferrable)
+        assert Stage(sensor, retries=0).run() == "failed"
     assert told.counted["jimeng.failed", "50511"] == 2
 
 
@@ -122,7 +118,7 @@ def test_refused_submits_are_counted_by_the_apis_code_or_by_what_became_of_them(
     lab.emulator.faults.add(where="submit", what="cut_after", prompt_contains="wire")
     lab.options.update(deferrable=False, max_wait_for_slot=0)
     for prompt in ("a bank", "a crowd", "a wire"):
-        stage = lab.stage(lambda prompt=prompt: lab.generate(prompt=prompt), run_id=prompt, retries=0)
+        stage = lab.stage(partial(lab.generate, prompt=prompt), run_id=prompt, retries=0)
         assert stage.run() == "failed"
     failed = {key[1]: count for key, count in told.counted.items() if key[0] == "jimeng.failed"}
     assert failed == {"50412": 1, "slot_timed_out": 1, "unknown_submit": 1}

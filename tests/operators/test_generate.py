@@ -338,7 +338,11 @@ def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) 
 
 def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab) -> None:
     stage = lab.stage(retries=0)
-    stage.blows.at("resumed", lambda: lab.emulator.faults.add(where="query", what="error_before", code=50400))
+
+    def deny() -> None:
+        lab.emulator.faults.add(where="query", what="error_before", code=50400)
+
+    stage.blows.at("resumed", deny)
     assert stage.run() == "failed"
     left = stage.xcom("jimeng_render")
     assert (left["outcome"], left["code"]) == ("succeeded", "50400")

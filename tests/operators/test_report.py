@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
+from tests.harness.stores import RemoteStore, attached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,6 +210,24 @@ def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("broken.mp4", "missing.mp4"):
         assert first_frame(Target(output_path=f"{tmp_path}/{name}").file()) is None
+
+
+def test_a_store_that_fails_in_its_own_way_gives_no_picture_and_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from airflow_provider_jimeng.first_frames import first_frame
+    from airflow_provider_jimeng.storage.target import Target
+
+    class AwayError(Exception):
+        """What no other store raises."""
+
+    class Away(RemoteStore):
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            raise AwayError(path)
+
+    file = Target(output_path="memory://bucket/kite.mp4", output_conn_id=attached(Away())).file()
+    assert first_frame(file) is None
+    assert "No first frame of memory://bucket/kite.mp4 (AwayError" in caplog.text
 
 
 def test_without_the_extra_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
