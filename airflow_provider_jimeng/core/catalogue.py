@@ -32,7 +32,7 @@ MAX_IMAGE_BYTES = 4_700_000
 """4.7 MB an image (official figure; read as decimal megabytes, the stricter reading)."""
 MAX_IMAGE_SIDE = 4096
 MIN_IMAGE_SIDE = 320
-MAX_IMAGE_RATIO = 3.0
+MAX_IMAGE_RATIO = 3
 IMAGE_FORMATS = ("JPEG", "PNG")
 AIGC_META_KEYS = ("content_producer", "producer_id", "content_propagator", "propagate_id")
 AIGC_META_REQUIRED = ("producer_id", "content_propagator")

@@ -4,7 +4,7 @@
 
     JimengError
     ├── ParameterError            an argument is refused; nothing was sent or paid
-    │   └── UnreadableImageError  an image's store does not answer now
+    │   └── UnreadableImageError · UnreadableRowsError  a store does not answer now
     ├── SettingsError             the connection is unusable; nothing was sent or paid
     ├── TransportError            no readable answer
     │   ├── NotSentError          the request certainly never reached the API
@@ -65,6 +65,12 @@ class ParameterError(JimengError, ValueError):
 
 class UnreadableImageError(ParameterError):
     """An image's store does not answer, or not in time. Nothing was sent or paid; a retry may read it."""
+
+    retryable = True
+
+
+class UnreadableRowsError(ParameterError):
+    """The store of a plan's rows does not answer. Nothing was sent or paid; a retry may read them."""
 
     retryable = True
 
