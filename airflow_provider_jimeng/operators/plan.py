@@ -179,7 +179,9 @@ class JimengPlanOperator(BaseOperator):
         from airflow_provider_jimeng.images import FOR_GOOD
 
         try:
-            path = ObjectStoragePath(name, conn_id=self.rows_conn_id)
+            # Below Airflow 3 a connection of None hides the one that stands in the URL.
+            options = {"conn_id": self.rows_conn_id} if self.rows_conn_id else {}
+            path = ObjectStoragePath(name, **options)
             content = path.read_bytes()
         except Exception as error:
             said = f"{name} cannot be read ({type(error).__name__}: {error})."
