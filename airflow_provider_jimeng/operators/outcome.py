@@ -7,6 +7,7 @@ from typing import Any
 from airflow_provider_jimeng.core.codes import CodeEntry, lookup
 from airflow_provider_jimeng.core.deadlines import kept_until
 from airflow_provider_jimeng.core.errors import (
+    ApiError,
     JimengError,
     LandingError,
     LostContactError,
@@ -102,7 +103,8 @@ def landing_fields(
     :param outcome: how the render ended, ``None`` where that is not known.
     :param advice: by default the code table's, where the API gave a code.
     """
-    code: str | None = getattr(error, "code", None)
+    answer = next((each for each in (error, error.__cause__) if isinstance(each, ApiError)), None)
+    code = None if answer is None else answer.code
     entry = lookup(code)
     return {
         "outcome": None if outcome is None else outcome.value,
