@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageE
 from airflow_provider_jimeng.core.frames import Frame
 
 if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
-_FOR_GOOD = (
+FOR_GOOD = (
     FileNotFoundError,
     IsADirectoryError,
     NotADirectoryError,
@@ -25,8 +28,6 @@ _FOR_GOOD = (
     ImportError,
 )
 """What no retry mends; anything else that a store raises may be over by then."""
-
-
 _PLAIN_FORMATS = {"MPO": "JPEG"}
 """A telephone's JPEG may carry further pictures behind the first; to whoever does not look for them it is a JPEG."""
 
@@ -47,15 +48,17 @@ def _open(argument: str, frame: Frame) -> Frame:
         with ObjectStoragePath(_place(frame.reference)).open("rb") as file:
             data = file.read(MAX_IMAGE_BYTES + 1)
     except Exception as error:
-        kind = ParameterError if isinstance(error, _FOR_GOOD) else UnreadableImageError
-        raise kind(
-            argument, f"{frame.reference!r} cannot be opened ({type(error).__name__}: {error})."
-        ) from error
+        said = f"{frame.reference!r} cannot be opened ({type(error).__name__}: {error})."
+        if isinstance(error, FOR_GOOD):
+            raise ParameterError(argument, said) from error
+        raise UnreadableImageError(argument, f"{said} A retry may read it.") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
+    except Image.DecompressionBombError:
+        image = _huge(argument, frame, data)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise ParameterError(
             argument, f"{frame.reference!r} is no image; the API takes JPEG or PNG."
         ) from None
@@ -66,6 +69,17 @@ def _open(argument: str, frame: Frame) -> Frame:
         width=image.width,
         height=image.height,
     )
+
+
+def _huge(argument: str, frame: Frame, data: bytes) -> ImageFile:
+    """Read the head of an image that is too large for Pillow's comfort, so that its size can be told."""
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+
+    for kind in (JpegImageFile, PngImageFile):
+        with suppress(SyntaxError):  # what Pillow's readers raise for another format
+            return kind(io.BytesIO(data))
+    raise ParameterError(argument, f"{frame.reference!r} is no JPEG or PNG, which is what the API takes.")
 
 
 def _place(reference: str) -> str:

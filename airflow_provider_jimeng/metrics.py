@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import Stats
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.render import Render, RenderManifest
 
@@ -26,12 +28,18 @@ def count_end(render: Render, event: RenderEvent) -> None:
     count("failed", render.model, code=event.code or event.outcome.value)
 
 
-def count_landing(manifest: RenderManifest) -> None:
-    """Count a landed video: bytes, seconds and cost."""
+def count_landing(manifest: RenderManifest, *, since: datetime, again: bool = False) -> None:
+    """Count a landed video: bytes, seconds and cost.
+
+    :param since: one that was landed before was counted then.
+    :param again: the render was landed before, and its file is not there any more: its cost was counted then.
+    """
+    if manifest.landed_at < since:
+        return
     tags = {"model": manifest.model}
     Stats.incr("jimeng.landed", tags=tags)
     Stats.incr("jimeng.landed_bytes", manifest.bytes, tags=tags)
-    if manifest.cost_cny is not None:
+    if manifest.cost_cny is not None and not again:
         Stats.incr("jimeng.cost_fen", round(manifest.cost_cny * 100), tags=tags)
     for name, seconds in (("render", manifest.render_seconds), ("queue", manifest.queued_seconds)):
         if seconds is not None:

@@ -140,6 +140,17 @@ def error_codes() -> str:
     return _table(("code", "error", "meaning", "tried again", "billed", "what to do"), rows)
 
 
+def error_names() -> str:
+    """One row per further name of an error: the code that it is read as, and what that means."""
+    found = [(name, codes.lookup(code)) for name, code in codes.OTHER_NAMES.items()]
+    rows = [
+        (f"`{name}`", f"`{entry.code}`", entry.kind.error_class.__name__, _sentence(entry.meaning))
+        for name, entry in found
+        if entry is not None
+    ]
+    return _table(("name", "read as", "error", "meaning"), rows)
+
+
 def fault_kinds() -> str:
     """One row per fault of the emulator: where it may strike, what it takes, what it does."""
     rows = [
@@ -239,6 +250,7 @@ def airflow_versions(say: Say) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "error-codes": error_codes,
+    "error-names": error_names,
     "example": example,
     "examples": examples,
     "manifest": manifest,

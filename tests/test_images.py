@@ -52,10 +52,16 @@ def test_a_path_may_be_relative_or_a_uri(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        ((319, 400), "at least 320 a side"),
-        ((4097, 2000), "at most 4096 a side"),
-        ((1201, 400), "at most 3. Crop it"),
-        ((400, 1201), "at most 3. Crop it"),
+        (
+            (319, 400),
+            r"319×400 pixels; the API takes at least 320 a side\. Use a larger one, or scale it up\.",
+        ),
+        ((4097, 2000), r"4097×2000 pixels; the API takes at most 4096 a side\. Scale it down\."),
+        (
+            (1201, 400),
+            r"1201×400 pixels; the API takes at most 1200 for the longer side, 3 times the shorter\. Crop it",
+        ),
+        ((400, 1201), r"400×1201 pixels; the API takes at most 1200 for the longer side"),
     ],
 )
 def test_a_size_that_the_api_refuses_is_refused_here(
@@ -63,6 +69,26 @@ def test_a_size_that_the_api_refuses_is_refused_here(
 ) -> None:
     with pytest.raises(ParameterError, match=f"^first_frame: .*{said}"):
         opened(picture(tmp_path, size))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_huge_image_is_refused_for_its_size_and_not_as_no_image(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "huge.bin"
+    Image.new("L", (20_000, 20_000)).save(path, kind)
+    with pytest.raises(
+        ParameterError, match=r"^first_frame: the image has (?s:.*)at most 4096 a side"
+    ) as caught:
+        opened(path)
+    assert "20000×20000 pixels" in str(caught.value)
+
+
+def test_a_huge_image_of_another_format_is_refused_for_its_format(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    Image.new("P", (20_000, 20_000)).save(path, "GIF")
+    with pytest.raises(
+        ParameterError, match=r"^first_frame: .*is no JPEG or PNG, which is what the API takes"
+    ):
+        opened(path)
 
 
 @pytest.mark.parametrize("size", [(320, 320), (4096, 1400), (1200, 400)])

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import Stats
 
+from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
+from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 from tests.chaos.lab import Lab, open_lab
+from tests.chaos.stage import Stage
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "campaigns.md"
 
@@ -70,6 +74,54 @@ def test_failures_are_counted_by_the_apis_code(lab: Lab, told: Told) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50413)
     assert lab.stage(retries=0).run() == "failed"
     assert told.counted["jimeng.failed", "50413"] == 1
+
+
+def test_a_render_that_is_landed_already_is_not_counted_as_landed_again(lab: Lab, told: Told) -> None:
+    submit = lab.stage(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
+    assert submit.run() == "success"
+    lab.clock.ahead += 10
+    download = Stage(
+        lambda: JimengDownloadVideoOperator(
+            task_id="download", render=submit.result, output_path=lab.output_path
+        )
+    )
+    for _ in range(3):
+        assert download.run() == "success"
+        download.clear()
+    assert (told.counted["jimeng.landed",], told.counted["jimeng.cost_fen",]) == (1, 140)
+    assert told.counted["jimeng.landed_bytes",] == download.result["bytes"]
+
+
+def test_a_video_that_was_lost_and_is_landed_again_did_not_cost_anything_again(lab: Lab, told: Told) -> None:
+    stage = lab.stage()
+    assert stage.run() == "success"
+    lab.lose_videos()
+    stage.clear()
+    assert stage.run() == "success"
+    assert (told.counted["jimeng.landed",], told.counted["jimeng.cost_fen",]) == (2, 140)
+
+
+def test_a_failure_that_the_sensor_sees_is_counted(lab: Lab, told: Told) -> None:
+    lab.emulator.faults.add(where="render", what="fail", code=50511)
+    submit = lab.stage(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
+    assert submit.run() == "success"
+    lab.clock.ahead += 10
+    for deferrable in (True, False):
+        sensor = partial(JimengVideoSensor, task_id="wait", render=submit.result, deferrable=deferrable)
+        assert Stage(sensor, retries=0).run() == "failed"
+    assert told.counted["jimeng.failed", "50511"] == 2
+
+
+def test_refused_submits_are_counted_by_the_apis_code_or_by_what_became_of_them(lab: Lab, told: Told) -> None:
+    lab.emulator.faults.add(where="submit", what="moderated", prompt_contains="bank")
+    lab.emulator.faults.add(where="submit", what="error_before", code=50430, prompt_contains="crowd")
+    lab.emulator.faults.add(where="submit", what="cut_after", prompt_contains="wire")
+    lab.options.update(deferrable=False, max_wait_for_slot=0)
+    for prompt in ("a bank", "a crowd", "a wire"):
+        stage = lab.stage(partial(lab.generate, prompt=prompt), run_id=prompt, retries=0)
+        assert stage.run() == "failed"
+    failed = {key[1]: count for key, count in told.counted.items() if key[0] == "jimeng.failed"}
+    assert failed == {"50412": 1, "slot_timed_out": 1, "unknown_submit": 1}
 
 
 def test_an_unknown_price_is_not_counted_as_nothing(

@@ -12,6 +12,28 @@ from airflow_provider_jimeng.core.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
+_WHILE_WAITING = "give it to JimengHook.wait_for_completion."
+_OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
+ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
+    "max_cost_cny": "it is no part of a request. Give it to JimengHook.submit.",
+    "aigc_meta": "it counts when the video is landed. Give it to JimengHook.download, or set it in the connection's extra.",
+    "require_tagged": _AT_LANDING,
+    "output_path": _AT_LANDING,
+    "output_conn_id": _AT_LANDING,
+    "overwrite": _AT_LANDING,
+    "poll_interval": _WHILE_WAITING,
+    "wait_timeout": _WHILE_WAITING,
+    "jimeng_conn_id": "give it to JimengHook itself.",
+    "on_rerun": _OPERATORS_ONLY,
+    "on_unknown_submit": _OPERATORS_ONLY,
+    "on_lost": _OPERATORS_ONLY,
+    "reuse": _OPERATORS_ONLY,
+    "max_wait_for_slot": "only the operators wait for a slot.",
+    "deferrable": "only operators and sensors defer.",
+}
+"""Arguments of the submitting operators that say nothing of the request, with who else takes them."""
+
 
 def is_absent(value: Any) -> bool:
     """Whether an argument was left out: ``None``, or text that is blank or a rendered ``None``."""
@@ -108,8 +130,9 @@ def _has_host(link: str) -> bool:
 
 
 def refuse_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse names that are no argument, those that circulate with what to give instead."""
-    for name, value in arguments.items():
-        if name in REFUSED_ARGUMENTS:
-            raise ParameterError(name, f"{value!r} is refused: {REFUSED_ARGUMENTS[name]}")
+    """Refuse names that are no argument of a request, with what to give instead, or to whom."""
+    for name in arguments:
+        remedy = REFUSED_ARGUMENTS.get(name) or ARGUMENTS_ELSEWHERE.get(name)
+        if remedy is not None:
+            raise ParameterError(name, f"is refused: {remedy}")
         raise ParameterError(name, "is no argument of a render; what the vendor adds goes into extra_body.")

@@ -32,7 +32,7 @@ MAX_IMAGE_BYTES = 4_700_000
 """4.7 MB an image (official figure; read as decimal megabytes, the stricter reading)."""
 MAX_IMAGE_SIDE = 4096
 MIN_IMAGE_SIDE = 320
-MAX_IMAGE_RATIO = 3.0
+MAX_IMAGE_RATIO = 3
 IMAGE_FORMATS = ("JPEG", "PNG")
 AIGC_META_KEYS = ("content_producer", "producer_id", "content_propagator", "propagate_id")
 AIGC_META_REQUIRED = ("producer_id", "content_propagator")
@@ -259,6 +259,11 @@ WRONG_KEYS: Mapping[str, str] = MappingProxyType(
 REFUSED_ARGUMENTS: Mapping[str, str] = {
     "fps": f"the API takes no frame rate: every model renders {FPS} frames a second. Leave it out.",
     "frames": "give duration instead: 5 or 10 seconds (121 or 241 frames).",
+    "image_urls": "give first_frame, and last_frame to a model that takes two images.",
+    "image_url": "give first_frame.",
+    "binary_data_base64": "give first_frame as the path of the file, and last_frame to a model that takes two images.",
+    "template_id": "give camera_template.",
+    "resolution": "the model decides it: choose one whose name ends in 720p or 1080p.",
 }
 """Arguments that circulate and do not exist, with what to do instead."""
 

@@ -252,19 +252,17 @@ GATEWAY_CODES: Mapping[int, CodeEntry] = MappingProxyType(
     )
 )  # fmt: skip
 
-_NAMES: Mapping[str, int] = MappingProxyType(
-    {entry.name.lower(): code for code, entry in GATEWAY_CODES.items()}
-    | {entry.name.lower(): code for code, entry in BUSINESS_CODES.items() if entry.name}
-    | {
-        # Other names of the same refusals: older pages and tutorials (by name, as their numeric kin) …
-        "invalidclienttokenid": 100009,
-        "lackprojectpolicy": 100012,
-        "internalserviceerror": 100014,
-        "accountflowlimitexceeded": 100018,
-        "invalidsignature": 100010,
-        "invalidparameter": 50200,
-        "quotaexceeded": 50430,
-        "contentfiltered": 50412,
+OTHER_NAMES: Mapping[str, int] = MappingProxyType(
+    {
+        # Older pages and tutorials (by name, as their numeric kin) …
+        "InvalidClientTokenId": 100009,
+        "LackProjectPolicy": 100012,
+        "InternalServiceError": 100014,
+        "AccountFlowLimitExceeded": 100018,
+        "InvalidSignature": 100010,
+        "InvalidParameter": 50200,
+        "QuotaExceeded": 50430,
+        "ContentFiltered": 50412,
         # … and Bearer gateways, whose own complaints are about the request, so that none may end a render.
         "invalid_signature": 100010,
         "auth_failed": 100009,
@@ -281,6 +279,13 @@ _NAMES: Mapping[str, int] = MappingProxyType(
         "internal_error": 100014,
         "fail_to_fetch_task": 100014,
     }
+)
+"""Names that stand for the refusal of a row, and are not the row's own."""
+
+_NAMES: Mapping[str, int] = MappingProxyType(
+    {entry.name.lower(): code for code, entry in GATEWAY_CODES.items()}
+    | {entry.name.lower(): code for code, entry in BUSINESS_CODES.items() if entry.name}
+    | {name.lower(): code for name, code in OTHER_NAMES.items()}
 )
 
 

@@ -4,7 +4,7 @@
 
     JimengError
     ├── ParameterError            an argument is refused; nothing was sent or paid
-    │   └── UnreadableImageError  an image's store does not answer now
+    │   └── UnreadableImageError · UnreadableRowsError  a store does not answer now
     ├── SettingsError             the connection is unusable; nothing was sent or paid
     ├── TransportError            no readable answer
     │   ├── NotSentError          the request certainly never reached the API
@@ -26,7 +26,7 @@
     ├── ChangedRequestError       a retry asks for something else than what is paid already
     ├── UnknownSubmitError        a submit that may have been accepted, and billed, under an unknown id
     ├── LandingError              the video could not be brought home; the render is kept
-    │   ├── LinkRefusedError · DamagedMediaError · TargetTakenError
+    │   ├── NoLinkError · LinkRefusedError · DamagedMediaError · TargetTakenError
     │   └── MediaHostRefusedError · MissingLabelError
     └── LedgerError               the record of what was paid cannot be read or written
 """
@@ -65,6 +65,12 @@ class ParameterError(JimengError, ValueError):
 
 class UnreadableImageError(ParameterError):
     """An image's store does not answer, or not in time. Nothing was sent or paid; a retry may read it."""
+
+    retryable = True
+
+
+class UnreadableRowsError(ParameterError):
+    """The store of a plan's rows does not answer. Nothing was sent or paid; a retry may read them."""
 
     retryable = True
 
@@ -235,6 +241,10 @@ class LandingError(JimengError):
     """The video could not be brought home. The render stays recorded; a retry lands it without paying again."""
 
     retryable = True
+
+
+class NoLinkError(LandingError):
+    """The API gives no link to the video, or not yet. How the render ended is not known from that."""
 
 
 class LinkRefusedError(LandingError):

@@ -81,16 +81,18 @@ def check_frame(argument: str, frame: Frame) -> None:
     size = f"{frame.width}×{frame.height} pixels"
     if longer > MAX_IMAGE_SIDE:
         raise ParameterError(
-            argument, f"the image has {size}; the API takes at most {MAX_IMAGE_SIDE} a side."
+            argument, f"the image has {size}; the API takes at most {MAX_IMAGE_SIDE} a side. Scale it down."
         )
     if shorter < MIN_IMAGE_SIDE:
         raise ParameterError(
-            argument, f"the image has {size}; the API takes at least {MIN_IMAGE_SIDE} a side."
+            argument,
+            f"the image has {size}; the API takes at least {MIN_IMAGE_SIDE} a side. Use a larger one, or scale it up.",
         )
     if longer > shorter * MAX_IMAGE_RATIO:
         raise ParameterError(
             argument,
-            f"the image has {size}, a ratio of {longer / shorter:.2f}; the API takes at most 3. Crop it.",
+            f"the image has {size}; the API takes at most {shorter * MAX_IMAGE_RATIO} for the longer side, "
+            f"{MAX_IMAGE_RATIO} times the shorter. Crop it.",
         )
 
 

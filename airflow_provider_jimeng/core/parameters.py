@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import (
+    ARGUMENTS_ELSEWHERE,
     is_absent,
     read_amount,
     read_reference,
@@ -45,7 +46,20 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from os import PathLike
 
+_ARGUMENTS_OF_OURS = (
+    "model",
+    "duration",
+    "first_frame",
+    "last_frame",
+    "camera_template",
+    "take",
+    *ARGUMENTS_ELSEWHERE,
+)
+"""The API knows no field of these names, and ignores fields that it does not know."""
 _REFUSED_IN_BODY: Mapping[str, str] = {
+    **dict.fromkeys(
+        _ARGUMENTS_OF_OURS, "it is an argument, and the API would ignore it. Give it beside extra_body."
+    ),
     **REFUSED_ARGUMENTS,
     "req_key": "choose the model by the argument model.",
     "req_json": "it belongs to queries, never to a submit. For the label give aigc_meta.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
 from airflow_provider_jimeng.core.row_request import request_of, target_of
 
@@ -171,9 +171,10 @@ def check_length(rows: int, longest: int) -> None:
 
 
 def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
-    """Return the one error that names every bad row, in the order of the rows."""
+    """Return the one error that names every bad row, in the order of the rows; retryable if every problem is."""
     bad = len({problem.row for problem in problems})
     lines = [f"  {problem}" for problem in sorted(problems, key=lambda problem: problem.row)]
     are = "row is" if bad == 1 else "rows are"
     head = f"{bad} {are} refused, of {rows}. Nothing was submitted or paid.\n"
-    return ParameterError("rows", head + "\n".join(lines))
+    kind = UnreadableImageError if all(problem.retryable for problem in problems) else ParameterError
+    return kind("rows", head + "\n".join(lines))

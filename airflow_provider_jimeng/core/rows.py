@@ -45,12 +45,16 @@ _BLANKS = re.compile(r"[\s-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What is wrong with one row. ``row`` counts from 1 without header and blank lines; ``line`` is the file's."""
+    """What is wrong with one row. ``row`` counts from 1 without header and blank lines; ``line`` is the file's.
+
+    ``retryable``: it may be over by the next try.
+    """
 
     row: int
     line: int | None = None
     field: str
     message: str
+    retryable: bool = False
 
     def __str__(self) -> str:
         where = f"row {self.row}" + ("" if self.line is None else f" (line {self.line})")
@@ -66,9 +70,9 @@ class Row:
     values: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
-    def problem(self, column: str, message: str) -> Problem:
+    def problem(self, column: str, message: str, *, retryable: bool = False) -> Problem:
         """Return a problem of this row."""
-        return Problem(row=self.number, line=self.line, field=column, message=message)
+        return Problem(row=self.number, line=self.line, field=column, message=message, retryable=retryable)
 
 
 def rows_of_list(rows: Iterable[Any]) -> list[Row]:

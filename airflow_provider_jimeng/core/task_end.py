@@ -1,8 +1,8 @@
 """What one task of a campaign left behind: how it ended, what that means, and what to do about it.
 
 Tasks leave in XCom, and it stays when a task fails: ``jimeng_render`` (a render payload, and how it ended if it did not
-end well), the manifest that a task returns, ``jimeng_refusal`` where the API refused the submit, and ``jimeng_intent``
-where nobody knows what became of a submit.
+end well), the manifest that a task returns, ``jimeng_refusal`` where the API refused the submit or no slot came free, and
+``jimeng_intent`` where nobody knows what became of a submit.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class TaskEnd:
         if not self.render:
             return _NOTHING_SUBMITTED
         render, entry = self.render, lookup(self.code)
-        if entry is not None:
+        if entry is not None and self.outcome != Outcome.SLOT_TIMED_OUT:
             return entry.meaning, str(render.get("advice") or entry.advice)
         _, meaning, advice = _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])
         return meaning, str(render.get("advice") or advice)
@@ -163,7 +163,8 @@ def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
 
 def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
     """Keep the name of the task that submitted, and the latest word on the render."""
-    later = after.render if after.render and after.render.get("outcome") else before.render
+    news = after.render and (after.render.get("outcome") or after.render.get("message"))
+    later = after.render if news else before.render
     return TaskEnd(
         task=before.task,
         map_index=before.map_index,

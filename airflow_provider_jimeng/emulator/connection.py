@@ -29,16 +29,14 @@ def connection_json(emulator: JimengEmulator, *, url: str, auth: str, extra: Map
 
 
 def connection_uri(emulator: JimengEmulator, *, url: str, auth: str, extra: Mapping[str, Any]) -> str:
-    """Return the connection as a URI: host and port, and the scheme as Airflow's ``schema``.
-
-    :raises ValueError: for a gateway, whose path only fits into the JSON form.
-    """
-    if auth == "bearer":
-        raise ValueError("A gateway has a path, which a connection URI cannot hold: use connection_json().")
+    """Return the connection as a URI: host and port, and the scheme as Airflow's ``schema``; a gateway's URL as host."""
     login, password, options = _parts(emulator, auth, extra)
     parts = urlsplit(url)
     query = "?__extra__=" + quote(json.dumps(options), safe="") if options else ""
-    return f"{CONNECTION_TYPE}://{quote(login, safe='')}:{quote(password, safe='')}@{parts.netloc}/{parts.scheme}{query}"
+    place = f"{parts.netloc}/{parts.scheme}"
+    if auth == "bearer":
+        place = quote(url.rstrip("/") + GATEWAY_PATH, safe="") + "/"
+    return f"{CONNECTION_TYPE}://{quote(login, safe='')}:{quote(password, safe='')}@{place}{query}"
 
 
 def _parts(emulator: JimengEmulator, auth: str, extra: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta
+from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta, check_cost
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.connections import mask, settings_of, shared_client
@@ -121,7 +121,9 @@ class JimengHook(BaseHook):
     def submit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
         """Ask for a render, which costs money, and return it as accepted.
 
-        :param request: a checked request; without one, ``arguments`` are those of the submitting operators.
+        :param request: a checked request; without one, ``arguments`` describe the video as those of the submitting
+            operators do. Its label is an argument of :meth:`download`.
+        :param arguments: ``max_cost_cny``, with a checked request too: refuse what costs more, or nobody knows how much.
         """
         ready = self._ready(request, self.settings, arguments)
         with self.get_conn() as client:
@@ -324,10 +326,12 @@ class JimengHook(BaseHook):
     def _ready(
         self, request: RenderRequest | None, settings: ClientSettings, arguments: Mapping[str, Any]
     ) -> RenderRequest:
+        described = {name: value for name, value in arguments.items() if name != "max_cost_cny"}
         if request is None:
-            request = RenderRequest.build(**{**arguments, "catalogue": settings.catalogue})
-        elif arguments:
-            raise ParameterError(next(iter(arguments)), "give either a request or its arguments.")
+            request = RenderRequest.build(**{**described, "catalogue": settings.catalogue})
+        elif described:
+            raise ParameterError(next(iter(described)), "give either a request or its arguments.")
+        check_cost(request, arguments.get("max_cost_cny"))
         ready = open_images(request)
         for warning in ready.warnings:
             log.warning("%s", warning)

@@ -12,9 +12,8 @@ from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
-    LandingError,
-    LinkRefusedError,
     LostContactError,
+    NoLinkError,
     ParameterError,
     RateLimitedError,
     RenderNotFoundError,
@@ -110,7 +109,7 @@ def _fetch_link(
         except _PASSES as error:
             if pause is None:
                 said = error.said if isinstance(error, ApiError) else error
-                raise LandingError(f"No link to the render {render.task_id} could be had: {said}") from error
+                raise NoLinkError(f"No link to the render {render.task_id} could be had: {said}") from error
             log.info("No link to the render %s yet, asking again: %s", render.task_id, error)
             sleep(spread(pause, random.random()))
             continue
@@ -122,7 +121,7 @@ def _fetch_link(
         if gone == CONFIRMATIONS:
             raise _not_kept(render, reply)
         if pause is None or reply.status not in (*_GONE, RenderStatus.DONE, RenderStatus.UNKNOWN):
-            raise LinkRefusedError(
+            raise NoLinkError(
                 f"Render {render.task_id} has no link yet (status {reply.status_word!r}). A retry asks again, free."
             )
         sleep(NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if gone else spread(pause, random.random()))

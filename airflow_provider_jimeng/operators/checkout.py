@@ -139,6 +139,11 @@ class Checkout:
         return [] if self._record is None else self._record.bill(but=but)
 
     @property
+    def landed_before(self) -> bool:
+        """Was the recorded render landed already, whatever became of its file?"""
+        return self._record is not None and self._record.manifest is not None
+
+    @property
     def target(self) -> Target | None:
         """Where the video goes, ``None`` for a task that only submits."""
         return self._target

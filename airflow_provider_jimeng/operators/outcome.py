@@ -7,7 +7,11 @@ from typing import Any
 from airflow_provider_jimeng.core.codes import CodeEntry, lookup
 from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    JimengError,
+    LandingError,
     LostContactError,
+    NoLinkError,
     RenderError,
     RenderExpiredError,
     RenderFailedError,
@@ -16,8 +20,10 @@ from airflow_provider_jimeng.core.errors import (
     SlotTimedOutError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.render import Render, format_money
+from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 
+TAKE_UNLABELLED = 'Clear the task without require_tagged to take that file, or set on_rerun="render" and clear it to pay for a new one.'
+WAIT_AGAIN = "Clear the task to wait again, raise max_wait_for_slot, or see what else uses the account."
 _RESUBMIT = 'To pay for a new one, set on_lost="resubmit" and clear {task}.'
 
 
@@ -69,8 +75,7 @@ def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
     """Return the error for a wait for a render slot that was in vain."""
     last = f": {said(event)}" if event.message else ""
     return SlotTimedOutError(
-        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. Clear the task "
-        "to wait again, raise max_wait_for_slot, or see what else uses the account.",
+        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. {WAIT_AGAIN}",
         event=event,
     )
 
@@ -89,6 +94,58 @@ def outcome_fields(event: RenderEvent) -> dict[str, Any]:
         "message": event.message,
         "advice": advice_for(event),
     }
+
+
+def landing_fields(
+    error: JimengError, outcome: Outcome | None, *, advice: str | None = None
+) -> dict[str, Any]:
+    """Return what ``jimeng_render`` says, beside the render, of a video that could not be landed.
+
+    :param outcome: how the render ended, ``None`` where that is not known.
+    :param advice: by default the code table's, where the API gave a code.
+    """
+    answer = next((each for each in (error, error.__cause__) if isinstance(each, ApiError)), None)
+    code = None if answer is None else answer.code
+    entry = lookup(code)
+    return {
+        "outcome": None if outcome is None else outcome.value,
+        "code": code,
+        "message": str(error),
+        "advice": entry.advice if advice is None and entry is not None else advice,
+    }
+
+
+def end_behind(error: JimengError) -> Outcome | None:
+    """Return how a render ended, as far as the failure of its landing tells; ``None`` if it does not."""
+    if isinstance(error, RenderNotFoundError):
+        return Outcome.NOT_FOUND
+    ended_well = isinstance(error, LandingError) and not isinstance(error, NoLinkError)
+    return Outcome.SUCCEEDED if ended_well else None
+
+
+def lacks_label(landed: RenderManifest, *, required: bool) -> bool:
+    """Whether a landed file is without the implicit AIGC label that is required of it."""
+    return required and landed.aigc_meta_tagged is not True
+
+
+def success_of(landed: RenderManifest) -> RenderEvent:
+    """Return the end of the wait for a render as its manifest tells it."""
+    return RenderEvent(
+        outcome=Outcome.SUCCEEDED,
+        task_id=landed.task_id,
+        req_key=landed.req_key,
+        polls=landed.polls or 0,
+        queued_seconds=landed.queued_seconds,
+        render_seconds=landed.render_seconds,
+    )
+
+
+def unlabelled_for_good(landed: RenderManifest) -> RenderNotFoundError:
+    """Return the error for a landed file that cannot be fetched again with the label that is required of it."""
+    return RenderNotFoundError(
+        f"{landed.uri} was landed without the implicit AIGC label, and the API no longer keeps its render, so it cannot "
+        f"be fetched again with one. The file stays as it is, and nothing new was paid. {TAKE_UNLABELLED}"
+    )
 
 
 def said(event: RenderEvent) -> str:

@@ -12,7 +12,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath, conf
 
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
-from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError
+from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError, UnreadableRowsError
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
     RowState,
@@ -171,20 +171,28 @@ class JimengPlanOperator(BaseOperator):
         if isinstance(rows, str) and rows.lstrip().startswith("["):
             rows = _parse(rows)
         if isinstance(rows, str) or hasattr(rows, "read_bytes"):
-            try:
-                path = ObjectStoragePath(str(rows), conn_id=self.rows_conn_id)
-                content = path.read_bytes()
-            except (OSError, ValueError, ImportError) as error:
-                raise ParameterError(
-                    "rows", f"{rows} cannot be read ({type(error).__name__}: {error})."
-                ) from error
-            return rows_of_file(path.name, content)
+            return self._rows_of_file(str(rows))
         if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
             raise ParameterError(
                 "rows",
                 f"expected a list of dicts or the path of a CSV or JSONL file, got {type(rows).__name__}.",
             )
         return rows_of_list(rows)
+
+    def _rows_of_file(self, name: str) -> list[Row]:
+        from airflow_provider_jimeng.images import FOR_GOOD
+
+        try:
+            # Below Airflow 3 a connection of None hides the one that stands in the URL.
+            options = {"conn_id": self.rows_conn_id} if self.rows_conn_id else {}
+            path = ObjectStoragePath(name, **options)
+            content = path.read_bytes()
+        except Exception as error:
+            said = f"{name} cannot be read ({type(error).__name__}: {error})."
+            if isinstance(error, FOR_GOOD):
+                raise ParameterError("rows", said) from error
+            raise UnreadableRowsError("rows", f"{said} A retry may read it.") from error
+        return rows_of_file(path.name, content)
 
     def _catalogue(self) -> Mapping[str, Any]:
         return self.hook_for(self.jimeng_conn_id).settings.catalogue
@@ -209,7 +217,7 @@ class JimengPlanOperator(BaseOperator):
                     item.with_images({name: seen[frame.reference] for name, frame in frames.items()})
                 )
             except ParameterError as error:
-                problems.append(item.row.problem(error.argument, error.reason))
+                problems.append(item.row.problem(error.argument, error.reason, retryable=error.retryable))
             for warning in warnings:
                 self.log.warning("Row %d: %s", item.row.number, warning)
         return opened

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.deadlines import kept_until, landable_until
-from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
+from airflow_provider_jimeng.core.errors import ApiError, JimengError, NoLinkError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
@@ -15,7 +15,6 @@ from airflow_provider_jimeng.core.render import Render, format_money, format_tim
 if TYPE_CHECKING:
     import pendulum
 
-    from airflow_provider_jimeng.core.errors import ApiError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
 
@@ -122,9 +121,10 @@ def kept(render: Render) -> Iterator[None]:
             else "clear the task when that is settled: it lands it"
         )
         until = landable_until(render)
-        error.args = (
-            f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again.",
-        )
+        text = f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
+        if isinstance(error, ApiError):  # which speaks in the API's words alone
+            raise NoLinkError(text) from error
+        error.args = (text,)
         raise
 
 

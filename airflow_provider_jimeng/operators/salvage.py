@@ -16,7 +16,7 @@ from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
-from airflow_provider_jimeng.operators.outcome import render_error
+from airflow_provider_jimeng.operators.outcome import lacks_label, render_error, unlabelled_for_good
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
 from airflow_provider_jimeng.storage.target import Target
@@ -176,7 +176,8 @@ class Salvage:
 
     def _handle(self, wreck: Wreck) -> bool:
         """Do what can be done for a render now; return whether that was the last of it."""
-        if (there := self._there(wreck)) is not None:
+        there = self._there(wreck)
+        if there is not None and not lacks_label(there, required=self.require_tagged):
             self.summary["already_landed"].append(there.to_payload())
             return True
         hook = self.hook_for(wreck.render.jimeng_conn_id)
@@ -187,11 +188,14 @@ class Salvage:
             try:
                 self.summary["landed"].append(self._land(hook, wreck, ended).to_payload())
             except RenderNotFoundError as error:
-                self.summary["lost"].append(_listed(wreck, str(error)))
+                lost = error if there is None else unlabelled_for_good(there)
+                self.summary["lost"].append(_listed(wreck, str(lost)))
             return True
         kind = "failed" if ended.outcome is Outcome.FAILED else "lost"
-        message = str(render_error(ended, wreck.render, submits=False))
-        self.summary[kind].append({**_listed(wreck, message), "code": ended.code})
+        why = (
+            render_error(ended, wreck.render, submits=False) if there is None else unlabelled_for_good(there)
+        )
+        self.summary[kind].append({**_listed(wreck, str(why)), "code": ended.code})
         return True
 
     def _there(self, wreck: Wreck) -> RenderManifest | None:

@@ -6,20 +6,25 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+import pendulum
+
 from airflow_provider_jimeng.core.deadlines import spread
-from airflow_provider_jimeng.core.errors import RateLimitedError
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.errors import ParameterError, RateLimitedError, SettingsError
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
+from airflow_provider_jimeng.core.render import format_time
 from airflow_provider_jimeng.core.slots import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_THROTTLED_SECONDS,
 )
-from airflow_provider_jimeng.operators.outcome import slot_error
+from airflow_provider_jimeng.operators.outcome import WAIT_AGAIN, slot_error
+from airflow_provider_jimeng.operators.refusals import summary_of
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
     from airflow_provider_jimeng.core.errors import ApiError
+    from airflow_provider_jimeng.operators.checkout import Checkout
     from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
 
 
@@ -58,6 +63,27 @@ def sleep_for_slot(
     pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
     time.sleep(max(0.0, min(spread(pause, random.random()), since + max_wait - time.time())))
     return since
+
+
+def slot_refusal(checkout: Checkout, model: Any, ended: RenderEvent) -> dict[str, Any]:
+    """Return what a wait for a slot that was in vain leaves in XCom: the request, the API's words, what to do."""
+    try:
+        asked = summary_of(checkout.request)
+    except (
+        ParameterError,
+        SettingsError,
+    ):  # what could be read before the wait need not be readable after it
+        asked = {"model": str(model)}
+    return {
+        "version": PAYLOAD_VERSION,
+        **asked,
+        "refused_at": format_time(pendulum.now("UTC")),
+        "outcome": ended.outcome.value,
+        "code": ended.code,
+        "message": ended.message,
+        "request_id": ended.request_id,
+        "advice": WAIT_AGAIN,
+    }
 
 
 def _begin(

@@ -17,9 +17,11 @@ from airflow_provider_jimeng.core.errors import (
     JimengError,
     ParameterError,
     RateLimitedError,
+    SlotTimedOutError,
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
+from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -86,7 +88,8 @@ class JimengSubmittingOperator(BaseOperator):
     :param camera_strength: ``weak``, ``medium`` or ``strong``, for ``i2v_recamera_720p``.
     :param aigc_meta: implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator``, optionally
         ``content_producer`` and ``propagate_id``. Default: the connection's.
-    :param require_tagged: do not land a video that the API did not label.
+    :param require_tagged: do not land a video that the API did not label; one that lies there without the label is
+        fetched again with it.
     :param take: number that tells identical requests apart which are meant to be different videos.
     :param extra_body: body fields merged last and sent unchecked, for what the vendor adds.
     :param max_cost_cny: refuse a render whose estimated cost in CNY is higher, or unknown.
@@ -180,14 +183,16 @@ class JimengSubmittingOperator(BaseOperator):
                 purchase = self._open(context, checkout)
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 count("busy", checkout.request.spec.name)
-                waiting_since = self._wait_for_slot(error, checkout.request.spec.req_key, waiting_since)
+                waiting_since = self._wait_for_slot(context, checkout, error, waiting_since)
             except UnknownSubmitError as error:
+                count("failed", checkout.request.spec.name, code=UNKNOWN_SUBMIT)
                 self._announce_unknown(context, checkout, error)
                 raise
             except ApiError as error:
                 from airflow_provider_jimeng.operators.refusals import refusal_of
 
                 refusal = refusal_of(checkout.request, error, pendulum.now("UTC"))
+                count("failed", checkout.request.spec.name, code=error.code or Outcome.FAILED.value)
                 context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
                 raise
             else:
@@ -313,12 +318,13 @@ class JimengSubmittingOperator(BaseOperator):
 
         return JimengHook(jimeng_conn_id=jimeng_conn_id)
 
-    def slot_event(self, event: Mapping[str, Any]) -> float | None:
+    def slot_event(self, context: Context, checkout: Checkout, event: Mapping[str, Any]) -> float | None:
         """Read the end of a wait for a slot; return when that wait began."""
         ended = RenderEvent.from_payload(event)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
             from airflow_provider_jimeng.operators.outcome import slot_error
 
+            self._announce_no_slot(context, checkout, ended)
             raise slot_error(ended, self.model)
         return ended.waiting_since
 
@@ -343,13 +349,28 @@ class JimengSubmittingOperator(BaseOperator):
         if intent is not None:
             context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
 
-    def _wait_for_slot(self, error: ApiError, req_key: str, waiting_since: float | None) -> float:
+    def _announce_no_slot(self, context: Context, checkout: Checkout, ended: RenderEvent) -> None:
+        from airflow_provider_jimeng.operators.slots import slot_refusal
+
+        refusal = slot_refusal(checkout, self.model, ended)
+        count("failed", refusal["model"], code=ended.outcome.value)
+        context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
+
+    def _wait_for_slot(
+        self, context: Context, checkout: Checkout, error: ApiError, waiting_since: float | None
+    ) -> float:
         from airflow_provider_jimeng.operators.slots import defer_for_slot, sleep_for_slot
 
         limit = read_seconds("max_wait_for_slot", self.max_wait_for_slot)
-        if self.deferrable:
-            defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)
-        return sleep_for_slot(self, error, waiting_since=waiting_since, max_wait=limit)
+        req_key = checkout.request.spec.req_key
+        try:
+            if self.deferrable:
+                defer_for_slot(self, error, req_key=req_key, waiting_since=waiting_since, max_wait=limit)
+            return sleep_for_slot(self, error, waiting_since=waiting_since, max_wait=limit)
+        except SlotTimedOutError as over:
+            if over.event is not None:
+                self._announce_no_slot(context, checkout, over.event)
+            raise
 
 
 def as_bool(argument: str, value: Any) -> bool:

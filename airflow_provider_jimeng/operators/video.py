@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
@@ -46,15 +47,15 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or adopt the render that an earlier try paid for."""
         with airflow_errors(self):
-            return self._submit(context, waiting_since=None)
+            return self._submit(context, self.checkout(context), waiting_since=None)
 
     def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after a wait for a slot."""
         with airflow_errors(self):
-            return self._submit(context, waiting_since=self.slot_event(event))
+            checkout = self.checkout(context)
+            return self._submit(context, checkout, waiting_since=self.slot_event(context, checkout, event))
 
-    def _submit(self, context: Context, waiting_since: float | None) -> dict[str, Any]:
-        checkout = self.checkout(context)
+    def _submit(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
         while True:
             purchase = self.purchase(context, checkout, waiting_since)
             render = purchase.render
@@ -118,7 +119,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after a wait for a slot."""
         with airflow_errors(self):
-            return self._run(context, self._landing_checkout(context), waiting_since=self.slot_event(event))
+            checkout = self._landing_checkout(context)
+            return self._run(context, checkout, waiting_since=self.slot_event(context, checkout, event))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after the wait for the render: land it, or say what became of it."""
@@ -141,10 +143,19 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
 
     def _run(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
         from airflow_provider_jimeng.core.record import RecordState
+        from airflow_provider_jimeng.operators.outcome import lacks_label, landing_fields, success_of
 
         purchase = self.purchase(context, checkout, waiting_since)
         render = purchase.render
-        if purchase.adopted and (landed := self._landed(purchase)) is not None:
+        try:
+            landed = self._landed(purchase) if purchase.adopted else None
+        except JimengError as error:
+            self.announce(context, render, **landing_fields(error, None))
+            raise
+        if landed is not None:
+            if lacks_label(landed, required=as_bool("require_tagged", self.require_tagged)):
+                self.log.info("%s was landed without the label. Fetching it again, free.", landed.uri)
+                return self._land(context, checkout, render, success_of(landed), unlabelled=landed)
             self.log.info("%s is landed already and matches its manifest.", landed.uri)
             checkout.note(render, RecordState.LANDED, landed)
             return publish(self, context, landed)
@@ -203,12 +214,28 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return self._run(context, checkout, waiting_since=None)
 
     def _land(
-        self, context: Context, checkout: Checkout, render: Render, ended: RenderEvent
+        self,
+        context: Context,
+        checkout: Checkout,
+        render: Render,
+        ended: RenderEvent,
+        *,
+        unlabelled: RenderManifest | None = None,
     ) -> dict[str, Any]:
+        """Land a finished render.
+
+        :param unlabelled: its file, which was landed before without the label that is required now.
+        """
         from airflow_provider_jimeng.core.record import RecordState
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.operators.outcome import (
+            TAKE_UNLABELLED,
+            landing_fields,
+            unlabelled_for_good,
+        )
         from airflow_provider_jimeng.operators.refusals import kept
 
+        began = pendulum.now("UTC")
         try:
             with kept(render):
                 manifest = land_render(
@@ -220,14 +247,19 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                     require_tagged=as_bool("require_tagged", self.require_tagged),
                     event=ended,
                 )
-        except RenderNotFoundError:
-            gone = replace(ended, outcome=Outcome.NOT_FOUND)
-            return self._end(context, checkout, render, gone)
+        except RenderNotFoundError as error:
+            if unlabelled is None:
+                gone = replace(ended, outcome=Outcome.NOT_FOUND)
+                return self._end(context, checkout, render, gone)
+            final = unlabelled_for_good(unlabelled)
+            told = landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED)
+            self.announce(context, render, **told)
+            raise final from error
         except JimengError as error:
-            self.announce(context, render, outcome=ended.outcome.value, message=str(error))
+            self.announce(context, render, **landing_fields(error, ended.outcome))
             raise
+        count_landing(manifest, since=began, again=checkout.landed_before)
         checkout.note(render, RecordState.LANDED, manifest)
-        count_landing(manifest)
         return publish(self, context, manifest)
 
     def _landed(self, purchase: Purchase) -> RenderManifest | None:
@@ -263,7 +295,8 @@ class JimengDownloadVideoOperator(BaseOperator):
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: land over a target that holds another request's file.
     :param aigc_meta: implicit label, as of the submitting operators; default: the connection's.
-    :param require_tagged: do not land a video that the API did not label.
+    :param require_tagged: do not land a video that the API did not label; one that lies there without the label is
+        fetched again with it.
     :param jimeng_conn_id: connection for a bare ``render_id``; a render payload names the one that pays.
     """
 
@@ -314,6 +347,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.core.parameters import check_aigc_meta
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
         from airflow_provider_jimeng.operators.references import named_render
         from airflow_provider_jimeng.operators.refusals import kept
         from airflow_provider_jimeng.storage.target import Target
@@ -321,16 +355,22 @@ class JimengDownloadVideoOperator(BaseOperator):
         with airflow_errors(self):
             render = named_render(self)
             context["ti"].xcom_push(key="jimeng_render", value=render.to_payload())
-            with kept(render):
-                manifest = land_render(
-                    JimengHook(jimeng_conn_id=render.jimeng_conn_id),
-                    render,
-                    target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
-                    overwrite=as_bool("overwrite", self.overwrite),
-                    aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
-                    require_tagged=as_bool("require_tagged", self.require_tagged),
-                )
-            count_landing(manifest)
+            began = pendulum.now("UTC")
+            try:
+                with kept(render):
+                    manifest = land_render(
+                        JimengHook(jimeng_conn_id=render.jimeng_conn_id),
+                        render,
+                        target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
+                        overwrite=as_bool("overwrite", self.overwrite),
+                        aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
+                        require_tagged=as_bool("require_tagged", self.require_tagged),
+                    )
+            except JimengError as error:
+                told = {**render.to_payload(), **landing_fields(error, end_behind(error))}
+                context["ti"].xcom_push(key="jimeng_render", value=told)
+                raise
+            count_landing(manifest, since=began)
             return publish(self, context, manifest)
 
 

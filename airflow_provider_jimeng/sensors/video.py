@@ -25,6 +25,7 @@ from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.metrics import count_end
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
 from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
@@ -183,6 +184,7 @@ class JimengVideoSensor(BaseSensorOperator):
             _announce(context, render)
             return render.to_payload()
         _announce(context, render, **outcome_fields(ended))
+        count_end(render, ended)
         raise render_error(ended, render, submits=False)
 
     def _as_sensor(self) -> _SensorErrors:

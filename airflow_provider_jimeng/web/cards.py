@@ -75,7 +75,8 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a code means and what to do, in the code table's own sentences, which the page translates."""
-    entry = lookup(text(payload.get("code")))
+    waited = text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT  # its code says "busy", which is over
+    entry = None if waited else lookup(text(payload.get("code")))
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
         "meaning": None if entry is None else entry.meaning,

@@ -23,6 +23,7 @@ ALL_ERRORS = [
 
 RETRYABLE = {
     "UnreadableImageError",
+    "UnreadableRowsError",
     "TransportError",
     "NotSentError",
     "NoReplyError",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.arguments import refuse_arguments
+from airflow_provider_jimeng.core.arguments import ARGUMENTS_ELSEWHERE, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -271,7 +271,7 @@ def test_a_camera_argument_that_is_missing_or_unknown_is_refused_with_the_known_
 
 @pytest.mark.parametrize("argument", REFUSED_ARGUMENTS)
 def test_an_argument_that_circulates_and_does_not_exist_is_refused(argument: str) -> None:
-    with pytest.raises(ParameterError, match=f"{argument}: 24 is refused: ") as caught:
+    with pytest.raises(ParameterError, match=f"{argument}: is refused: ") as caught:
         refuse_arguments({argument: 24})
 
     assert caught.value.argument == argument
@@ -283,6 +283,37 @@ def test_any_other_argument_is_refused_by_name() -> None:
     refuse_arguments({})
     with pytest.raises(ParameterError, match=r"cfg_scale: is no argument of a render; .*extra_body"):
         build(cfg_scale=7)
+
+
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        ("image_urls", "give first_frame, and last_frame"),
+        ("image_url", "give first_frame"),
+        ("binary_data_base64", "give first_frame as the path"),
+        ("template_id", "give camera_template"),
+        ("resolution", "the model decides it"),
+        ("max_cost_cny", "JimengHook.submit"),
+        ("aigc_meta", "JimengHook.download, or set it in the connection"),
+        ("require_tagged", "JimengHook.download"),
+        ("wait_timeout", "JimengHook.wait_for_completion"),
+        ("jimeng_conn_id", "JimengHook itself"),
+        ("on_lost", "only the operators"),
+    ],
+)
+def test_an_argument_of_another_place_is_refused_with_the_right_one(argument: str, instead: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{argument}: is refused: .*{instead}") as caught:
+        build(**{argument: "x"})
+
+    assert "extra_body" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument", [*REFUSED_ARGUMENTS, *ARGUMENTS_ELSEWHERE, "model", "duration", "first_frame", "take"]
+)
+def test_the_body_takes_nothing_that_is_an_argument_and_no_field(argument: str) -> None:
+    with pytest.raises(ParameterError, match=f"^extra_body: '{argument}' is refused: "):
+        build(extra_body={argument: "x"})
 
 
 def test_a_wrong_key_is_refused_before_anything_else_is_looked_at() -> None:

@@ -119,6 +119,8 @@ def test_the_code_table_says_what_a_code_means_and_the_task_what_to_do() -> None
     assert REFUSED.meaning()[0] == "Moderation refused the prompt."
     assert "before a render was accepted" in NOTHING.meaning()[0]
     assert "No render slot" in NO_SLOT.meaning()[0]
+    told = TaskEnd(task="render", render={"outcome": "slot_timed_out", "code": "50430"})
+    assert told.meaning() == NO_SLOT.meaning()
 
 
 def test_a_task_that_is_not_mapped_is_named_without_an_index() -> None:
@@ -160,6 +162,16 @@ def test_instances_of_one_task_stay_apart_when_they_share_a_render_and_pay_once(
 
 def test_tasks_without_a_render_are_never_merged() -> None:
     assert len(merge_ends([NOTHING, NO_SLOT, TaskEnd(task="render"), TaskEnd(task="render")])) == 4
+
+
+def test_the_words_of_a_later_task_are_kept_even_where_it_knows_no_outcome() -> None:
+    submitted = TaskEnd(task="submit", render=render("1"))
+    silent = TaskEnd(task="wait", render={**render("1"), "outcome": None})
+    told = TaskEnd(task="download", render={**render("1"), "outcome": None, "message": "no route"})
+    (merged,) = merge_ends([submitted, silent, told])
+    assert (merged.task, merged.known["message"]) == ("submit", "no route")
+    (merged,) = merge_ends([submitted, told, silent])
+    assert merged.known["message"] == "no route"
 
 
 @pytest.mark.parametrize("payload", [None, "text", 7, [], {}, {"task_id": "1"}, render("1")])

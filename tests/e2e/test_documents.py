@@ -77,14 +77,18 @@ def test_every_connection_that_a_document_shows_can_be_read(
 
 
 def test_json_and_uri_of_the_connection_guide_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    as_json, as_uri, gateway = [value for path, value in CONNECTIONS if path == CONNECTION_GUIDE]
+    as_json, as_uri, gateway, gateway_as_uri = [
+        value for path, value in CONNECTIONS if path == CONNECTION_GUIDE
+    ]
     read = []
-    for value in (as_json, as_uri, gateway):
+    for value in (as_json, as_uri, gateway, gateway_as_uri):
         monkeypatch.setenv(VARIABLE, value)
         read.append(JimengHook().settings)
     assert read[0] == read[1]
     assert (read[0].access_key, read[0].secret_key) == ("AKLTexample", "SKexample/+==")
     assert (read[2].auth, read[2].endpoint) == ("bearer", "https://gateway.example.com/jimeng/")
+    assert read[2] == read[3]
+    assert read[3].secret_key == "sk-example"
 
 
 def test_the_connection_guides_prices_and_models_are_understood() -> None:

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from airflow_provider_jimeng.emulator import JimengEmulator
+from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
 
 def test_the_json_form_names_the_endpoint_as_a_url() -> None:
@@ -37,8 +38,6 @@ def test_the_gateway_has_its_path_and_token() -> None:
         "sk-x",
         {"auth": "bearer"},
     )
-    with pytest.raises(ValueError, match="path, which a connection URI cannot hold"):
-        emulator.connection_uri(auth="bearer")
     with pytest.raises(ValueError, match="no gateway"):
         JimengEmulator().connection_json(auth="bearer")
     with pytest.raises(ValueError, match="'volc' or 'bearer'"):
@@ -52,6 +51,17 @@ def test_the_uri_form_says_the_same() -> None:
     assert (unquote(parts.username or ""), unquote(parts.password or "")) == ("A/K", "S@K==")
     assert json.loads(parse_qs(parts.query)["__extra__"][0]) == {"proxy": None}
     assert "?" not in emulator.connection_uri(url="http://127.0.0.1:8787")
+
+
+def test_the_hook_reads_both_forms_of_a_gateway_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator = JimengEmulator(bearer="sk/x=")
+    read = []
+    for form in (emulator.connection_json, emulator.connection_uri):
+        monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", form(url="http://a.example:8787", auth="bearer"))
+        read.append(JimengHook().settings)
+    assert read[0] == read[1]
+    assert (read[1].endpoint, read[1].auth) == ("http://a.example:8787/jimeng/", "bearer")
+    assert (read[0].secret_key, read[1].secret_key) == ("sk/x=", "sk/x=")
 
 
 def test_airflow_reads_both_forms_alike() -> None:

@@ -12,9 +12,8 @@ from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     InputRejectedError,
-    LandingError,
-    LinkRefusedError,
     LostContactError,
+    NoLinkError,
     NotSentError,
     ParameterError,
     RenderExpiredError,
@@ -23,10 +22,12 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SettingsError,
 )
+from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
 from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -114,8 +115,6 @@ def test_a_render_is_submitted_with_the_arguments_of_the_operators(world: World)
 
 
 def test_a_checked_request_is_submitted_as_it_is(world: World) -> None:
-    from airflow_provider_jimeng.core.parameters import RenderRequest
-
     request = RenderRequest.build(prompt=PROMPT, take=2)
     assert world.hook().submit(request).fingerprint == request.fingerprint()
     with pytest.raises(ParameterError, match="prompt: give either"):
@@ -125,6 +124,34 @@ def test_a_checked_request_is_submitted_as_it_is(world: World) -> None:
 def test_a_bad_argument_is_refused_before_anything_is_sent(world: World) -> None:
     with pytest.raises(ParameterError, match=r"^duration: "):
         world.hook().submit(prompt=PROMPT, duration=7)
+    assert world.emulator.bill()["submits"] == 0
+
+
+def test_a_render_over_the_cap_is_refused_before_anything_is_sent(world: World) -> None:
+    hook = world.hook()
+    request = RenderRequest.build(prompt=PROMPT)
+    for cap in (1, "1.39"):
+        with pytest.raises(ParameterError, match=r"^max_cost_cny: the render costs about 1.40 CNY"):
+            hook.submit_text_to_video(prompt=PROMPT, max_cost_cny=cap)
+        with pytest.raises(ParameterError, match=r"^max_cost_cny: "):
+            hook.submit(request, max_cost_cny=cap)
+        with pytest.raises(ParameterError, match=r"^max_cost_cny: "):
+            asyncio.run(hook.asubmit(request, max_cost_cny=cap))
+    assert world.emulator.bill()["submits"] == 0
+    assert hook.submit(prompt=PROMPT, max_cost_cny="1.40").duration == 5
+
+
+def test_every_argument_of_the_operators_is_taken_or_sent_to_the_right_place(world: World) -> None:
+    hook = world.hook()
+    misled = []
+    for name in (*JimengGenerateVideoOperator.template_fields, "deferrable"):
+        arguments: dict[str, Any] = {"model": "ti2v_pro", name: object()}
+        try:
+            hook.submit(**arguments)
+        except ParameterError as error:
+            if "extra_body" in str(error) and name != "extra_body":
+                misled.append(name)
+    assert not misled
     assert world.emulator.bill()["submits"] == 0
 
 
@@ -405,7 +432,7 @@ def test_landing_gives_up_a_link_that_never_comes(world: World, tmp_path: Path) 
     hook = world.hook()
     render = hook.submit(prompt=PROMPT)
     with pytest.raises(
-        LandingError, match=f"No link to the render {render.task_id} could be had: .*50429"
+        NoLinkError, match=f"No link to the render {render.task_id} could be had: .*50429"
     ) as raised:
         hook.download(render, f"file://{tmp_path}/")
     assert raised.value.retryable
@@ -453,7 +480,7 @@ def test_a_connection_that_cannot_be_read_is_worth_another_landing(
 
 def test_a_render_that_still_runs_is_not_landed_and_not_waited_for(world: World, tmp_path: Path) -> None:
     hook = world.hook()
-    with pytest.raises(LinkRefusedError, match=r"no link yet \(status 'in_queue'\)"):
+    with pytest.raises(NoLinkError, match=r"no link yet \(status 'in_queue'\)"):
         hook.download(hook.submit(prompt=PROMPT), f"file://{tmp_path}/")
     assert not world.slept
 

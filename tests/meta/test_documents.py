@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.codes import OTHER_NAMES, lookup
 from docs import conf, reference, tables
 from tests.meta.tree import ROOT
 
@@ -48,6 +49,14 @@ def test_a_block_that_nobody_makes_stops_the_writing_of_tables(tmp_path: Path) -
 def test_the_readme_shows_models_parameters_prices_and_the_first_example() -> None:
     shown = {block["name"] for block in tables.BLOCK.finditer(ENGLISH.read_text(encoding="utf-8"))}
     assert {"models", "parameters", "prices", "example", "airflow-versions"} <= shown
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_every_name_of_an_error_is_told_with_what_it_is_read_as(name: str) -> None:
+    entry = lookup(name)
+    assert entry is not None
+    (row,) = re.findall(rf"^\| `{name}` \|.*", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE)
+    assert f"| `{entry.code}` | {entry.kind.error_class.__name__} | {entry.meaning}" in row
 
 
 def test_the_readmes_dag_has_ten_lines_and_is_the_example() -> None:

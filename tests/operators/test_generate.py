@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Asset, Ass
 
 from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
+    LandingError,
     LedgerError,
     MissingLabelError,
     ParameterError,
@@ -333,6 +334,86 @@ def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) 
     assert f"The render {stage.xcom('task_id')} is paid for and kept until" in text
     assert "without paying again" in text
     assert stage.xcom("jimeng_render")["message"] == text
+
+
+def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+
+    def deny() -> None:
+        lab.emulator.faults.add(where="query", what="error_before", code=50400)
+
+    stage.blows.at("resumed", deny)
+    assert stage.run() == "failed"
+    left = stage.xcom("jimeng_render")
+    assert (left["outcome"], left["code"]) == ("succeeded", "50400")
+    assert left["message"] == str(stage.errors[0])
+    assert left["advice"].startswith("Open the model in the Volcengine console")
+
+
+def test_a_store_that_cannot_say_whether_the_video_is_there_is_told_with_the_render(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    assert stage.run() == "success"
+    (sidecar,) = lab.videos.glob("*.mp4.json")
+    sidecar.unlink()
+    sidecar.mkdir()
+    stage.clear()
+    assert stage.run() == "failed"
+    (error,) = stage.errors
+    assert isinstance(error, LandingError)
+    left = stage.xcom("jimeng_render")
+    assert (left["outcome"], left["message"]) == (None, str(error))
+    assert lab.emulator.bill()["accepted"] == 1
+
+
+LABELLED = {"require_tagged": True, "aigc_meta": {"producer_id": "p", "content_propagator": "c"}}
+
+
+@pytest.mark.parametrize("again", ["clear", "another run"])
+def test_a_video_that_was_landed_unlabelled_is_fetched_again_where_the_label_is_required(
+    lab: Lab, again: str
+) -> None:
+    stage = lab.stage(lambda: lab.generate(reuse="output_path"))
+    assert stage.run() == "success"
+    assert stage.result["aigc_meta_tagged"] is not True
+    if again == "clear":
+        stage.make_operator = lambda: lab.generate(reuse="output_path", **LABELLED)
+        stage.clear()
+    else:
+        stage = lab.stage(lambda: lab.generate(reuse="output_path", **LABELLED), run_id="manual__2")
+    for _ in range(2):
+        assert stage.run() == "success"
+        assert stage.result["aigc_meta_tagged"] is True
+        assert stage.result["render_seconds"] is not None
+        record = stage.record()
+        assert record is not None
+        assert record["manifest"] == stage.result
+        stage.clear()
+    assert lab.tally().landed == 1
+    assert (lab.emulator.bill()["accepted"], lab.emulator.bill()["media_requests"]) == (1, 2)
+
+
+@pytest.mark.parametrize("on_lost", ["fail", "resubmit"])
+def test_an_unlabelled_video_that_the_api_no_longer_keeps_is_neither_taken_nor_paid_again(
+    lab: Lab, on_lost: str
+) -> None:
+    stage = lab.stage(lambda: lab.generate(on_lost=on_lost))
+    stage.run()
+    lab.pass_time(HALF_DAY)
+    stage.make_operator = lambda: lab.generate(on_lost=on_lost, **LABELLED)
+    stage.clear()
+    assert stage.run() == "failed"
+    (error,) = stage.errors
+    assert isinstance(error, RenderNotFoundError)
+    assert "was landed without the implicit AIGC label" in str(error)
+    left = stage.xcom("jimeng_render")
+    assert (left["outcome"], left["message"]) == ("succeeded", str(error))
+    assert left["advice"] in str(error)
+
+    stage.make_operator = lambda: lab.generate(on_lost=on_lost)
+    stage.clear()
+    assert stage.run() == "success"
+    assert stage.result["aigc_meta_tagged"] is not True
+    assert lab.emulator.bill()["accepted"] == 1
 
 
 def test_an_unreadable_record_does_not_keep_a_finished_render_from_landing(lab: Lab) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pendulum
 import pytest
 
+from airflow_provider_jimeng.core.codes import error_for as api_error
 from airflow_provider_jimeng.core.errors import (
+    LandingError,
     LostContactError,
     RenderError,
     RenderExpiredError,
@@ -18,7 +20,13 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.failure import a_retry_may_help
-from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error, said, slot_error
+from airflow_provider_jimeng.operators.outcome import (
+    landing_fields,
+    outcome_fields,
+    render_error,
+    said,
+    slot_error,
+)
 from airflow_provider_jimeng.operators.submitting import as_bool, as_mapping
 
 
@@ -113,3 +121,15 @@ def test_dicts_may_come_from_a_template_as_json() -> None:
     assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
     with pytest.raises(ValueError, match="aigc_meta"):
         as_mapping("aigc_meta", "{")
+
+
+def test_a_failed_landing_tells_the_code_of_the_answer_behind_it() -> None:
+    denied = api_error(50400, "Access Denied")
+    lost = LostContactError("no link")
+    lost.__cause__ = denied
+    for error in (denied, lost):
+        told = landing_fields(error, Outcome.SUCCEEDED)
+        assert (told["code"], told["message"]) == ("50400", str(error))
+        assert str(told["advice"]).startswith("Open the model")
+    told = landing_fields(LandingError("disk full"), None, advice="Make room.")
+    assert told == {"outcome": None, "code": None, "message": "disk full", "advice": "Make room."}

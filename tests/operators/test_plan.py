@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from decimal import Decimal
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError, UnreadableRowsError
+from tests.chaos.stage import Stage
 from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
+from tests.harness.stores import RemoteStore, attached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,6 +302,77 @@ def test_more_rows_than_airflow_maps_are_refused(monkeypatch: pytest.MonkeyPatch
 )
 def test_rows_that_are_none_are_refused(rows: Any, says: str) -> None:
     assert says in refused(rows)
+
+
+class Shaky(RemoteStore):
+    """A store that hangs up a number of times and answers then."""
+
+    def __init__(self, error: Exception, *, times: int = 1) -> None:
+        super().__init__()
+        self.error = error
+        self.left = times
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        if "r" in mode and self.left:
+            self.left -= 1
+            raise self.error
+        return super()._open(path, mode, **options)
+
+
+def with_retries(make_rows: Any, **arguments: Any) -> Stage:
+    """A plan of an Airflow task with two retries, run to its end."""
+    from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+
+    stage = Stage(
+        lambda: JimengPlanOperator(task_id="plan", rows=make_rows, **arguments), retries=2, task_id="plan"
+    )
+    stage.run()
+    return stage
+
+
+@pytest.mark.usefixtures("_connection")
+@pytest.mark.parametrize("error", [ConnectionResetError("hung up"), LookupError("of the store's own")])
+def test_a_store_of_images_that_hiccups_once_is_asked_again_by_a_retry(error: Exception) -> None:
+    store = Shaky(error)
+    picture = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(picture, "PNG")
+    store.pipe_file("/bucket/a.png", picture.getvalue())
+    row = {"prompt": "x", "model": "i2v_first_720p", "image": f"memory://{attached(store)}@bucket/a.png"}
+    stage = with_retries([row])
+    assert (stage.state, stage.try_number) == ("success", 2)
+    (failed,) = stage.errors
+    assert isinstance(failed, UnreadableImageError)
+    assert "1 row is refused, of 1" in str(failed)
+    assert "A retry may read it." in str(failed)
+
+
+@pytest.mark.usefixtures("_connection")
+def test_an_image_that_hiccups_beside_a_row_that_is_wrong_for_good_is_no_reason_for_a_retry() -> None:
+    url = f"memory://{attached(Shaky(ConnectionResetError('hung up'), times=9))}@bucket/a.png"
+    rows = [{"prompt": "x", "model": "i2v_first_720p", "image": url}, {"prompt": ""}]
+    said = refused(rows)
+    assert said.startswith("ParameterError: rows: 2 rows are refused, of 2.")
+    assert "A retry may read it." in said
+
+
+@pytest.mark.usefixtures("_connection")
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (ConnectionResetError("hung up"), 2),
+        (LookupError("of the store's own"), 2),
+        (PermissionError("no"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_rows_file_whose_store_hiccups_once_is_read_by_a_retry(error: Exception, tries: int) -> None:
+    store = Shaky(error)
+    store.pipe_file("/bucket/rows.csv", b"prompt\na kite\n")
+    stage = with_retries(f"memory://{attached(store)}@bucket/rows.csv")
+    assert stage.try_number == tries
+    failed = stage.errors[0]
+    assert isinstance(failed, UnreadableRowsError if tries == 2 else ParameterError)
+    assert ("A retry may read it." in str(failed)) == (tries == 2)
 
 
 @pytest.mark.usefixtures("_connection")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
+from tests.harness.stores import RemoteStore, attached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,12 @@ with DAG("named", schedule=None, params=PARAMS):
     one = JimengGenerateVideoOperator(task_id="one", prompt="one", output_path="{{ params.output }}", **WAY)
     two = JimengGenerateVideoOperator(task_id="two", prompt="two", output_path="{{ params.output }}", **WAY)
     [one, two] >> JimengReportOperator(task_id="report", task_ids="two", retries=0)
+
+with DAG("busy", schedule=None, params=PARAMS):
+    render = JimengGenerateVideoOperator(
+        task_id="render", prompt="a kite", output_path="{{ params.output }}", max_wait_for_slot=0, **WAY
+    )
+    render >> JimengReportOperator(task_id="report", retries=0)
 """
 
 
@@ -141,6 +148,22 @@ def test_a_plan_that_was_refused_is_reported_too(tmp_path: Path, jimeng_emulator
     assert jimeng_emulator.bill()["submits"] == 0
 
 
+def test_a_wait_for_a_slot_that_was_in_vain_is_reported_as_that(
+    tmp_path: Path, jimeng_emulator: JimengEmulator
+) -> None:
+    jimeng_emulator.faults.add(where="submit", what="error_before", code=50430)
+    finished = run("busy", tmp_path)
+    assert finished.states == {"render": "failed", "report": "success"}
+    left = finished.xcom("render", "jimeng_refusal")
+    assert (left["outcome"], left["code"], left["prompt"]) == ("slot_timed_out", "50430", "a kite")
+    summary = finished.xcom("report")
+    (group,) = summary["failures"]
+    assert group["meaning"] == "No render slot came free in time. Nothing was billed."
+    assert "Clear the task to wait again" in group["advice"]
+    assert summary["counts"]["no_render"] == 1
+    assert summary["cost"]["open_cny"] == "0.00"
+
+
 @pytest.mark.usefixtures("jimeng_emulator")
 def test_submit_wait_and_download_are_one_render_in_the_report(tmp_path: Path) -> None:
     finished = run("steps", tmp_path)
@@ -187,6 +210,24 @@ def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("broken.mp4", "missing.mp4"):
         assert first_frame(Target(output_path=f"{tmp_path}/{name}").file()) is None
+
+
+def test_a_store_that_fails_in_its_own_way_gives_no_picture_and_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from airflow_provider_jimeng.first_frames import first_frame
+    from airflow_provider_jimeng.storage.target import Target
+
+    class AwayError(Exception):
+        """What no other store raises."""
+
+    class Away(RemoteStore):
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            raise AwayError(path)
+
+    file = Target(output_path="memory://bucket/kite.mp4", output_conn_id=attached(Away())).file()
+    assert first_frame(file) is None
+    assert "No first frame of memory://bucket/kite.mp4 (AwayError" in caplog.text
 
 
 def test_without_the_extra_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -381,6 +381,26 @@ def test_a_video_that_cannot_be_landed_now_is_a_problem(lab: Lab) -> None:
     assert (stage.state, counts(stage)) == ("failed", {"problems": 1})
 
 
+def test_a_rescue_that_requires_the_label_fetches_an_unlabelled_video_again_while_that_is_possible(
+    lab: Lab,
+) -> None:
+    label: dict[str, Any] = {
+        "require_tagged": True,
+        "aigc_meta": {"producer_id": "p", "content_propagator": "c"},
+    }
+    assert lab.stage().run() == "success"
+    stage = rescue(lab, **label)
+    assert counts(stage) == {"landed": 1}
+    assert stage.result["landed"][0]["aigc_meta_tagged"] is True
+    assert counts(rescue(lab, **label)) == {"already_landed": 1}
+
+    assert lab.stage(run_id="manual__2").run() == "success"
+    lab.pass_time(HALF_DAY)
+    stage = rescue(lab, **label)
+    assert counts(stage) == {"already_landed": 1, "lost": 1}
+    assert "was landed without the implicit AIGC label" in stage.result["lost"][0]["message"]
+
+
 def test_a_file_name_is_no_place_for_a_rescue(lab: Lab) -> None:
     stage = Bystander(lambda: JimengRescueOperator(task_id="rescue", output_path=f"{lab.videos}/kite.mp4"))
     assert stage.run() == "failed"

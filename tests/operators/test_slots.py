@@ -102,6 +102,33 @@ def test_a_wait_that_ended_in_the_triggerer_says_so_without_an_answer_to_quote(l
         lab.generate().resume_submit(begun(lab.stage()), event)
 
 
+@pytest.mark.parametrize("kind", ["generate", "submit"])
+def test_a_wait_that_ended_in_the_triggerer_leaves_what_was_asked_for_and_what_to_do(
+    lab: Lab, kind: str
+) -> None:
+    operator = (
+        lab.generate() if kind == "generate" else JimengSubmitVideoOperator(task_id="s", prompt="a red kite")
+    )
+    stage = lab.stage()
+    with pytest.raises(OVER):
+        operator.resume_submit(
+            begun(stage), RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, waiting_since=1.0).to_payload()
+        )
+    left = stage.xcom("jimeng_refusal")
+    assert (left["outcome"], left["code"]) == ("slot_timed_out", None)
+    assert (left["model"], left["prompt"], left["estimated_cost_cny"]) == ("t2v_720p", "a red kite", "1.40")
+    assert "raise max_wait_for_slot" in left["advice"]
+
+
+def test_a_request_that_cannot_be_read_any_more_does_not_hide_that_no_slot_came_free(lab: Lab) -> None:
+    event = RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, waiting_since=1.0).to_payload()
+    stage = lab.stage()
+    gone = {"model": "i2v_first_720p", "first_frame": f"{lab.folder}/gone.png"}
+    with pytest.raises(OVER, match="max_wait_for_slot"):
+        lab.generate(**gone).resume_submit(begun(stage), event)
+    assert stage.xcom("jimeng_refusal")["model"] == "i2v_first_720p"
+
+
 def test_a_busy_account_burns_no_retry_and_the_render_is_paid_once(lab: Lab) -> None:
     refuse(lab, 50429)
     stage = lab.stage(retries=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pendulum
@@ -281,6 +282,48 @@ def test_whatever_stops_a_landing_is_told_with_what_is_kept(error: JimengError, 
         f"{said} The render 7392616336519610409 is paid for and kept until 14:34 UTC"
     )
     assert then in str(raised.value)
+
+
+def taken(lab: Lab) -> None:
+    (lab.videos / "kite.mp4").write_bytes(b"somebody's")
+
+
+def gone(lab: Lab) -> None:
+    lab.pass_time(HALF_DAY)
+
+
+def denied(lab: Lab) -> None:
+    lab.emulator.faults.add(where="query", what="error_before", code=50412)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome", "code", "advice"),
+    [
+        (taken, "succeeded", None, None),
+        (gone, "not_found", None, None),
+        (
+            denied,
+            None,
+            "50412",
+            "Change the prompt.",
+        ),
+    ],
+)
+def test_a_download_that_fails_leaves_what_is_known_of_the_render_and_of_the_failure(
+    lab: Lab, trouble: Callable[[Lab], None], outcome: str | None, code: str | None, advice: str | None
+) -> None:
+    submit = lab.stage(lambda: submitting(lab))
+    submit.run()
+    lab.clock.ahead += 10
+    trouble(lab)
+    download = lab.stage(
+        lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"), retries=0
+    )
+    assert download.run() == "failed"
+    left = download.xcom("jimeng_render")
+    assert left["task_id"] == submit.result["task_id"]
+    assert (left["outcome"], left["code"], left["advice"]) == (outcome, code, advice)
+    assert left["message"] == str(download.errors[0])
 
 
 @pytest.mark.parametrize("policy", ["fail", "resubmit"])

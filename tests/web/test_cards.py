@@ -76,6 +76,12 @@ def test_advice_of_the_task_goes_before_that_of_the_code_table() -> None:
     assert failure({}) == {"kind": None, "meaning": None, "advice": None, "retryable": None}
 
 
+def test_a_wait_for_a_slot_that_was_in_vain_is_not_told_by_the_code_of_its_last_answer() -> None:
+    told = failure({"outcome": "slot_timed_out", "code": "50430", "advice": "Wait again."})
+    assert told == {"kind": None, "meaning": None, "advice": "Wait again.", "retryable": None}
+    assert failure({"outcome": "failed", "code": "50430"})["kind"] == "busy"
+
+
 def test_totals_add_decimals_and_never_guess_a_price() -> None:
     found = [
         replace(GROUP, cost="0.10", count=3),

@@ -151,8 +151,10 @@ def test_every_sentence_of_the_code_table_has_its_own_in_chinese_and_there_are_n
 
 
 def test_every_end_of_a_render_has_its_words_and_no_other() -> None:
-    in_a_slot = {Outcome.SLOT_FREE, Outcome.SLOT_TIMED_OUT}  # nothing was submitted, so nothing tells of it
-    ends = {outcome.value for outcome in Outcome if outcome not in in_a_slot} | {UNKNOWN_SUBMIT, "none"}
+    ends = {outcome.value for outcome in Outcome if outcome is not Outcome.SLOT_FREE} | {
+        UNKNOWN_SUBMIT,
+        "none",
+    }
     assert {key for key in messages("EN") if key.startswith("outcome_")} == {f"outcome_{end}" for end in ends}
     advised = ends - {"failed"}  # its advice is that of its code
     assert {key for key in messages("EN") if key.startswith("advice_")} == {

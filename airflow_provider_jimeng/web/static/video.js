@@ -49,9 +49,9 @@ function player(card) {
   return stage;
 }
 
-/** What a failed render cost: nothing if the API itself failed it, its price if it is done; else only the bill knows. */
+/** What a failed render cost: nothing if the API itself failed it or it never got a slot, its price if it is done; else only the bill knows. */
 function failedPrice(card) {
-  if (card.outcome === "failed") return t("not_billed");
+  if (card.outcome === "failed" || card.outcome === "slot_timed_out") return t("not_billed");
   if (card.outcome === "succeeded") return priceText(card);
   return card.estimated_cost_cny ? t("maybe_billed", { amount: priceText(card) }) : t("unknown_price");
 }
