@@ -40,6 +40,7 @@ DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0)
 DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
 
+_YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
 
 REQUEST_FIELDS = (
@@ -377,19 +378,10 @@ def as_bool(argument: str, value: Any) -> bool:
     """Read a truth value that may come from a template."""
     if isinstance(value, bool) or value is None:
         return bool(value)
-    words = {
-        "true": True,
-        "1": True,
-        "yes": True,
-        "false": False,
-        "0": False,
-        "no": False,
-        "none": False,
-        "": False,
-    }
-    if str(value).strip().lower() not in words:
+    word = str(value).strip().lower()
+    if word not in _YES | _NO:
         raise ParameterError(argument, f"expected true or false, got {value!r}.")
-    return words[str(value).strip().lower()]
+    return word in _YES
 
 
 def as_mapping(argument: str, value: Any) -> Any:
