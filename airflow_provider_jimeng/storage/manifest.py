@@ -82,6 +82,13 @@ def commit(file: StoredFile, manifest: RenderManifest, token: str) -> None:
     pending_of(file).remove()
 
 
+def _drop_pending(file: StoredFile) -> None:
+    """Remove the pending manifest that a landing left which was killed as the last thing it did."""
+    with suppress(LandingError):
+        if pending_of(file).size() is not None:
+            pending_of(file).remove()
+
+
 def matches(file: StoredFile, manifest: RenderManifest) -> bool:
     """Whether a file is, byte for byte, what a manifest says. Reads all of it."""
     return file.size() == manifest.bytes and file.sha256() == manifest.sha256
@@ -101,6 +108,8 @@ def landed_manifest(file: StoredFile, asked: Render | str, token: str) -> Render
         manifest = replace(manifest, uri=file.uri)
         if pending:
             commit(file, manifest, token)
+        else:
+            _drop_pending(file)
         return manifest
     return None
 

@@ -26,6 +26,7 @@ RETRYABLE = {
     "UnreadableRowsError",
     "TransportError",
     "NotSentError",
+    "NoLinkError",
     "NoReplyError",
     "UnreadableReplyError",
     "OutputModeratedError",

@@ -129,6 +129,15 @@ def test_a_landing_killed_before_its_manifest_is_completed_in_a_store_too(
     assert list(store.files()) == [path, f"{path}.json"]
 
 
+def test_a_landing_killed_before_it_tidied_up_is_tidied_up_after(store: RemoteStore, lander: Lander) -> None:
+    conn_id, path = attached(store), f"/bucket/videos/{NAME}"
+    with MediaServer(answers=[whole(VIDEO)]) as server:
+        manifest = lander(server, folder_of(store), output_conn_id=conn_id)
+        store.pipe_file(f"/bucket/videos/.{NAME}.json.part", store.cat_file(f"{path}.json"))
+        assert lander(server, folder_of(store), output_conn_id=conn_id) == manifest
+    assert list(store.files()) == [path, f"{path}.json"]
+
+
 def test_leftovers_in_a_store_are_removed(lander: Lander) -> None:
     store = RemoteStore()
     store.pipe_file(f"/bucket/videos/.{NAME}.0123456789abcdef.part", b"half")
