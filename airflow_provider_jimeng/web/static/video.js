@@ -11,7 +11,7 @@ import { timelineElement } from "./timeline.js";
 
 const LOOK_AT_RENDER_AGAIN_MS = 5000;
 const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "advice"]);
-const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "request_id"]);
+const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "output_path", "request_id"]);
 const NO_PICKS = { has: () => false, toggle: () => {} };
 
 export function copyButton(label, text) {
@@ -70,7 +70,7 @@ function shownValue(name, value) {
 function manifestList({ card, render, manifest }) {
   const rows = [[t("model"), card.model_title && card.model_title !== card.model ? `${card.model} · ${card.model_title}` : card.model]];
   if (resolution(card)) rows.push([t("resolution"), resolution(card)]);
-  for (const [name, value] of Object.entries({ ...render, ...manifest })) {
+  for (const [name, value] of Object.entries(manifest ?? render)) {
     if (!NOT_LISTED.has(name)) rows.push([has(name) ? t(name) : name, shownValue(name, value), NAMES.has(name) ? "name" : ""]);
   }
   return h("dl", {}, rows.map(([name, value, kind = ""]) => h("div", {}, h("dt", {}, name), h("dd", { class: kind }, value ?? "–"))));
@@ -102,7 +102,7 @@ function takesBlock({ card, takes }) {
 
 function view(found) {
   const { card } = found;
-  const payload = found.manifest ? { ...found.render, ...found.manifest } : found.render;
+  const payload = found.manifest ?? found.render;
   const download = h("a", { class: "button primary", href: `${mediaAddress(card.ref)}&download=1`, download: "" }, icon("download"), t("download"));
   return [
     h("div", { class: "heading" },
