@@ -383,7 +383,7 @@ def test_a_video_that_was_landed_unlabelled_is_fetched_again_where_the_label_is_
     for _ in range(2):
         assert stage.run() == "success"
         assert stage.result["aigc_meta_tagged"] is True
-        assert stage.result["render_seconds"] is not None
+        assert stage.result["polls"] is not None
         record = stage.record()
         assert record is not None
         assert record["manifest"] == stage.result
