@@ -98,6 +98,8 @@ def _fetch_link(
             reply = ask_for(hook, render, aigc_meta=label)
         except WAITING_CANNOT_HELP as error:
             refused += 1
+            if isinstance(error, ApiError) and error.entry is not None and error.entry.fails_render:
+                raise  # of the render, not of our access
             if refused == CONFIRMATIONS or pause is None:
                 raise LostContactError(
                     f"No link to the render {render.task_id} can be had: {error}"

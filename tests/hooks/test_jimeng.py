@@ -468,6 +468,15 @@ def test_access_that_stays_refused_ends_a_landing_after_a_minute_and_what_it_lea
     assert world.slept == [30.0, 30.0]
 
 
+def test_a_code_of_the_render_itself_ends_a_landing_at_once(world: World, tmp_path: Path) -> None:
+    hook = world.hook()
+    render = hook.submit(prompt=PROMPT)
+    world.emulator.faults.add(where="query", what="error_before", code=50200)
+    with pytest.raises(InputRejectedError):
+        hook.download(render, f"file://{tmp_path}/")
+    assert not world.slept
+
+
 def test_a_connection_that_cannot_be_read_is_worth_another_landing(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -340,14 +340,14 @@ def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab)
     stage = lab.stage(retries=0)
 
     def deny() -> None:
-        lab.emulator.faults.add(where="query", what="error_before", code=50400)
+        lab.emulator.faults.add(where="query", what="error_before", code=50412)
 
     stage.blows.at("resumed", deny)
     assert stage.run() == "failed"
     left = stage.xcom("jimeng_render")
-    assert (left["outcome"], left["code"]) == ("succeeded", "50400")
+    assert (left["outcome"], left["code"]) == ("succeeded", "50412")
     assert left["message"] == str(stage.errors[0])
-    assert left["advice"].startswith("Open the model in the Volcengine console")
+    assert left["advice"] == "Change the prompt."
 
 
 def test_a_store_that_cannot_say_whether_the_video_is_there_is_told_with_the_render(lab: Lab) -> None:
