@@ -117,11 +117,15 @@ def _copy_the_review_example(dags: Path) -> None:
 
 @dataclass
 class Visitor:
-    """Somebody with a browser window; what goes wrong on our pages is collected."""
+    """Somebody with a browser window; what goes wrong on our pages is collected, but for the status that is asked for.
+
+    The browser tells of a status at some later moment, so it is named beforehand.
+    """
 
     page: Page
     problems: list[str]
     requests: list[str]
+    asked_for: int | None = None
 
     @property
     def framed(self) -> Frame:
@@ -157,7 +161,8 @@ def visit(
     visitor = Visitor(page=page, problems=[], requests=[])
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type == "error" and "/jimeng/" in message.location.get("url", ""):
+        wanted = f"status of {visitor.asked_for} " in message.text
+        if message.type == "error" and "/jimeng/" in message.location.get("url", "") and not wanted:
             visitor.problems.append(f"{message.text} ({message.location['url']})")
 
     page.on("console", heard)

@@ -124,6 +124,6 @@ def test_the_other_takes_of_a_prompt_stand_below_it(site: Site, window: Window) 
 
 def test_a_render_that_is_not_there_says_so(site: Site, window: Window) -> None:
     visitor = window()
+    visitor.asked_for = 404
     open_render(visitor.page, site, map_index=77)
     expect(visitor.page.get_by_role("alert")).to_contain_text("rendered nothing that is still known")
-    visitor.problems.clear()  # the browser reports the 404 that was asked for

@@ -29,10 +29,10 @@ def test_two_people_see_the_renders_that_each_may_see(site: Site, window: Window
 def test_the_address_of_somebody_elses_render_opens_nothing(site: Site, window: Window) -> None:
     query = f"dag_id=secret_launch&run_id={site.runs['secret_launch'].replace('+', '%2B')}&task_id=render&map_index=-1"
     visitor = window("vera")
+    visitor.asked_for = 403
     page = visitor.page
     page.goto(f"{site.url}/jimeng/render?{query}")
     expect(page.get_by_role("alert")).to_contain_text("You may not see the renders of this DAG")
-    visitor.problems.clear()  # the browser reports the 403 that was asked for
     assert page.request.get(f"{site.url}/jimeng/media?{query}").status == 403
     assert window("ada").page.request.get(f"{site.url}/jimeng/media?{query}").status == 200
     assert window(None).page.request.get(f"{site.url}/jimeng/media?{query}").status == 401
@@ -40,11 +40,11 @@ def test_the_address_of_somebody_elses_render_opens_nothing(site: Site, window: 
 
 def test_whoever_is_signed_out_is_led_to_the_sign_in_and_back(site: Site, window: Window) -> None:
     visitor = window(None)
+    visitor.asked_for = 401
     page = visitor.page
     reply = page.goto(site.gallery)
     assert reply is not None
     assert reply.status == 401
-    visitor.problems.clear()  # the browser reports the 401 that was asked for
     page.get_by_role("link", name="Sign in").click()
     page.wait_for_url(re.compile(r"/auth/login"))
     page.locator("input[name=username]").fill(USERS[0].name)
@@ -56,6 +56,7 @@ def test_whoever_is_signed_out_is_led_to_the_sign_in_and_back(site: Site, window
 
 def test_a_session_that_ends_while_the_page_is_open_is_said_to_have_ended(site: Site, window: Window) -> None:
     visitor = window()
+    visitor.asked_for = 401
     page = visitor.page
     page.goto(site.gallery)
     expect(page.locator(".card").first).to_be_visible()
@@ -63,4 +64,3 @@ def test_a_session_that_ends_while_the_page_is_open_is_said_to_have_ended(site: 
     page.get_by_label("Search prompts").fill("kite")
     expect(page.get_by_role("alert")).to_contain_text("You are signed out")
     expect(page.get_by_role("alert").get_by_role("link", name="Sign in")).to_be_visible()
-    visitor.problems.clear()  # the browser reports the 401 that was asked for
