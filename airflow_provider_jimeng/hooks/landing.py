@@ -29,7 +29,7 @@ from airflow_provider_jimeng.core.polling import (
     WAITING_CANNOT_HELP,
 )
 from airflow_provider_jimeng.core.render import RenderStatus
-from airflow_provider_jimeng.hooks.waiting import ask_for, settings_of
+from airflow_provider_jimeng.hooks.waiting import ask_for, read_settings
 from airflow_provider_jimeng.storage.landing import Link, land
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def land_render(
     :raises LostContactError: the API refuses our access, also when the connection is read anew.
     :raises LandingError: or one of its kin; a retry lands the render without paying again.
     """
-    label, settings = check_aigc_meta(aigc_meta), settings_of(hook)
+    label, settings = check_aigc_meta(aigc_meta), read_settings(hook)
     if require_tagged and not (label or settings.aigc_meta):
         raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
     return land(

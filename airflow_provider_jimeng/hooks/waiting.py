@@ -90,7 +90,7 @@ def ask_now(
     return None
 
 
-def settings_of(hook: JimengHook) -> ClientSettings:
+def read_settings(hook: JimengHook) -> ClientSettings:
     """Return a hook's settings; a connection that cannot be read now is one of our errors, as :func:`unread` says."""
     try:
         return hook.settings
@@ -102,7 +102,7 @@ def settings_of(hook: JimengHook) -> ClientSettings:
 
 def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
     """Ask what became of a render that is paid for."""
-    settings_of(hook)
+    read_settings(hook)
     return hook.query(render, aigc_meta=aigc_meta)
 
 
