@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.version import Version
 
 from tests.harness.database import place_sqlite
-from tests.harness.features import mark_what_is_lacking, skipped_module, warnings_to_ignore
+from tests.harness.features import installed_airflow, mark_what_is_lacking, skipped_module, warnings_to_ignore
 from tests.harness.guard import loop_guard
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ def airflow_database() -> Path:
     database = AIRFLOW_HOME / "airflow.db"
     place_sqlite(database)
     return database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database_of_airflow_2(request: pytest.FixtureRequest) -> None:
+    # There, tasks and triggers read connections and XCom from the database themselves, so every test needs one.
+    if Version(installed_airflow()).major == 2:
+        request.getfixturevalue("airflow_database")
 
 
 @pytest.fixture(scope="session")
