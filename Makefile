@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 export UV_PYTHON_DOWNLOADS := never
+# Airflow is started often here, and takes twice as long where each start has to compile it.
+export UV_COMPILE_BYTECODE := 1
 export KEEP
 
 VENV := .venv
@@ -79,7 +81,7 @@ typecheck: $(VENV)/.real-ready ## mypy, strict; it reads the browser tests too
 .PHONY: test
 test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest -n $(JOBS) --ignore=tests/browser $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal --ignore=tests/browser $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --include='airflow_provider_jimeng/core/*' --fail-under=100 | tail -n 1

@@ -22,7 +22,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-MATRIX = tomllib.loads((ROOT / "requirements" / "matrix.toml").read_text("utf-8"))["environments"]
+CAPS = tomllib.loads((ROOT / "requirements" / "matrix.toml").read_text("utf-8"))["caps"]
 
 OPERATORS = {
     "JimengSubmittingOperator": "operators.submitting",
@@ -107,11 +107,11 @@ def dependencies() -> Table:
 def caps() -> Table:
     """One row per library that an Airflow accepts and does not work with."""
     rows = []
-    for environment in MATRIX.values():
+    for airflow, limits in CAPS.items():
         why = ""
-        for cap, reason in environment.get("caps", {}).items():
+        for cap, reason in limits.items():
             why = why if reason == "same" else reason
-            rows.append((environment["airflow"], f"`{cap}`", why))
+            rows.append((airflow, f"`{cap}`", why))
     return ("Airflow", "needs", "because"), rows
 
 

@@ -39,7 +39,7 @@ class Environment:
     python: str
     resolution: str
     lock: str
-    caps: dict[str, str]
+    caps: tuple[str, ...]
     fast: bool = False
 
     @property
@@ -87,8 +87,11 @@ def _table() -> dict[str, Any]:
 
 def environments() -> list[Environment]:
     """Every environment of the table, in its order."""
-    rows = _table()["environments"].items()
-    return [Environment(name=name, **{"caps": {}} | row) for name, row in rows]
+    table = _table()
+    return [
+        Environment(name=name, caps=tuple(table["caps"].get(row["airflow"].rpartition(".")[0], ())), **row)
+        for name, row in table["environments"].items()
+    ]
 
 
 def fast_tests() -> list[str]:

@@ -95,6 +95,13 @@ def test_the_pythons_of_the_classifiers_are_those_of_the_matrix() -> None:
     assert named == {environment.python for environment in environments()}
 
 
+def test_every_airflow_is_run_with_the_oldest_and_with_the_newest_dependencies() -> None:
+    resolutions: dict[str, set[str]] = {}
+    for environment in environments():
+        resolutions.setdefault(environment.airflow.rpartition(".")[0], set()).add(environment.resolution)
+    assert all(found == {"lowest-direct", "highest"} for found in resolutions.values()), resolutions
+
+
 def test_the_fast_matrix_runs_tests_that_exist() -> None:
     assert fast_tests()
     assert not [path for path in fast_tests() if not (ROOT / path).exists()]
