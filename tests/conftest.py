@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let older Airflows warn about themselves."""
     for line in warnings_to_ignore():
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_sessionfinish() -> None:
+    """Save what coverage measured: a process that is slow to end after this is killed, and that would be lost."""
+    if "coverage" in sys.modules and (measuring := sys.modules["coverage"].Coverage.current()):
+        measuring.save()
 
 
 def pytest_unconfigure() -> None:
