@@ -1,4 +1,4 @@
-"""What every test gets: an Airflow home of its own, a guarded event loop, and on request a migrated database."""
+"""What every test gets: an Airflow home of its own with a migrated database, and a guarded event loop."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from packaging.version import Version
 
 from tests.harness.database import place_sqlite
-from tests.harness.features import installed_airflow, mark_what_is_lacking, skipped_module, warnings_to_ignore
+from tests.harness.features import mark_what_is_lacking, skipped_module, warnings_to_ignore
 from tests.harness.guard import loop_guard
 
 if TYPE_CHECKING:
@@ -70,19 +69,16 @@ def _no_blocking_calls_in_event_loops() -> Iterator[None]:
     assert not offences, f"blocked a running event loop: {offences}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def airflow_database() -> Path:
-    """A migrated SQLite database behind this process's Airflow, for `dag.test()`."""
+    """A migrated SQLite database behind this process's Airflow.
+
+    It is there before any test: Airflow 2 reads connections and XCom from it everywhere, and a first look at a
+    database that is not there leaves an empty one in its place.
+    """
     database = AIRFLOW_HOME / "airflow.db"
     place_sqlite(database)
     return database
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _database_of_airflow_2(request: pytest.FixtureRequest) -> None:
-    # There, tasks and triggers read connections and XCom from the database themselves, so every test needs one.
-    if Version(installed_airflow()).major == 2:
-        request.getfixturevalue("airflow_database")
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,6 @@ def _dags() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("airflow_database")
 def test_a_mapped_task_that_broke_is_rescued_from_its_xcom_at_the_end_of_the_dag(
     tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:
@@ -131,7 +130,6 @@ def test_a_mapped_task_that_broke_is_rescued_from_its_xcom_at_the_end_of_the_dag
     assert (jimeng_emulator.bill()["accepted"], jimeng_emulator.bill()["billed"]) == (3, 3)
 
 
-@pytest.mark.usefixtures("airflow_database")
 def test_a_mapped_group_of_three_tasks_pays_once_a_film_though_each_submit_breaks(
     tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:
@@ -142,14 +140,12 @@ def test_a_mapped_group_of_three_tasks_pays_once_a_film_though_each_submit_break
 
 
 @pytest.mark.needs("task state store")
-@pytest.mark.usefixtures("airflow_database")
 def test_airflows_state_store_alone_is_enough_to_pay_once(jimeng_emulator: JimengEmulator) -> None:
     run = run_dag("store_only", {})
     assert run.state == "success"
     assert list(jimeng_emulator.bill()["by_task"]) == [str(run.xcom("submit", "task_id"))]
 
 
-@pytest.mark.usefixtures("airflow_database")
 def test_mapped_tasks_that_share_a_file_name_are_refused_before_paying(
     tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:

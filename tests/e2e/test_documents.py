@@ -50,7 +50,6 @@ COMMANDS = [
 CONNECTION_GUIDE = next(path for path in DOCUMENTS if path.name == "connection.md")
 
 
-@pytest.mark.usefixtures("airflow_database")
 @pytest.mark.parametrize("path", WITH_PYTHON, ids=by_name)
 def test_the_python_of_each_document_runs_from_top_to_bottom(
     path: Path, jimeng_emulator: JimengEmulator, tmp_path: Path

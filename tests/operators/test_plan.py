@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.emulator import JimengEmulator
 
-pytestmark = pytest.mark.usefixtures("airflow_database")
-
 DAG_FILE = """
 from __future__ import annotations
 
