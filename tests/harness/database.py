@@ -35,11 +35,8 @@ def migrate(env: dict[str, str]) -> None:
 
 
 def place_sqlite(target: Path) -> None:
-    """Put an empty, migrated database at `target`; the first call per Airflow version makes the template.
-
-    A file of no bytes is what SQLite leaves where somebody asked for a database that was not there.
-    """
-    if target.exists() and target.stat().st_size:
+    """Put an empty, migrated database at `target` if none is there; the first call per version makes the template."""
+    if target.exists():
         return
     TEMPLATES.mkdir(parents=True, exist_ok=True)
     template = TEMPLATES / f"{version('apache-airflow')}.db"
