@@ -6,10 +6,16 @@ Metrics, all below ``jimeng.``: counters ``submitted``, ``adopted``, ``busy``, `
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_jimeng.core.envelope import readable
+from airflow_provider_jimeng.core.errors import JimengError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,9 +24,25 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render, RenderManifest
 
 
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """Log what goes wrong while something is told to others: no render is lost because of it."""
+    try:
+        yield
+    except JimengError:
+        raise
+    except Exception as error:  # noqa: BLE001 - metrics and XCom back ends have classes of their own
+        why = readable(str(error), at_most=300)
+        log.warning("%s failed (%s: %s). The task goes on.", what, type(error).__name__, why)
+
+
 def count(name: str, model: str, **tags: str) -> None:
     """Count one of something."""
-    Stats.incr(f"jimeng.{name}", tags={"model": model, **tags})
+    with harmless("A metric"):
+        Stats.incr(f"jimeng.{name}", tags={"model": model, **tags})
 
 
 def count_end(render: Render, event: RenderEvent) -> None:
@@ -36,6 +58,11 @@ def count_landing(manifest: RenderManifest, *, since: datetime, again: bool = Fa
     """
     if manifest.landed_at < since:
         return
+    with harmless("A metric"):
+        _count_landed(manifest, again=again)
+
+
+def _count_landed(manifest: RenderManifest, *, again: bool) -> None:
     tags = {"model": manifest.model}
     Stats.incr("jimeng.landed", tags=tags)
     Stats.incr("jimeng.landed_bytes", manifest.bytes, tags=tags)

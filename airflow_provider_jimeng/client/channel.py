@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -62,12 +62,28 @@ class Channel:
             self._http.close()
             self._http = None
 
-    def exchange(self, call: Call, parse: Callable[[int, bytes], Reply]) -> Reply:
-        """Send a call and return its reply as the parser reads it."""
+    def exchange(
+        self,
+        call: Call,
+        parse: Callable[[int, bytes], Reply],
+        *,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Reply:
+        """Send a call and return its reply as the parser reads it.
+
+        :param on_sent: called before the first byte of the request leaves, after the connection is made.
+        """
         http = _opened(self._http)
         with Exchange(call.action, self._targets.host) as exchange:
             request = http.build_request("POST", self._targets.url(call), content=call.body)
-            return exchange.read(http.send(request, auth=self._auth), parse)
+            if on_sent is not None and self._transport is None:
+                request.extensions["trace"] = _before_the_first_byte(on_sent)
+            elif on_sent is not None:  # another transport does not tell when it sends
+                on_sent()
+            response = http.send(request, auth=self._auth)
+            if on_sent is not None:
+                on_sent()  # also if the trace did not tell
+            return exchange.read(response, parse)
 
 
 class AsyncChannel:
@@ -101,14 +117,25 @@ class AsyncChannel:
             if last:
                 await line.transport.aclose()
 
-    async def exchange(self, call: Call, parse: Callable[[int, bytes], Reply]) -> Reply:
-        """Wait for a turn, send a call and return its reply as the parser reads it."""
+    async def exchange(
+        self,
+        call: Call,
+        parse: Callable[[int, bytes], Reply],
+        *,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Reply:
+        """Wait for a turn, send a call and return its reply as the parser reads it.
+
+        :param on_sent: called before the first byte of the request leaves.
+        """
         line, pace = _opened(self._line), _opened(self._pace)
         routine = call.action == QUERY_ACTION
         async with line.gates[routine]:
             started = await pace.turn(routine=routine)
             try:
                 with Exchange(call.action, self._targets.host) as exchange:
+                    if on_sent is not None:
+                        on_sent()
                     response = await self._send(line.transport, call)
                     reply = exchange.read(response, parse)
             except RateLimitedError:
@@ -239,6 +266,16 @@ class _Shared:
 
 
 _LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+def _before_the_first_byte(on_sent: Callable[[], None]) -> Callable[[str, dict[str, Any]], None]:
+    """Return a trace of httpcore that tells when a POST begins to leave; the CONNECT to a proxy is not one."""
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event.endswith(".send_request_headers.started") and info["request"].method == b"POST":
+            on_sent()
+
+    return trace
 
 
 def _opened(value: T | None) -> T:

@@ -23,7 +23,7 @@ from airflow_provider_jimeng.core.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import httpx
 
@@ -56,9 +56,12 @@ class JimengClient:
     def __exit__(self, *exc_info: object) -> None:
         self._channel.close()
 
-    def submit(self, request: RenderRequest) -> SubmitReply:
-        """Ask for a render. This is the call that costs money."""
-        return self._channel.exchange(submit_call(request), parse_submit)
+    def submit(self, request: RenderRequest, *, on_sent: Callable[[], None] | None = None) -> SubmitReply:
+        """Ask for a render. This is the call that costs money.
+
+        :param on_sent: called before the first byte of the request leaves.
+        """
+        return self._channel.exchange(submit_call(request), parse_submit, on_sent=on_sent)
 
     def query(self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
         """Ask what became of a render; with ``aigc_meta``, the video behind the reply's link is labelled."""
@@ -95,9 +98,14 @@ class AsyncJimengClient:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._channel.close()
 
-    async def submit(self, request: RenderRequest) -> SubmitReply:
-        """Ask for a render. This is the call that costs money."""
-        return await self._channel.exchange(submit_call(request), parse_submit)
+    async def submit(
+        self, request: RenderRequest, *, on_sent: Callable[[], None] | None = None
+    ) -> SubmitReply:
+        """Ask for a render. This is the call that costs money.
+
+        :param on_sent: called before the first byte of the request leaves.
+        """
+        return await self._channel.exchange(submit_call(request), parse_submit, on_sent=on_sent)
 
     async def query(
         self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None

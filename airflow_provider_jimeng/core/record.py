@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
+from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 
@@ -32,6 +33,15 @@ class RecordState(StrEnum):
 
 PAID = frozenset({RecordState.SUBMITTED, RecordState.LANDED})
 """The states of a render that can be adopted."""
+
+_PROGRESS = (
+    RecordState.INTENT,
+    RecordState.SUBMITTED,
+    RecordState.FAILED,
+    RecordState.LOST,
+    RecordState.LANDED,
+)
+"""The states of one submit, in the order of how much they tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -71,7 +81,9 @@ class Record:
     render, which a re-render after a Clear moves on. ``max_tries`` is Airflow's at that time: a Clear changes it, a
     retry does not. ``request`` says in short what was asked for and at what cost, for those who must find a render
     whose id never arrived. ``render`` and ``manifest`` are their payloads; ``previous`` holds earlier renders;
-    ``lost_try`` is the try that submitted this one in place of a lost one.
+    ``lost_try`` is the try that submitted this one in place of a lost one. ``serial`` counts the submits of the task
+    instance, so that of two records the later one is known without a clock. ``withdrawn`` names a submit that
+    was taken back: its intent, which another place may still hold, was never sent.
     """
 
     state: RecordState
@@ -89,6 +101,8 @@ class Record:
     manifest: Mapping[str, Any] | None = None
     previous: tuple[Mapping[str, Any], ...] = ()
     lost_try: int | None = None
+    serial: int = 1
+    withdrawn: str | None = None
 
     def to_payload(self) -> dict[str, Any]:
         """Return the record as plain JSON data."""
@@ -109,13 +123,16 @@ class Record:
             "manifest": None if self.manifest is None else dict(self.manifest),
             "previous": [dict(item) for item in self.previous],
             "lost_try": self.lost_try,
+            "serial": self.serial,
+            "withdrawn": self.withdrawn,
         }
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Record:
         """Read :meth:`to_payload` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else.
 
-        A manifest that is none is left out: the file and its sidecar prove a landing, the record only tells of it.
+        A manifest that is not one is left out: the file and its sidecar prove a landing, the record only tells of it.
+        Records of 0.1.0 have no serial. Each render that they remember was a submit, so their number stands in.
         """
         state = RecordState(payload["state"])
         if state is not RecordState.INTENT:
@@ -143,6 +160,8 @@ class Record:
             manifest=_whole(payload.get("manifest")),
             previous=previous,
             lost_try=payload.get("lost_try"),
+            serial=int(payload.get("serial") or len(previous) + 1),
+            withdrawn=payload.get("withdrawn"),
         )
 
     def past(self) -> tuple[Mapping[str, Any], ...]:
@@ -221,8 +240,30 @@ class Record:
 
     def same_submit(self, other: Record) -> bool:
         """Do both records tell of one and the same submit?"""
+        if self.render is not None and other.render is not None:
+            return bool(self.render["task_id"] == other.render["task_id"])
         mine = (self.key, self.fingerprint, self.intent_at, self.try_number)
         return mine == (other.key, other.fingerprint, other.intent_at, other.try_number)
+
+    @property
+    def submit_name(self) -> str:
+        """What tells the submit of this record from every other of its task instance."""
+        return f"{self.serial} {self.intent_at} {self.try_number} {self.fingerprint}"
+
+    @property
+    def is_void(self) -> bool:
+        """Is this the intent of a submit that was taken back?"""
+        return self.is_taken_back_by(self)
+
+    def is_taken_back_by(self, other: Record) -> bool:
+        """Does another record say that the intent of this one was never sent?"""
+        return self.state is RecordState.INTENT and other.withdrawn == self.submit_name
+
+    @property
+    def told(self) -> str:
+        """The record in a few words, for a message."""
+        render = "" if self.render is None else f", render {self.render['task_id']}"
+        return f"submit {self.serial}, {self.state.value} (begun {self.intent_at}{render})"
 
     def cleared_since(self, max_tries: int) -> bool:
         """Did somebody clear the task since? A retry leaves Airflow's ``max_tries`` as it is."""
@@ -231,6 +272,29 @@ class Record:
     def seen_by(self, *, max_tries: int, try_number: int) -> Record:
         """Return the record as a later try leaves it, so that only the next Clear looks like one."""
         return replace(self, max_tries=max_tries, try_number=try_number)
+
+
+def reconcile(stored: Record | None, beside: Record | None) -> Record | None:
+    """Return what the records of two places say together, the state store's first.
+
+    Within one submit the record that tells more counts: a render's id was written where the other place could not be
+    reached. Of two submits the later one counts: a place may be older, as after the restore of a backup.
+
+    :raises LedgerError: the two tell of different submits, and neither can be said to be the later.
+    """
+    records = [record for record in (stored, beside) if record is not None]
+    live = [record for record in records if not any(map(record.is_taken_back_by, records))]
+    if len(live) < 2:
+        return live[0] if live else None
+    first, second = live
+    if first.same_submit(second):
+        return max(first, second, key=lambda record: _PROGRESS.index(record.state))
+    if first.serial == second.serial:
+        raise LedgerError(
+            f"The task state store and the output directory tell of different submits: {first.told}, and {second.told}. "
+            "Nothing shows which is the later. Delete the record of the one that does not count."
+        )
+    return max(first, second, key=lambda record: record.serial)
 
 
 def _whole(payload: Any) -> Mapping[str, Any] | None:

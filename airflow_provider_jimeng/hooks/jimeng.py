@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -30,7 +31,8 @@ from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     import httpx
 
@@ -77,6 +79,8 @@ class JimengHook(BaseHook):
         self._settings: ClientSettings | None = None
         self._auth: httpx.Auth | None = None
         self._submitted: dict[str, Render] = {}
+        self._open: JimengClient | None = None
+        self._clients = ExitStack()
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -101,7 +105,7 @@ class JimengHook(BaseHook):
 
     def renew(self) -> None:
         """Read the connection anew at the next call, after its credentials were refused."""
-        self._settings = self._auth = None
+        self._settings = self._auth = self._open = None
 
     def get_conn(self) -> JimengClient:
         """Return a client of the connection, to be used in a ``with`` block."""
@@ -109,25 +113,45 @@ class JimengHook(BaseHook):
             self._auth = auth_for(self.settings)
         return JimengClient(self.settings, auth=self._auth)
 
+    def __enter__(self) -> Self:
+        """Read the connection and open a client; the calls within the ``with`` block share it."""
+        self._open = self._clients.enter_context(self.get_conn())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._open = None
+        self._clients.close()
+
+    def _client(self) -> AbstractContextManager[JimengClient]:
+        return self.get_conn() if self._open is None else nullcontext(self._open)
+
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with a free, signed query of a task that cannot exist; return verdict and reason."""
         try:
-            with self.get_conn() as client:
+            with self._client() as client:
                 return probe(client)
         except JimengError as error:
             return False, str(error)
 
     # ------------------------------------------------------------------------------------------------------ submit
-    def submit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
+    def submit(
+        self,
+        request: RenderRequest | None = None,
+        *,
+        on_sent: Callable[[], None] | None = None,
+        **arguments: Any,
+    ) -> Render:
         """Ask for a render, which costs money, and return it as accepted.
 
         :param request: a checked request; without one, ``arguments`` describe the video as those of the submitting
             operators do. Its label is an argument of :meth:`download`.
+        :param on_sent: called before the first byte of the request leaves. What fails before that was not accepted.
         :param arguments: ``max_cost_cny``, with a checked request too: refuse what costs more, or nobody knows how much.
         """
         ready = self._ready(request, self.settings, arguments)
-        with self.get_conn() as client:
-            reply = client.submit(ready)
+        with self._client() as client:
+            reply = client.submit(ready, on_sent=on_sent)
+        log.info("The API accepted the render %s.", reply.task_id)
         return self._accepted(ready, reply.task_id)
 
     async def asubmit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
@@ -135,6 +159,7 @@ class JimengHook(BaseHook):
         async with shared_client(self.jimeng_conn_id) as lease:
             ready = await asyncio.to_thread(self._ready, request, lease.client.settings, arguments)
             reply = await lease.client.submit(ready)
+        log.info("The API accepted the render %s.", reply.task_id)
         return self._accepted(ready, reply.task_id)
 
     def submit_text_to_video(
@@ -195,7 +220,7 @@ class JimengHook(BaseHook):
         settings = self.settings
         render = self._render_of(render_or_id, model, settings)
         label = check_aigc_meta(aigc_meta) or settings.aigc_meta
-        with self.get_conn() as client:
+        with self._client() as client:
             return client.query(render.req_key, render.task_id, aigc_meta=label)
 
     async def aquery(
@@ -284,7 +309,7 @@ class JimengHook(BaseHook):
     def cancel(self, render_or_id: RenderOrId, model: str | None = None) -> CancelReply:
         """Ask to cancel a render. The API cancels queued ones only and refuses others by an ``ApiError``."""
         render = self._render_of(render_or_id, model, self.settings)
-        with self.get_conn() as client:
+        with self._client() as client:
             return client.cancel(render.req_key, render.task_id)
 
     # ------------------------------------------------------------------------------------------------------ models

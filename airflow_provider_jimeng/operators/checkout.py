@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import logging
+import random
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_jimeng.core.errors import (
+    ApiError,
     ChangedRequestError,
-    JimengError,
     LedgerError,
     ParameterError,
     SettingsError,
+    TransportError,
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start, decide_start
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money, format_time
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
+from airflow_provider_jimeng.metrics import harmless
 from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
     owner_of,
     summary_of,
+    under_way,
     unknown_before,
     unknown_now,
     unreadable,
@@ -43,6 +50,15 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.target import Target
 
 log = logging.getLogger(__name__)
+
+STEP_BACK_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""How long a task waits at most, a random part of it, before it looks again after another one stepped in."""
+FRESH_SECONDS = 5.0
+"""How old the last look at the others may be when a request leaves."""
+MAX_LOOKS = 5
+
+_INTERRUPTIONS = (KeyboardInterrupt, SystemExit, AirflowTaskTimeout)
+"""What may end a task at any line without being an ``Exception``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,7 @@ class Checkout:
         output_path: str | None,
         output_conn_id: str | None,
         overwrite: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ti = ti
         self._ledger = ledger
@@ -82,6 +99,7 @@ class Checkout:
         self._output_path = output_path
         self._output_conn_id = output_conn_id
         self._overwrite = overwrite
+        self._sleep = sleep
         self._record: Record | None = None
         self._unknown: Record | None = None
         self._cleared = False
@@ -114,8 +132,7 @@ class Checkout:
             on_lost=self._policies.on_lost,
         )
         if isinstance(decision, Start) or record is None:
-            take = decision.take if isinstance(decision, Start) else take
-            return self._reuse(take) or self._submit(take)
+            return self._start(decision.take if isinstance(decision, Start) else take)
         if isinstance(decision, Adopt):
             return self._adopt(record, landed=decision.landed)
         if decision.unknown:
@@ -197,16 +214,12 @@ class Checkout:
 
         :raises LedgerError: the record still says what it said before.
         """
-        record = self._record
-        if record is None or record.render is None or record.render.get("task_id") != render.task_id:
-            return
-        payload = record.manifest if manifest is None else manifest.to_payload()
-        self._save(replace(record, state=state, manifest=payload))
+        self._close(render, state, manifest, self._ledger.write)
 
     def note(self, render: Render, state: RecordState, manifest: RenderManifest | None = None) -> None:
         """Record how a render ended, if that can be written; if not, the next try finds it out again, free."""
         try:
-            self.close(render, state, manifest)
+            self._close(render, state, manifest, self._ledger.settle)
         except LedgerError as error:
             log.warning("%s The record of the render %s is not up to date.", error, render.task_id)
 
@@ -224,9 +237,22 @@ class Checkout:
             self._cleared = True
         return record
 
+    def _close(
+        self,
+        render: Render,
+        state: RecordState,
+        manifest: RenderManifest | None,
+        write: Callable[[Record], None],
+    ) -> None:
+        record = self._record
+        if record is None or record.render is None or record.render.get("task_id") != render.task_id:
+            return
+        payload = record.manifest if manifest is None else manifest.to_payload()
+        self._record = replace(record, state=state, manifest=payload)
+        write(self._record)
+
     def _save(self, record: Record) -> None:
-        if self._ledger.keeps:
-            self._ledger.write(record)
+        self._ledger.write(record)
         self._record = record
 
     def _adopt(self, record: Record, *, landed: bool) -> Purchase:
@@ -242,6 +268,23 @@ class Checkout:
             raise error
         log.warning("%s Going on with the recorded render, which is paid for.", error)
         return self._adopt(record, landed=record.state is RecordState.LANDED)
+
+    def _start(self, take: int) -> Purchase:
+        """Adopt what another task has paid for, or submit.
+
+        Tasks that begin to submit the same request at the same moment step back, and look again after a random while.
+        """
+        for longest in (*STEP_BACK_SECONDS, None):
+            if (found := self._reuse(take)) is not None:
+                return found
+            submitted = self._submit(take)
+            if isinstance(submitted, Purchase):
+                return submitted
+            if longest is None:
+                raise LedgerError(under_way(submitted))
+            log.info("%s submits the same request at this moment. Looking again.", owner_of(submitted))
+            self._sleep(random.uniform(0.0, longest))
+        raise AssertionError  # the last round returns or raises
 
     def _reuse(self, take: int) -> Purchase | None:
         """Return a render of the same request that was paid for already, if the author wants that."""
@@ -296,45 +339,71 @@ class Checkout:
             output_path=self._output_path,
             request=summary_of(self.request),
             previous=() if before is None else before.past(),
+            serial=self._ledger.next_serial,
             lost_try=self._ti.try_number if before is not None and before.state is RecordState.LOST else None,
         )
 
-    def _submit(self, take: int) -> Purchase:
+    def _submit(self, take: int) -> Purchase | Record:
+        """Pay for the request. Return the record of another task instead if that one submits it at this moment.
+
+        Whatever can fail before the request leaves happens before the intent is recorded, or takes the intent back.
+        """
         before = self._record
         intent = self._new_record(take)
+        request = self._as_take(take)
         self._refuse_taken_target(intent.fingerprint)
         self._announce_cost()
-        self._begin(intent, before)
-        try:
-            render = self._hook.submit(self._as_take(take))
-        except JimengError as error:
-            if certainly_not_accepted(error):
-                self._record = before
-                self._take_back(before, error)
-                raise
-            policy = self._policies.on_unknown_submit
-            raise UnknownSubmitError(
-                unknown_now(intent, error, on_unknown_submit=policy), new_try_may_help=policy == "resubmit"
-            ) from error
-        self._paid(intent, render)
-        return Purchase(render=render, adopted=False)
+        with self._hook:
+            self._begin(intent, before)
+            sent = threading.Event()
+            try:
+                answer = self._look_again(intent) or self._hook.submit(request, on_sent=sent.set)
+            except (Exception, *_INTERRUPTIONS) as error:
+                if _left_nothing(error, sent=sent.is_set()):
+                    self._withdraw(intent, before, error)
+                    raise
+                if not isinstance(error, Exception):
+                    raise
+                policy = self._policies.on_unknown_submit
+                raise UnknownSubmitError(
+                    unknown_now(intent, error, on_unknown_submit=policy),
+                    new_try_may_help=policy == "resubmit",
+                ) from error
+            if isinstance(answer, Record):
+                self._withdraw(intent, before, LedgerError(under_way(answer)))
+                return answer
+            self._paid(intent, answer)
+        return Purchase(render=answer, adopted=False)
+
+    def _withdraw(self, intent: Record, before: Record | None, cause: BaseException) -> None:
+        self._record = before
+        self._ledger.withdraw(intent, before, cause=cause)
 
     def _begin(self, intent: Record, before: Record | None) -> None:
-        """Record the intent; then look again, for other tasks may have recorded theirs at the same moment."""
         try:
             self._ledger.begin(intent, before)
         except LedgerError as error:
             raise LedgerError(
-                f"{error} Nothing was submitted, for the intent could not be recorded."
+                f"{error} Nothing was submitted, because the intent could not be recorded."
             ) from error
-        try:
-            self._refuse_rival()
-            if self._reuses(intent.take):
-                self._neighbours.refuse_twin(intent.asked, but=self._given_up())
-        except JimengError as error:
-            self._take_back(before, error)
-            raise
         self._record = intent
+
+    def _look_again(self, intent: Record) -> Record | None:
+        """Look for others once more: they may have recorded their intents at the same moment.
+
+        The look must be fresh when the request leaves: this process may have been stopped for a while.
+        """
+        for _ in range(MAX_LOOKS):
+            began = time.monotonic()
+            self._refuse_rival()
+            twin = (
+                self._neighbours.twin(intent.asked, but=self._given_up())
+                if self._reuses(intent.take)
+                else None
+            )
+            if twin is not None or time.monotonic() - began < FRESH_SECONDS:
+                return twin
+        return None
 
     def _paid(self, intent: Record, render: Render) -> None:
         """Record the id of a paid render. If no place takes it, this try goes on with it: nothing else knows it."""
@@ -347,15 +416,6 @@ class Checkout:
                 "now, no later one will find it: land it then by JimengDownloadVideoOperator(render_id=%r, model=%r).",
                 *(render.task_id, error, render.task_id, render.model),
             )
-
-    def _take_back(self, before: Record | None, cause: JimengError) -> None:
-        try:
-            self._ledger.restore(before)
-        except LedgerError as error:
-            raise LedgerError(
-                f"{cause} The API accepted nothing, but the recorded intent could not be erased: {error} The next try "
-                'takes the outcome for unknown; on_unknown_submit="resubmit" is safe to set for it.'
-            ) from cause
 
     def _refuse_taken_target(self, fingerprint: str) -> None:
         """Refuse before paying what landing would refuse after it."""
@@ -371,13 +431,25 @@ class Checkout:
     def _announce_cost(self) -> None:
         """Say, in the log and in XCom, what is about to be paid."""
         cost = format_money(self.request.estimated_cost())
-        self._ti.xcom_push(key="estimated_cost_cny", value=cost)
+        with harmless("The push of estimated_cost_cny to XCom"):
+            self._ti.xcom_push(key="estimated_cost_cny", value=cost)
         log.info(
             "Submitting %s, %s s, estimated cost %s.",
             self.request.spec.name,
             self.request.duration,
             "unknown" if cost is None else f"{cost} CNY",
         )
+
+
+def _left_nothing(error: BaseException, *, sent: bool) -> bool:
+    """After a failed submit: is it certain that the API accepted nothing?
+
+    An answer, or its absence, tells by its class. Anything else tells nothing, and then it counts whether the request
+    had left.
+    """
+    if isinstance(error, ApiError | TransportError):
+        return certainly_not_accepted(error)
+    return not sent
 
 
 def _adopted(record: Record, *, landed: bool) -> Purchase:

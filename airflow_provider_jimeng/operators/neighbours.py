@@ -1,71 +1,80 @@
 """What other task instances have paid for, or are about to: the same request, or the same file name.
 
 They are looked at before the intent of a task is written, and once more after it. Of two tasks that begin at the same
-moment at least one then sees the other's intent and pays nothing.
+moment at least one then sees the other's intent and pays nothing. No clock decides that: an intent that was not there
+at the first look counts at the second, whatever time it names, and one that is there is watched until it is answered or
+has had time enough to be, by the clock of the task that watches.
 """
 
 from __future__ import annotations
 
+import math
+import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.deadlines import spread
+from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.operators.refusals import claimed, under_way
+from airflow_provider_jimeng.operators.refusals import claimed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from airflow_provider_jimeng.core.record import Record
+    from airflow_provider_jimeng.core.record import Record, TaskKey
     from airflow_provider_jimeng.storage.ledger import Ledger
 
-LOOKS = 10
-"""How often a task looks, a second apart, for the answer to another's submit of its request."""
+LOOK_PAUSE_SECONDS = 1.0
+"""About how long a task waits between two looks for the answer to another's submit of its request."""
+ABANDONED_SECONDS = 15 * 60.0
+"""The recorded age of an intent from which on it is not watched any more. Clocks differ by less."""
 
 _SLACK_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbours:
     """The other task instances that keep their records in the same directory.
 
     :param timeout_seconds: the connection's: a submit that began much longer ago is not under way any more.
     """
 
-    ledger: Ledger
-    timeout_seconds: float
-    sleep: Callable[[float], None] = time.sleep
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        timeout_seconds: float,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._longest = timeout_seconds + _SLACK_SECONDS
+        self._sleep = sleep
+        self._clock = clock
+        self._first_seen: dict[tuple[TaskKey, str], float] = {}
+        self._has_looked = False
 
     def of_request(self, fingerprint: str, *, but: Collection[str]) -> list[Record]:
-        """Return who has paid for a request, the best first, but for the renders named; if nobody has, open intents of it.
+        """Return who has paid for a request, the best first; if nobody has, return open intents of it.
 
-        :raises LedgerError: a submit of it is under way, and not answered within a few seconds.
+        A submit of it that is under way is waited for.
+
+        :param but: ids of renders that do not count.
         """
-        looks_left = LOOKS
         while True:
-            found = self._usable(fingerprint, but)
+            found = self._look(fingerprint, but)
             if paid := [other for other in found if other.state in PAID]:
                 return paid
-            busy = next((other for other in found if self._is_under_way(other)), None)
-            if busy is None:
+            if not any(self._is_under_way(other) for other in found):
                 return found
-            looks_left -= 1
-            if not looks_left:
-                raise LedgerError(under_way(busy))
-            self.sleep(1.0)
+            self._sleep(spread(LOOK_PAUSE_SECONDS, random.random()))
 
-    def refuse_twin(self, fingerprint: str, *, but: Collection[str]) -> None:
-        """Stop if another task has meanwhile paid for a request, or begun to.
-
-        :raises LedgerError: nothing may be submitted; the next try adopts.
-        """
-        for other in self._usable(fingerprint, but):
-            if other.state in PAID or self._is_under_way(other):
-                raise LedgerError(under_way(other))
+    def twin(self, fingerprint: str, *, but: Collection[str]) -> Record | None:
+        """Return another task that has paid for a request, or has begun to, since the looks before."""
+        found = self._look(fingerprint, but)
+        return next((other for other in found if other.state in PAID or self._is_under_way(other)), None)
 
     def refuse_rival(self, target: Target, *, but: Collection[str] = ()) -> None:
         """Stop if another task instance is yet to land under a full file name, or has in this run.
@@ -73,8 +82,8 @@ class Neighbours:
         :param but: renders that are known to have failed or to be lost, whatever their tasks' records say.
         :raises TargetTakenError: naming that task and the remedy.
         """
-        own = self.ledger.key
-        for rival in self.ledger.rivals(target.output_path):
+        own = self._ledger.key
+        for rival in self._ledger.rivals(target.output_path):
             same_run = (rival.key.dag_id, rival.key.run_id) == (own.dag_id, own.run_id)
             if (rival.render or {}).get("task_id") in but:
                 continue
@@ -82,17 +91,25 @@ class Neighbours:
             if landed_now or rival.is_yet_to_land(time.time()):
                 raise TargetTakenError(claimed(rival, target.output_path))
 
-    def _usable(self, fingerprint: str, but: Collection[str]) -> list[Record]:
-        return [
+    def _look(self, fingerprint: str, but: Collection[str]) -> list[Record]:
+        found = [
             other
-            for other in self.ledger.others(fingerprint)
+            for other in self._ledger.others(fingerprint)
             if other.state is RecordState.INTENT
             or (other.state in PAID and (other.render or {}).get("task_id") not in but)
         ]
+        first_look, self._has_looked = not self._has_looked, True
+        for other in found:
+            abandoned = first_look and not other.began_within(ABANDONED_SECONDS, time.time())
+            self._first_seen.setdefault(
+                (other.key, other.submit_name), -math.inf if abandoned else self._clock()
+            )
+        return found
 
     def _is_under_way(self, other: Record) -> bool:
-        longest = self.timeout_seconds + _SLACK_SECONDS
-        return other.state is RecordState.INTENT and other.began_within(longest, time.time())
+        """Can the submit of an intent still be answered?"""
+        is_intent = other.state is RecordState.INTENT
+        return is_intent and self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
 
 
 def landed_by(other: Record, output_conn_id: str | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,7 @@ from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
     JimengError,
+    LedgerError,
     ParameterError,
     RateLimitedError,
     SlotTimedOutError,
@@ -22,13 +24,14 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
-from airflow_provider_jimeng.metrics import count, count_end
+from airflow_provider_jimeng.metrics import count, count_end, harmless
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
@@ -39,6 +42,9 @@ DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0)
 """A crashed try must be followed by another one that lands what it paid for."""
 DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
+
+_TRY_IS_OVER = re.compile(r"task instance\b.*\bnot found", re.IGNORECASE | re.DOTALL)
+"""What Airflow's API server answers to a try that it does not know any more."""
 
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
@@ -194,7 +200,7 @@ class JimengSubmittingOperator(BaseOperator):
 
                 refusal = refusal_of(checkout.request, error, pendulum.now("UTC"))
                 count("failed", checkout.request.spec.name, code=error.code or Outcome.FAILED.value)
-                context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
+                push(context["ti"], "jimeng_refusal", refusal)
                 raise
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)
@@ -205,8 +211,8 @@ class JimengSubmittingOperator(BaseOperator):
     def announce(self, context: Context, render: Render, **more: Any) -> None:
         """Push ``task_id`` and ``jimeng_render`` to XCom; with the place of the video, so that a rescue knows it."""
         place = {"output_path": self.output_path} if self.output_path else {}
-        context["ti"].xcom_push(key="task_id", value=render.task_id)
-        context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **place, **more})
+        push(context["ti"], "task_id", render.task_id)
+        push(context["ti"], "jimeng_render", {**render.to_payload(), **place, **more})
 
     def conclude(
         self,
@@ -255,11 +261,12 @@ class JimengSubmittingOperator(BaseOperator):
         from airflow_provider_jimeng.operators.policies import Policies
         from airflow_provider_jimeng.storage.ledger import Ledger
 
+        hook = self.hook_for(self.jimeng_conn_id)
         return Checkout(
             ti=context["ti"],
             ledger=Ledger.open(context, self.output_folder()),
-            hook=self.hook_for(self.jimeng_conn_id),
-            build_request=self.build_request,
+            hook=hook,
+            build_request=lambda: self.build_request(hook.settings),
             policies=Policies(
                 on_rerun=self.on_rerun,
                 on_unknown_submit=self.on_unknown_submit,
@@ -272,15 +279,15 @@ class JimengSubmittingOperator(BaseOperator):
             overwrite=overwrite,
         )
 
-    def build_request(self) -> RenderRequest:
+    def build_request(self, settings: ClientSettings) -> RenderRequest:
         """Check every argument, open the images, and return the request; nothing is sent.
 
+        :param settings: the connection's.
         :raises ParameterError: naming the argument, the limit and the remedy.
         """
         from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
         from airflow_provider_jimeng.images import open_images
 
-        settings = self.hook_for(self.jimeng_conn_id).settings
         arguments = {name: getattr(self, name) for name in REQUEST_FIELDS}
         arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
         request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
@@ -342,20 +349,20 @@ class JimengSubmittingOperator(BaseOperator):
         if earlier:
             ti = context["ti"]
             payload = {"version": PAYLOAD_VERSION, "map_index": ti.map_index, "renders": earlier}
-            ti.xcom_push(key="jimeng_earlier", value=payload)
+            push(ti, "jimeng_earlier", payload)
 
     def _announce_unknown(self, context: Context, checkout: Checkout, error: UnknownSubmitError) -> None:
         """Push ``jimeng_intent``: what may have been paid without anybody knowing its id."""
         intent = checkout.unknown_intent
         if intent is not None:
-            context["ti"].xcom_push(key="jimeng_intent", value={**intent.to_payload(), "message": str(error)})
+            push(context["ti"], "jimeng_intent", {**intent.to_payload(), "message": str(error)})
 
     def _announce_no_slot(self, context: Context, checkout: Checkout, ended: RenderEvent) -> None:
         from airflow_provider_jimeng.operators.slots import slot_refusal
 
         refusal = slot_refusal(checkout, self.model, ended)
         count("failed", refusal["model"], code=ended.outcome.value)
-        context["ti"].xcom_push(key="jimeng_refusal", value=refusal)
+        push(context["ti"], "jimeng_refusal", refusal)
 
     def _wait_for_slot(
         self, context: Context, checkout: Checkout, error: ApiError, waiting_since: float | None
@@ -371,6 +378,20 @@ class JimengSubmittingOperator(BaseOperator):
         except SlotTimedOutError as over:
             if over.event is not None:
                 self._announce_no_slot(context, checkout, over.event)
+            raise
+
+
+def push(ti: Any, key: str, value: Any) -> None:
+    """Push to XCom what others may want to know; that it cannot be pushed fails no task that has paid.
+
+    :raises LedgerError: this try is not the latest of its task instance any more, which goes on without it.
+    """
+    with harmless(f"The push of {key} to XCom"):
+        try:
+            ti.xcom_push(key=key, value=value)
+        except Exception as error:
+            if _TRY_IS_OVER.search(str(error)):
+                raise LedgerError(f"Another try of this task has begun since ({error}).") from error
             raise
 
 

@@ -14,13 +14,14 @@ from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.metrics import count_landing
+from airflow_provider_jimeng.metrics import count_landing, harmless
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
     JimengSubmittingOperator,
     as_bool,
     as_mapping,
+    push,
 )
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -275,8 +276,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def _announced(self, context: Context, ended: RenderEvent) -> Render:
         from airflow_provider_jimeng.operators.references import bare_render, render_from
 
-        ti = context["ti"]
-        payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
+        ti, payload = context["ti"], None
+        with harmless("The pull of jimeng_render from XCom"):
+            payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
         if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
             return render_from(payload)
         return bare_render(ended.task_id, req_key=str(ended.req_key), jimeng_conn_id=self.jimeng_conn_id)
@@ -354,7 +356,7 @@ class JimengDownloadVideoOperator(BaseOperator):
 
         with airflow_errors(self):
             render = named_render(self)
-            context["ti"].xcom_push(key="jimeng_render", value=render.to_payload())
+            push(context["ti"], "jimeng_render", render.to_payload())
             began = pendulum.now("UTC")
             try:
                 with kept(render):
@@ -368,7 +370,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                     )
             except JimengError as error:
                 told = {**render.to_payload(), **landing_fields(error, end_behind(error))}
-                context["ti"].xcom_push(key="jimeng_render", value=told)
+                push(context["ti"], "jimeng_render", told)
                 raise
             count_landing(manifest, since=began)
             return publish(self, context, manifest)

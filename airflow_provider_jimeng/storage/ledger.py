@@ -2,28 +2,29 @@
 
 Two places, both written before money moves:
 
-* Airflow's ``task_state_store`` (3.3 and newer) is authoritative for the task instance's own tries; it refuses the
-  write of an older try, which stops that try before it can pay.
-* An object under ``<output directory>/.jimeng/``, on every version: ``tasks/<key>.json`` holds the record. Pointers lead
-  to it: ``requests/<fingerprint>/<key>.json``, so that other tasks and runs find a render by what its author asked, and
-  ``files/<name>/<key>.json``, so that no two tasks pay for the same full file name.
+* Airflow's ``task_state_store`` (3.3 and newer), which refuses the write of an older try. That stops the older try
+  before it can pay.
+* An object under ``<output directory>/.jimeng/``, on every version: see
+  :mod:`~airflow_provider_jimeng.storage.record_objects`.
 
-"Cannot read the record" is never "no record": it raises :class:`LedgerError`.
+Both are read, and :func:`~airflow_provider_jimeng.core.record.reconcile` says what they tell together. "Cannot read the
+record" is never "no record": it raises :class:`LedgerError`. What must not be lost is written to both places at once, so
+that a place that hangs does not hold up the other.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import secrets
+import queue
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey, by_preference
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey, reconcile
+from airflow_provider_jimeng.storage.record_objects import RecordObjects, decode_record
 
 try:
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined, unused-ignore]  # resolved lazily
@@ -35,17 +36,20 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
     from airflow_provider_jimeng.storage.target import Target
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 STATE_STORE_KEY = "jimeng_render"
-FOLDER = ".jimeng"
 PAUSES = (0.5, 2.0)
 """Seconds between the attempts to write what must not be lost: the id of a paid render, an intent taken back."""
+LONGEST_WAIT_SECONDS = 60.0
+"""How long such a write may take in all, while no place has taken it."""
+GRACE_SECONDS = 10.0
+"""How long the other place may take once one has taken it."""
+
+_READABLE_ALONE = frozenset({RecordState.INTENT, RecordState.SUBMITTED, RecordState.LANDED})
+"""The states of a record in the state store that lead to no payment, whatever the object beside it says."""
 
 
 def task_key(context: Context | Mapping[str, Any]) -> TaskKey:
@@ -70,11 +74,19 @@ class Ledger:
         store: Any = None,
         folder: Target | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.key = key
-        self._store = store
         self._objects = None if folder is None else RecordObjects(folder)
+        self._store = None if store is None else _StateStore(store)
+        self._beside = None if self._objects is None else _Beside(self._objects, key)
+        self._places: tuple[_Place, ...] = tuple(p for p in (self._store, self._beside) if p is not None)
         self._sleep = sleep
+        self._longest_wait_seconds = longest_wait_seconds
+        self._grace_seconds = grace_seconds
+        self._last_serial = 0
+        self._unfinished: dict[_Place, _Write] = {}
 
     @classmethod
     def open(cls, context: Context | Mapping[str, Any], folder: Target | None) -> Ledger:
@@ -90,38 +102,46 @@ class Ledger:
     @property
     def keeps(self) -> bool:
         """Is there any place that survives the try?"""
-        return self._store is not None or self._objects is not None
+        return bool(self._places)
+
+    @property
+    def next_serial(self) -> int:
+        """The number of the next submit, higher than that of any record that was read."""
+        return self._last_serial + 1
 
     def read(self) -> Record | None:
-        """Return this task instance's record, the state store's first.
+        """Return this task instance's record, as its places tell it together.
 
-        An intent in the store gives way to an object that knows how the very same submit went on: the store was out
-        of reach then, or refused the write of a try that was not the latest any more.
-
-        :raises LedgerError: it cannot be read, which says nothing about whether something was paid.
+        :raises LedgerError: it cannot be read, which says nothing about whether something was paid; or the places tell
+            of different submits, and nothing shows which is the later.
         """
-        stored = self._read_store()
-        if stored is None:
-            return None if self._objects is None else self._objects.read(self.key)
-        if stored.state is RecordState.INTENT and self._objects is not None:
-            with suppress(LedgerError):  # the store alone decides then, and an intent refuses to pay
-                beside = self._objects.read(self.key)
-                if beside is not None and beside.same_submit(stored):
-                    return beside
-        return stored
+        stored = None if self._store is None else self._store.read()
+        try:
+            beside = None if self._beside is None else self._beside.read()
+        except LedgerError:
+            alone = reconcile(stored, None)
+            if alone is None or alone.state not in _READABLE_ALONE:
+                raise
+            beside = None
+        serials = [record.serial for record in (stored, beside) if record is not None]
+        self._last_serial = max(serials, default=0)
+        return reconcile(stored, beside)
 
     def begin(self, intent: Record, before: Record | None) -> None:
         """Record what is about to be submitted, first where an older try is refused.
 
         :raises LedgerError: nothing may be submitted; ``before`` is the record again, as far as it can be written.
         """
-        if self._store is None and self._objects is not None and self._objects.read(self.key) != before:
+        if (
+            self._store is None
+            and self._beside is not None
+            and reconcile(None, self._beside.read()) != before
+        ):
             raise LedgerError("Another try of this task has begun since and changed its record.")
         try:
             self.write(intent)
-        except LedgerError:
-            with suppress(LedgerError):
-                self.restore(before)
+        except LedgerError as error:
+            self.withdraw(intent, before, cause=error)
             raise
 
     def write(self, record: Record) -> None:
@@ -129,204 +149,222 @@ class Ledger:
 
         :raises LedgerError: nothing after this step may happen.
         """
-        self._write_store(record)
-        if self._objects is not None:
-            self._objects.write(record)
+        for place in self._places:
+            self._finish(place)
+            place.write(record)
 
     def settle(self, record: Record) -> None:
-        """Record what cannot be undone, wherever it can be: in one place of two is enough to find it again.
+        """Record what cannot be undone, in all places at once. One place is enough to find it again.
 
         A try that is not the latest any more leaves the newer one's object alone.
 
-        :raises LedgerError: no place took it, after several attempts.
+        :raises LedgerError: no place took it, after several attempts or within a minute.
         """
-        places: list[Callable[[], None]] = []
-        if self._store is not None:
-            places.append(lambda: self._write_store(record))
-        if self._objects is not None:
-            places.append(lambda: self._settle_object(record))
-        problems = [problem for place in places if (problem := self._insist(place)) is not None]
-        for problem in problems:
+        problems = self._at_once(lambda place: place.settle(record), enough=1)
+        for problem in problems.values():
             log.error("Part of the record of %s was not written: %s", record.state.value, problem)
-        if problems and len(problems) == len(places):
-            raise problems[0]
+        if problems and len(problems) == len(self._places):
+            raise next(iter(problems.values()))
 
-    def restore(self, record: Record | None) -> None:
-        """Take an intent back, after a submit that was certainly not accepted.
+    def withdraw(self, intent: Record, before: Record | None, *, cause: BaseException) -> None:
+        """Take an intent back, whose submit was certainly not accepted.
 
+        A place that cannot be reached keeps the intent. The other one then says that it was never sent.
+
+        :param cause: why the intent is taken back.
         :raises LedgerError: the intent stands, so that the next try takes its outcome for unknown.
         """
-        if record is None:
-            problem = self._insist(self._delete)
-        else:
-            kept = record
-            problem = self._insist(lambda: self.write(kept))
-        if problem is not None:
-            raise problem
-
-    def _delete(self) -> None:
-        if self._store is not None:
-            _guarded("write the task state store", lambda: self._store.delete(STATE_STORE_KEY))
-        if self._objects is not None:
-            self._objects.delete(self.key)
-
-    def _insist(self, action: Callable[[], None]) -> LedgerError | None:
-        """Try several times; return the last problem, if it remains."""
-        for pause in (*PAUSES, None):
-            try:
-                action()
-            except LedgerError as error:
-                if pause is None:
-                    return error
-                self._sleep(pause)
-            else:
-                return None
-        raise AssertionError  # the last round returns
-
-    def _read_store(self) -> Record | None:
-        if self._store is None:
-            return None
-        payload = _guarded("read the task state store", lambda: self._store.get(STATE_STORE_KEY))
-        return None if payload is None else _decode(payload, "the task state store")
-
-    def _write_store(self, record: Record) -> None:
-        if self._store is not None:
-            options = {} if NEVER_EXPIRE is None else {"retention": NEVER_EXPIRE}
-            payload = record.to_payload()
-            _guarded(
-                "write the task state store", lambda: self._store.set(STATE_STORE_KEY, payload, **options)
-            )
-
-    def _settle_object(self, record: Record) -> None:
-        if self._objects is None:
-            return
-        there = self._objects.read(self.key)
-        if there is None or there.same_submit(record):
-            self._objects.write(record)
-        else:
-            log.warning("Another try has begun since; its record in the output directory is left as it is.")
+        problems = self._at_once(lambda place: place.take_back(intent, before), enough=len(self._places))
+        reached = [place for place in self._places if place not in problems]
+        if problems and reached:
+            told = replace(before or intent, withdrawn=intent.submit_name)
+            problems |= self._at_once(lambda place: place.settle(told), enough=1, places=reached)
+        if len(problems) == len(self._places) > 0:
+            raise LedgerError(
+                f"{cause} The API accepted nothing, but the recorded intent could not be erased: "
+                f"{next(iter(problems.values()))} The next try takes the outcome for unknown; "
+                'on_unknown_submit="resubmit" is safe to set for it.'
+            ) from cause
 
     def others(self, asked: str) -> list[Record]:
         """Return what other task instances keep of the same request, and this one of an earlier one, the best first.
 
         :param asked: fingerprint of the request as its author writes it.
         """
-        if self._objects is None:
-            return []
-        return self._objects.of_request(asked, but_now=self.key)
+        return [] if self._objects is None else self._objects.of_request(asked, but_now=self.key)
 
     def rivals(self, output_path: str) -> list[Record]:
         """Return the records of other task instances that give the same full file name, which is in the folder."""
-        if self._objects is None:
-            return []
-        name = _file_name(output_path)
-        found = self._objects.find_by_file(name)
-        return [r for r in found if r.key != self.key and _file_name(r.output_path) == name]
+        return [] if self._objects is None else self._objects.of_file(output_path, key=self.key)
+
+    # ------------------------------------------------------------------------------------------------------- at once
+    def _at_once(
+        self, action: Callable[[_Place], None], *, enough: int, places: list[_Place] | None = None
+    ) -> dict[_Place, LedgerError]:
+        """Do something at every place at the same time; return what went wrong where.
+
+        :param enough: how many places must have taken it before the others get only a short time more.
+        """
+        ended: queue.SimpleQueue[_Write] = queue.SimpleQueue()
+        writes = {}
+        for place in self._places if places is None else places:
+            writes[place] = _Write(
+                self._insist, place, action, after=self._unfinished.get(place), ended=ended
+            )
+            writes[place].start()
+        self._unfinished |= writes
+        until = time.monotonic() + self._longest_wait_seconds
+        waiting, taken = set(writes.values()), 0
+        while waiting:
+            try:
+                write = ended.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            waiting.discard(write)
+            if write.crash is not None:
+                raise write.crash
+            taken += write.problem is None
+            if taken >= enough:
+                until = min(until, time.monotonic() + self._grace_seconds)
+        return {place: problem for place, write in writes.items() if (problem := write.outcome()) is not None}
+
+    def _finish(self, place: _Place) -> None:
+        """Wait for what a place has not taken in yet, so that an older step never overwrites a newer one."""
+        write = self._unfinished.pop(place, None)
+        if write is not None:
+            write.join(self._longest_wait_seconds)
+            if write.is_alive():
+                self._unfinished[place] = write
+                raise LedgerError(f"{place.name} has not answered yet.")
+
+    def _insist(self, action: Callable[[], None]) -> None:
+        """Try several times.
+
+        :raises LedgerError: the last problem, if it remains.
+        """
+        for pause in PAUSES:
+            try:
+                return action()
+            except LedgerError:
+                self._sleep(pause)
+        return action()
 
 
-class RecordObjects:
-    """The records under ``<folder>/.jimeng/``; ``folder`` is a directory target."""
+class _Place(Protocol):
+    """One of the places of a record."""
 
-    def __init__(self, folder: Target) -> None:
-        self._folder = folder
+    name: str
 
-    def read(self, key: TaskKey) -> Record | None:
-        """Return the record of a task instance, or ``None`` if there certainly is none."""
-        return self._read(f"{_name(key)}.json")
+    def read(self) -> Record | None: ...
+    def write(self, record: Record) -> None: ...
+    def settle(self, record: Record) -> None: ...
+    def take_back(self, intent: Record, before: Record | None) -> None: ...
+
+
+class _Write(threading.Thread):
+    """A write that may hang without holding up its caller; it begins when the one before it at this place is done."""
+
+    def __init__(
+        self,
+        insist: Callable[[Callable[[], None]], None],
+        place: _Place,
+        action: Callable[[_Place], None],
+        *,
+        after: _Write | None,
+        ended: queue.SimpleQueue[_Write],
+    ) -> None:
+        super().__init__(name=f"jimeng record, {place.name}", daemon=True)
+        self._insist = insist
+        self._place = place
+        self._action = action
+        self._after = after
+        self._ended = ended
+        self.problem: LedgerError | None = None
+        self.crash: BaseException | None = None
+
+    def run(self) -> None:
+        """Write, and say that it is over."""
+        try:
+            if self._after is not None:
+                self._after.join()
+            self._insist(lambda: self._action(self._place))
+        except LedgerError as error:
+            self.problem = error
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self.crash = error
+        self._ended.put(self)
+
+    def outcome(self) -> LedgerError | None:
+        """Return what went wrong so far."""
+        if self.is_alive() and self.problem is None:
+            return LedgerError(f"{self._place.name} has not answered yet.")
+        return self.problem
+
+
+class _StateStore:
+    """Airflow's task state store, which refuses the writes of an older try."""
+
+    name = "The task state store"
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def read(self) -> Record | None:
+        payload = self._asked("read", lambda: self._store.get(STATE_STORE_KEY))
+        return None if payload is None else decode_record(payload, "the task state store")
 
     def write(self, record: Record) -> None:
-        """Write the pointers, which stay when the record moves on, and then the record."""
-        name = f"{_name(record.key)}.json"
-        owner = {"task_instance": record.key.to_payload()}
-        self._write(owner, "requests", record.asked, name)
-        if file_name := _file_name(record.output_path):
-            self._write(owner, "files", _hashed(file_name), name)
-        self._write(record.to_payload(), "tasks", name)
+        options = {} if NEVER_EXPIRE is None else {"retention": NEVER_EXPIRE}
+        self._asked("write", lambda: self._store.set(STATE_STORE_KEY, record.to_payload(), **options))
 
-    def delete(self, key: TaskKey) -> None:
-        """Remove the record of a task instance; its pointers then lead nowhere, which is harmless."""
-        task = self._file("tasks", f"{_name(key)}.json")
-        _guarded(f"delete {task.uri}", task.remove)
+    def settle(self, record: Record) -> None:
+        self.write(record)
 
-    def of_request(self, asked: str, *, but_now: TaskKey | None = None) -> list[Record]:
-        """Return what is recorded of a request, by its author's fingerprint, the best first.
+    def take_back(self, intent: Record, before: Record | None) -> None:  # noqa: ARG002 - the store itself checks whose
+        if before is not None:
+            self.write(before)
+        else:
+            self._asked("write", lambda: self._store.delete(STATE_STORE_KEY))
 
-        :param but_now: task instance of which only earlier requests count.
-        """
-        behind = self._behind("requests", asked)
-        found = (record.as_asked(asked, earlier_only=record.key == but_now) for record in behind)
-        return by_preference(record for record in found if record is not None)
-
-    def find_by_file(self, name: str) -> list[Record]:
-        """Return every record that a pointer of a file name leads to."""
-        return self._behind("files", _hashed(name))
-
-    def all(self) -> tuple[list[Record], list[LedgerError]]:
-        """Return every record of the folder that can be read, and what is wrong with the others."""
-        records, problems = [], []
-        for name in self._names("tasks"):
-            try:
-                record = self._read(name)
-            except LedgerError as error:
-                problems.append(error)
-            else:
-                records += [] if record is None else [record]
-        return records, problems
-
-    def _behind(self, *pointers: str) -> list[Record]:
-        found = (self._read(name) for name in self._names(*pointers))
-        return [record for record in found if record is not None]
-
-    def _write(self, payload: Mapping[str, Any], *parts: str) -> None:
-        file = self._file(*parts)
-        _guarded(f"write {file.uri}", lambda: file.write(_encode(payload), secrets.token_hex(4)))
-
-    def _read(self, name: str) -> Record | None:
-        file = self._file("tasks", name)
-        content = _guarded(f"read {file.uri}", file.content)
-        return None if content is None else _decode(content, file.uri)
-
-    def _names(self, *folder: str) -> list[str]:
-        place = self._file(*folder, "any.json")
-        found = _guarded(f"list {place.uri.rpartition('/')[0]}", place.siblings)
-        return sorted(name for name in found if name.endswith(".json"))
-
-    def _file(self, *parts: str) -> StoredFile:
-        return _guarded("open the records", lambda: self._folder.file("/".join((FOLDER, *parts))))
+    @staticmethod
+    def _asked(what: str, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:
+            raise LedgerError(
+                f"Cannot {what} the task state store ({type(error).__name__}: {error})."
+            ) from error
 
 
-def _name(key: TaskKey) -> str:
-    return _hashed(json.dumps([key.dag_id, key.run_id, key.task_id, key.map_index]))
+class _Beside:
+    """The object beside the videos. Whoever writes it checks that no newer try has begun a submit of its own."""
 
+    name = "The record in the output directory"
 
-def _file_name(output_path: str | None) -> str:
-    """Return the last part of a full file name, empty for a directory."""
-    return (output_path or "").rpartition("/")[2]
+    def __init__(self, objects: RecordObjects, key: TaskKey) -> None:
+        self._objects = objects
+        self._key = key
 
+    def read(self) -> Record | None:
+        return self._objects.read(self._key)
 
-def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    def write(self, record: Record) -> None:
+        self._objects.write(record)
 
+    def settle(self, record: Record) -> None:
+        if self._is_ours(record):
+            self._objects.write(record)
+        else:
+            log.warning("Another try has begun since; its record in the output directory is left as it is.")
 
-def _encode(payload: Mapping[str, Any]) -> bytes:
-    return json.dumps(payload, ensure_ascii=False, indent=1).encode()
+    def take_back(self, intent: Record, before: Record | None) -> None:
+        if not self._is_ours(intent):
+            return
+        if before is None:
+            self._objects.remove(intent)
+        else:
+            self._objects.write(before)
 
-
-def _decode(payload: Any, where: str) -> Record:
-    try:
-        return Record.from_payload(json.loads(payload) if isinstance(payload, bytes) else payload)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise LedgerError(
-            f"The record in {where} is damaged ({type(error).__name__}: {error}). Repair or delete it: "
-            "without it the task submits, and pays, again."
-        ) from None
-
-
-def _guarded(what: str, action: Callable[[], T]) -> T:
-    """Run a storage action; whatever goes wrong is a ledger error, for no file system agrees on its own classes."""
-    try:
-        return action()
-    except LedgerError:
-        raise
-    except Exception as error:
-        raise LedgerError(f"Cannot {what} ({type(error).__name__}: {error}).") from error
+    def _is_ours(self, record: Record) -> bool:
+        there = self.read()
+        return there is None or there.serial < record.serial or there.same_submit(record)

@@ -14,8 +14,8 @@ from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.ledger import RecordObjects
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.storage.ledger import FOLDER, RecordObjects
+from airflow_provider_jimeng.storage.record_objects import FOLDER, RecordObjects
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.record import Record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.operators.neighbours import LOOKS, Neighbours
-from airflow_provider_jimeng.storage.ledger import Ledger, RecordObjects
+from airflow_provider_jimeng.operators.neighbours import Neighbours
+from airflow_provider_jimeng.storage.ledger import Ledger
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.lab import Lab, Tally
 from tests.chaos.stage import Stage
@@ -50,15 +52,15 @@ class Street:
     def __init__(self, lab: Lab) -> None:
         self.folder = Target(output_path=f"{lab.videos}/")
         self.objects = RecordObjects(self.folder)
-        self.pauses: list[float] = []
+        self.waited = 0.0
         self.answer: Record | None = None
 
     def seen(self) -> Neighbours:
         ledger = Ledger(MINE, folder=self.folder)
-        return Neighbours(ledger=ledger, timeout_seconds=30, sleep=self._sleep)
+        return Neighbours(ledger=ledger, timeout_seconds=30, sleep=self._sleep, clock=lambda: self.waited)
 
     def _sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
+        self.waited += seconds
         if self.answer is not None:
             self.objects.write(self.answer)
 
@@ -174,25 +176,30 @@ def test_a_task_that_moved_to_another_file_name_leaves_the_first_one_free(street
     street.seen().refuse_rival(Target(output_path=path))
 
 
-def test_a_submit_under_way_elsewhere_is_waited_for(street: Street) -> None:
-    street.objects.write(record(RecordState.INTENT))
+@pytest.mark.parametrize("clock_differs_by_minutes", [0, 10, -10, -600])
+def test_a_submit_under_way_elsewhere_is_waited_for(street: Street, clock_differs_by_minutes: float) -> None:
+    street.objects.write(record(RecordState.INTENT, minutes_ago=clock_differs_by_minutes))
     street.answer = record(RecordState.SUBMITTED)
     assert street.seen().of_request(SAME, but=()) == [street.answer]
-    assert street.pauses == [1.0]
+    assert 0 < street.waited < 2
 
 
-def test_a_submit_that_takes_long_elsewhere_is_left_to_the_next_try(street: Street) -> None:
-    street.objects.write(record(RecordState.INTENT))
-    with pytest.raises(LedgerError, match="the next try adopts"):
-        street.seen().of_request(SAME, but=())
-    assert len(street.pauses) == LOOKS - 1
-
-
-def test_an_intent_that_was_never_answered_is_handed_over(street: Street) -> None:
-    left = record(RecordState.INTENT, minutes_ago=3)
+def test_a_submit_that_nobody_answers_while_it_is_watched_is_handed_over(street: Street) -> None:
+    left = record(RecordState.INTENT)
     street.objects.write(left)
-    assert street.seen().of_request(SAME, but=()) == [left]
-    street.seen().refuse_twin(SAME, but=())
+    seen = street.seen()
+    assert seen.of_request(SAME, but=()) == [left]
+    assert 90 <= street.waited < 93
+    assert seen.twin(SAME, but=()) is None
+
+
+def test_an_intent_of_long_ago_is_handed_over_at_once(street: Street) -> None:
+    left = record(RecordState.INTENT, minutes_ago=20)
+    street.objects.write(left)
+    seen = street.seen()
+    assert seen.of_request(SAME, but=()) == [left]
+    assert street.waited == 0
+    assert seen.twin(SAME, but=()) is None
 
 
 def test_a_paid_render_counts_more_than_an_intent(street: Street) -> None:
@@ -203,8 +210,44 @@ def test_a_paid_render_counts_more_than_an_intent(street: Street) -> None:
     assert street.seen().of_request(SAME, but={"7392616336519610409"}) != [paid]
 
 
+@pytest.mark.parametrize("minutes_ago", [0, 2, 60, 60 * 24 * 7, -600])
 @pytest.mark.parametrize("state", [RecordState.INTENT, RecordState.SUBMITTED])
-def test_a_twin_that_began_meanwhile_is_not_paid_for_twice(street: Street, state: RecordState) -> None:
-    street.objects.write(record(state))
-    with pytest.raises(LedgerError, match="Nothing was submitted"):
-        street.seen().refuse_twin(SAME, but=())
+def test_a_twin_that_began_meanwhile_counts_whatever_time_it_names(
+    street: Street, state: RecordState, minutes_ago: float
+) -> None:
+    seen = street.seen()
+    assert seen.of_request(SAME, but=()) == []
+    twin = record(state, minutes_ago=minutes_ago)
+    street.objects.write(twin)
+    assert seen.twin(SAME, but=()) == twin
+
+
+def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    first, second = (lab.stage(run_id=f"manual__{number}", retries=0) for number in range(2))
+    is_about_to_pay, may_pay = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_about_to_pay.set()
+        assert may_pay.wait(60)
+
+    def begin_beside() -> None:
+        first.blows.at("before post", hold)
+        thread.start()
+        assert is_about_to_pay.wait(60)
+        first.blows.at("log chaos.render, run manual__1 submits", may_pay.set)
+
+    thread = threading.Thread(target=second.run)
+    first.blows.at("log Submitting", begin_beside)
+    assert first.run() == "success"
+    thread.join()
+    assert second.state == "success"
+    assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
+
+
+def test_six_twins_of_one_moment_all_succeed_within_one_retry(lab: Lab) -> None:
+    lab.options["reuse"] = "output_path"
+    runs = [lab.stage(run_id=f"manual__{number}", retries=1) for number in range(6)]
+    run_together(*runs)
+    assert [stage.state for stage in runs] == ["success"] * 6
+    assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import pytest
 
 from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, RecordObjects, task_key
+from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, task_key
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.stage import Blows, StateStore, TaskInstance, TryStore
 from tests.harness.stores import StepwiseStore, attached
@@ -52,12 +55,15 @@ class Places:
         self.server = StateStore(latest="try-1")
         self.pauses: list[float] = []
 
-    def ledger(self, *, store: bool = True, objects: bool = True, try_id: str = "try-1") -> Ledger:
+    def ledger(
+        self, *, store: bool = True, objects: bool = True, try_id: str = "try-1", **patience: float
+    ) -> Ledger:
         return Ledger(
             KEY,
             store=TryStore(server=self.server, try_id=try_id, blows=self.blows) if store else None,
             folder=self.target if objects else None,
             sleep=self.pauses.append,
+            **patience,
         )
 
     @property
@@ -106,7 +112,8 @@ def test_a_record_is_read_back_from_wherever_it_is_kept(
     ledger.write(PAID)
     assert ledger.read() == (PAID if store or objects else None)
     assert ledger.keeps == (store or objects)
-    ledger.restore(None)
+    ledger.begin(make_record(serial=2), PAID)
+    ledger.withdraw(make_record(serial=2), None, cause=OSError("busy"))
     assert ledger.read() is None
 
 
@@ -117,10 +124,19 @@ def test_a_task_without_any_ledger_is_warned(caplog: pytest.LogCaptureFixture) -
     assert "submits, and pays, again" in caplog.text
 
 
-def test_the_state_store_decides_where_both_have_a_record(places: Places) -> None:
+def test_the_place_that_knows_more_of_one_submit_counts(places: Places) -> None:
     places.ledger(store=False).write(make_record(RecordState.LANDED))
     places.ledger(objects=False).write(PAID)
-    assert places.ledger().read() == PAID
+    assert places.ledger().read() == make_record(RecordState.LANDED)
+
+
+def test_a_state_store_that_was_restored_from_a_backup_does_not_hide_a_later_render(places: Places) -> None:
+    places.ledger(objects=False).write(make_record(RecordState.FAILED))
+    later = make_record(RecordState.SUBMITTED, serial=2, render={**RENDER, "task_id": "8"}, try_number=2)
+    places.ledger(store=False).write(later)
+    ledger = places.ledger()
+    assert ledger.read() == later
+    assert ledger.next_serial == 3
 
 
 def test_an_intent_in_the_store_gives_way_to_the_object_of_the_same_submit(places: Places) -> None:
@@ -129,13 +145,18 @@ def test_an_intent_in_the_store_gives_way_to_the_object_of_the_same_submit(place
     assert places.ledger().read() == PAID
 
 
-@pytest.mark.parametrize("change", [{"try_number": 2}, {"fingerprint": "b" * 64}, {"intent_at": "later"}])
-def test_an_intent_in_the_store_stands_against_the_object_of_another_submit(
+@pytest.mark.parametrize(
+    "change", [{"try_number": 2}, {"fingerprint": "b" * 64}, {"intent_at": "2026-01-02T03:09:00Z"}]
+)
+def test_two_submits_of_which_neither_is_known_to_be_the_later_stop_the_task(
     places: Places, change: dict[str, Any]
 ) -> None:
     places.ledger(objects=False).write(INTENT)
     places.ledger(store=False).write(replace(PAID, **change))
-    assert places.ledger().read() == INTENT
+    with pytest.raises(
+        LedgerError, match=r"submit 1, intent .* submit 1, submitted .*render 7392616336519610409"
+    ):
+        places.ledger().read()
 
 
 def test_an_intent_in_the_store_stands_where_the_object_cannot_be_read(places: Places) -> None:
@@ -174,7 +195,37 @@ def test_an_intent_that_only_one_place_takes_is_withdrawn_from_it(places: Places
     places.block_objects()
     with pytest.raises(LedgerError):
         places.ledger().begin(INTENT, None)
-    assert places.stored() is None
+    places.unblock_objects()
+    assert places.ledger().read() is None
+
+
+def test_an_intent_that_one_place_keeps_is_known_to_be_taken_back_from_the_other(places: Places) -> None:
+    """As when the object store is away right after it took the intent in."""
+    before = make_record(RecordState.FAILED)
+    places.ledger().write(before)
+    intent = make_record(serial=2, previous=before.past())
+    ledger = places.ledger()
+    ledger.begin(intent, before)
+    places.fail("store before failed", times=3)
+    ledger.withdraw(intent, before, cause=OSError("busy"))
+    assert (places.stored(), places.beside()) == ("intent", "failed")
+    again = places.ledger()
+    assert again.read() == replace(before, withdrawn=intent.submit_name)
+    assert again.next_serial == 3
+    places.fail("store delete", times=3)
+    first = make_record(serial=7)
+    again.begin(first, again.read())
+    again.withdraw(first, None, cause=OSError("busy"))
+    assert places.stored() == "intent"
+    assert places.ledger().read() is None
+    assert places.ledger().others("a" * 64) == []
+
+
+def test_an_intent_that_was_taken_back_does_not_hide_one_of_the_same_number(places: Places) -> None:
+    places.ledger(store=False).write(replace(INTENT, withdrawn=INTENT.submit_name))
+    other = make_record(try_number=2)
+    places.ledger(objects=False).write(other)
+    assert places.ledger().read() == other
 
 
 def test_an_intent_that_cannot_be_recorded_leaves_the_record_before(places: Places) -> None:
@@ -190,7 +241,7 @@ def test_an_older_try_cannot_record_an_intent(places: Places) -> None:
     places.server.latest = "try-2"
     with pytest.raises(LedgerError, match="not found"):
         places.ledger().begin(INTENT, None)
-    assert places.beside() is None
+    assert places.ledger(store=False).read() is None
 
 
 def test_below_3_3_a_try_that_was_overtaken_cannot_record_an_intent(places: Places) -> None:
@@ -239,11 +290,55 @@ def test_an_older_try_leaves_the_object_of_a_newer_one_alone(
     assert "Another try has begun" in caplog.text
 
 
+class Gate:
+    """A place that hangs until it is let go."""
+
+    def __init__(self, places: Places, point: str) -> None:
+        self.opened = threading.Event()
+        self.reached = threading.Event()
+        places.blows.at(point, self._hang)
+
+    def _hang(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(60)
+
+
+def test_a_place_that_hangs_does_not_hold_up_the_other(places: Places) -> None:
+    ledger = places.ledger(grace_seconds=0.05)
+    ledger.begin(INTENT, None)
+    gate = Gate(places, "store before submitted")
+    ledger.settle(PAID)
+    assert gate.reached.is_set()
+    assert (places.stored(), places.beside()) == ("intent", "submitted")
+    assert places.ledger().read() == PAID
+    ledger.settle(make_record(RecordState.LANDED))
+    assert (places.stored(), places.beside()) == ("intent", "landed")
+    gate.opened.set()
+    ledger.write(make_record(RecordState.LANDED))  # waits for what came before it
+    assert (places.stored(), places.beside()) == ("landed", "landed")
+
+
+def test_an_id_that_no_place_takes_in_time_is_an_error_and_is_written_all_the_same(
+    places: Places,
+) -> None:
+    ledger = places.ledger(objects=False, longest_wait_seconds=0.05)
+    ledger.begin(INTENT, None)
+    gate = Gate(places, "store before submitted")
+    with pytest.raises(LedgerError, match="state store has not answered yet"):
+        ledger.settle(PAID)
+    with pytest.raises(LedgerError, match="has not answered yet"):
+        ledger.write(make_record(RecordState.LANDED))
+    gate.opened.set()
+    while places.stored() != "submitted":
+        time.sleep(0.01)
+
+
 def test_an_intent_that_cannot_be_taken_back_is_an_error(places: Places) -> None:
-    places.ledger().begin(INTENT, None)
+    ledger = places.ledger(objects=False)
+    ledger.begin(INTENT, None)
     places.fail("store delete", times=3)
-    with pytest.raises(LedgerError):
-        places.ledger().restore(None)
+    with pytest.raises(LedgerError, match=r"busy.*accepted nothing.*could not be erased.*safe to set"):
+        ledger.withdraw(INTENT, None, cause=OSError("busy"))
     assert places.stored() == "intent"
 
 
@@ -287,7 +382,8 @@ def test_a_pointer_whose_task_asks_for_something_else_now_finds_what_it_had_befo
 def test_a_pointer_without_its_record_leads_nowhere(places: Places) -> None:
     objects = RecordObjects(places.target)
     objects.write(PAID)
-    objects.delete(KEY)
+    (path,) = places.folder.rglob("tasks/*.json")
+    path.unlink()
     assert objects.of_request("a" * 64) == []
 
 
@@ -346,6 +442,6 @@ def test_a_record_that_was_taken_back_does_not_return_from_a_replacement_that_wa
     store.ends_at = [(r"/tasks/\w+\.json$", Killed)] * 2  # the second at the step back
     with pytest.raises(Killed):
         ledger.settle(PAID)
-    ledger.restore(None)
+    ledger.withdraw(INTENT, None, cause=OSError("busy"))
     assert ledger.read() is None
     assert not [path for path in store.files() if "/tasks/" in path]

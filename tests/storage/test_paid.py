@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.storage.ledger import RecordObjects
 from airflow_provider_jimeng.storage.paid import GONE, Paid, PaidRenders
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.storage.ledger import RecordObjects
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.record_tree import all_records
 from airflow_provider_jimeng.storage.target import Target
 from tests.harness.stores import ObjectStore, attached

@@ -19,7 +19,7 @@ from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.landing import Target, already_landed
-from airflow_provider_jimeng.storage.ledger import RecordObjects
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from tests.harness.media_server import MediaServer, whole
 from tests.harness.processes import Service, free_port
 from tests.harness.relay import Relay
