@@ -142,7 +142,7 @@ def json_list(name: str, text: str) -> list[Any]:
 def _utf_16_without_mark(head: bytes) -> str | None:
     """Return which UTF-16 a text is whose ASCII characters, such as delimiters, show it by zero bytes."""
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if min(even, odd) or max(even, odd) < max(2, len(head) / _LEAST_ASCII):
+    if max(even, odd) < max(2, len(head) / _LEAST_ASCII, 4 * min(even, odd)):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
 

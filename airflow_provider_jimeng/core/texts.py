@@ -15,7 +15,7 @@ _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that have no picture: the Hangul fillers and the blank Braille pattern."""
 _ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
 _USER = re.compile(r"(https?://)[^/\s@?#'\"<>]+@", re.IGNORECASE)
-_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?#'\"<>]*)[?#][^\s'\"<>]*", re.IGNORECASE)
+_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?#'\"<>]*)[?#](?!…)[^\s'\"<>]*", re.IGNORECASE)
 
 
 def is_visible(character: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.arguments import read_text
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
-from airflow_provider_jimeng.core.errors import JimengError, LandingError, LedgerError, ParameterError
+from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
     RowState,
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.paid import PaidRenders
 
 DEFAULT_CONNECTION = "jimeng_default"
+_ENOUGH_FAILURES = 3
+"""After so many rows one after another a store is taken to be away, and no further row is looked up."""
 _DEFAULTS = (
     "model",
     "duration",
@@ -194,10 +195,13 @@ class JimengPlanOperator(BaseOperator):
         return folder
 
     def _refusal(self, problems: Sequence[Problem], rows: int) -> ParameterError:
-        """Write everything that is wrong to the log, and return the error, which may hold a part of it only."""
-        for line in problem_lines(problems):
-            self.log.error("%s", line)
-        return refusal(problems, rows)
+        """Return the error that names the bad rows; what it has no room for is in the log, with all the rest."""
+        error = refusal(problems, rows)
+        lines = problem_lines(problems)
+        if lines[-1] not in str(error):
+            for line in lines:
+                self.log.error("%s", line)
+        return error
 
     def _settings(self) -> ClientSettings:
         return self.hook_for(self.jimeng_conn_id).settings
@@ -235,7 +239,7 @@ class JimengPlanOperator(BaseOperator):
     def _look_up(self, planned: Sequence[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
         """Find what is paid already, how it stands, and names that other requests hold.
 
-        :raises JimengError: the store does not answer. No further row is looked up then.
+        :raises LedgerError: the records cannot be read, and no row is wrong in itself.
         """
         from airflow_provider_jimeng.operators.standing import Standing
         from airflow_provider_jimeng.storage.paid import PaidRenders
@@ -243,36 +247,40 @@ class JimengPlanOperator(BaseOperator):
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"))
         standing = Standing(hook_for=self.hook_for)
         found: list[PlannedRow] = []
+        failures = 0
         for item in planned:
-            if item.output_path is None:
-                found.append(item)
-                continue
             try:
-                found.append(self._look_up_row(item, item.output_path, paid, standing))
-            except (ParameterError, LandingError, LedgerError) as error:
-                if error.retryable and not _is_name_too_long(error):
-                    if not problems:
-                        raise
-                    self.log.warning("The rows from row %d on were not looked up: %s", item.row.number, error)
-                    break
-                field = error.argument if isinstance(error, ParameterError) else "output_name"
-                problems.append(item.row.problem(field, _reason(error)))
+                found.append(self._look_up_row(item, paid, standing))
+                failures = 0
+            except (ParameterError, LandingError) as error:
+                field, reason = "output_name", str(error)
+                if isinstance(error, ParameterError):
+                    field, reason = error.argument, error.reason
+                problems.append(item.row.problem(field, reason, retryable=error.retryable))
+                failures += error.retryable
+            except LedgerError as error:
+                if not problems:
+                    raise
+                self.log.warning("The records cannot be read: %s", error)
+                break
+            if failures >= _ENOUGH_FAILURES:
+                break
         return found
 
-    def _look_up_row(
-        self, item: PlannedRow, output_path: str, paid: PaidRenders, standing: Standing
-    ) -> PlannedRow:
+    def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
         from airflow_provider_jimeng.storage.landing import Target, refuse_taken
 
+        if item.output_path is None:
+            return item
         fingerprint = item.fingerprint()
-        known = paid.look_up(fingerprint, output_path)
+        known = paid.look_up(fingerprint, item.output_path)
         state, note = known.state, known.note
         if state is RowState.RUNNING and known.render is not None:
             state, note = standing.of(known.render)
         if note:
             self.log.warning("Row %d: %s", item.row.number, note)
         if state is not RowState.LANDED and not as_bool("overwrite", self.overwrite):
-            target = Target(output_path=output_path, output_conn_id=self.output_conn_id)
+            target = Target(output_path=item.output_path, output_conn_id=self.output_conn_id)
             refuse_taken(target, fingerprint, *([known.render] if known.render else []))
         return replace(item, state=state)
 
@@ -293,12 +301,3 @@ class JimengPlanOperator(BaseOperator):
         if self.jimeng_conn_id != DEFAULT_CONNECTION:
             common["jimeng_conn_id"] = self.jimeng_conn_id
         return common
-
-
-def _is_name_too_long(error: JimengError) -> bool:
-    """Whether a file system refused a name for its length, which no retry changes."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
-
-
-def _reason(error: JimengError) -> str:
-    return error.reason if isinstance(error, ParameterError) else str(error)
