@@ -17,6 +17,7 @@ from airflow_provider_jimeng.core.arguments import is_absent, read_text
 from airflow_provider_jimeng.core.columns import read_ignored
 from airflow_provider_jimeng.core.errors import ParameterError, TransportError, UnreadableRowsError
 from airflow_provider_jimeng.core.frames import is_link
+from airflow_provider_jimeng.core.link_hosts import host_of
 from airflow_provider_jimeng.core.row_text import ENDINGS
 from airflow_provider_jimeng.core.rows import Row, rows_of_file, rows_of_list, rows_of_table
 from airflow_provider_jimeng.core.texts import hide_queries, shorten
@@ -88,6 +89,8 @@ def _rows_of_path(rows: Any, conn_id: str | None, sheet: str | None, ignored: Co
             "rows",
             f"{name!r} has one slash behind the scheme: pathlib.Path drops the other. Give a URI as text.",
         )
+    if is_link(name) and not host_of(name):
+        raise ParameterError("rows", f"{name!r} is no complete link.")
     shown = shorten(hide_queries(name), _LONGEST_SHOWN)
     ending = _ending(name, shown)
     if ending in WORKBOOKS:

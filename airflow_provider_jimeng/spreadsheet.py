@@ -24,6 +24,7 @@ MAX_XML_BYTES = 128 * 1024 * 1024
 _MOST_LINES = 1_048_576
 """An Excel sheet has no more."""
 _PROLOG_BYTES = 1024
+_ZIP = b"PK"
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s+ref="([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})"')
 
@@ -50,6 +51,11 @@ def sheet_lines(name: str, content: bytes, sheet: str | None) -> list[Line]:
     if content.startswith(_OLD_OFFICE):
         raise ParameterError(
             "rows", f"{name} has a password, or is of an old Excel. Save it as .xlsx without a password."
+        )
+    if not content.startswith(_ZIP):
+        raise ParameterError(
+            "rows",
+            f"{name} is not an Excel workbook, whatever its ending says. A link may lead to a page that asks for a login.",
         )
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pendulum
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
 from airflow_provider_jimeng.core.arguments import read_text
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
+from airflow_provider_jimeng.core.frames import is_link
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
     RowState,
@@ -142,6 +143,12 @@ class JimengPlanOperator(BaseOperator):
         self.camera_template = camera_template
         self.camera_strength = camera_strength
         self.extra_body = extra_body
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render the arguments, and mask the query of a link to ``rows``: Airflow shows rendered arguments in its UI."""
+        super().render_template_fields(context, jinja_env)
+        if isinstance(self.rows, str) and is_link(self.rows) and (query := self.rows.partition("?")[2]):
+            mask_secret(query)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, quote, and return one dict of arguments per row."""
