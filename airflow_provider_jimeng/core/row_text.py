@@ -89,8 +89,9 @@ def table_lines(name: str, text: str) -> Iterator[Line]:
 
     :raises ParameterError: naming the line that breaks the rules of CSV.
     """
+    text = text.lstrip("\ufeff")
     first = _LINE_END.split(text.lstrip(" \r\n"), maxsplit=1)[0]
-    hint = _EXCEL_HINT.fullmatch(first.strip(" "))
+    hint = _EXCEL_HINT.fullmatch(_LINE_END.split(text, maxsplit=1)[0].strip())
     delimiter = hint[1] if hint else max(_DELIMITERS, key=_QUOTED.sub("", first).count)
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"
@@ -98,9 +99,7 @@ def table_lines(name: str, text: str) -> Iterator[Line]:
     line = 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells) and not (
-                hint and _EXCEL_HINT.fullmatch(first) and line == 1
-            ):
+            if not (hint and line == 1):
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:

@@ -57,7 +57,9 @@ def request(first: str, last: str) -> RenderRequest:
 
 def test_a_link_into_the_own_network_is_refused_where_the_api_is_public_and_warned_of_elsewhere() -> None:
     asked = request("https://cdn.example.com/a.png", "http://10.0.0.1/a.png?sig=SECRET")
-    with pytest.raises(ParameterError, match=r"last_frame: 10.0.0.1 is a host in your own network") as refused:
+    with pytest.raises(
+        ParameterError, match=r"last_frame: 10.0.0.1 is a host in your own network"
+    ) as refused:
         check_links(asked, "https://visual.volcengineapi.com/")
     assert "SECRET" not in str(refused.value)
     check_links(asked, "http://127.0.0.1:8787/")
