@@ -347,7 +347,7 @@ def test_the_query_of_a_link_is_masked_where_airflow_shows_rendered_arguments(se
     from airflow.providers.common.compat.sdk import redact
 
     operator = JimengPlanOperator(task_id="plan", rows=link(server))
-    operator.render_template_fields({})  # type: ignore[typeddict-item]
+    operator.render_template_fields({})
     assert "SECRET" not in str(redact({"rows": operator.rows}))
 
 
