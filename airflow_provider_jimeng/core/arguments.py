@@ -35,7 +35,7 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
 """Arguments of the submitting operators that say nothing of the request, with who else takes them."""
 
 _SHOWN_BEFORE = 12
-_SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]+[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 """A link that begins behind a separator; a link inside another one's path or query does not."""
 
 

@@ -32,12 +32,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 _UNIT = re.compile(r"\(.*?\)$|\[.*?\]$")
 _BLANKS = re.compile(r"[\s_-]+")
 _SEPARATORS = re.compile(r"[,，、;；\n]")
+_LONGEST_NAME = 200
 _LONGEST_SHOWN = 80
 
 
 def plain_name(name: Any) -> str:
     """Return a column's name without what people put around it: case, blanks, a unit in brackets, ``*`` and ``:``."""
-    text = unicodedata.normalize("NFKC", str(name))
+    text = unicodedata.normalize("NFKC", str(name)[:_LONGEST_NAME])
     text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc"))
     text = _UNIT.sub("", text.strip().strip("*:").strip()).strip("*: ")
     return _BLANKS.sub("_", text.lower()).strip("_")

@@ -8,6 +8,7 @@ import unicodedata
 
 LONGEST_MESSAGE = 3900
 """An error's class, and the task that it stands in, fit in front of it within 4,000 characters."""
+_LONGEST_READ = 20_000
 
 _KEPT_CONTROLS = "\t\n\r"
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
@@ -15,7 +16,7 @@ _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that have no picture: the Hangul fillers and the blank Braille pattern."""
 _ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
 _USER = re.compile(r"(https?://)[^/\s@?#'\"<>]+@", re.IGNORECASE)
-_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?#'\"<>]*)[?#](?!…)[^\s'\"<>]*", re.IGNORECASE)
+_QUERY = re.compile(r"([a-z][a-z0-9+.-]{0,20}://[^\s?#'\"<>]*+)[?#](?!…)[^\s'\"<>]*", re.IGNORECASE)
 
 
 def is_visible(character: str) -> bool:
@@ -51,5 +52,8 @@ def hide_queries(text: str) -> str:
 
 
 def for_message(text: str) -> str:
-    """Return a text as a message may show it: no query of a link, and bounded in length."""
-    return shorten(hide_queries(text), LONGEST_MESSAGE)
+    """Return a text as a message may show it: bounded, without queries of links, and every database can keep it."""
+    short = shorten(hide_queries(text[:_LONGEST_READ]), LONGEST_MESSAGE)
+    while (place := first_control(short)) is not None:
+        short = short.replace(short[place], "\ufffd")
+    return short.encode(errors="replace").decode()

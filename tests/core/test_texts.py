@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from airflow_provider_jimeng.core.arguments import read_reference
+from airflow_provider_jimeng.core.columns import unknown_column
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.texts import (
     LONGEST_MESSAGE,
@@ -70,3 +74,16 @@ def test_no_refusal_is_long_or_shows_a_query_whatever_came_in() -> None:
     assert len(error.argument) <= 200
     assert "SECRET" not in str(error) + error.reason
     assert for_message(str(error)) == str(error)
+
+
+def test_a_refusal_can_be_kept_by_every_database() -> None:
+    assert str(ParameterError("a\0b", "c\x1bd\ud800\ne")) == "a\ufffdb: c\ufffdd?\ne"
+
+
+@pytest.mark.parametrize("unit", ["x", "(", ",", "a,", "https://", "?", "a:/"])
+def test_no_refusal_takes_long_whatever_came_in(unit: str) -> None:
+    text = unit * 1_000_000
+    assert len(str(ParameterError(text, text))) <= LONGEST_MESSAGE
+    assert len(unknown_column(text)) < 500
+    with contextlib.suppress(ParameterError):
+        read_reference("first_frame", text)
