@@ -30,6 +30,7 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """A workbook may hold pictures; the rows themselves have some hundred kilobytes."""
 _OTHER_SHEETS = ("xls", "xlsb", "ods", "numbers", "et", "gsheet")
 _LOST_SLASH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)
+_LONGEST_READ = 20_000
 _LONGEST_SHOWN = 400
 _TRY_LATER = (408, 425, 429)
 
@@ -91,7 +92,7 @@ def _rows_of_path(rows: Any, conn_id: str | None, sheet: str | None, ignored: Co
         )
     if is_link(name) and not host_of(name):
         raise ParameterError("rows", f"{name!r} is no complete link.")
-    shown = shorten(hide_queries(name), _LONGEST_SHOWN)
+    shown = shorten(hide_queries(name[:_LONGEST_READ]), _LONGEST_SHOWN)
     ending = _ending(name, shown)
     if ending in WORKBOOKS:
         check_library(shown)
