@@ -15,6 +15,7 @@ import pendulum
 
 from airflow_provider_jimeng.client.settings import EXTRA_FIELDS
 from airflow_provider_jimeng.core import errors
+from airflow_provider_jimeng.core.columns import COLUMNS
 from airflow_provider_jimeng.core.render import RenderManifest
 from airflow_provider_jimeng.provider_info import CONN_FIELDS
 
@@ -46,11 +47,25 @@ _WHAT_FOR = {
 _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: polls travel over aiohttp's connections",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
+    "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
     "report": "first frames as pictures in the [report](campaigns.md#the-report)",
+}
+_AS_OF_THE_OPERATOR = "as of `JimengGenerateVideoOperator`"
+_COLUMNS = {
+    "model": "short name or `req_key`",
+    "duration": "`5`, also as `5 s` or `5秒`",
+    "aspect_ratio": "`16:9`, also as `16/9`, `16x9`, `16：9`, and as Excel keeps it",
+    "first_frame": "public link, path or URI; one image",
+    "last_frame": "the same",
+    "extra_body": "an object; in a table its JSON text",
+    "take": "numbered by the plan unless given",
+    "output_name": "file name below `output_path`, folders allowed; `.mp4` is added",
+    "output_path": "this row's own directory or full file name",
 }
 _WITHOUT = {
     "aiohttp": "`SettingsError`, naming the extra, when a trigger opens such a connection",
     "emulator": "the command and the fixture stop with a message that names the extra",
+    "excel": "`ParameterError`, naming the extra; CSV files, JSON files and data frames are read all the same",
     "report": "the report plays the videos instead; the log names the extra",
 }
 
@@ -113,6 +128,19 @@ def caps() -> Table:
             why = why if reason == "same" else reason
             rows.append((airflow, f"`{cap}`", why))
     return ("Airflow", "needs", "because"), rows
+
+
+def columns() -> Table:
+    """One row per column of a campaign's rows: its other names, and what it holds."""
+    rows = [
+        (
+            f"`{column}`",
+            ", ".join(f"`{alias}`" for alias in aliases),
+            _COLUMNS.get(column, _AS_OF_THE_OPERATOR),
+        )
+        for column, aliases in COLUMNS.items()
+    ]
+    return ("column", "also called", ""), rows
 
 
 def extras() -> Table:

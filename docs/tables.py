@@ -261,6 +261,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "dependencies": lambda: _table(*reference.dependencies()),
     "caps": lambda: _table(*reference.caps()),
     "extras": lambda: _table(*reference.extras()),
+    "columns": lambda: _table(*reference.columns()),
     "error-classes": lambda: _table(*reference.error_classes()),
     "hook-methods": lambda: _table(*reference.hook_methods()),
 }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from airflow_provider_jimeng.core.texts import first_control
 
 _AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
 _WHILE_WAITING = "give it to JimengHook.wait_for_completion."
@@ -34,6 +34,10 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
 }
 """Arguments of the submitting operators that say nothing of the request, with who else takes them."""
 
+_SHOWN_BEFORE = 12
+_SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
+"""A link that begins behind a separator; a link inside another one's path or query does not."""
+
 
 def is_absent(value: Any) -> bool:
     """Whether an argument was left out: ``None``, or text that is blank or a rendered ``None``."""
@@ -43,19 +47,52 @@ def is_absent(value: Any) -> bool:
 def read_text(argument: str, value: Any) -> str | None:
     """Return a text argument without surrounding blanks, ``None`` where it is absent.
 
-    :raises ParameterError: it is no text, or cannot be written as UTF-8, which is what the API takes.
+    :raises ParameterError: it is not text, or holds a character that :func:`check_characters` refuses.
     """
     if is_absent(value):
         return None
     if not isinstance(value, str):
         raise ParameterError(argument, f"expected text, got {value!r}.")
+    check_characters(argument, value)
+    return value.strip()
+
+
+def check_characters(argument: str, text: str) -> None:
+    """Refuse what cannot be sent as UTF-8, or what Airflow's metadata database cannot keep.
+
+    PostgreSQL takes no NUL character. No other control character belongs into a text, except tabs and line ends.
+
+    :raises ParameterError: naming the first such character and its place, counted from 0.
+    """
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         raise ParameterError(
             argument, f"holds half a character at position {error.start}; remove it, the API takes UTF-8."
         ) from None
-    return value.strip()
+    place = first_control(text)
+    if place is not None:
+        before = text[max(0, place - _SHOWN_BEFORE) : place]
+        raise ParameterError(
+            argument,
+            f"holds the control character U+{ord(text[place]):04X} at position {place}, after {before!r}. Remove it.",
+        )
+
+
+def check_texts(argument: str, value: Any) -> None:
+    """Refuse the same characters in every text of a JSON value.
+
+    :raises ParameterError: naming the first such character and its place in its text.
+    """
+    if isinstance(value, str):
+        check_characters(argument, value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_texts(argument, key)
+            check_texts(f"{argument}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            check_texts(f"{argument}[{number}]", item)
 
 
 def read_whole(argument: str, value: Any, default: int, *, lowest: int, highest: int, remedy: str) -> int:
@@ -119,6 +156,8 @@ def read_reference(argument: str, value: Any) -> str | None:
         )
     if scheme.startswith(("http://", "https://")) and not _has_host(reference):
         raise ParameterError(argument, f"{reference!r} is no complete link.")
+    if "\n" in reference or "\r" in reference or _SECOND_LINK.search(reference):
+        raise ParameterError(argument, f"{reference!r} is more than one link or path. Give one image here.")
     return reference
 
 

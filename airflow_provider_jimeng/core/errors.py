@@ -35,9 +35,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_jimeng.core.texts import for_message, shorten
+
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.codes import CodeEntry
     from airflow_provider_jimeng.core.event import RenderEvent
+
+_LONGEST_NAME = 200
 
 
 class JimengError(Exception):
@@ -55,12 +59,15 @@ def _restore(error_class: type[JimengError], args: tuple[Any, ...]) -> JimengErr
 
 
 class ParameterError(JimengError, ValueError):
-    """An argument is refused before any request. The text names the argument, the limit and the remedy."""
+    """An argument is refused before any request. The text names the argument, the limit and the remedy.
+
+    The text shows no query of a link and is bounded in length, whatever the argument was.
+    """
 
     def __init__(self, argument: str, message: str) -> None:
-        self.argument = argument
-        self.reason = message
-        super().__init__(f"{argument}: {message}")
+        self.argument = shorten(argument, _LONGEST_NAME)
+        self.reason = for_message(message)
+        super().__init__(for_message(f"{self.argument}: {self.reason}"))
 
 
 class UnreadableImageError(ParameterError):

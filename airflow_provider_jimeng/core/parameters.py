@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import (
     ARGUMENTS_ELSEWHERE,
+    check_texts,
     is_absent,
     read_amount,
     read_reference,
@@ -41,6 +42,8 @@ from airflow_provider_jimeng.core.frames import (
     nearest_aspect_ratio,
     predict_crop,
 )
+from airflow_provider_jimeng.core.link_hosts import link_warnings
+from airflow_provider_jimeng.core.texts import is_visible
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -125,7 +128,7 @@ class RenderRequest:
             camera_strength=strength,
             take=read_whole("take", take, 1, lowest=1, highest=MAX_SEED, remedy="takes are numbered from 1"),
             extra_body=extra,
-            warnings=(*warnings, *extra_warnings),
+            warnings=(*warnings, *extra_warnings, *link_warnings(first, last)),
         )
 
     @property
@@ -243,6 +246,10 @@ def _bytes_of(frame: Frame) -> bytes:
 
 def _prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, list[str]]:
     text = read_text("prompt", prompt) or ""
+    if text and not any(map(is_visible, text)):
+        raise ParameterError(
+            "prompt", "holds only characters that cannot be seen, such as zero-width spaces. Write it again."
+        )
     if not text and (spec.prompt_required or first is None):
         other = "" if spec.prompt_required else " or a first_frame"
         raise ParameterError("prompt", f"is empty; {spec.name} needs a prompt{other}.")
@@ -352,6 +359,9 @@ def _extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:
             raise ParameterError("extra_body", f"{name!r} is refused: {remedy}")
     try:
         extra = json.loads(json.dumps(dict(extra_body), allow_nan=False, ensure_ascii=False).encode())
+        check_texts("extra_body", extra)
+    except ParameterError:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError("extra_body", f"is no JSON: {error}.") from None
     return extra, [

@@ -10,14 +10,20 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
+from airflow_provider_jimeng.core.link_hosts import check_links
 from airflow_provider_jimeng.core.row_request import request_of, target_of
+from airflow_provider_jimeng.core.texts import LONGEST_MESSAGE
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.catalogue import ModelSpec
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.rows import Problem, Row
+
+_LONGEST_END = 100
+_ROWS_NAMED = 10
 
 
 class RowState(StrEnum):
@@ -105,10 +111,12 @@ def draft_rows(
     defaults: Mapping[str, Any],
     output_path: str | None,
     catalogue: Mapping[str, ModelSpec],
+    endpoint: str = DEFAULT_ENDPOINT,
 ) -> tuple[list[PlannedRow], list[Problem]]:
     """Check every row as far as that goes without opening anything.
 
     :param defaults: arguments for rows that leave them blank; one that a row's model does not take is not used.
+    :param endpoint: where the API is, which fetches image links itself.
     """
     planned: list[PlannedRow] = []
     problems: list[Problem] = []
@@ -126,7 +134,15 @@ def draft_rows(
                 message = f"{target} is row {other}'s already. Give another name."
                 found.append(row.problem("output_name", message))
         request, refusals = request_of(row.values, defaults, catalogue)
-        found += [row.problem(error.argument, error.reason) for error in refusals]
+        if request is not None:
+            try:
+                check_links(request, endpoint)
+            except ParameterError as error:
+                refusals.append(error)
+        named = {problem.field for problem in found}
+        found += [
+            row.problem(error.argument, error.reason) for error in refusals if error.argument not in named
+        ]
         problems += found
         if request is not None and not found:
             take = request.take if "take" in row.values else None
@@ -171,10 +187,39 @@ def check_length(rows: int, longest: int) -> None:
 
 
 def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
-    """Return the one error that names every bad row, in the order of the rows; retryable if every problem is."""
+    """Return the one error that names every bad row, in the order of the rows; retryable if every problem is.
+
+    What is wrong with many rows in the same way is said once. The error may have room for a part only; the caller
+    writes all of :func:`problem_lines` to the log.
+    """
     bad = len({problem.row for problem in problems})
-    lines = [f"  {problem}" for problem in sorted(problems, key=lambda problem: problem.row)]
+    lines = problem_lines(problems)
     are = "row is" if bad == 1 else "rows are"
-    head = f"{bad} {are} refused, of {rows}. Nothing was submitted or paid.\n"
+    head = f"{bad} {are} refused, of {rows}. Nothing was submitted or paid."
+    room = LONGEST_MESSAGE - len(head) - _LONGEST_END
+    shown = 0
+    while shown < len(lines) and len(lines[shown]) + 3 <= room:
+        room -= len(lines[shown]) + 3
+        shown += 1
+    text = "\n".join([head, *(f"  {line}" for line in lines[:shown])])
+    if shown < len(lines):
+        text += f"\n  and {len(lines) - shown} more problems, which the task's log lists."
     kind = UnreadableImageError if all(problem.retryable for problem in problems) else ParameterError
-    return kind("rows", head + "\n".join(lines))
+    return kind("rows", text)
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """Return one line for each thing that is wrong, in the order of the rows, with the rows it is wrong in."""
+    same: dict[str, list[Problem]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.row):
+        same.setdefault(problem.what, []).append(problem)
+    lines = []
+    for what, (first, *others) in same.items():
+        line = f"{first.where}, {what}"
+        if others:
+            numbers = [str(problem.row) for problem in others[:_ROWS_NAMED]]
+            more = ", …" if len(others) > _ROWS_NAMED else ""
+            rows = "1 more row" if len(others) == 1 else f"{len(others)} more rows"
+            line += f" (The same in {rows}: {', '.join(numbers)}{more})"
+        lines.append(line)
+    return lines

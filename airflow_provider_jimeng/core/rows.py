@@ -1,4 +1,4 @@
-"""The rows of a campaign as somebody wrote them: a list of dicts, or the text of a CSV or JSON file.
+"""The rows of a campaign as somebody wrote them: a list of dicts, a table, or the content of a file.
 
 Nothing is judged here but the form: which cell belongs to which argument. What is wrong is collected, so that all
 of it can be said at once.
@@ -6,41 +6,30 @@ of it can be said at once.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from airflow_provider_jimeng.core.arguments import is_absent
-from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
+from airflow_provider_jimeng.core.cells import is_blank, is_missing, read_cell
+from airflow_provider_jimeng.core.columns import COLUMNS, check_header, column_of, plain_name, unknown_column
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.row_text import (
+    ENDINGS,
+    JSON_LINES,
+    TABLES,
+    Line,
+    check_content,
+    decode,
+    json_lines,
+    json_list,
+    table_lines,
+)
+from airflow_provider_jimeng.core.texts import for_message, shorten
 
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "prompt": (),
-    "model": (),
-    "duration": (),
-    "aspect_ratio": ("ratio",),
-    "seed": (),
-    "first_frame": ("image",),
-    "last_frame": (),
-    "camera_template": (),
-    "camera_strength": (),
-    "take": (),
-    "extra_body": (),
-    "output_name": ("output", "name"),
-    "output_path": (),
-}
-"""What a row may hold, with other names that are understood. All but the last two are arguments of a render."""
+__all__ = ["COLUMNS", "Problem", "Row", "rows_of_file", "rows_of_list", "rows_of_table"]
 
-_NAMES: Mapping[str, str] = {
-    name: column for column, aliases in COLUMNS.items() for name in (column, *aliases)
-}
-_DELIMITERS = ",;\t"
-_BLANKS = re.compile(r"[\s-]+")
+_LONGEST_FIELD = 100
+_LONGEST_PROBLEM = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +45,20 @@ class Problem:
     message: str
     retryable: bool = False
 
+    @property
+    def where(self) -> str:
+        """The row, and its line in the file."""
+        return f"row {self.row}" + ("" if self.line is None else f" (line {self.line})")
+
+    @property
+    def what(self) -> str:
+        """What is wrong, as a message may show it."""
+        return (
+            f"{shorten(self.field, _LONGEST_FIELD)}: {shorten(for_message(self.message), _LONGEST_PROBLEM)}"
+        )
+
     def __str__(self) -> str:
-        where = f"row {self.row}" + ("" if self.line is None else f" (line {self.line})")
-        return f"{where}, {self.field}: {self.message}"
+        return f"{self.where}, {self.what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,125 +75,126 @@ class Row:
         return Problem(row=self.number, line=self.line, field=column, message=message, retryable=retryable)
 
 
-def rows_of_list(rows: Iterable[Any]) -> list[Row]:
-    """Read rows given as a list of dicts."""
-    return [_row(number, None, values) for number, values in enumerate(rows, start=1)]
+def rows_of_list(rows: Iterable[Any], ignored: Collection[str] = ()) -> list[Row]:
+    """Read rows given as a list of dicts. One that holds nothing but missing values is none: data frames have such.
 
-
-def rows_of_file(name: str, content: bytes) -> list[Row]:
-    """Read rows from a file: ``.csv`` or ``.tsv`` with a header, ``.jsonl`` or ``.ndjson``, or ``.json`` (a list).
-
-    :raises ParameterError: the file as a whole cannot be read.
+    :param ignored: names of columns that are not for the renders, as :func:`~.columns.read_ignored` returns them.
     """
-    readers = {
-        "csv": _read_csv,
-        "tsv": _read_csv,
-        "jsonl": _read_lines,
-        "ndjson": _read_lines,
-        "json": _read_json,
-    }
-    reader = readers.get(name.rpartition(".")[2].lower())
-    if reader is None:
-        raise ParameterError(
-            "rows",
-            f"{name} has none of the endings that are read: {', '.join('.' + ending for ending in readers)}.",
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ParameterError(
-            "rows",
-            f"{name} is no UTF-8 (byte {error.start}). Save it as UTF-8; Excel calls that “CSV UTF-8”.",
-        ) from None
-    try:
-        return reader(text)
-    except ParameterError:
-        raise
-    except (csv.Error, ValueError, RecursionError) as error:
-        raise ParameterError("rows", f"{name} cannot be read: {error}.") from None
+    return [
+        _row(number, None, values, ignored)
+        for number, values in enumerate(rows, start=1)
+        if not (isinstance(values, Mapping) and values and all(map(is_missing, values.values())))
+    ]
 
 
-def _read_csv(text: str) -> list[Row]:
-    first_line = text.lstrip().partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=first_line.count)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
-    )
+def rows_of_table(lines: Iterable[Line], ignored: Collection[str] = ()) -> list[Row]:
+    """Read rows from the lines of a table, the header first; blank lines and blank columns are none.
+
+    :raises ParameterError: no name in the header is a column.
+    """
     header: list[str] | None = None
     rows: list[Row] = []
-    line = 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            if header is None:
-                header = [cell.strip() for cell in cells]
-            else:
-                rows.append(_csv_row(len(rows) + 1, line, header, cells))
-        line = reader.line_num + 1
-    return rows
-
-
-def _csv_row(number: int, line: int, header: list[str], cells: list[str]) -> Row:
-    row = _row(number, line, {name: cell for name, cell in zip(header, cells, strict=False) if cell.strip()})
-    surplus = [cell for cell in cells[len(header) :] if cell.strip()]
-    problems = [*row.problems]
-    if surplus:
-        problems.append(
-            row.problem(
-                "cells",
-                f"has {len(cells)} cells, the header {len(header)}. Quote texts that hold the delimiter.",
-            )
-        )
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        problems.append(row.problem(twice or "header", "stands twice in the header. Keep one."))
-    return Row(number=number, line=line, values=row.values, problems=tuple(problems))
-
-
-def _read_lines(text: str) -> list[Row]:
-    rows: list[Row] = []
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
+    for line, cells in lines:
+        if all(map(is_blank, cells)):
             continue
-        number = len(rows) + 1
-        try:
-            rows.append(_row(number, line, json.loads(content)))
-        except (ValueError, RecursionError) as error:
-            problem = Problem(row=number, line=line, field="row", message=f"is no JSON: {error}.")
-            rows.append(Row(number=number, line=line, problems=(problem,)))
+        if header is None:
+            header = [str(cell).strip() if plain_name(cell) and not is_blank(cell) else "" for cell in cells]
+            check_header(header)
+            while not header[-1]:
+                header.pop()
+        else:
+            rows.append(_table_row(len(rows) + 1, line, header, cells, ignored))
     return rows
 
 
-def _read_json(text: str) -> list[Row]:
-    rows = json.loads(text)
-    if not isinstance(rows, list):
-        raise ParameterError("rows", f"expected a JSON list of objects, got {type(rows).__name__}.")
-    return rows_of_list(rows)
+def rows_of_file(
+    name: str,
+    content: bytes,
+    ignored: Collection[str] = (),
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Row]:
+    """Read rows from a file: a table (``.csv``, ``.tsv``, ``.txt``), ``.jsonl`` or ``.ndjson``, or ``.json`` (a list).
+
+    :param warn: is told what somebody should know of a file that can be read.
+    :raises ParameterError: the file as a whole cannot be read.
+    """
+    ending = name.rpartition(".")[2].lower()
+    if ending not in ENDINGS:
+        raise ParameterError("rows", f"{name} has none of the endings that are read: {_listed(ENDINGS)}.")
+    check_content(name, content)
+    text, encoding = decode(name, content)
+    if encoding == "gb18030":
+        warn(f"{name} is not UTF-8. It is read as GB 18030 (GBK), as Excel saves CSV files in China.")
+    if ending in TABLES:
+        return rows_of_table(table_lines(name, text), ignored)
+    if ending not in JSON_LINES:
+        return rows_of_list(json_list(name, text), ignored)
+    rows: list[Row] = []
+    for line, found in json_lines(text):
+        number = len(rows) + 1
+        if isinstance(found, Exception):
+            problem = Problem(row=number, line=line, field="row", message=f"is not JSON: {found}.")
+            rows.append(Row(number=number, line=line, problems=(problem,)))
+        else:
+            rows.append(_row(number, line, found, ignored))
+    return rows
 
 
-def _row(number: int, line: int | None, given: Any) -> Row:
-    if not isinstance(given, Mapping):
-        message = f"expected a dict such as {{'prompt': '…'}}, got {type(given).__name__}."
-        return Row(
-            number=number, line=line, problems=(Problem(row=number, line=line, field="row", message=message),)
+def _listed(endings: Iterable[str]) -> str:
+    return ", ".join(f".{ending}" for ending in endings)
+
+
+def _table_row(
+    number: int, line: int, header: list[str], cells: Sequence[Any], ignored: Collection[str]
+) -> Row:
+    filled = [index for index, cell in enumerate(cells) if not is_blank(cell)]
+    pairs = [(header[index], cells[index]) for index in filled if index < len(header) and header[index]]
+    row = _pairs(number, line, pairs, ignored)
+    nameless = [index + 1 for index in filled if index >= len(header) or not header[index]]
+    if not nameless:
+        return row
+    if nameless[-1] > len(header):
+        message = f"has {nameless[-1]} cells, the header {len(header)}. Quote texts that hold the delimiter."
+    else:
+        message = (
+            f"column {nameless[0]} holds a value, and has no name in the header. Name it, or clear the cell."
         )
+    problem = row.problem("cells", message)
+    return Row(number=number, line=line, values=row.values, problems=(*row.problems, problem))
+
+
+def _row(number: int, line: int | None, given: Any, ignored: Collection[str]) -> Row:
+    if isinstance(given, Mapping):
+        return _pairs(number, line, given.items(), ignored)
+    message = f"expected a dict such as {{'prompt': '…'}}, got {type(given).__name__}."
+    problem = Problem(row=number, line=line, field="row", message=message)
+    return Row(number=number, line=line, problems=(problem,))
+
+
+def _pairs(number: int, line: int | None, pairs: Iterable[tuple[Any, Any]], ignored: Collection[str]) -> Row:
+    """Sort named values by column; a name may come twice."""
     values: dict[str, Any] = {}
+    names: dict[str, str] = {}
     problems: list[Problem] = []
-    for name, value in given.items():
-        column = _NAMES.get(_BLANKS.sub("_", str(name).strip().lower()))
+    for label, value in pairs:
+        name = str(label).strip()
+        if plain_name(name) in ignored or is_blank(value):
+            continue
+        column = column_of(name)
+        message = None
         if column is None:
-            problems.append(Problem(row=number, line=line, field=str(name), message=_unknown(str(name))))
+            message = unknown_column(name)
+        elif names.setdefault(column, name) != name:
+            message = f"is given twice, once by another name ({name}). Keep one."
         elif column in values:
-            twice = f"is given twice, once by another name ({name}). Keep one."
-            problems.append(Problem(row=number, line=line, field=column, message=twice))
-        elif not is_absent(value):
-            values[column] = value
-    return Row(number=number, line=line, values=values, problems=tuple(problems))
-
-
-def _unknown(name: str) -> str:
-    if name in REFUSED_ARGUMENTS:
-        return f"is refused: {REFUSED_ARGUMENTS[name]}"
-    nearest = get_close_matches(name.lower(), _NAMES, n=1)
-    if nearest:
-        return f"is no column. Did you mean {nearest[0]}?"
-    return f"is no column. A row takes {', '.join(COLUMNS)}."
+            message = "stands twice in the header. Keep one."
+        if message is None and column is not None:
+            try:
+                values[column] = read_cell(column, value)
+            except ParameterError as error:
+                message = error.reason
+        if message is not None:
+            problem = Problem(row=number, line=line, field=column or name, message=message)
+            problems.append(problem)
+    present = {column: value for column, value in values.items() if value is not None}
+    return Row(number=number, line=line, values=present, problems=tuple(problems))

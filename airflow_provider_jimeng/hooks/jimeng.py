@@ -19,6 +19,7 @@ from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.link_hosts import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta, check_cost
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
@@ -357,6 +358,7 @@ class JimengHook(BaseHook):
         elif described:
             raise ParameterError(next(iter(described)), "give either a request or its arguments.")
         check_cost(request, arguments.get("max_cost_cny"))
+        check_links(request, settings.endpoint)
         ready = open_images(request)
         for warning in ready.warnings:
             log.warning("%s", warning)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pendulum
-from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath, conf
+from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
+from airflow_provider_jimeng.core.arguments import read_text
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
-from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError, UnreadableRowsError
+from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
+from airflow_provider_jimeng.core.frames import is_link
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
     RowState,
@@ -20,20 +20,26 @@ from airflow_provider_jimeng.core.plan import (
     check_length,
     draft_rows,
     number_takes,
+    problem_lines,
     refusal,
 )
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
-from airflow_provider_jimeng.core.rows import Problem, Row, rows_of_file, rows_of_list
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_jimeng.client.settings import ClientSettings
+    from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.standing import Standing
+    from airflow_provider_jimeng.storage.paid import PaidRenders
 
 DEFAULT_CONNECTION = "jimeng_default"
+_ENOUGH_FAILURES = 3
+"""After so many rows one after another a store is taken to be away, and no further row is looked up."""
 _DEFAULTS = (
     "model",
     "duration",
@@ -55,15 +61,17 @@ class JimengPlanOperator(BaseOperator):
 
     Every row is checked, its images are opened, and all that is wrong is said at once. Identical rows become
     different takes. A row whose video lies under ``output_path`` already costs nothing and is returned all the same:
-    its task returns that video. No rows at all return an empty list, whose mapped task Airflow skips.
+    its task returns that video. No rows at all return an empty list with a warning; Airflow skips its mapped task.
 
     XCom: ``quote`` (rows, new, landed, running, cost_cny, at_risk_cny, by_model, quoted_at) and ``return_value`` (a list
     of dicts).
 
-    :param rows: list of dicts, or the path or URI of a CSV (with a header), JSONL or JSON file that
-        ``ObjectStoragePath`` opens. Columns: ``prompt``, ``model``, ``duration``, ``aspect_ratio`` (or ``ratio``),
-        ``seed``, ``first_frame`` (or ``image``), ``last_frame``, ``camera_template``, ``camera_strength``, ``take``,
-        ``extra_body``, ``output_name`` (below ``output_path``), ``output_path``.
+    :param rows: list of dicts, data frame, or the path, URI or http(s) link of a table (``.csv``, ``.tsv``, ``.txt``,
+        ``.xlsx``) with a header, or of a JSONL or JSON file. Columns: ``prompt``, ``model``, ``duration``,
+        ``aspect_ratio`` (or ``ratio``), ``seed``, ``first_frame`` (or ``image``), ``last_frame``, ``camera_template``,
+        ``camera_strength``, ``take``, ``extra_body``, ``output_name`` (below ``output_path``), ``output_path``.
+    :param rows_sheet: name of the sheet of an Excel workbook; by default the first one that is not hidden.
+    :param ignore_columns: names of columns that are not for the renders; any other unknown column is refused.
     :param max_cost_cny: refuse a campaign that may cost more, or whose cost is unknown. Renders that run already count,
         for one that fails is paid anew.
     :param output_path: directory URI ending in ``/`` for all rows; with it, rows that are paid already are found.
@@ -79,6 +87,8 @@ class JimengPlanOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "rows",
+        "rows_sheet",
+        "ignore_columns",
         "max_cost_cny",
         "output_path",
         "output_conn_id",
@@ -94,6 +104,8 @@ class JimengPlanOperator(BaseOperator):
         self,
         *,
         rows: Any,
+        rows_sheet: str | None = None,
+        ignore_columns: str | Iterable[str] | None = None,
         max_cost_cny: float | str | None = None,
         output_path: str | None = None,
         output_conn_id: str | None = None,
@@ -114,6 +126,8 @@ class JimengPlanOperator(BaseOperator):
     ) -> None:
         super().__init__(retries=retries, **kwargs)
         self.rows = rows
+        self.rows_sheet = rows_sheet
+        self.ignore_columns = ignore_columns
         self.max_cost_cny = max_cost_cny
         self.output_path = output_path
         self.output_conn_id = output_conn_id
@@ -130,6 +144,12 @@ class JimengPlanOperator(BaseOperator):
         self.camera_strength = camera_strength
         self.extra_body = extra_body
 
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render the arguments, and mask the query of a link to ``rows``: Airflow shows rendered arguments in its UI."""
+        super().render_template_fields(context, jinja_env)
+        if isinstance(self.rows, str) and is_link(self.rows) and (query := self.rows.partition("?")[2]):
+            mask_secret(query)
+
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, quote, and return one dict of arguments per row."""
         with airflow_errors(self):
@@ -140,73 +160,73 @@ class JimengPlanOperator(BaseOperator):
             self.log.info("The campaign before it starts:\n%s", quote_table(quote))
             check_cap(quote, self.max_cost_cny)
             if not planned:
-                self.log.warning("There are no rows. Airflow skips a task that is mapped over nothing.")
+                self.log.warning("There are no rows. Airflow skips a task that is mapped over no rows.")
             return [item.kwargs(self._common(item)) for item in planned]
 
     def _plan(self) -> list[PlannedRow]:
         """Return every row, checked, numbered and looked up; or refuse them with all that is wrong."""
-        if self.output_path and not self.output_path.endswith("/"):
-            raise ParameterError(
-                "output_path",
-                f"{self.output_path!r} names a file; a campaign needs a directory, ending in /.",
-            )
-        rows = self._rows()
+        from airflow_provider_jimeng.row_sources import read_rows
+
+        folder = self._folder()
+        rows = read_rows(
+            self.rows,
+            conn_id=self.rows_conn_id,
+            sheet=self.rows_sheet,
+            ignore_columns=self.ignore_columns,
+        )
+        settings = self._settings()
         check_length(len(rows), conf.getint("core", "max_map_length", fallback=1024))
         planned, problems = draft_rows(
             rows,
             defaults={name: getattr(self, name) for name in _DEFAULTS},
-            output_path=self.output_path or None,
-            catalogue=self._catalogue(),
+            output_path=folder,
+            catalogue=settings.catalogue,
+            endpoint=settings.endpoint,
         )
         planned = self._open_images(planned, problems)
         planned, more = number_takes(planned)
         problems += more
         planned = self._look_up(planned, problems)
         if problems:
-            raise refusal(problems, len(rows))
+            raise self._refusal(problems, len(rows))
         return planned
 
-    def _rows(self) -> list[Row]:
-        rows = self.rows
-        if isinstance(rows, str) and rows.lstrip().startswith("["):
-            rows = _parse(rows)
-        if isinstance(rows, str) or hasattr(rows, "read_bytes"):
-            return self._rows_of_file(str(rows))
-        if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
+    def _folder(self) -> str | None:
+        """Return the directory for all rows, ``None`` without one; a path object always means a directory."""
+        given = self.output_path
+        folder = read_text("output_path", f"{str(given).rstrip('/')}/" if hasattr(given, "open") else given)
+        if folder is not None and not folder.endswith("/"):
             raise ParameterError(
-                "rows",
-                f"expected a list of dicts or the path of a CSV or JSONL file, got {type(rows).__name__}.",
+                "output_path", f"{folder!r} names a file; a campaign needs a directory, ending in /."
             )
-        return rows_of_list(rows)
+        return folder
 
-    def _rows_of_file(self, name: str) -> list[Row]:
-        from airflow_provider_jimeng.images import FOR_GOOD
+    def _refusal(self, problems: Sequence[Problem], rows: int) -> ParameterError:
+        """Return the error that names the bad rows; what it has no room for is in the log, with all the rest."""
+        error = refusal(problems, rows)
+        lines = problem_lines(problems)
+        if lines[-1] not in str(error):
+            for line in lines:
+                self.log.error("%s", line)
+        return error
 
-        try:
-            # Below Airflow 3 a connection of None hides the one that stands in the URL.
-            options = {"conn_id": self.rows_conn_id} if self.rows_conn_id else {}
-            path = ObjectStoragePath(name, **options)
-            content = path.read_bytes()
-        except Exception as error:
-            said = f"{name} cannot be read ({type(error).__name__}: {error})."
-            if isinstance(error, FOR_GOOD):
-                raise ParameterError("rows", said) from error
-            raise UnreadableRowsError("rows", f"{said} A retry may read it.") from error
-        return rows_of_file(path.name, content)
-
-    def _catalogue(self) -> Mapping[str, Any]:
-        return self.hook_for(self.jimeng_conn_id).settings.catalogue
+    def _settings(self) -> ClientSettings:
+        return self.hook_for(self.jimeng_conn_id).settings
 
     def _open_images(self, planned: Iterable[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
         """Open every image, each once, and keep what tells it apart."""
         from airflow_provider_jimeng.images import open_images
 
         seen: dict[str, SeenFrame] = {}
+        refused: dict[tuple[str, ...], ParameterError] = {}
         opened: list[PlannedRow] = []
         for item in planned:
             frames = item.request.frames_to_open
             warnings = item.request.warnings
+            references = tuple(frame.reference for frame in frames.values())
             try:
+                if references in refused:
+                    raise refused[references]
                 if any(frame.reference not in seen for frame in frames.values()):
                     request = open_images(item.request)
                     warnings = request.warnings
@@ -217,42 +237,59 @@ class JimengPlanOperator(BaseOperator):
                     item.with_images({name: seen[frame.reference] for name, frame in frames.items()})
                 )
             except ParameterError as error:
+                refused[references] = error
                 problems.append(item.row.problem(error.argument, error.reason, retryable=error.retryable))
             for warning in warnings:
                 self.log.warning("Row %d: %s", item.row.number, warning)
         return opened
 
-    def _look_up(self, planned: Iterable[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
-        """Find what is paid already, how it stands, and names that other requests hold."""
+    def _look_up(self, planned: Sequence[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
+        """Find what is paid already, how it stands, and names that other requests hold.
+
+        :raises LedgerError: the records cannot be read, and no row is wrong in itself.
+        """
         from airflow_provider_jimeng.operators.standing import Standing
-        from airflow_provider_jimeng.storage.landing import Target, refuse_taken
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"))
         standing = Standing(hook_for=self.hook_for)
-        overwrite = as_bool("overwrite", self.overwrite)
         found: list[PlannedRow] = []
+        failures = 0
         for item in planned:
-            state, note = RowState.NEW, None
-            if item.output_path is not None:
-                fingerprint = item.fingerprint()
-                known = paid.look_up(fingerprint, item.output_path)
-                state, note = known.state, known.note
-                if state is RowState.RUNNING and known.render is not None:
-                    state, note = standing.of(known.render)
-                if state is not RowState.LANDED and not overwrite:
-                    try:
-                        refuse_taken(
-                            Target(output_path=item.output_path, output_conn_id=self.output_conn_id),
-                            fingerprint,
-                            *([known.render] if known.render else []),
-                        )
-                    except TargetTakenError as error:
-                        problems.append(item.row.problem("output_name", str(error)))
-            if note:
-                self.log.warning("Row %d: %s", item.row.number, note)
-            found.append(replace(item, state=state))
+            try:
+                found.append(self._look_up_row(item, paid, standing))
+                failures = 0
+            except (ParameterError, LandingError) as error:
+                field, reason = "output_name", str(error)
+                if isinstance(error, ParameterError):
+                    field, reason = error.argument, error.reason
+                problems.append(item.row.problem(field, reason, retryable=error.retryable))
+                failures += error.retryable
+            except LedgerError as error:
+                if not problems:
+                    raise
+                self.log.warning("The records cannot be read: %s", error)
+                break
+            if failures >= _ENOUGH_FAILURES:
+                break
         return found
+
+    def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
+        from airflow_provider_jimeng.storage.landing import Target, refuse_taken
+
+        if item.output_path is None:
+            return item
+        fingerprint = item.fingerprint()
+        known = paid.look_up(fingerprint, item.output_path)
+        state, note = known.state, known.note
+        if state is RowState.RUNNING and known.render is not None:
+            state, note = standing.of(known.render)
+        if note:
+            self.log.warning("Row %d: %s", item.row.number, note)
+        if state is not RowState.LANDED and not as_bool("overwrite", self.overwrite):
+            target = Target(output_path=item.output_path, output_conn_id=self.output_conn_id)
+            refuse_taken(target, fingerprint, *([known.render] if known.render else []))
+        return replace(item, state=state)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""
@@ -271,13 +308,3 @@ class JimengPlanOperator(BaseOperator):
         if self.jimeng_conn_id != DEFAULT_CONNECTION:
             common["jimeng_conn_id"] = self.jimeng_conn_id
         return common
-
-
-def _parse(text: str) -> Any:
-    """Read a list that a template turned into text."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text)
-        except (ValueError, SyntaxError):
-            continue
-    raise ParameterError("rows", "is text that is no list. Pass the list itself, or the path of a file.")

@@ -66,17 +66,24 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
     """Return what every instance of the tasks left; one that left nothing counts if it was meant to render."""
     ends: list[TaskEnd] = []
     for task in tasks:
+        if _has_no_rows(task, context):
+            continue
         count = _count(context, task.task_id)
         mapped = hasattr(task, "partial_kwargs") or count > 1
         renders = _by_index(context, task.task_id, "jimeng_render", count)
         returned = _by_index(context, task.task_id, "return_value", count)
         earlier = _earlier(context, task.task_id)
         asked = _asked(task, context, count)
+        stopped = {
+            key: _by_index(context, task.task_id, key, count) for key in ("jimeng_refusal", "jimeng_intent")
+        }
         for index in range(count):
             manifest = manifest_or_none(returned.get(index))
             render = renders.get(index)
             if returned.get(index) is None and _is_a(task, _MEANT_TO_RENDER):
-                render = _stopped(context, task.task_id, index if mapped else -1, render)
+                render = _stopped(
+                    stopped["jimeng_refusal"].get(index), stopped["jimeng_intent"].get(index), render
+                )
             if render is not None or manifest is not None or _is_a(task, _MEANT_TO_RENDER):
                 end = TaskEnd(
                     task=task.task_id,
@@ -96,16 +103,22 @@ def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any
     return {int(payload["map_index"]): tuple(payload["renders"]) for payload in found}
 
 
-def _stopped(context: Context, task_id: str, index: int, render: Any) -> dict[str, Any] | None:
+def _has_no_rows(task: Any, context: Context) -> bool:
+    """Whether a task is mapped over a plan without rows: Airflow keeps one skipped instance of it, which is no render."""
+    if not hasattr(task, "partial_kwargs"):
+        return False
+    plans = [source for source in task.iter_mapped_dependencies() if _is_a(source, (JimengPlanOperator,))]
+    quotes = [quote for plan in plans for quote in _all(context, plan.task_id, "quote")]
+    return bool(quotes) and not any(quote["rows"] for quote in quotes)
+
+
+def _stopped(refusal: Any, intent: Any, render: Any) -> dict[str, Any] | None:
     """Return what a task left that did not succeed: the API's refusal, or a submit whose outcome nobody knows.
 
     :param render: the render that it left in XCom; it counts if nothing was asked for after it.
     """
-    pull = context["ti"].xcom_pull
-    refusal = pull(task_ids=task_id, key="jimeng_refusal", map_indexes=index)
     if refusal is not None and _is_later(refusal["refused_at"], render):
         return dict(refusal)
-    intent = pull(task_ids=task_id, key="jimeng_intent", map_indexes=index)
     if intent is not None and _is_later(intent["intent_at"], render):
         request = intent.get("request") or {}
         return {**request, "outcome": UNKNOWN_SUBMIT, "message": intent.get("message")}
@@ -151,7 +164,7 @@ def _by_index(context: Context, task_id: str, key: str, count: int) -> dict[int,
     values = _all(context, task_id, key)
     if len(values) == count:
         return dict(enumerate(values))
-    if count == 1 or (not values and count == 0):
+    if not values:  # Airflow logs an error for each one that is asked for and was not left
         return {}
     pull = context["ti"].xcom_pull
     found = ((index, pull(task_ids=task_id, key=key, map_indexes=index)) for index in range(count))

@@ -113,6 +113,46 @@ def test_a_link_without_a_host_is_refused(value: str) -> None:
         read_reference("first_frame", value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://a.example/1.png https://a.example/2.png?sig=SECRET",
+        "https://a.example/1.png,https://a.example/2.png?sig=SECRET",
+        "https://a.example/1.png；s3://bucket/2.png?sig=SECRET",
+        '["https://a.example/1.png", "https://a.example/2.png?sig=SECRET"]',
+        "a.png\nb.png",
+    ],
+)
+def test_two_links_or_paths_in_one_text_are_refused(value: str) -> None:
+    with pytest.raises(ParameterError, match=r"first_frame: .* is more than one link or path") as caught:
+        read_reference("first_frame", value)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://a.example/get?url=https://b.example/1.png",
+        "https://a.example/fetch/https://b.example/1.png",
+        "a b.png",
+    ],
+)
+def test_a_link_inside_another_one_is_part_of_it(value: str) -> None:
+    assert read_reference("first_frame", value) == value
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x0b", "\x7f", "\x85"])
+def test_a_control_character_is_refused_with_its_place(character: str) -> None:
+    with pytest.raises(
+        ParameterError, match=rf"prompt: .*U\+{ord(character):04X} at position 7, after 'a\\nkite '"
+    ):
+        read_text("prompt", f"a\nkite {character} b")
+
+
+def test_tabs_and_line_ends_are_text() -> None:
+    assert read_text("prompt", "a\tkite\r\nb") == "a\tkite\r\nb"
+
+
 ANYTHING: st.SearchStrategy[Any] = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers())
 )

@@ -119,6 +119,32 @@ def test_every_listed_ratio_is_taken(spec: ModelSpec) -> None:
         assert build(spec, aspect_ratio=ratio).body()["aspect_ratio"] == ratio
 
 
+@pytest.mark.parametrize("prompt", ["\u200b", "\ufeff\u2060 \u200d", "\u3164", "\u2800\u2800"])
+def test_a_prompt_that_nobody_can_see_is_refused_also_where_none_is_needed(prompt: str) -> None:
+    with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
+        build(prompt=prompt)
+    with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
+        RenderRequest.build(model="ti2v_pro", prompt=prompt, first_frame="https://a.example/1.png")
+
+
+@pytest.mark.parametrize(
+    ("extra_body", "place"),
+    [
+        ({"a": "x\0"}, r"extra_body\.a: holds the control character U\+0000 at position 1"),
+        ({"a": {"b": [1, "x\0"]}}, r"extra_body\.a\.b\[1\]: "),
+        ({"a\0": 1}, "extra_body: holds the control character"),
+    ],
+)
+def test_a_control_character_anywhere_in_the_extra_body_is_refused(extra_body: Any, place: str) -> None:
+    with pytest.raises(ParameterError, match=place):
+        build(extra_body=extra_body)
+
+
+def test_a_control_character_in_the_label_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"aigc_meta\.producer_id: holds the control character"):
+        check_aigc_meta({"producer_id": "a\0", "content_propagator": "b"})
+
+
 def test_a_ratio_typed_with_a_chinese_keyboard_is_understood() -> None:
     assert build(aspect_ratio="9：16").aspect_ratio == "9:16"
 

@@ -18,6 +18,7 @@ from airflow_provider_jimeng.core.plan import (
     check_length,
     draft_rows,
     number_takes,
+    problem_lines,
     refusal,
 )
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
@@ -417,3 +418,36 @@ def test_no_rows_cost_nothing() -> None:
         "version": 1, "rows": 0, "new": 0, "landed": 0, "running": 0, "cost_cny": "0.00", "at_risk_cny": "0.00",
         "by_model": {},
     }  # fmt: skip
+
+
+def test_the_same_problem_of_many_rows_is_said_once() -> None:
+    rows = rows_of_list([{"prompt": f"kite {number}", "备注": "x", "sku": number} for number in range(1000)])
+    problems = [problem for row in rows for problem in row.problems]
+    said = str(refusal(problems, len(rows)))
+    assert said.startswith("rows: 1000 rows are refused, of 1000.")
+    assert said.count("备注: is not a column") == said.count("sku: is not a column") == 1
+    assert "(The same in 999 more rows: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …)" in said
+    assert "(The same in 1 more row: 2)" in str(refusal(problems[:4], 2))
+
+
+def test_a_refusal_is_bounded_however_many_rows_are_wrong_and_says_how_many_it_leaves_out() -> None:
+    rows = rows_of_list([{"prompt": "x", f"note{number}" * 99: "x" * 9999} for number in range(1000)])
+    problems = [problem for row in rows for problem in row.problems]
+    said = str(refusal(problems, len(rows)))
+    assert len(said) < 4000
+    shown = said.count("is not a column")
+    assert said.endswith(f"and {1000 - shown} more problems, which the task's log lists.")
+    assert len(problem_lines(problems)) == 1000
+    assert max(map(len, problem_lines(problems))) < 1000
+
+
+def test_a_link_that_the_api_cannot_fetch_is_the_problem_of_its_row() -> None:
+    row = {"prompt": "x", "model": "i2v_first_720p", "image": "http://localhost/a.png"}
+    planned, problems = draft(row, {**row, "image": "https://a.example/a.png"})
+    assert [problem.split(":")[0] for problem in problems] == ["row 1, first_frame"]
+    assert len(planned) == 1
+
+
+def test_a_cell_that_is_refused_is_not_called_missing_as_well() -> None:
+    _, problems = draft({"prompt": "#N/A"})
+    assert [problem.split(":")[0] for problem in problems] == ["row 1, prompt"]

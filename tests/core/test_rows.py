@@ -32,7 +32,7 @@ def test_absent_values_are_left_out() -> None:
 def test_an_unknown_column_is_refused_with_the_nearest_known_name() -> None:
     (row,) = rows_of_list([{"prompt": "x", "aspect_rato": "1:1", "fps": 24, "colour": "red"}])
     near, fps, far = said([row])
-    assert near == "row 1, aspect_rato: is no column. Did you mean aspect_ratio?"
+    assert near.startswith("row 1, aspect_rato: is not a column. Did you mean aspect_ratio?")
     assert "24 frames a second" in fps
     assert all(column in far for column in COLUMNS)
 
@@ -66,7 +66,8 @@ def test_a_prompt_of_several_lines_keeps_the_line_numbers_right() -> None:
 
 def test_an_unknown_csv_column_is_named_in_every_row_that_fills_it() -> None:
     rows = read("rows.csv", "prompt,promt\na,\nb,c\n")
-    assert said(rows) == ["row 2 (line 3), promt: is no column. Did you mean prompt?"]
+    (problem,) = said(rows)
+    assert problem.startswith("row 2 (line 3), promt: is not a column. Did you mean prompt?")
 
 
 def test_a_row_with_too_many_cells_is_refused() -> None:
@@ -98,7 +99,7 @@ def test_json_lines_are_read_and_a_broken_one_is_named() -> None:
     assert rows[0].values == {"prompt": "a", "seed": 7}
     assert [(row.number, row.line) for row in rows] == [(1, 1), (2, 3), (3, 4)]
     broken, no_dict = said(rows)
-    assert broken.startswith("row 2 (line 3), row: is no JSON")
+    assert broken.startswith("row 2 (line 3), row: is not JSON")
     assert no_dict.endswith("got list.")
 
 
@@ -111,9 +112,10 @@ def test_a_json_list_is_read() -> None:
     [
         ("rows.xlsx", b"", "none of the endings that are read: .csv, .tsv"),
         ("rows", b"", "none of the endings"),
-        ("rows.csv", "prompt\n风筝\n".encode("gbk"), "CSV UTF-8"),
-        ("rows.csv", b'prompt\n"open\n', "cannot be read"),
-        ("rows.json", b"{", "cannot be read"),
+        ("rows.csv", b'prompt,seed\na,1\n"b\nc,"2\n', "cannot be read from line 3 on"),
+        ("rows.csv", b'prompt\na\n"b "big" c"\nd\n', "cannot be read from line 3 on"),
+        ("rows.json", b'[\n{"prompt": }]', "cannot be read: Expecting value in line 2, column 12"),
+        ("rows.json", b"[" * 200_000, "cannot be read"),
         ("rows.json", b'{"prompt": "a"}', "expected a JSON list of objects, got dict"),
     ],
 )
@@ -121,3 +123,137 @@ def test_a_file_that_cannot_be_read_is_refused_as_a_whole(name: str, content: by
     with pytest.raises(ParameterError, match="rows") as refused:
         rows_of_file(name, content)
     assert says in str(refused.value)
+
+
+CHINESE = "提示词;比例;文件名\r\n一只红色的风筝，在海边升起;16:09;风筝\r\n"
+VALUES = {"prompt": "一只红色的风筝，在海边升起", "aspect_ratio": "16:9", "output_name": "风筝"}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gbk", "gb18030"]
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_table_is_read_in_every_encoding_that_excel_saves(encoding: str, delimiter: str) -> None:
+    warnings: list[str] = []
+    content = CHINESE.replace(";", delimiter).encode(encoding)
+    (row,) = rows_of_file("rows.txt", content, warn=warnings.append)
+    assert row.values == VALUES
+    assert [warning for warning in warnings if "GB 18030" in warning] == warnings
+    assert bool(warnings) == (encoding in ("gbk", "gb18030"))
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gbk"])
+def test_json_is_read_in_the_same_encodings_and_nan_is_absent(ending: str, encoding: str) -> None:
+    text = '{"提示词": "一只红色的风筝", "seed": NaN, "duration": null}'
+    (row,) = rows_of_file(f"rows.{ending}", (f"[{text}]" if ending == "json" else text).encode(encoding))
+    assert row.values == {"prompt": "一只红色的风筝"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("big5", "一隻紅色的風箏在海邊升起，鏡頭慢慢拉遠"),
+        ("shift_jis", "赤い凧が海辺に上がる"),
+        ("euc_jp", "赤い凧が海辺に上がる"),
+        ("euc_kr", "빨간 연이 바닷가에 떠오른다"),
+        ("cp1252", "Un été à la plage, élève près"),
+        ("cp1251", "Красный змей поднимается над морем"),
+        ("koi8-r", "Красный змей поднимается над морем"),
+    ],
+)
+def test_text_of_another_encoding_is_refused_and_never_read_as_wrong_characters(
+    encoding: str, text: str
+) -> None:
+    with pytest.raises(ParameterError, match=r"not UTF-8 .* not clearly GBK either. .*CSV UTF-8"):
+        rows_of_file("rows.csv", f"prompt\n{text}\n".encode(encoding))
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_damaged_utf_8_is_not_taken_for_gbk(cut: int) -> None:
+    with pytest.raises(ParameterError, match="not UTF-8"):
+        rows_of_file("rows.csv", "prompt\n一只红色的风筝在海边升起".encode()[:-cut])
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfep\x00r", "\ufeffprompt".encode("utf-16")[:-1], b"\xef\xbb\xbfa\xff"]
+)
+def test_a_file_that_breaks_its_own_encoding_is_refused_or_has_no_header(content: bytes) -> None:
+    with pytest.raises(ParameterError, match="rows: "):
+        rows_of_file("rows.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<!DOCTYPE html><html>log in</html>", "web page"),
+        ("\r\n  <html>".encode("utf-16"), "web page"),
+        (b'<?xml version="1.0"?><Error/>', "web page or XML"),
+        (b"%PDF-1.4", "a PDF document"),
+        (b"PK\x03\x04", "ends in .xlsx"),
+        (b"\xd0\xcf\x11\xe0", "old or an encrypted Office document"),
+        (b"\x1f\x8b", "gzip"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "txt", "jsonl", "json"])
+def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(
+    ending: str, content: bytes, says: str
+) -> None:
+    with pytest.raises(ParameterError, match=rf"rows: rows\.{ending} is .*{says}"):
+        rows_of_file(f"rows.{ending}", content)
+
+
+def test_a_text_without_any_column_is_no_table() -> None:
+    with pytest.raises(ParameterError, match=r"none of the columns. It reads: 'Access denied'"):
+        read("rows.csv", "Access denied\nLog in first\n")
+
+
+def test_blank_columns_and_blank_lines_are_none_wherever_they_stand() -> None:
+    rows = read("rows.csv", ",prompt,,seed,,\n,a,,7,,\n,,,,,\n,b, ,,,\n,,,,,\n")
+    assert [dict(row.values) for row in rows] == [{"prompt": "a", "seed": "7"}, {"prompt": "b"}]
+    assert said(rows) == []
+
+
+def test_a_value_below_no_name_is_refused_for_a_text_may_have_run_over() -> None:
+    assert said(read("rows.csv", "prompt,,seed,\nrain, wind,7,\n")) == [
+        "row 1 (line 2), cells: column 2 holds a value, and has no name in the header. Name it, or clear the cell."
+    ]
+
+
+def test_columns_that_are_not_for_us_are_left_out_also_those_of_a_known_name() -> None:
+    rows = rows_of_file("rows.csv", b"prompt,note,Name\na kite,x,y\n", frozenset({"note", "name"}))
+    assert rows[0].values == {"prompt": "a kite"}
+    assert said(rows) == []
+
+
+def test_an_unknown_column_that_holds_nothing_is_none() -> None:
+    assert said(rows_of_list([{"prompt": "a", "Unnamed: 2": None, "note": float("nan")}])) == []
+
+
+def test_a_row_of_missing_values_is_none_and_one_of_blank_text_is_a_row() -> None:
+    rows = rows_of_list([{"prompt": None, "seed": float("nan")}, {"prompt": ""}, {}])
+    assert [row.number for row in rows] == [2, 3]
+
+
+def test_the_line_that_names_the_delimiter_for_excel_is_no_row() -> None:
+    (row,) = read("rows.csv", "sep=;\r\nprompt;seed\r\na, b;7\r\n")
+    assert row.values == {"prompt": "a, b", "seed": "7"}
+    assert row.line == 3
+
+
+def test_lines_may_end_as_on_old_computers() -> None:
+    assert [row.values["prompt"] for row in read("rows.csv", "prompt;seed\ra;1\rb;2\r")] == ["a", "b"]
+    assert [row.values["prompt"] for row in read("rows.jsonl", '{"prompt": "a"}\r{"prompt": "b"}')] == [
+        "a",
+        "b",
+    ]
+
+
+def test_a_delimiter_in_a_quoted_name_does_not_count() -> None:
+    (row,) = rows_of_file("rows.csv", b'"note, more, and more";prompt\n;a\n', frozenset())
+    assert row.values == {"prompt": "a"}
+
+
+def test_what_excel_put_into_a_cell_is_the_problem_of_that_row() -> None:
+    (problem,) = said(read("rows.csv", "prompt,seed\na,\nb,1.2E+10\n"))
+    assert problem.startswith("row 2 (line 3), seed: 1.2E+10 is what Excel makes")

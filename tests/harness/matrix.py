@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 HOME = ROOT / "build" / "matrix"
 GROUP = "matrix"  # of pyproject.toml: what the suite needs beside the package and Airflow
-EXTRAS = ("emulator", "aiohttp", "report")
+EXTRAS = ("emulator", "aiohttp", "excel", "report")
 
 
 class MatrixError(RuntimeError):

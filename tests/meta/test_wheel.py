@@ -140,7 +140,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "pendulum>=3",
         "pillow>=10.1",
     ]
-    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "report"]
+    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "report"]
 
 
 def test_the_long_description_is_the_readme_without_what_leads_nowhere(wheel: Path) -> None:
@@ -241,6 +241,12 @@ asyncio.run(ask())
     said = run(installed, "-c", code, home=home, fails=True)
     assert "SettingsError: extra.transport" in said.splitlines()[-1]
     assert "pip install 'airflow-provider-jimeng[aiohttp]'" in said
+
+
+def test_a_plan_of_a_workbook_names_its_extra(installed: Path, home: Path) -> None:
+    code = "from airflow_provider_jimeng.row_sources import read_rows; read_rows('rows.xlsx')"
+    said = run(installed, "-c", code, home=home, fails=True)
+    assert "pip install 'airflow-provider-jimeng[excel]', or save the sheet as “CSV UTF-8”" in said
 
 
 def test_a_report_without_its_extra_plays_the_videos_and_names_it(installed: Path, home: Path) -> None:

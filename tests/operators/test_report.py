@@ -146,6 +146,23 @@ def test_a_plan_that_was_refused_is_reported_too(tmp_path: Path, jimeng_emulator
     assert jimeng_emulator.bill()["submits"] == 0
 
 
+def test_a_campaign_without_rows_is_reported_as_that_and_no_error_is_logged(
+    tmp_path: Path,
+    jimeng_emulator: JimengEmulator,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    finished = run("planned", tmp_path, rows="[]", strict=True)
+    assert finished.states == {"plan": "success", "render": "skipped", "report": "success"}
+    summary = finished.xcom("report")
+    assert set(summary["counts"].values()) == {0}
+    assert summary["cost"]["planned_cny"] == "0.00"
+    assert summary["failures"] == []
+    assert "XCom not found" not in capfd.readouterr().out + caplog.text
+    assert (tmp_path / "jimeng-report.html").is_file()
+    assert jimeng_emulator.bill()["submits"] == 0
+
+
 def test_a_wait_for_a_slot_that_was_in_vain_is_reported_as_that(
     tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:

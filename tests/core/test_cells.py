@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+from datetime import date, time
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_provider_jimeng.core.cells import is_missing, read_cell
+from airflow_provider_jimeng.core.errors import ParameterError
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        math.nan,
+        np.nan,
+        np.float32("nan"),
+        pd.NA,
+        pd.NaT,
+        np.datetime64("NaT"),
+        Decimal("NaN"),
+        "nan",
+        "<NA>",
+    ],
+    ids=repr,
+)
+def test_every_kind_of_missing_value_is_absent(value: Any) -> None:
+    assert is_missing(value)
+    assert read_cell("seed", value) is None
+    assert read_cell("prompt", value) is None
+
+
+@pytest.mark.parametrize("value", [0, "", "kite", False, [], {}, np.array([1, 2]), np.int64(0)], ids=repr)
+def test_other_values_are_not_missing(value: Any) -> None:
+    assert not is_missing(value)
+
+
+def test_what_refuses_to_be_compared_is_not_missing() -> None:
+    class Odd:
+        def __ne__(self, other: object) -> bool:
+            raise TypeError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert not is_missing(Odd())
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "read"),
+    [
+        ("seed", np.int64(5), 5),
+        ("duration", np.float64(5.0), 5.0),
+        ("seed", "7", "7"),
+        ("extra_body", {"a": 1}, {"a": 1}),
+        ("extra_body", np.array([1, 2]), [1, 2]),
+        ("output_name", 1001, "1001"),
+        ("output_name", 1001.0, "1001"),
+        ("output_name", np.str_("kite"), "kite"),
+        ("prompt", 7.5, "7.5"),
+        ("prompt", math.inf, "inf"),
+        ("prompt", True, True),
+        ("prompt", ' a "kite" ', ' a "kite" '),
+        ("prompt", "\u200b", "\u200b"),
+        ("output_name", '="0016"', "0016"),
+        ("model", "\ufeff t2v_720p\u200b", "t2v_720p"),
+        ("seed", "\u200b", None),
+        ("aspect_ratio", time(16, 9), "16:9"),
+        ("duration", "5秒", "5"),
+        ("duration", "10 s", "10"),
+        ("duration", "5.0 sec", "5.0"),
+        ("duration", "long", "long"),
+    ],
+)
+def test_a_cell_is_read_as_the_argument_takes_it(column: str, value: Any, read: Any) -> None:
+    assert read_cell(column, value) == read
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("prompt", "#N/A", "prompt: holds Excel's error #N/A"),
+        ("first_frame", " #REF! ", "first_frame: holds Excel's error #REF!"),
+        ("seed", "########", "seed: holds only #"),
+        ("seed", "1.23E+09", r"seed: 1\.23E\+09 is what Excel makes of a long number"),
+        ("output_name", date(2026, 3, 1), "output_name: holds the date or time '2026-03-01'"),
+        ("duration", time(5), "duration: holds the date or time"),
+    ],
+)
+def test_what_excel_put_in_the_place_of_a_value_is_refused(column: str, value: Any, says: str) -> None:
+    with pytest.raises(ParameterError, match=says):
+        read_cell(column, value)
