@@ -16,6 +16,8 @@ from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_jimeng.storage.target import Target
 
 SUFFIX = ".json"
@@ -82,11 +84,10 @@ def commit(file: StoredFile, manifest: RenderManifest, token: str) -> None:
     pending_of(file).remove()
 
 
-def _drop_pending(file: StoredFile) -> None:
+def drop_pending(file: StoredFile) -> None:
     """Remove the pending manifest that a landing left which was killed as the last thing it did."""
-    with suppress(LandingError):
-        if pending_of(file).size() is not None:
-            pending_of(file).remove()
+    if pending_of(file).size() is not None:
+        pending_of(file).remove()
 
 
 def matches(file: StoredFile, manifest: RenderManifest) -> bool:
@@ -94,24 +95,20 @@ def matches(file: StoredFile, manifest: RenderManifest) -> bool:
     return file.size() == manifest.bytes and file.sha256() == manifest.sha256
 
 
-def landed_manifest(file: StoredFile, asked: Render | str, token: str) -> RenderManifest | None:
-    """Return the manifest of a file that is landed and unaltered, completing a landing that was killed at the end.
+def landed_manifest(
+    file: StoredFile, asked: Render | str, place: Callable[[StoredFile], StoredFile] = sidecar_of
+) -> RenderManifest | None:
+    """Return the manifest of a file that is landed and unaltered.
 
     :param asked: the render, or a fingerprint of the request, whose file it must be.
+    :param place: where the manifest lies; ``pending_of`` finds that of a landing that was killed before its end.
     """
     if file.size() is None:
         return None
-    for place, pending in ((sidecar_of(file), False), (pending_of(file), True)):
-        manifest = read_manifest(place)
-        if manifest is None or not _is_of(manifest, asked, same_render=True) or not matches(file, manifest):
-            continue
-        manifest = replace(manifest, uri=file.uri)
-        if pending:
-            commit(file, manifest, token)
-        else:
-            _drop_pending(file)
-        return manifest
-    return None
+    manifest = read_manifest(place(file))
+    if manifest is None or not _is_of(manifest, asked, same_render=True) or not matches(file, manifest):
+        return None
+    return replace(manifest, uri=file.uri)
 
 
 def refuse_taken(target: Target, *asked: Render | str) -> None:
