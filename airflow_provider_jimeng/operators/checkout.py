@@ -26,7 +26,9 @@ from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
+    is_replaced,
     owner_of,
+    refuse_replaced,
     summary_of,
     unknown_before,
     unknown_now,
@@ -200,6 +202,8 @@ class Checkout:
         record = self._record
         if record is None or record.render is None or record.render.get("task_id") != render.task_id:
             return
+        if is_replaced(self._ledger, record, render):
+            return  # a newer try has recorded another submit
         payload = record.manifest if manifest is None else manifest.to_payload()
         self._save(replace(record, state=state, manifest=payload))
 
@@ -209,6 +213,11 @@ class Checkout:
             self.close(render, state, manifest)
         except LedgerError as error:
             log.warning("%s The record of the render %s is not up to date.", error, render.task_id)
+
+    def confirm_landing(self, render: Render) -> None:
+        """Raise if a newer submit of this task is going to land in the same full file name."""
+        if self._target is not None and not self._target.is_directory:
+            refuse_replaced(self._ledger, self._record, render, self._target)
 
     @property
     def resubmitted_in_this_try(self) -> bool:
