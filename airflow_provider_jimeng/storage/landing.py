@@ -141,10 +141,22 @@ def land(
                 render_seconds=render_seconds,
             )
 
-        manifest, media = _bring(landing, describe)
+        try:
+            manifest, media = _bring(landing, describe)
+        except LandingError:
+            if (found := _adopted(landing)) is None:
+                raise
+            return found
     if media is not None:
         _report(file, manifest, media)
     return manifest
+
+
+def _adopted(landing: _Landing) -> RenderManifest | None:
+    """Return the manifest of who landed the render while this landing was held up, and so was taken for dead."""
+    if landing.claim.held():
+        return None
+    return landing.usable(landed_manifest(landing.file, landing.render))
 
 
 def _claim(file: StoredFile, **options: Any) -> Claim:

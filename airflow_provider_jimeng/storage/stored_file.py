@@ -208,10 +208,15 @@ class StoredFile:
 
     def write(self, content: bytes, token: str) -> None:
         """Write a small file, whole or not at all."""
+
+        def is_half_written() -> bool:  # else it is whole, or another writer's
+            there = self._bytes() or b""
+            return len(there) < len(content) and content.startswith(there)
+
         with self.staged(token) as (path, file):
             file.write(content)
             sync(file)
-            self.put(path, token)
+            self.put(path, token, may_undo=is_half_written)
 
     def write_plainly(self, content: bytes) -> None:
         """Write a small file whose half-written form does no harm."""
