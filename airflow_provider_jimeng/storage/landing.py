@@ -194,7 +194,7 @@ def _bring(
             try:
                 file.put(path, claim.token, may_undo=claim.held)
             except BaseException:
-                withdraw(file)
+                withdraw(file, manifest)
                 raise
             return _commit(landing, manifest), media
 

@@ -71,10 +71,10 @@ def announce(file: StoredFile, manifest: RenderManifest) -> None:
     pending_of(file).write_plainly(_encode(manifest))
 
 
-def withdraw(file: StoredFile) -> None:
+def withdraw(file: StoredFile, manifest: RenderManifest) -> None:
     """Remove the pending manifest of a file that did not get its final name."""
     with suppress(LandingError):
-        if file.size() is None:
+        if file.size() != manifest.bytes:
             pending_of(file).remove()
 
 
