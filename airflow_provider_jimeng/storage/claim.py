@@ -18,7 +18,8 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import LandingError
@@ -26,7 +27,9 @@ from airflow_provider_jimeng.storage.manifest import sidecar_of
 from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from airflow_provider_jimeng.storage.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ SILENCE_SECONDS = 20.0
 """Seconds without progress after which a landing is taken for dead."""
 
 _LONGEST_PAUSE = 1.0
+_DEAD_AFTER_SECONDS = 24 * 3600
+_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|claim|beat)\.part")
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _threads: dict[str, int] = {}
 """The thread of each landing of this process, by token."""
@@ -217,3 +222,27 @@ class Claim:
             rest=frozenset(known[1:]),
             ended=bool(told.get("ended")),
         )
+
+
+def remove_dead_parts(place: Target, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Remove the temporary files in a directory of landings that were killed more than a day ago.
+
+    The next landing of a video removes them by their names. It does not know those that 0.1.0 wrote, and a video that
+    nobody lands again has no next landing.
+
+    :param entries: the directory's listing. The times in it are the store's.
+    """
+    dead_before = time.time() - _DEAD_AFTER_SECONDS
+    for entry in entries:
+        name = str(entry["name"]).rpartition("/")[2]
+        if entry["type"] != "file" or not _TEMPORARY.fullmatch(name):
+            continue
+        written_at = entry.get("mtime") or entry.get("LastModified") or dead_before
+        if isinstance(written_at, datetime):
+            written_at = written_at.timestamp()
+        if written_at < dead_before:
+            try:
+                place.file(name).remove()
+                log.info("Removed %s, which a killed landing left.", place.file(name).uri)
+            except LandingError as error:
+                log.warning("%s", error)

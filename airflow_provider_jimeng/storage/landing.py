@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import pendulum
@@ -41,7 +41,7 @@ from airflow_provider_jimeng.storage.target import Target
 from airflow_provider_jimeng.storage.uploads import abort_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
     from typing import Any, BinaryIO
 
@@ -69,6 +69,8 @@ class _Landing:
     confirm: Callable[[], None]
     overwrite: bool
     require_tagged: bool
+    now: Callable[[], pendulum.DateTime]
+    facts: Mapping[str, Any]
 
     def usable(self, found: RenderManifest | None) -> RenderManifest | None:
         """Return the manifest of the render's file if it is labelled as is asked for."""
@@ -122,6 +124,13 @@ def land(
         confirm=confirm,
         overwrite=overwrite,
         require_tagged=require_tagged,
+        now=now,
+        facts={
+            "cost_cny": cost_cny,
+            "polls": polls,
+            "queued_seconds": queued_seconds,
+            "render_seconds": render_seconds,
+        },
     )
     if (found := landing.usable(_in_place(file, render, landing.claim))) is not None:
         return found
@@ -131,18 +140,8 @@ def land(
         if (found := _come_first(landing)) is not None:
             return found
         abort_unfinished(file.fs, file.path)
-
-        def describe(received: Received, media: MediaInfo) -> RenderManifest:
-            return replace(
-                _manifest(landing, received, media, now()),
-                cost_cny=cost_cny,
-                polls=polls,
-                queued_seconds=queued_seconds,
-                render_seconds=render_seconds,
-            )
-
         try:
-            manifest, media = _bring(landing, describe)
+            manifest, media = _bring(landing)
         except LandingError:
             if (found := _adopted(landing)) is None:
                 raise
@@ -176,16 +175,14 @@ def _come_first(landing: _Landing) -> RenderManifest | None:
     return found
 
 
-def _bring(
-    landing: _Landing, describe: Callable[[Received, MediaInfo], RenderManifest]
-) -> tuple[RenderManifest, MediaInfo | None]:
+def _bring(landing: _Landing) -> tuple[RenderManifest, MediaInfo | None]:
     """Download the video and give it its name; without media, another task's file is what was found meanwhile."""
     file, claim = landing.file, landing.claim
     with file.staged(claim.token) as (path, part):
         with claim.beating(lambda: os.fstat(part.fileno()).st_size):
             received, media = _receive(landing, part)
             sync(part)
-        manifest = describe(received, media)
+        manifest = _manifest(landing, received, media)
         if (found := _come_first(landing)) is not None:
             return found, None
         landing.confirm()
@@ -266,16 +263,22 @@ def already_landed(target: Target, asked: Render | str) -> RenderManifest | None
 
 
 def still_landed(
-    manifest: RenderManifest, *, output_conn_id: str | None = None, output_path: str | None = None
+    manifest: RenderManifest,
+    *,
+    output_conn_id: str | None = None,
+    output_path: str | None = None,
+    compare_bytes: bool = True,
 ) -> RenderManifest | None:
-    """Return a manifest whose file is still there, unaltered; missing or altered: ``None``. Reads the whole file.
+    """Return a manifest whose file is still there, unaltered; missing or altered: ``None``.
 
     :param output_path: where the file was landed to, in case a connection id stands in that URL.
+    :param compare_bytes: read the whole file; without it, the size must do.
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
     conn_id = output_conn_id or (Target(output_path=output_path).url_conn_id if output_path else None)
     file = Target(output_path=manifest.uri, output_conn_id=conn_id).file()
-    return manifest if matches(file, manifest) else None
+    fits = matches(file, manifest) if compare_bytes else file.size() == manifest.bytes
+    return manifest if fits else None
 
 
 def _labelled(fetch_link: Callable[[], Link]) -> Callable[[], Link]:
@@ -312,11 +315,10 @@ def _receive(landing: _Landing, part: BinaryIO) -> tuple[Received, MediaInfo]:
     raise AssertionError  # the last round returns or raises
 
 
-def _manifest(
-    landing: _Landing, received: Received, media: MediaInfo, landed_at: pendulum.DateTime
-) -> RenderManifest:
+def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> RenderManifest:
     return RenderManifest(
         **{field.name: getattr(landing.render, field.name) for field in fields(Render)},
+        **landing.facts,
         uri=landing.file.uri,
         bytes=received.bytes,
         sha256=received.sha256,
@@ -325,7 +327,7 @@ def _manifest(
         fps=media.fps,
         frames=media.frames,
         duration_seconds=media.duration_seconds,
-        landed_at=landed_at,
+        landed_at=landing.now(),
         request_id=received.link.request_id,
         aigc_meta_tagged=received.link.aigc_meta_tagged,
     )

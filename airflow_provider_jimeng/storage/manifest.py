@@ -50,17 +50,18 @@ def parse_manifest(content: bytes) -> RenderManifest | None:
         return None
 
 
-def manifest_in_place(target: Target, render: Render) -> RenderManifest | None:
+def manifest_in_place(target: Target, render: Render, *, completed: bool = False) -> RenderManifest | None:
     """Return the manifest of a render's file, or the one that a landing killed at the end left, if its size is right.
 
+    :param completed: leave out what a landing left that was killed at the end.
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
     file = target.file_for(render)
     size = file.size()
     if size is None:
         return None
-    for place in (sidecar_of(file), pending_of(file)):
-        manifest = read_manifest(place)
+    for place in (sidecar_of,) if completed else (sidecar_of, pending_of):
+        manifest = read_manifest(place(file))
         if manifest is not None and _is_of(manifest, render, same_render=True) and manifest.bytes == size:
             return replace(manifest, uri=file.uri)
     return None
