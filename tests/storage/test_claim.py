@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -214,6 +215,21 @@ def test_a_landed_file_is_returned_at_once_beside_a_living_landing_of_its_name(
     assert hours.now < 5
 
 
+def test_a_store_that_cannot_create_a_file_exclusively_still_takes_the_claim(lander: Lander) -> None:
+    class Simple(RemoteStore):
+        def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            if "x" in mode:
+                raise NotImplementedError(mode)
+            return super().open(path, mode, **options)
+
+    store, claims_seen = Simple(), []
+    lander.on_link = lambda: claims_seen.extend(name for name in store.files() if "claim" in name)
+    with MediaServer(answers=[whole(VIDEO)]) as server:
+        lander(server, "memory://bucket/videos/", output_conn_id=attached(store))
+    assert claims_seen == [f"/bucket/videos/.{NAME}.claim.part"]
+    assert list(store.files()) == [f"/bucket/videos/{NAME}", f"/bucket/videos/{NAME}.json"]
+
+
 def test_a_claim_that_was_not_written_to_its_end_falls_silent_too(tmp_path: Path, lander: Lander) -> None:
     hours = Hours()
     claimed(tmp_path).write_text("")
@@ -285,6 +301,30 @@ def test_a_landing_lists_no_folder(kind: type[RemoteStore], lander: Lander, *, f
         )
         assert already_landed(target, lander.render()) is not None
     assert listed == []
+
+
+listed_while_watched: list[str] = []
+watched: set[str] = set()
+
+
+def notice(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("os.listdir", "os.scandir") and str(arguments[0]) in watched:
+        listed_while_watched.append(str(arguments[0]))
+
+
+def test_a_landing_on_local_files_lists_no_folder_either(tmp_path: Path, lander: Lander) -> None:
+    sys.addaudithook(notice)  # it cannot be taken away, and notices nothing but the watched folder
+    watched.add(str(tmp_path))
+    try:
+        claimed(tmp_path, ended=True)
+        with MediaServer(answers=[whole(VIDEO)]) as server:
+            lander(server, f"{tmp_path}/")
+            lander(server, f"{tmp_path}/")
+        assert listed_while_watched == []
+        assert names(tmp_path) == [NAME, f"{NAME}.json"]
+        assert listed_while_watched == [str(tmp_path)]
+    finally:
+        watched.clear()
 
 
 # ----------------------------------------------------------------------------- two renders, one name, in every order
