@@ -58,11 +58,13 @@ def land_render(
     aigc_meta: Mapping[str, str] | None = None,
     require_tagged: bool = False,
     event: RenderEvent | None = None,
+    confirm: Callable[[], None] = lambda: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RenderManifest:
     """Land a finished render; a file that is landed already and unaltered is returned as it is.
 
     :param event: the end of the wait, whose counts go into the manifest.
+    :param confirm: called right before the file gets its name; raises if the render must not be landed any more.
     :raises RenderNotFoundError: the API does not keep the render any more.
     :raises LostContactError: the API refuses our access, also when the connection is read anew.
     :raises LandingError: or one of its kin; a retry lands the render without paying again.
@@ -77,6 +79,7 @@ def land_render(
         policy=MediaPolicy.of(settings),
         overwrite=overwrite,
         require_tagged=require_tagged,
+        confirm=confirm,
         sleep=sleep,
         cost_cny=render.estimated_cost_cny,
         polls=None if event is None else event.polls,

@@ -32,7 +32,9 @@ from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
+    is_replaced,
     owner_of,
+    refuse_replaced,
     summary_of,
     under_way,
     unknown_before,
@@ -214,7 +216,8 @@ class Checkout:
 
         :raises LedgerError: the record still says what it said before.
         """
-        self._close(render, state, manifest, self._ledger.write)
+        if not is_replaced(self._ledger, self._record, render):  # by a newer try, with another submit
+            self._close(render, state, manifest, self._ledger.write)
 
     def note(self, render: Render, state: RecordState, manifest: RenderManifest | None = None) -> None:
         """Record how a render ended, if that can be written; if not, the next try finds it out again, free."""
@@ -222,6 +225,11 @@ class Checkout:
             self._close(render, state, manifest, self._ledger.settle)
         except LedgerError as error:
             log.warning("%s The record of the render %s is not up to date.", error, render.task_id)
+
+    def confirm_landing(self, render: Render) -> None:
+        """Raise if a newer submit of this task is going to land in the same full file name."""
+        if self._target is not None and not self._target.is_directory:
+            refuse_replaced(self._ledger, self._record, render, self._target)
 
     @property
     def resubmitted_in_this_try(self) -> bool:

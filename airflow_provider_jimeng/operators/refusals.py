@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.deadlines import kept_until, landable_until
-from airflow_provider_jimeng.core.errors import ApiError, JimengError, NoLinkError, RenderNotFoundError
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    JimengError,
+    LandingError,
+    LedgerError,
+    NoLinkError,
+    RenderNotFoundError,
+)
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
@@ -17,6 +25,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
+    from airflow_provider_jimeng.storage.ledger import Ledger
+    from airflow_provider_jimeng.storage.target import Target
+
+log = logging.getLogger(__name__)
 
 CHECK = "Check the console's task list and bill: the API cannot be asked for renders whose id is unknown."
 _UNKNOWN_COST = "an unknown amount of"
@@ -53,6 +65,33 @@ def owner_of(record: Record) -> str:
     key = record.key
     index = "" if key.map_index < 0 else f"[{key.map_index}]"
     return f"{key.dag_id}.{key.task_id}{index}, run {key.run_id}"
+
+
+def is_replaced(ledger: Ledger, own: Record | None, render: Render) -> bool:
+    """Return whether the record tells of another submit than the render's by now; an unreadable one replaces nothing.
+
+    :param own: the record as this try knows it. It may know the id of a render that could not be recorded.
+    """
+    try:
+        there = ledger.read() if ledger.keeps else None
+    except LedgerError as error:
+        log.warning("%s The render %s is paid for, and this try goes on with it.", error, render.task_id)
+        return False
+    if there is None or (own is not None and there.same_submit(own)):
+        return False
+    return there.render is None or there.render.get("task_id") != render.task_id
+
+
+def refuse_replaced(ledger: Ledger, own: Record | None, render: Render, target: Target) -> None:
+    """Refuse to land a render in a full file name that a newer submit of the same task is going to land in.
+
+    :raises LandingError: nothing was written.
+    """
+    if is_replaced(ledger, own, render):
+        raise LandingError(
+            f"The render {render.task_id} was not landed: a newer try of this task has begun another submit, whose "
+            f"video belongs in {target.output_path}. JimengRescueOperator lands the older video in a directory."
+        )
 
 
 def unknown_now(record: Record, error: Exception, *, on_unknown_submit: str) -> str:

@@ -31,7 +31,8 @@ class JimengRescueOperator(BaseOperator):
 
     Two sources: the render payloads that tasks left in XCom (``jimeng_render``; they stay when a task has failed),
     and the record objects under the output path. A render of either is landed once. Nothing is ever submitted, and no
-    record of another task is changed: its own next try, or a Clear, finds the file and returns it.
+    record of another task is changed: its own next try, or a Clear, finds the file and returns it. Temporary files of
+    landings that were killed more than a day ago are removed.
 
     XCom: ``return_value`` and ``jimeng_rescue``, a JSON summary: ``landed`` and ``already_landed`` (manifests),
     ``running``, ``failed`` (unbilled) and ``lost`` (renders with ``message``), ``unknown`` (intents whose submit was
@@ -44,6 +45,7 @@ class JimengRescueOperator(BaseOperator):
     :param dag_id: DAG of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
     :param run_id: run of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
     :param wait_timeout: seconds to wait for renders that still run; 0 lists them only.
+    :param compare_bytes: read every landed video to find altered ones; by default the sizes are compared.
     """
 
     template_fields: Sequence[str] = (
@@ -55,6 +57,7 @@ class JimengRescueOperator(BaseOperator):
         "wait_timeout",
         "aigc_meta",
         "require_tagged",
+        "compare_bytes",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"aigc_meta": "json"}
     ui_color = "#e8f0fe"
@@ -70,6 +73,7 @@ class JimengRescueOperator(BaseOperator):
         wait_timeout: float | str = DEFAULT_WAIT_TIMEOUT,
         aigc_meta: dict[str, str] | None = None,
         require_tagged: bool = False,
+        compare_bytes: bool | str = False,
         trigger_rule: str = "all_done",
         retries: int | None = DEFAULT_RETRIES,
         retry_policy: Any = None,
@@ -86,6 +90,7 @@ class JimengRescueOperator(BaseOperator):
         self.wait_timeout = wait_timeout
         self.aigc_meta = aigc_meta
         self.require_tagged = require_tagged
+        self.compare_bytes = compare_bytes
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Land what can be landed and return the summary."""
@@ -111,6 +116,7 @@ class JimengRescueOperator(BaseOperator):
             hook_for=self.hook_for,
             aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
             require_tagged=as_bool("require_tagged", self.require_tagged),
+            compare_bytes=as_bool("compare_bytes", self.compare_bytes),
         )
         self._collect(context, salvage, folder)
         summary = salvage.run(deadline=time.time() + wait_timeout)
@@ -130,6 +136,7 @@ class JimengRescueOperator(BaseOperator):
 
     def _collect(self, context: Context, salvage: Salvage, folder: Target) -> None:
         from airflow_provider_jimeng.operators.salvage import flattened
+        from airflow_provider_jimeng.storage.claim import remove_dead_parts
         from airflow_provider_jimeng.storage.record_tree import all_records
 
         ti = context["ti"]
@@ -146,7 +153,7 @@ class JimengRescueOperator(BaseOperator):
                     salvage.add_payload(payload, owner=owner)
             for payload in flattened(pulled(ti, "jimeng_intent", owner)):
                 salvage.add_intent(payload)
-        records, problems = all_records(folder)
+        records, problems = all_records(folder, visit=remove_dead_parts)
         salvage.summary["problems"] += [str(problem) for problem in problems]
         salvage.add_records(
             record

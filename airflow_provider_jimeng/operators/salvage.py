@@ -19,6 +19,7 @@ from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
 from airflow_provider_jimeng.operators.outcome import lacks_label, render_error, unlabelled_for_good
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -50,12 +51,14 @@ class Salvage:
 
     :param folder: directory that renders of unknown destination are landed in.
     :param hook_for: returns the hook of a connection.
+    :param compare_bytes: read every landed video to see whether it is unaltered.
     """
 
     folder: Target
     hook_for: Callable[[str], JimengHook]
     aigc_meta: Mapping[str, str] | None = None
     require_tagged: bool = False
+    compare_bytes: bool = False
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     summary: dict[str, list[Any]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
@@ -64,6 +67,7 @@ class Salvage:
     _certain: set[tuple[TaskKey, str]] = field(default_factory=set)
     _recorded: dict[TaskKey, Record] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+    _hooks: dict[str, JimengHook] = field(default_factory=dict)
     _answers: dict[tuple[tuple[str, str, str], str], Render] = field(default_factory=dict)
 
     def add_payload(self, payload: Mapping[str, Any], *, owner: tuple[str, str, str]) -> None:
@@ -180,7 +184,7 @@ class Salvage:
         if there is not None and not lacks_label(there, required=self.require_tagged):
             self.summary["already_landed"].append(there.to_payload())
             return True
-        hook = self.hook_for(wreck.render.jimeng_conn_id)
+        hook = self._hook(wreck.render.jimeng_conn_id)
         ended = ask_now(lambda: _ask(hook, wreck), poller_for(wreck.render, deadline=float("inf")))
         if ended is None:
             return False
@@ -199,9 +203,11 @@ class Salvage:
         return True
 
     def _there(self, wreck: Wreck) -> RenderManifest | None:
+        """Return the manifest of a render that is landed; its size must do, unless bytes are to be compared."""
         places = [wreck.target] if wreck.target == self.folder else [wreck.target, self.folder]
         for target in places:
-            if (found := already_landed(target, wreck.render)) is not None:
+            found = None if self.compare_bytes else manifest_in_place(target, wreck.render, completed=True)
+            if (found := found or already_landed(target, wreck.render)) is not None:
                 return found
         if wreck.manifest is None:
             return None
@@ -209,7 +215,14 @@ class Salvage:
             wreck.manifest,
             output_conn_id=self.folder.output_conn_id,
             output_path=self.folder.output_path,
+            compare_bytes=self.compare_bytes,
         )
+
+    def _hook(self, jimeng_conn_id: str) -> JimengHook:
+        """Return the hook of a connection, which is looked up once for all its renders."""
+        if jimeng_conn_id not in self._hooks:
+            self._hooks[jimeng_conn_id] = self.hook_for(jimeng_conn_id)
+        return self._hooks[jimeng_conn_id]
 
     def _land(self, hook: JimengHook, wreck: Wreck, ended: RenderEvent) -> RenderManifest:
         """Land a render where its task would have; if another's file is there, under a name of its own."""

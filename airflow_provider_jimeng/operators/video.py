@@ -247,6 +247,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                     aigc_meta=self.aigc_label(),
                     require_tagged=as_bool("require_tagged", self.require_tagged),
                     event=ended,
+                    confirm=lambda: checkout.confirm_landing(render),
                 )
         except RenderNotFoundError as error:
             if unlabelled is None:

@@ -1,40 +1,49 @@
-"""Brings a finished render home: download, check, give the final name, write the manifest.
+"""Saves the video of a finished render: download, check, give the final name, write the manifest.
 
-A file under its final name is always whole; one with a manifest is proven to be what was paid for. Doing it again
-costs nothing: a file that still matches its manifest is returned without a request.
+A file under its final name is always whole, and one with a manifest is proven to be what was paid for. To land it again
+costs nothing: a file that still matches its manifest is returned without a request. Of several tasks that land one video
+at the same moment, one downloads it and the others wait for its file (see :mod:`.claim`).
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import secrets
 import time
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import pendulum
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
-from airflow_provider_jimeng.core.errors import DamagedMediaError, MissingLabelError
+from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4
 from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.storage.claim import Claim
 from airflow_provider_jimeng.storage.download import Download, Link, Patience, Received
 from airflow_provider_jimeng.storage.manifest import (
     announce,
     commit,
+    drop_pending,
     landed_manifest,
     matches,
     pending_of,
+    read_manifest,
     refuse_taken,
+    sidecar_of,
     withdraw,
 )
 from airflow_provider_jimeng.storage.stored_file import StoredFile, sync
 from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.uploads import abort_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from airflow_provider_jimeng.client.media import MediaPolicy
 
@@ -51,12 +60,24 @@ class _Landing:
     render: Render
     target: Target
     file: StoredFile
+    claim: Claim
     fetch_link: Callable[[], Link]
     policy: MediaPolicy
     patience: Patience
     sleep: Callable[[float], None]
     clock: Callable[[], float]
-    token: str
+    confirm: Callable[[], None]
+    overwrite: bool
+    require_tagged: bool
+    now: Callable[[], pendulum.DateTime]
+    facts: Mapping[str, Any]
+
+    def usable(self, found: RenderManifest | None) -> RenderManifest | None:
+        """Return the manifest of the render's file if it is labelled as is asked for."""
+        if found is None or (self.require_tagged and not found.aigc_meta_tagged):
+            return None
+        log.info("%s is landed already and matches its manifest.", found.uri)
+        return found
 
 
 def land(
@@ -67,6 +88,7 @@ def land(
     policy: MediaPolicy,
     overwrite: bool = False,
     require_tagged: bool = False,
+    confirm: Callable[[], None] = lambda: None,
     now: Callable[[], pendulum.DateTime] = lambda: pendulum.now("UTC"),
     patience: Patience | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -81,58 +103,143 @@ def land(
     :param fetch_link: one query for a fresh link; called when a link is needed, its errors pass through.
     :param overwrite: replace a full file name that holds another request's file.
     :param require_tagged: land nothing unless the API says that it wrote the implicit AIGC label.
+    :param confirm: called right before the file gets its name; raises if the render must not be landed any more.
     :param cost_cny: what the render cost, ``None`` if the price is unknown; this and the rest go into the manifest.
     :raises TargetTakenError: the target holds another request's file.
     :raises MissingLabelError: ``require_tagged``, and the API wrote no label.
     :raises LandingError: or one of its kin; nothing new is under the final name then.
     """
+    patience = patience or Patience()
+    file = target.file_for(render)
     landing = _Landing(
         render=render,
         target=target,
-        file=target.file_for(render),
+        file=file,
+        claim=_claim(file, sleep=sleep, clock=clock, patience_seconds=patience.total_seconds),
         fetch_link=_labelled(fetch_link) if require_tagged else fetch_link,
         policy=policy,
-        patience=patience or Patience(),
+        patience=patience,
         sleep=sleep,
         clock=clock,
-        token=secrets.token_hex(8),
+        confirm=confirm,
+        overwrite=overwrite,
+        require_tagged=require_tagged,
+        now=now,
+        facts={
+            "cost_cny": cost_cny,
+            "polls": polls,
+            "queued_seconds": queued_seconds,
+            "render_seconds": render_seconds,
+        },
     )
-    if (found := _found(landing, require_tagged=require_tagged)) is not None:
+    if (found := landing.usable(_in_place(file, render, landing.claim))) is not None:
         return found
     if not overwrite:
         refuse_taken(target, render)
-    landing.file.remove_leftovers(but=pending_of(landing.file).name)
-    with landing.file.staged(landing.token) as (path, part):
-        received, media = _receive(landing, part)
-        sync(part)
-        manifest = replace(
-            _manifest(landing, received, media, now()),
-            cost_cny=cost_cny,
-            polls=polls,
-            queued_seconds=queued_seconds,
-            render_seconds=render_seconds,
-        )
-        if (found := _found(landing, require_tagged=require_tagged)) is not None:
-            return found  # another try, or a rescue, landed the same render meanwhile
-        if not overwrite:
-            refuse_taken(target, render)  # again: another task may have come first meanwhile
-        announce(landing.file, manifest)
+    with landing.claim:
+        if (found := _come_first(landing)) is not None:
+            return found
+        abort_unfinished(file.fs, file.path)
         try:
-            landing.file.put(path, landing.token)
-        except BaseException:
-            withdraw(landing.file)
-            raise
-    commit(landing.file, manifest, landing.token)
-    _report(landing.file, manifest, media)
+            manifest, media = _bring(landing)
+        except LandingError:
+            if (found := _adopted(landing)) is None:
+                raise
+            return found
+    if media is not None:
+        _report(file, manifest, media)
     return manifest
 
 
-def _found(landing: _Landing, *, require_tagged: bool) -> RenderManifest | None:
-    """Return the manifest of the render's file if it is there, unaltered and labelled as asked for."""
-    found = landed_manifest(landing.file, landing.render, landing.token)
-    if found is None or (require_tagged and not found.aigc_meta_tagged):
+def _adopted(landing: _Landing) -> RenderManifest | None:
+    """Return the manifest of who landed the render while this landing was held up, and so was taken for dead."""
+    if landing.claim.held():
         return None
-    log.info("%s is landed already and matches its manifest.", found.uri)
+    return landing.usable(landed_manifest(landing.file, landing.render))
+
+
+def _claim(file: StoredFile, **options: Any) -> Claim:
+    return Claim(file, secrets.token_hex(8), **options)
+
+
+def _come_first(landing: _Landing) -> RenderManifest | None:
+    """Return the manifest of who landed the render first; ``None`` once the claim is held and the name is free."""
+    file, render = landing.file, landing.render
+    while not landing.claim.take():
+        landing.claim.wait()
+        if (found := landing.usable(landed_manifest(file, render))) is not None:
+            return found
+    found = landed_manifest(file, render) or _completed(file, render, landing.claim)
+    if (found := landing.usable(found)) is None and not landing.overwrite:
+        refuse_taken(landing.target, render)
+    return found
+
+
+def _bring(landing: _Landing) -> tuple[RenderManifest, MediaInfo | None]:
+    """Download the video and give it its name; without media, another task's file is what was found meanwhile."""
+    file, claim = landing.file, landing.claim
+    with file.staged(claim.token) as (path, part):
+        with claim.beating(lambda: os.fstat(part.fileno()).st_size):
+            received, media = _receive(landing, part)
+            sync(part)
+        manifest = _manifest(landing, received, media)
+        if (found := _come_first(landing)) is not None:
+            return found, None
+        landing.confirm()
+        with claim.beating(itertools.count().__next__):
+            announce(file, manifest)
+            try:
+                file.put(path, claim.token, may_undo=claim.held)
+            except BaseException:
+                withdraw(file, manifest)
+                raise
+            return _commit(landing, manifest), media
+
+
+def _commit(landing: _Landing, manifest: RenderManifest) -> RenderManifest:
+    """Write the manifest if the file is the one that it tells of.
+
+    A landing that was held up for long may have been taken for dead, and another one may have put its own file and
+    manifest in the same place. Such a landing takes the claim again, which ends when the other one has, and looks.
+    """
+    file, claim = landing.file, landing.claim
+    while True:
+        if not claim.held():
+            while not claim.take():
+                claim.wait()
+            if not matches(file, manifest):
+                return _give_way(landing, manifest)
+        commit(file, manifest, claim.token)
+        if claim.held():
+            return manifest
+
+
+def _give_way(landing: _Landing, manifest: RenderManifest) -> RenderManifest:
+    """Return the manifest of the other's file, if it is the render's; leave no manifest that tells of ours."""
+    if (found := landed_manifest(landing.file, landing.render)) is not None:
+        return found
+    if read_manifest(sidecar_of(landing.file)) == manifest:
+        sidecar_of(landing.file).remove()
+    raise LandingError(
+        f"Another landing has put its file in the place of {landing.file.uri} while this one was held up. A retry is free."
+    )
+
+
+def _in_place(file: StoredFile, asked: Render | str, claim: Claim) -> RenderManifest | None:
+    """Return the manifest of a landed file; what a landing left that was killed as the last thing it did is removed."""
+    found = landed_manifest(file, asked)
+    if found is not None:
+        with suppress(LandingError):
+            if claim.tidy():
+                drop_pending(file)
+    return found
+
+
+def _completed(file: StoredFile, asked: Render | str, claim: Claim) -> RenderManifest | None:
+    """Complete a landing that was killed between file and manifest; the claim must be held."""
+    found = landed_manifest(file, asked, pending_of)
+    if found is not None:
+        commit(file, found, claim.token)
     return found
 
 
@@ -144,20 +251,34 @@ def already_landed(target: Target, asked: Render | str) -> RenderManifest | None
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
     file = target.file() if isinstance(asked, str) else target.file_for(asked)
-    return landed_manifest(file, asked, secrets.token_hex(8))
+    claim = _claim(file)
+    if (found := _in_place(file, asked, claim)) is not None or landed_manifest(
+        file, asked, pending_of
+    ) is None:
+        return found
+    with claim:  # of who is about to write the manifest, or was killed before
+        while not claim.take():
+            claim.wait()
+        return landed_manifest(file, asked) or _completed(file, asked, claim)
 
 
 def still_landed(
-    manifest: RenderManifest, *, output_conn_id: str | None = None, output_path: str | None = None
+    manifest: RenderManifest,
+    *,
+    output_conn_id: str | None = None,
+    output_path: str | None = None,
+    compare_bytes: bool = True,
 ) -> RenderManifest | None:
-    """Return a manifest whose file is still there, unaltered; missing or altered: ``None``. Reads the whole file.
+    """Return a manifest whose file is still there, unaltered; missing or altered: ``None``.
 
     :param output_path: where the file was landed to, in case a connection id stands in that URL.
+    :param compare_bytes: read the whole file; without it, the size must do.
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
     conn_id = output_conn_id or (Target(output_path=output_path).url_conn_id if output_path else None)
     file = Target(output_path=manifest.uri, output_conn_id=conn_id).file()
-    return manifest if matches(file, manifest) else None
+    fits = matches(file, manifest) if compare_bytes else file.size() == manifest.bytes
+    return manifest if fits else None
 
 
 def _labelled(fetch_link: Callable[[], Link]) -> Callable[[], Link]:
@@ -194,11 +315,10 @@ def _receive(landing: _Landing, part: BinaryIO) -> tuple[Received, MediaInfo]:
     raise AssertionError  # the last round returns or raises
 
 
-def _manifest(
-    landing: _Landing, received: Received, media: MediaInfo, landed_at: pendulum.DateTime
-) -> RenderManifest:
+def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> RenderManifest:
     return RenderManifest(
         **{field.name: getattr(landing.render, field.name) for field in fields(Render)},
+        **landing.facts,
         uri=landing.file.uri,
         bytes=received.bytes,
         sha256=received.sha256,
@@ -207,7 +327,7 @@ def _manifest(
         fps=media.fps,
         frames=media.frames,
         duration_seconds=media.duration_seconds,
-        landed_at=landed_at,
+        landed_at=landing.now(),
         request_id=received.link.request_id,
         aigc_meta_tagged=received.link.aigc_meta_tagged,
     )

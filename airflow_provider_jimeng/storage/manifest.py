@@ -16,6 +16,8 @@ from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_jimeng.storage.target import Target
 
 SUFFIX = ".json"
@@ -48,17 +50,18 @@ def parse_manifest(content: bytes) -> RenderManifest | None:
         return None
 
 
-def manifest_in_place(target: Target, render: Render) -> RenderManifest | None:
+def manifest_in_place(target: Target, render: Render, *, completed: bool = False) -> RenderManifest | None:
     """Return the manifest of a render's file, or the one that a landing killed at the end left, if its size is right.
 
+    :param completed: leave out what a landing left that was killed at the end.
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
     file = target.file_for(render)
     size = file.size()
     if size is None:
         return None
-    for place in (sidecar_of(file), pending_of(file)):
-        manifest = read_manifest(place)
+    for place in (sidecar_of,) if completed else (sidecar_of, pending_of):
+        manifest = read_manifest(place(file))
         if manifest is not None and _is_of(manifest, render, same_render=True) and manifest.bytes == size:
             return replace(manifest, uri=file.uri)
     return None
@@ -69,10 +72,10 @@ def announce(file: StoredFile, manifest: RenderManifest) -> None:
     pending_of(file).write_plainly(_encode(manifest))
 
 
-def withdraw(file: StoredFile) -> None:
+def withdraw(file: StoredFile, manifest: RenderManifest) -> None:
     """Remove the pending manifest of a file that did not get its final name."""
     with suppress(LandingError):
-        if file.size() is None:
+        if file.size() != manifest.bytes:
             pending_of(file).remove()
 
 
@@ -82,11 +85,10 @@ def commit(file: StoredFile, manifest: RenderManifest, token: str) -> None:
     pending_of(file).remove()
 
 
-def _drop_pending(file: StoredFile) -> None:
+def drop_pending(file: StoredFile) -> None:
     """Remove the pending manifest that a landing left which was killed as the last thing it did."""
-    with suppress(LandingError):
-        if pending_of(file).size() is not None:
-            pending_of(file).remove()
+    if pending_of(file).size() is not None:
+        pending_of(file).remove()
 
 
 def matches(file: StoredFile, manifest: RenderManifest) -> bool:
@@ -94,24 +96,20 @@ def matches(file: StoredFile, manifest: RenderManifest) -> bool:
     return file.size() == manifest.bytes and file.sha256() == manifest.sha256
 
 
-def landed_manifest(file: StoredFile, asked: Render | str, token: str) -> RenderManifest | None:
-    """Return the manifest of a file that is landed and unaltered, completing a landing that was killed at the end.
+def landed_manifest(
+    file: StoredFile, asked: Render | str, place: Callable[[StoredFile], StoredFile] = sidecar_of
+) -> RenderManifest | None:
+    """Return the manifest of a file that is landed and unaltered.
 
     :param asked: the render, or a fingerprint of the request, whose file it must be.
+    :param place: where the manifest lies; ``pending_of`` finds that of a landing that was killed before its end.
     """
     if file.size() is None:
         return None
-    for place, pending in ((sidecar_of(file), False), (pending_of(file), True)):
-        manifest = read_manifest(place)
-        if manifest is None or not _is_of(manifest, asked, same_render=True) or not matches(file, manifest):
-            continue
-        manifest = replace(manifest, uri=file.uri)
-        if pending:
-            commit(file, manifest, token)
-        else:
-            _drop_pending(file)
-        return manifest
-    return None
+    manifest = read_manifest(place(file))
+    if manifest is None or not _is_of(manifest, asked, same_render=True) or not matches(file, manifest):
+        return None
+    return replace(manifest, uri=file.uri)
 
 
 def refuse_taken(target: Target, *asked: Render | str) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError, LandingError
-from airflow_provider_jimeng.storage.uploads import abort_unfinished
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -165,15 +164,10 @@ class StoredFile:
     def _aside(self) -> StoredFile:
         return self.beside(self.hidden_name(_ASIDE))
 
-    def remove_leftovers(self, *, but: str) -> None:
-        """Remove what earlier landings under this name that were killed half-way left behind, all but one file."""
-        if self.protocol in WHOLE_PUT_PROTOCOLS:
-            abort_unfinished(self.fs, self.path)
-            return
-        with self._writing():
-            for name in self._names():
-                if name.startswith(self.hidden_name("")) and name.endswith(PART) and name != but:
-                    self.beside(name)._remove()  # noqa: SLF001  another file of this class
+    def remove_aside(self) -> None:
+        """Remove the older content that a replacement in steps put aside; the file itself must be in place."""
+        if self._replaced_in_steps:
+            self._aside._remove()  # noqa: SLF001  another file of this class
 
     @contextmanager
     def staged(self, token: str) -> Iterator[tuple[Path, BinaryIO]]:
@@ -199,9 +193,10 @@ class StoredFile:
             if spool is not None:
                 spool.cleanup()
 
-    def put(self, source: Path, token: str) -> None:
+    def put(self, source: Path, token: str, *, may_undo: Callable[[], bool] = lambda: True) -> None:
         """Let a staged file appear under the final name, whole, in place of what may be there.
 
+        :param may_undo: whether the name is still the caller's, asked after an upload that failed.
         :raises LandingError: nothing of it is under the final name then.
         """
         with self._writing():
@@ -209,14 +204,19 @@ class StoredFile:
                 source.replace(self.path)
                 _sync_directory(Path(self.folder or "/"))
             else:
-                self._upload(source, token)
+                self._upload(source, token, may_undo)
 
     def write(self, content: bytes, token: str) -> None:
         """Write a small file, whole or not at all."""
+
+        def is_half_written() -> bool:  # else it is whole, or another writer's
+            there = self._bytes() or b""
+            return len(there) < len(content) and content.startswith(there)
+
         with self.staged(token) as (path, file):
             file.write(content)
             sync(file)
-            self.put(path, token)
+            self.put(path, token, may_undo=is_half_written)
 
     def write_plainly(self, content: bytes) -> None:
         """Write a small file whose half-written form does no harm."""
@@ -229,11 +229,30 @@ class StoredFile:
                 self._make_folder()
                 self.fs.pipe_file(self.path, content)
 
+    def create(self, content: bytes) -> None:
+        """Write a small file unless it is there already.
+
+        Some stores cannot tell; two writers at the same moment find out by reading whose content is there.
+        """
+        with self._writing():
+            if self.is_local:
+                Path(self.folder or "/").mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError), Path(self.path).open("xb") as file:
+                    file.write(content)
+                return
+            self._make_folder()
+            try:
+                with self.fs.open(self.path, "xb") as file:
+                    file.write(content)
+            except Exception:  # noqa: BLE001  it is there, or the store knows no such mode
+                if self._bytes() is None:
+                    self.fs.pipe_file(self.path, content)
+
     def _make_folder(self) -> None:
         if self.folder and self.protocol not in WHOLE_PUT_PROTOCOLS:  # object stores have no directories
             self.fs.makedirs(self.folder, exist_ok=True)
 
-    def _upload(self, source: Path, token: str) -> None:
+    def _upload(self, source: Path, token: str, may_undo: Callable[[], bool]) -> None:
         direct = self.protocol in WHOLE_PUT_PROTOCOLS
         self._make_folder()
         existed, size = self.size() is not None, source.stat().st_size
@@ -246,10 +265,12 @@ class StoredFile:
                 _replace(upload, self, existed=existed)
                 _expect_size(self, size)
         except BaseException:
-            for file in {upload.path: upload, self.path: self}.values():
-                if not (existed and file is self):  # what was there before is not ours to remove
-                    with suppress(Exception):
-                        file._remove()  # noqa: SLF001  another file of this class
+            if not direct:
+                with suppress(Exception):
+                    upload._remove()  # noqa: SLF001  another file of this class
+            with suppress(Exception):
+                if not existed and may_undo():  # what was there before, or came since, is not ours to remove
+                    self._remove()
             raise
 
     def hidden_name(self, suffix: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos import rows
@@ -67,6 +68,17 @@ def _storage_refuses_video(lab: Lab, stage: Stage) -> None:
     stage.blows.at("xcom jimeng_render", lambda: stage.blows.at("xcom jimeng_render", lift))
 
 
+def _storage_refuses_manifest(lab: Lab, stage: Stage) -> None:
+    """A directory has the manifest's name; remote stores refuse a put instead."""
+    _with_full_name(lab, stage)
+    if lab.remote is not None:
+        lab.remote.manifests_to_refuse = 1
+        return
+    blocked = lab.videos / "kite.mp4.json"
+    blocked.mkdir()
+    stage.blows.at("xcom jimeng_render", lambda: stage.blows.at("xcom jimeng_render", blocked.rmdir))
+
+
 def _unreadable_once(lab: Lab, stage: Stage) -> None:
     stage.blows.at("resumed", lambda: stage.blows.at("store get", _refuse))
 
@@ -96,6 +108,48 @@ def _damaged_then(lab: Lab, stage: Stage) -> None:
 def _older_try_in_download(lab: Lab, stage: Stage) -> None:
     lab.emulator.faults.add(where="media", what="cut", nth=1)
     stage.blows.at("log Download interrupted", stage.next_try)
+
+
+def _with_full_name(lab: Lab, stage: Stage) -> None:
+    stage.make_operator = lambda: lab.generate(output_path=f"{lab.output_path}kite.mp4")
+
+
+def _cleared_in_download(lab: Lab, stage: Stage) -> None:
+    """While one try is held up in its download, somebody clears the task, which pays anew and lands first."""
+
+    def clear() -> None:
+        stage.clear()
+        stage.next_try()
+
+    _with_full_name(lab, stage)
+    lab.emulator.faults.add(where="media", what="cut", nth=1)
+    stage.blows.at("log Download interrupted", clear)
+
+
+def _cleared_in_download_and_killed(lab: Lab, stage: Stage) -> None:
+    """As before, but the newer try is killed while it waits, so that the older one finds the name free."""
+
+    def clear() -> None:
+        stage.clear()
+        stage.blows.at(lab.while_waiting)
+        stage.next_try()
+
+    _with_full_name(lab, stage)
+    lab.emulator.faults.add(where="media", what="cut", nth=1)
+    stage.blows.at("log Download interrupted", clear)
+
+
+def _six_land(lab: Lab, stage: Stage) -> None:
+    """The task that paid is killed while it waits; then it goes on beside five that adopt its render."""
+    stage.retries = 1
+    stage.blows.at(lab.while_waiting)
+    stage.run_one_try()
+    lab.clock.ahead += 100
+    others = [lab.stage(run_id=f"manual__{number}") for number in range(2, 7)]
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        states = list(pool.map(lambda each: each.run(), [stage, *others]))
+    assert states == ["success"] * 6
+    assert lab.emulator.bill()["media_requests"] == 1
 
 
 def _older_try(point: str) -> Act:
@@ -160,6 +214,7 @@ ACTS: dict[str, Act] = {
     "store-refuses-intent": lambda lab, stage: stage.blows.at("store before intent", _refuse),
     "store-refuses-id": _store_refuses_id,
     "storage-refuses-video": _storage_refuses_video,
+    "storage-refuses-manifest": _storage_refuses_manifest,
     "ledger-unreadable": _unreadable_once,
     "ledger-unreadable-then": _unreadable_then,
     "ledger-damaged": lambda lab, stage: stage.blows.at("resumed", lambda: _damage(lab, stage)),
@@ -169,6 +224,8 @@ ACTS: dict[str, Act] = {
     "older-try-before-record": _older_try("after post"),
     "older-try-before-landing": _older_try("resumed"),
     "older-try-in-download": _older_try_in_download,
+    "older-try-in-download-cleared": _cleared_in_download,
+    "older-try-in-download-paid": _cleared_in_download_and_killed,
     "link-expired": _link_expired,
     "render-gone": _gone,
     "lapsed": _fault(where="render", what="expire"),
@@ -224,6 +281,9 @@ def play(row: Row, lab: Lab) -> Stage:
     stage = lab.stage(retries=1 if row.then == rows.RETRY else 0)
     ACTS.get(row.slug, _nothing)(lab, stage)
     stage.clear_on_success = row.slug == "clear-on-success"
+    if row.slug == "six-land-one-render":
+        _six_land(lab, stage)
+        return stage
     stage.run()
     if row.slug == "run-deleted":
         stage.forget_run()

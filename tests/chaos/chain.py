@@ -27,6 +27,7 @@ ONE_TASK_ONLY = frozenset(
         "ledger-unreadable-then",
         "ledger-damaged-then",
         "storage-refuses-video",
+        "storage-refuses-manifest",
         "store-refuses-id",
         # Only the submit task has a record, and it does not say that the file is home: the API is asked.
         "success-old",
@@ -35,6 +36,9 @@ ONE_TASK_ONLY = frozenset(
         # The tries that overlap are those of one task.
         "older-try-before-landing",
         "older-try-in-download",
+        "older-try-in-download-cleared",
+        "older-try-in-download-paid",
+        "six-land-one-render",
     }
 )
 """Rows that come to something else, or make no sense, where the work is divided; tests of the operators tell how."""

@@ -253,6 +253,7 @@ class RemoteRecords(ObjectStore):
         super().__init__()
         self.blows = blows
         self.videos_to_refuse = 0
+        self.manifests_to_refuse = 0
         self.conn_id = attached(self)
 
     def cat_file(self, path: str, *arguments: Any, **options: Any) -> Any:
@@ -271,6 +272,9 @@ class RemoteRecords(ObjectStore):
         """Upload a file."""
         if rpath.endswith(".mp4") and self.videos_to_refuse:
             self.videos_to_refuse -= 1
+            raise ConnectionResetError("the store hung up")
+        if rpath.endswith(".mp4.json") and self.manifests_to_refuse:
+            self.manifests_to_refuse -= 1
             raise ConnectionResetError("the store hung up")
         state = json.loads(Path(lpath).read_bytes())["state"] if "/tasks/" in rpath else None
         if state:

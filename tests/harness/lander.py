@@ -1,24 +1,49 @@
-"""`python -m tests.harness.lander JSON`: a process that lands one video, to be killed on the way."""
+"""`python -m tests.harness.lander JSON`: a process that lands one video, to be held up or killed on the way."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_jimeng.client.media import MediaPolicy
+from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.storage.landing import Link, Target, land
 
+LANDED = "This is its manifest: "
 
-def main(*, url: str, endpoint: str, output_path: str, render: dict[str, Any]) -> None:
-    """Land what `url` answers, from a media host that is the endpoint's own."""
-    land(
+
+def main(
+    *,
+    url: str,
+    endpoint: str,
+    output_path: str,
+    render: dict[str, Any],
+    overwrite: bool = False,
+    replaced_by: str | None = None,
+) -> None:
+    """Land what `url` answers, from a media host that is the endpoint's own, and print the manifest.
+
+    replaced_by: a file that tells, once it is there, that a newer try has paid for another render.
+    """
+
+    def confirm() -> None:
+        if replaced_by is not None and Path(replaced_by).exists():
+            raise LandingError("A newer try has paid for another render.")
+
+    logging.basicConfig(level=logging.INFO)
+    manifest = land(
         Render.from_payload(render),
         fetch_link=lambda: Link(url=url),
         target=Target(output_path=output_path),
         policy=MediaPolicy(endpoint=endpoint, timeout_seconds=30),
+        overwrite=overwrite,
+        confirm=confirm,
     )
+    print(LANDED + json.dumps(manifest.to_payload()), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from typing import Any
 
 import pytest
@@ -140,6 +142,74 @@ def test_a_landed_file_that_is_missing_is_landed_again(lab: Lab) -> None:
     lab.lose_videos()
     assert counts(rescue(lab)) == {"landed": 1}
     assert landed_files(lab.files()) == ["kite.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"), [({}, "already_landed"), ({"compare_bytes": "true"}, "landed")]
+)
+@pytest.mark.parametrize("place", ["videos", "elsewhere"])
+def test_the_size_of_a_landed_file_must_do_unless_its_bytes_are_asked_for(
+    lab: Lab, options: dict[str, Any], found: str, place: str
+) -> None:
+    done = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/{place}/"))
+    done.run()
+    (video,) = (lab.folder / place).glob("*.mp4")
+    content = video.read_bytes()
+    video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert counts(rescue(lab, done, task_ids="render", **options)) == {found: 1}
+
+
+def test_a_landed_file_of_another_size_is_landed_again(lab: Lab) -> None:
+    lab.stage().run()
+    (video,) = lab.videos.glob("*.mp4")
+    whole = video.read_bytes()
+    video.write_bytes(whole[:-1])
+    assert counts(rescue(lab)) == {"landed": 1}
+    assert video.read_bytes() == whole
+
+
+def test_a_landing_that_was_killed_before_its_manifest_is_completed(lab: Lab) -> None:
+    lab.stage().run()
+    (manifest,) = lab.videos.glob("*.mp4.json")
+    manifest.rename(lab.videos / f".{manifest.name}.part")
+    assert counts(rescue(lab)) == {"already_landed": 1}
+    assert lab.tally().landed == 1
+
+
+def test_a_connection_is_looked_up_once_for_all_its_renders(lab: Lab) -> None:
+    asked: list[str] = []
+
+    class Counted(JimengRescueOperator):
+        def hook_for(self, jimeng_conn_id: str) -> Any:
+            asked.append(jimeng_conn_id)
+            return super().hook_for(jimeng_conn_id)
+
+    for number in range(3):
+        killed(lab, map_index=number)
+    finished(lab)
+    stage = Bystander(lambda: Counted(task_id="rescue", output_path=f"{lab.videos}/", wait_timeout=0))
+    assert stage.run() == "success"
+    assert counts(stage) == {"landed": 3}
+    assert asked == ["jimeng_default"]
+
+
+def test_old_temporary_files_of_killed_landings_are_removed(lab: Lab) -> None:
+    below = lab.videos / "shots"
+    below.mkdir()
+    token = ".a.mp4.0123456789abcdef.part"
+    dead = [lab.videos / token, below / token, lab.videos / ".a.mp4.json.0123456789abcdef.part"]
+    dead += [lab.videos / ".a.mp4.claim.part", lab.videos / ".a.mp4.beat.part"]
+    kept = [below / ".b.mp4.0123456789abcdef.part"]  # of today
+    kept += [
+        lab.videos / name for name in (".a.mp4.json.part", ".a.mp4.previous.part", "a.part", "b.0123.part")
+    ]
+    for path in (*dead, *kept):
+        path.write_bytes(b"half")
+        if path != kept[0]:
+            os.utime(path, (time.time() - 25 * 3600,) * 2)
+    assert rescue(lab).state == "success"
+    assert [path for path in dead if path.exists()] == []
+    assert [path for path in kept if not path.exists()] == []
 
 
 def test_a_file_landed_elsewhere_counts_as_landed(lab: Lab) -> None:

@@ -243,19 +243,6 @@ def test_a_landing_killed_before_its_manifest_is_completed_without_a_request(
     assert RenderManifest.from_payload(json.loads(blocked.read_text())) == manifest
 
 
-def test_leftovers_of_killed_landings_are_removed_by_the_next_one(tmp_path: Path, lander: Lander) -> None:
-    for name in (
-        f".{NAME}.0123456789abcdef.part",
-        f".{NAME}.json.0123456789abcdef.part",
-        f".{NAME}.json.part",
-    ):
-        (tmp_path / name).write_bytes(b"half")
-    (tmp_path / ".another.mp4.0123456789abcdef.part").write_bytes(b"of somebody else")
-    with MediaServer(answers=[whole(VIDEO)]) as server:
-        lander(server, f"{tmp_path}/")
-    assert names(tmp_path) == [".another.mp4.0123456789abcdef.part", NAME, f"{NAME}.json"]
-
-
 def test_a_page_instead_of_a_video_is_fetched_once_more(tmp_path: Path, lander: Lander) -> None:
     with MediaServer(answers=[PAGE, whole(VIDEO)]) as server:
         assert lander(server, f"{tmp_path}/").request_id == "request-2"

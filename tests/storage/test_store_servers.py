@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import secrets
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +25,9 @@ from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.landing import Target, already_landed
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from tests.harness.media_server import MediaServer, whole
-from tests.harness.processes import Service, free_port
+from tests.harness.lander import LANDED
+from tests.harness.media_server import Answer, MediaServer, Request, whole
+from tests.harness.processes import Service, free_port, stop_all
 from tests.harness.relay import Relay
 from tests.harness.store_servers import S3Server, SftpServer
 from tests.harness.videos import video
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 VIDEO = video(frames=24)
+OTHER_VIDEO = video(frames=10)
 NAME = "t2v_720p-7392616336519610409.mp4"
 MIB = 1024 * 1024
 
@@ -57,6 +64,9 @@ class Store:
     @property
     def names(self) -> list[str]:
         return list(self.server.objects())
+
+    def below(self, folder: str) -> dict[str, bytes]:
+        return {name: data for name, data in self.server.objects().items() if name.startswith(folder)}
 
     def put(self, name: str, data: bytes) -> str:
         """Place a file without any code of ours or of fsspec's; return its URL."""
@@ -203,6 +213,49 @@ def padded(size: int) -> bytes:
     return VIDEO + size.to_bytes(4, "big") + b"free" + bytes(size - 8)
 
 
+def landing_process(
+    home: Path,
+    media: MediaServer,
+    output_path: str,
+    lander: Lander,
+    *,
+    task_id: str | None = None,
+    **changes: Any,
+) -> Service:
+    """Start a process that lands a render."""
+    render = lander.render() if task_id is None else lander.render(task_id=task_id)
+    options: dict[str, Any] = {
+        "url": media.url,
+        "endpoint": media.endpoint,
+        "output_path": output_path,
+        "render": render.to_payload(),
+        **changes,
+    }
+    process = Service(
+        name="lander",
+        argv=[sys.executable, "-m", "tests.harness.lander", json.dumps(options)],
+        env=os.environ,
+        log_file=home / f"lander-{secrets.token_hex(4)}.log",
+    )
+    process.start()
+    return process
+
+
+def landed_by(process: Service) -> dict[str, Any]:
+    """Wait for the end of a landing process; return the manifest that it printed."""
+    wait_until(lambda: not process.alive)
+    printed = [line for line in process.log_tail(400).splitlines() if line.startswith(LANDED)]
+    assert len(printed) == 1, process.log_tail()
+    return dict(json.loads(printed[0].removeprefix(LANDED)))
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def kill_in_upload(
     server: S3Server | SftpServer,
     media: MediaServer,
@@ -213,19 +266,7 @@ def kill_in_upload(
     """Land in a process that is killed when 12 MiB are on their way to the store."""
     with Relay(server.port, silent_after=12 * MIB) as relay:
         root = connect(server, monkeypatch, relay.port)
-        options: dict[str, Any] = {
-            "url": media.url,
-            "endpoint": media.endpoint,
-            "output_path": f"{root}{path}",
-            "render": lander.render().to_payload(),
-        }
-        process = Service(
-            name="lander",
-            argv=[sys.executable, "-m", "tests.harness.lander", json.dumps(options)],
-            env=os.environ,
-            log_file=server.home / "output" / "lander.log",
-        )
-        process.start()
+        process = landing_process(server.home, media, f"{root}{path}", lander)
         try:
             assert relay.silent.wait(60), process.log_tail()
             process.check()
@@ -243,7 +284,7 @@ def test_an_upload_killed_on_its_way_to_s3_leaves_no_object_and_the_next_landing
         kill_in_upload(s3, media, monkeypatch, lander, "killed/")
         assert f"killed/{NAME}" in s3.unfinished()
         assert f"killed/{NAME}" not in s3.objects()
-        lander(media, f"{connect(s3, monkeypatch)}killed/")
+        lander(media, f"{connect(s3, monkeypatch)}killed/", sleep=time.sleep)
     assert s3.unfinished() == [strangers["Key"]]
     found = {key: data for key, data in s3.objects().items() if key.startswith("killed/")}
     assert list(found) == [f"killed/{NAME}", f"killed/{NAME}.json"]
@@ -259,7 +300,7 @@ def test_an_upload_killed_on_its_way_over_sftp_leaves_no_video_and_the_next_land
         rest = [name for name in sftp.objects() if name.startswith("killed/")]
         assert any(name.endswith(".part") for name in rest)
         assert f"killed/{NAME}" not in rest
-        lander(media, f"{connect(sftp, monkeypatch)}killed/")
+        lander(media, f"{connect(sftp, monkeypatch)}killed/", sleep=time.sleep)
     found = {name: data for name, data in sftp.objects().items() if name.startswith("killed/")}
     assert list(found) == [f"killed/{NAME}", f"killed/{NAME}.json"]
     assert found[f"killed/{NAME}"] == large
@@ -288,3 +329,109 @@ def test_a_store_that_cannot_rename_gets_nothing_and_keeps_what_it_had(
         with pytest.raises(LandingError):
             lander(media, f"{root}v.mp4", overwrite=True)
         assert plain.objects()["v.mp4"] == b"older"
+
+
+# ------------------------------------------------------------------------------------- several landings of one name
+
+
+def halted(data: bytes, go_on: threading.Event) -> Answer:
+    """Half of a video, and the other half after an event."""
+
+    def answer(request: Request) -> None:
+        request.begin(200, Content_Length=len(data))
+        request.wfile.write(data[:1000])
+        request.wfile.flush()
+        go_on.wait(120)
+        request.wfile.write(data[1000:])
+
+    return answer
+
+
+@contextmanager
+def landers(
+    home: Path, media: MediaServer, output_path: str, lander: Lander, count: int, **changes: Any
+) -> Iterator[list[Service]]:
+    """Start processes that land one render; none outlives the block."""
+    with ExitStack() as stack:
+        started = [landing_process(home, media, output_path, lander, **changes) for _ in range(count)]
+        stack.callback(lambda: stop_all(started))
+        yield started
+
+
+def waiting(process: Service) -> bool:
+    process.check()
+    return "Waiting for its file" in process.log_tail(400)
+
+
+def test_six_processes_that_land_one_render_download_it_once(
+    store: Store, tmp_path: Path, lander: Lander
+) -> None:
+    go_on = threading.Event()
+    with (
+        MediaServer(answers=[halted(VIDEO, go_on)]) as media,
+        landers(tmp_path, media, f"{store.root}videos/", lander, 6) as started,
+    ):
+        wait_until(lambda: sum(waiting(process) for process in started) == 5)
+        go_on.set()
+        manifests = [landed_by(process) for process in started]
+        assert len(media.seen) == 1
+    assert manifests == manifests[:1] * 6
+    assert list(store.below("videos/")) == [f"videos/{NAME}", f"videos/{NAME}.json"]
+
+
+def test_who_waits_for_a_process_that_is_killed_lands_and_leaves_no_rest(
+    store: Store, tmp_path: Path, lander: Lander
+) -> None:
+    go_on = threading.Event()
+    with (
+        MediaServer(answers=[halted(VIDEO, go_on), whole(VIDEO)]) as media,
+        landers(tmp_path, media, f"{store.root}videos/", lander, 1) as first,
+    ):
+        wait_until(lambda: len(media.seen) == 1)
+        with landers(tmp_path, media, f"{store.root}videos/", lander, 2) as others:
+            wait_until(lambda: all(waiting(process) for process in others))
+            first[0].signal(signal.SIGKILL)
+            manifests = [landed_by(process) for process in others]
+        go_on.set()
+        assert len(media.seen) == 2
+    assert manifests[0] == manifests[1]
+    assert list(store.below("videos/")) == [f"videos/{NAME}", f"videos/{NAME}.json"]
+
+
+@pytest.mark.parametrize("asked_again", [True, False])
+def test_a_process_that_is_stopped_in_its_download_and_goes_on_later_leaves_file_and_manifest_fit(
+    store: Store, tmp_path: Path, lander: Lander, *, asked_again: bool
+) -> None:
+    go_on = threading.Event()
+    newer_has_paid = tmp_path / "newer"
+    path = f"{store.root}videos/v.mp4"
+    with (
+        MediaServer(answers=[halted(VIDEO, go_on), whole(OTHER_VIDEO)]) as media,
+        landers(
+            tmp_path,
+            media,
+            path,
+            lander,
+            1,
+            overwrite=True,
+            replaced_by=str(newer_has_paid) if asked_again else None,
+        ) as older,
+    ):
+        wait_until(lambda: len(media.seen) == 1)
+        older[0].signal(signal.SIGSTOP)
+        newer_has_paid.touch()
+        with landers(tmp_path, media, path, lander, 1, task_id="2", overwrite=True) as newer:
+            manifest = landed_by(newer[0])
+        go_on.set()
+        older[0].signal(signal.SIGCONT)
+        wait_until(lambda: not older[0].alive)
+        if asked_again:
+            assert "A newer try has paid" in older[0].log_tail()
+        elif isinstance(store.server, LocalFolder):  # whose part file was taken for that of a dead landing
+            assert "LandingError" in older[0].log_tail()
+        else:
+            manifest = landed_by(older[0])
+    objects = store.below("videos/")
+    assert list(objects) == ["videos/v.mp4", "videos/v.mp4.json"]
+    assert json.loads(objects["videos/v.mp4.json"]) == manifest
+    assert hashlib.sha256(objects["videos/v.mp4"]).hexdigest() == manifest["sha256"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.storage.conftest import Lander
 
 VIDEO = video(frames=24)
+TOKEN = "0123456789abcdef"
 NAME = "t2v_720p-7392616336519610409.mp4"
 FOLDERS = {"memory": "memory://bucket/videos/", "s3": "s3://bucket/videos/"}
 
@@ -138,9 +140,16 @@ def test_a_landing_killed_before_it_tidied_up_is_tidied_up_after(store: RemoteSt
     assert list(store.files()) == [path, f"{path}.json"]
 
 
+def left_behind(store: RemoteStore) -> None:
+    """Half an upload, and the claim of its landing, which is over."""
+    claim = json.dumps({"token": TOKEN, "rest": [], "ended": True}).encode()
+    store.pipe_file(f"/bucket/videos/.{NAME}.claim.part", claim)
+    store.pipe_file(f"/bucket/videos/.{NAME}.{TOKEN}.part", VIDEO[:1000])
+
+
 def test_leftovers_in_a_store_are_removed(lander: Lander) -> None:
     store = RemoteStore()
-    store.pipe_file(f"/bucket/videos/.{NAME}.0123456789abcdef.part", b"half")
+    left_behind(store)
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, folder_of(store), output_conn_id=attached(store))
     assert list(store.files()) == [f"/bucket/videos/{NAME}", f"/bucket/videos/{NAME}.json"]
@@ -153,7 +162,7 @@ def test_half_a_video_that_a_killed_copy_left_is_replaced(lander: Lander) -> Non
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, folder_of(store), output_conn_id=conn_id)
         store.pipe_file(f"/bucket/videos/.{NAME}.json.part", store.cat_file(f"{path}.json"))
-        store.pipe_file(f"/bucket/videos/.{NAME}.0123456789abcdef.part", VIDEO)
+        left_behind(store)
         store.pipe_file(path, VIDEO[:1000])
         store.rm_file(f"{path}.json")
         target = Target(output_path=folder_of(store), output_conn_id=conn_id)
