@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from airflow_provider_jimeng.core.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LONGEST_QUOTE = 120
+_QUERY = re.compile(r"(://[^?]*)\?.*", re.DOTALL)
 _AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
 _WHILE_WAITING = "give it to JimengHook.wait_for_completion."
 _OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
@@ -40,6 +43,16 @@ def is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
 
 
+def shown(value: Any) -> str:
+    """Return a value as a message quotes it: at most 120 characters, and no query string of a link."""
+    if isinstance(value, str):
+        text = _QUERY.sub(r"\1?…", value[: _LONGEST_QUOTE + 1])
+    else:
+        text = repr(value[:_LONGEST_QUOTE] if isinstance(value, bytes | bytearray) else value)
+    cut = text[:_LONGEST_QUOTE] + ("…" if len(text) > _LONGEST_QUOTE else "")
+    return repr(cut) if isinstance(value, str) else cut
+
+
 def read_text(argument: str, value: Any) -> str | None:
     """Return a text argument without surrounding blanks, ``None`` where it is absent.
 
@@ -48,7 +61,7 @@ def read_text(argument: str, value: Any) -> str | None:
     if is_absent(value):
         return None
     if not isinstance(value, str):
-        raise ParameterError(argument, f"expected text, got {value!r}.")
+        raise ParameterError(argument, f"expected text, got {shown(value)}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:

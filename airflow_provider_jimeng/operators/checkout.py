@@ -33,6 +33,8 @@ from airflow_provider_jimeng.operators.refusals import (
     unreadable,
 )
 from airflow_provider_jimeng.storage.manifest import read_manifest, refuse_taken, sidecar_of
+from airflow_provider_jimeng.storage.names import check_names
+from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.policies import Policies
     from airflow_provider_jimeng.storage.ledger import Ledger
-    from airflow_provider_jimeng.storage.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ class Checkout:
         :raises ChangedRequestError: a retry asks for something else than what is paid.
         :raises LedgerError: what was paid cannot be known.
         """
+        if self._output_path is not None:
+            check_names(Target.of(self._output_path, self._output_conn_id))
         record = self._read()
         try:
             asked, take = self.request.fingerprint(), self.request.take
@@ -361,7 +364,11 @@ class Checkout:
         """Refuse before paying what landing would refuse after it."""
         self._refuse_rival()
         target = self.target
-        if target is not None and not self.may_replace(target):
+        if target is None or target.is_directory:
+            return
+        if self.may_replace(target):
+            target.file().size()  # refuses a directory of this name
+        else:
             refuse_taken(target, fingerprint)
 
     def _refuse_rival(self) -> None:

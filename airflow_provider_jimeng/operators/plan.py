@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath, conf
 
+from airflow_provider_jimeng.core.arguments import read_text, shown
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError, UnreadableRowsError
+from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
     RowState,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.storage.target import OutputPath
+
 
 DEFAULT_CONNECTION = "jimeng_default"
 _DEFAULTS = (
@@ -95,7 +99,7 @@ class JimengPlanOperator(BaseOperator):
         *,
         rows: Any,
         max_cost_cny: float | str | None = None,
-        output_path: str | None = None,
+        output_path: OutputPath | None = None,
         output_conn_id: str | None = None,
         rows_conn_id: str | None = None,
         overwrite: bool = False,
@@ -115,7 +119,7 @@ class JimengPlanOperator(BaseOperator):
         super().__init__(retries=retries, **kwargs)
         self.rows = rows
         self.max_cost_cny = max_cost_cny
-        self.output_path = output_path
+        self.output_path = path_as_text(output_path)
         self.output_conn_id = output_conn_id
         self.rows_conn_id = rows_conn_id
         self.overwrite = overwrite
@@ -145,10 +149,12 @@ class JimengPlanOperator(BaseOperator):
 
     def _plan(self) -> list[PlannedRow]:
         """Return every row, checked, numbered and looked up; or refuse them with all that is wrong."""
+        self.output_path = read_output_path(self.output_path)
+        self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
         if self.output_path and not self.output_path.endswith("/"):
             raise ParameterError(
                 "output_path",
-                f"{self.output_path!r} names a file; a campaign needs a directory, ending in /.",
+                f"{shown(self.output_path)} names a file; a campaign needs a directory, ending in /.",
             )
         rows = self._rows()
         check_length(len(rows), conf.getint("core", "max_map_length", fallback=1024))
@@ -226,6 +232,7 @@ class JimengPlanOperator(BaseOperator):
         """Find what is paid already, how it stands, and names that other requests hold."""
         from airflow_provider_jimeng.operators.standing import Standing
         from airflow_provider_jimeng.storage.landing import Target, refuse_taken
+        from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"))
@@ -235,6 +242,11 @@ class JimengPlanOperator(BaseOperator):
         for item in planned:
             state, note = RowState.NEW, None
             if item.output_path is not None:
+                try:
+                    check_names(Target.of(item.output_path, self.output_conn_id))
+                except ParameterError as error:
+                    problems.append(item.row.problem(error.argument, error.reason))
+                    continue
                 fingerprint = item.fingerprint()
                 known = paid.look_up(fingerprint, item.output_path)
                 state, note = known.state, known.note

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.deadlines import kept_until, spread
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError, TargetTakenError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 from airflow_provider_jimeng.hooks.landing import land_render
@@ -157,7 +158,7 @@ class Salvage:
 
     def _target_of(self, output_path: str | None) -> Target:
         """Return where a task lands its render, if that is in this folder."""
-        if output_path and output_path.startswith(self.folder.output_path):
+        if isinstance(output_path, str) and is_below(self.folder.output_path, output_path):
             return Target(output_path=output_path, output_conn_id=self.folder.output_conn_id)
         return self.folder
 
