@@ -9,10 +9,13 @@ from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.frames import is_image_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_GIVE = "give a file, or an http(s) link that the API can fetch."
+_LONGEST_REFERENCE = 16_384
 _LONGEST_QUOTE = 120
 _QUERY = re.compile(r"(://[^?]*)\?.*", re.DOTALL)
 _AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
@@ -122,16 +125,22 @@ def read_reference(argument: str, value: Any) -> str | None:
 
     :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
     """
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise ParameterError(argument, f"expected text, got bytes; {_GIVE}")
     reference = read_text(argument, str(value) if hasattr(value, "open") else value)
     if reference is None:
         return None
     scheme = reference[:8].lower()
     if scheme.startswith("data:"):
+        raise ParameterError(argument, f"is a data: URI; {_GIVE}")
+    if is_image_text(reference):
+        raise ParameterError(argument, f"is an image in base64; {_GIVE}")
+    if len(reference) > _LONGEST_REFERENCE:
         raise ParameterError(
-            argument, "is a data: URI; give a file, or an http(s) link that the API can fetch."
+            argument, f"has {len(reference):,} characters, which is no path or link; {_GIVE}"
         )
     if scheme.startswith(("http://", "https://")) and not _has_host(reference):
-        raise ParameterError(argument, f"{reference!r} is no complete link.")
+        raise ParameterError(argument, f"{shown(reference)} is no complete link.")
     return reference
 
 

@@ -47,6 +47,7 @@ _DRIVE = re.compile(r"[A-Za-z]:/")
 _INVISIBLE = frozenset("\u200b\u2028\u2029\u2060\ufeff")
 _HOW = "Give a directory ending in /, or a full file name such as /data/kite.mp4 or s3://bucket/kite.mp4."
 
+MANIFEST_ENDING = ".json"
 LONGEST_NAME = 255
 """Bytes of one name on the file systems in use."""
 _LONGEST_PATH = 4095
@@ -148,15 +149,6 @@ def is_below(folder: str, output_path: str) -> bool:
     return output_path.startswith(folder) and (not name or is_inside(name))
 
 
-def sidecar_name(name: str, *, object_store: bool = False) -> str:
-    """Return the name of the manifest beside a file: ``<name>.json``, and a shortened one where that is too long."""
-    full = f"{name}.json"
-    if object_store or len(full.encode()) <= LONGEST_NAME:
-        return full
-    end = f"-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
-    return name.encode()[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
-
-
 def hidden_name(name: str, suffix: str) -> str:
     """Return a name for what belongs to a file for a while; short enough for any file system."""
     if len(name.encode()) > _LONGEST_HIDDEN_STEM:
@@ -171,27 +163,32 @@ def check_lengths(argument: str, protocol: str, path: str) -> None:
     :raises ParameterError: naming the limit in bytes and the remedy.
     """
     folder, _, name = path.rpartition("/")
+    what, limit = "a path", _LONGEST_PATH
     if protocol in OBJECT_STORES:
-        limit = _LONGEST_KEYS.get(protocol, _LONGEST_KEY)
-        what, names = "a key of this store", [name, f"{name}.json", hidden_name(name, "json.part")]
+        what, limit = "a key of this store", _LONGEST_KEYS.get(protocol, _LONGEST_KEY)
         folder = folder.lstrip("/").partition("/")[2]  # a bucket is no part of a key
     else:
-        limit = _LONGEST_PATH
-        what, names = "a path", [name, sidecar_name(name), hidden_name(name, f"{'x' * 32}.part")]
-        for part in path.split("/"):
+        for part in (*folder.split("/"), f"{name}{MANIFEST_ENDING}"):
             if len(part.encode()) > LONGEST_NAME:
-                raise ParameterError(
-                    argument,
-                    f"the name {shown(part)} has {len(part.encode())} bytes, and a name can have at most "
-                    f"{LONGEST_NAME}. A Chinese character has 3 bytes. Give a shorter name.",
-                )
-    needed = len(f"{folder}/".encode()) + max(_RECORDS_BYTES, *(len(each.encode()) for each in names))
+                raise ParameterError(argument, _too_long(part, name))
+    beside = (f"{name}{MANIFEST_ENDING}", hidden_name(name, f"{'x' * 32}.part"))
+    needed = len(f"{folder}/".encode()) + max(_RECORDS_BYTES, *(len(each.encode()) for each in beside))
     if needed > limit:
         raise ParameterError(
             argument,
-            f"is too long by {needed - limit} bytes: {what} can have at most {limit}, and the manifest, temporary files "
-            "and records lie beside the video. Give a shorter path.",
+            f"is too long. With the manifest, temporary files and records beside the video it needs {needed} bytes; {what} "
+            f"can have at most {limit}. Give a shorter path.",
         )
+
+
+def _too_long(part: str, name: str) -> str:
+    """Say which name is too long, and how long it can be: that of a file leaves room for its manifest's."""
+    spare = len(MANIFEST_ENDING) if part == f"{name}{MANIFEST_ENDING}" else 0
+    why = f", because its manifest is named {MANIFEST_ENDING} after it" if spare else ""
+    return (
+        f"the name {shown(part[:-spare] if spare else part)} has {len(part.encode()) - spare} bytes. It can have at most "
+        f"{LONGEST_NAME - spare}{why}. A Chinese character has 3 bytes. Give a shorter name."
+    )
 
 
 def _is_unseen(character: str) -> bool:

@@ -264,11 +264,14 @@ class Checkout:
                 take=other.take,
                 fingerprint=other.fingerprint,
                 render={**(other.render or {}), "prompt": self.request.prompt},
-                manifest=other.manifest or landed_by(other, self._output_conn_id),
+                manifest=other.manifest or self._landed_by(other),
             )
             self._save(adopted)
             return _adopted(adopted, landed=adopted.manifest is not None)
         return None
+
+    def _landed_by(self, other: Record) -> dict[str, Any] | None:
+        return landed_by(other, output_path=self._output_path, output_conn_id=self._output_conn_id)
 
     def _reuses(self, take: int) -> bool:
         """Does what others paid for count? Not for a new take after a Clear: nobody asks for it by that number."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.operators.refusals import claimed, under_way
@@ -95,9 +96,14 @@ class Neighbours:
         return other.state is RecordState.INTENT and other.began_within(longest, time.time())
 
 
-def landed_by(other: Record, output_conn_id: str | None) -> dict[str, Any] | None:
-    """Return the manifest of another's file that its record does not tell of, as after a rescue."""
+def landed_by(other: Record, *, output_path: str | None, output_conn_id: str | None) -> dict[str, Any] | None:
+    """Return the manifest of another's file that its record does not tell of, as after a rescue.
+
+    :param output_path: this task's; the file of a record beside it is in the same directory, or nowhere.
+    """
     if not other.output_path or other.render is None:
+        return None
+    if not is_below(folder_of(output_path or ""), other.output_path):
         return None
     place = Target(output_path=other.output_path, output_conn_id=output_conn_id)
     found = manifest_in_place(place, Render.from_payload(other.render))

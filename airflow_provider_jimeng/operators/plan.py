@@ -149,6 +149,9 @@ class JimengPlanOperator(BaseOperator):
 
     def _plan(self) -> list[PlannedRow]:
         """Return every row, checked, numbered and looked up; or refuse them with all that is wrong."""
+        from airflow_provider_jimeng.storage.names import check_names
+        from airflow_provider_jimeng.storage.target import Target
+
         self.output_path = read_output_path(self.output_path)
         self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
         if self.output_path and not self.output_path.endswith("/"):
@@ -156,6 +159,8 @@ class JimengPlanOperator(BaseOperator):
                 "output_path",
                 f"{shown(self.output_path)} names a file; a campaign needs a directory, ending in /.",
             )
+        if self.output_path:
+            check_names(Target.of(self.output_path, self.output_conn_id))
         rows = self._rows()
         check_length(len(rows), conf.getint("core", "max_map_length", fallback=1024))
         planned, problems = draft_rows(

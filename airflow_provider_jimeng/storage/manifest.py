@@ -12,17 +12,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.errors import LandingError, TargetTakenError
-from airflow_provider_jimeng.core.output_path import sidecar_name
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.stored_file import PART, WHOLE_PUT_PROTOCOLS, StoredFile
+from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.target import Target
 
+SUFFIX = ".json"
+
 
 def sidecar_of(file: StoredFile) -> StoredFile:
-    """Return the manifest's place: ``<file>.json``, or a shorter name where that is too long for a file system."""
-    return file.beside(sidecar_name(file.name, object_store=file.protocol in WHOLE_PUT_PROTOCOLS))
+    """Return the manifest's place: ``<file>.json``."""
+    return file.beside(f"{file.name}{SUFFIX}")
 
 
 def pending_of(file: StoredFile) -> StoredFile:
