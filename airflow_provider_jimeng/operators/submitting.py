@@ -102,7 +102,7 @@ class JimengSubmittingOperator(BaseOperator):
     :param on_lost: when the API no longer knows a render that it accepted: ``fail`` (default) or ``resubmit``.
     :param reuse: ``task`` (default): only this task instance's own record counts. ``output_path``: a record of
         the same request under the output path counts too, from any run.
-    :param output_path: directory URI ending in ``/``, or a full file name; the records lie beside it.
+    :param output_path: directory URI ending in ``/``, or a full file name, or a path object; the records lie beside it.
     :param output_conn_id: Airflow connection of the storage.
     :param max_wait_for_slot: seconds to wait while the account renders as much as it may.
     :param deferrable: wait in the triggerer instead of on the worker.

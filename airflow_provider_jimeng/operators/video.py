@@ -81,7 +81,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     XCom: ``task_id`` (text), ``jimeng_render`` (render payload, with outcome, code, message and advice after a
     failure) and ``return_value`` (the manifest). Outlets get the manifest as the extra of their asset event.
 
-    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
+    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens; or a path
+        object.
     :param poll_interval: seconds between two queries; by default they follow the age of the render.
     :param wait_timeout: seconds after which the wait is given up; a retry takes it up again, free.
     :param overwrite: land over a target that holds another request's file.
@@ -292,7 +293,8 @@ class JimengDownloadVideoOperator(BaseOperator):
     :param render: the submit operator's or the sensor's return value.
     :param render_id: in place of ``render``: a bare vendor ``task_id``.
     :param model: with ``render_id``: short name or ``req_key`` of its model.
-    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
+    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens; or a path
+        object.
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: land over a target that holds another request's file.
     :param aigc_meta: implicit label, as of the submitting operators; default: the connection's.

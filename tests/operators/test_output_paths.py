@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+from PIL import Image
 
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError
@@ -431,3 +434,32 @@ def test_a_plan_names_every_row_whose_place_is_wrong(lab: Lab) -> None:
         "row 4, output_path: nowhere://bucket/x/",
     ):
         assert says in told
+
+
+def test_a_plan_names_every_row_whose_image_is_not_whole(lab: Lab) -> None:
+    image = io.BytesIO()
+    Image.effect_noise((640, 360), 90).save(image, "JPEG")
+    for name, content in (
+        ("whole.jpg", image.getvalue()),
+        ("half.jpg", image.getvalue()[: len(image.getvalue()) // 2]),
+        ("phone.jpg", b"\x00\x00\x00\x18ftypheic" + bytes(100)),
+        ("empty.jpg", b""),
+    ):
+        (lab.folder / name).write_bytes(content)
+    rows: list[dict[str, Any]] = [
+        {"prompt": "a", "model": "i2v_first_720p", "first_frame": str(lab.folder / name)}
+        for name in ("whole.jpg", "half.jpg", "phone.jpg", "empty.jpg")
+    ]
+    rows.append({"prompt": "a", "model": "i2v_first_720p", "first_frame": "/9j/" + "A" * 5_000_000})
+    stage = Stage(lambda: JimengPlanOperator(task_id="plan", rows=rows))
+    assert (stage.run(), stage.try_number) == ("failed", 1)
+    told = str(stage.errors[0])
+    assert "4 rows are refused, of 5" in told
+    for says in (
+        r"row 2, first_frame: '.*half\.jpg' is a damaged or incomplete JPEG",
+        "row 3, first_frame: the image is HEIC; the API takes JPEG or PNG",
+        "row 4, first_frame: .* is empty",
+        "row 5, first_frame: is an image in base64",
+    ):
+        assert re.search(says, told)
+    assert len(told) < 4_000
