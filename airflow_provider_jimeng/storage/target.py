@@ -104,7 +104,7 @@ class Target:
                 uri=self._uri(name),
                 context=path,
             )
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, TypeError) as error:  # TypeError: it lacks a host, or an argument
             uri = shown(self._uri(name))[1:-1]  # without quotes
             raise ParameterError(
                 "output_path",

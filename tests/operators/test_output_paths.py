@@ -80,13 +80,20 @@ def test_a_path_that_cannot_be_meant_is_refused_before_paying_and_not_retried(
     assert not Path("s3:").exists()
 
 
-def test_a_store_whose_package_is_missing_is_refused_with_the_package(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path="wasb://container/x/"))
-    assert stage.run() == "failed"
-    assert "Is the storage's provider package installed" in str(stage.errors[0])
-    stage = lab.stage(lambda: lab.generate(output_path="sftp:///x/"))
-    assert stage.run() == "failed"
-    assert "pip install 'apache-airflow-providers-sftp[sshfs]'" in str(stage.errors[0])
+@pytest.mark.parametrize(
+    ("output_path", "says"),
+    [
+        ("wasb://container/x/", "Is the storage's provider package installed"),
+        ("abfs://container/x/", r"pip install 'apache-airflow-providers-microsoft-azure'"),
+        ("sftp:///x/", "and check that output_conn_id fits it"),  # no package, or no host
+    ],
+)
+def test_a_store_that_cannot_be_opened_here_is_refused_with_the_remedy(
+    lab: Lab, output_path: str, says: str
+) -> None:
+    stage = lab.stage(lambda: lab.generate(output_path=output_path))
+    assert (stage.run(), stage.try_number) == ("failed", 1)
+    assert says in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
 
 
