@@ -283,8 +283,11 @@ def test_the_crop_is_that_of_the_turned_image(tmp_path: Path) -> None:
 
 def test_first_and_last_frame_are_compared_as_they_are_seen(tmp_path: Path) -> None:
     def asked(last: Path) -> RenderRequest:
-        frames = {"first_frame": str(upright), "last_frame": str(last)}
-        return open_images(RenderRequest.build(prompt="a kite", model="i2v_first_tail_720p", **frames))
+        return open_images(
+            RenderRequest.build(
+                prompt="a kite", model="i2v_first_tail_720p", first_frame=upright, last_frame=last
+            )
+        )
 
     upright = picture(tmp_path, (720, 1280))
     assert asked(turned(tmp_path / "a.jpg", 8)).last_frame is not None
