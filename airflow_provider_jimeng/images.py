@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-import warnings
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_jimeng.core.catalogue import MAX_IMAGE_BYTES
+from airflow_provider_jimeng.core.arguments import shown
+from airflow_provider_jimeng.core.catalogue import IMAGE_FORMATS, MAX_IMAGE_BYTES
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
-from airflow_provider_jimeng.core.frames import Frame
+from airflow_provider_jimeng.core.frames import Frame, check_frame, format_of, viewed_size
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -28,12 +29,11 @@ FOR_GOOD = (
     ImportError,
 )
 """What no retry mends; anything else that a store raises may be over by then."""
-_PLAIN_FORMATS = {"MPO": "JPEG"}
-"""A telephone's JPEG may carry further pictures behind the first; to whoever does not look for them it is a JPEG."""
+_ORIENTATION = 0x0112
 
 
 def open_images(request: RenderRequest) -> RenderRequest:
-    """Return the request with every image file read and checked; links stay as they are and are never fetched.
+    """Return the request with every image file read, decoded and checked; links stay as they are and are never fetched.
 
     :raises ParameterError: naming the argument, what is wrong with the file, and the remedy.
     """
@@ -42,44 +42,86 @@ def open_images(request: RenderRequest) -> RenderRequest:
 
 
 def _open(argument: str, frame: Frame) -> Frame:
-    from PIL import Image, UnidentifiedImageError
-
+    data = _read(argument, frame.reference)
+    name, found = shown(frame.reference), format_of(data)
+    if not data:
+        raise ParameterError(argument, f"{name} is empty: it has 0 bytes.")
+    if found is None:
+        raise ParameterError(argument, f"{name} is no image; the API takes JPEG or PNG.")
+    if found not in IMAGE_FORMATS:
+        raise ParameterError(
+            argument, f"the image is {found}; the API takes JPEG or PNG. Convert {name} to one of them."
+        )
+    damaged = ParameterError(
+        argument, f"{name} is a damaged or incomplete {found} image. Copy it again, or save it anew."
+    )
     try:
-        with ObjectStoragePath(_place(frame.reference)).open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
+        image = _parse(found, data)
+    except Exception:  # noqa: BLE001 - a damaged file makes the image library raise anything
+        raise damaged from None
+    width, height = image.size
+    measured = replace(frame, data=data, format=found, width=width, height=height)
+    check_frame(argument, measured)  # before anything is decoded: a small file can hold a huge image
+    try:
+        orientation = _decode(image, data)
+    except Exception:  # noqa: BLE001
+        raise damaged from None
+    width, height = viewed_size(width, height, orientation)
+    return replace(measured, width=width, height=height, orientation=orientation)
+
+
+def _read(argument: str, reference: str) -> bytes:
+    """Read a file, up to one byte more than the API takes."""
+    try:
+        with ObjectStoragePath(_place(reference)).open("rb") as file:
+            return bytes(file.read(MAX_IMAGE_BYTES + 1))
     except Exception as error:
-        said = f"{frame.reference!r} cannot be opened ({type(error).__name__}: {error})."
+        why = f"{type(error).__name__}: {shown(str(error))[1:-1]}"
+        said = f"{shown(reference)} cannot be opened ({why})."
         if isinstance(error, FOR_GOOD):
             raise ParameterError(argument, said) from error
         raise UnreadableImageError(argument, f"{said} A retry may read it.") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError:
-        image = _huge(argument, frame, data)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise ParameterError(
-            argument, f"{frame.reference!r} is no image; the API takes JPEG or PNG."
-        ) from None
-    return Frame(
-        reference=frame.reference,
-        data=bytes(data),
-        format=_PLAIN_FORMATS.get(str(image.format), image.format),
-        width=image.width,
-        height=image.height,
-    )
 
 
-def _huge(argument: str, frame: Frame, data: bytes) -> ImageFile:
-    """Read the head of an image that is too large for Pillow's comfort, so that its size can be told."""
+def _parse(kind: str, data: bytes) -> ImageFile:
+    """Read what stands before the pixels. ``Image.open`` would refuse a huge image without telling its size."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
-    for kind in (JpegImageFile, PngImageFile):
-        with suppress(SyntaxError):  # what Pillow's readers raise for another format
-            return kind(io.BytesIO(data))
-    raise ParameterError(argument, f"{frame.reference!r} is no JPEG or PNG, which is what the API takes.")
+    return JpegImageFile(io.BytesIO(data)) if kind == "JPEG" else PngImageFile(io.BytesIO(data))
+
+
+def _decode(image: ImageFile, data: bytes) -> int:
+    """Decode every pixel and return EXIF's orientation; whatever is raised means that the image is damaged."""
+    if image.format == "PNG":
+        _parse("PNG", data).verify()  # the checksums, up to the end
+    elif not _has_end(data):
+        raise ValueError("the end is missing")
+    else:
+        image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))  # reads as much, keeps little
+    image.load()
+    return _orientation(image)
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether a JPEG's pixels end with the marker for that: half a copy may be padded with zeros, which decode."""
+    at = 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xDA:  # the pixels; a thumbnail before them has an end of its own
+            return data.find(b"\xff\xd9", at) >= 0
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return True  # what the decoder makes of it counts
+
+
+def _orientation(image: ImageFile) -> int:
+    from PIL.Image import Exif
+
+    exif = Exif()
+    with suppress(Exception):  # a damaged note beside the pixels turns nothing
+        exif.load(image.info.get("exif") or b"")
+        return next(number for number in range(1, 9) if number == exif.get(_ORIENTATION))
+    return 1
 
 
 def _place(reference: str) -> str:

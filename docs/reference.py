@@ -42,7 +42,7 @@ _WHAT_FOR = {
     "h11": "HTTP/1.1 on the triggerer's event loop; httpx brings it anyway",
     "httpx": "speaks HTTP, in tasks and through proxies, and signs",
     "pendulum": "times; Airflow brings it anyway",
-    "pillow": "reads format and size of input images before anything is paid",
+    "pillow": "decodes input images before anything is paid",
 }
 _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: polls travel over aiohttp's connections",

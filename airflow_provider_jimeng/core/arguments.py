@@ -10,8 +10,13 @@ from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.frames import is_image_text
 from airflow_provider_jimeng.core.texts import first_control
 
+_GIVE = "give a file, or an http(s) link that the API can fetch."
+_LONGEST_REFERENCE = 16_384
+_LONGEST_QUOTE = 120
+_QUERY = re.compile(r"(://[^?]*)\?.*", re.DOTALL)
 _AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
 _WHILE_WAITING = "give it to JimengHook.wait_for_completion."
 _OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
@@ -44,6 +49,16 @@ def is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
 
 
+def shown(value: Any) -> str:
+    """Return a value as a message quotes it: at most 120 characters, and no query string of a link."""
+    if isinstance(value, str):
+        text = _QUERY.sub(r"\1?…", value[: _LONGEST_QUOTE + 1])
+    else:
+        text = repr(value[:_LONGEST_QUOTE] if isinstance(value, bytes | bytearray) else value)
+    cut = text[:_LONGEST_QUOTE] + ("…" if len(text) > _LONGEST_QUOTE else "")
+    return repr(cut) if isinstance(value, str) else cut
+
+
 def read_text(argument: str, value: Any) -> str | None:
     """Return a text argument without surrounding blanks, ``None`` where it is absent.
 
@@ -52,7 +67,7 @@ def read_text(argument: str, value: Any) -> str | None:
     if is_absent(value):
         return None
     if not isinstance(value, str):
-        raise ParameterError(argument, f"expected text, got {value!r}.")
+        raise ParameterError(argument, f"expected text, got {shown(value)}.")
     check_characters(argument, value)
     return value.strip()
 
@@ -146,18 +161,26 @@ def read_reference(argument: str, value: Any) -> str | None:
 
     :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
     """
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise ParameterError(argument, f"expected text, got bytes; {_GIVE}")
     reference = read_text(argument, str(value) if hasattr(value, "open") else value)
     if reference is None:
         return None
     scheme = reference[:8].lower()
     if scheme.startswith("data:"):
+        raise ParameterError(argument, f"is a data: URI; {_GIVE}")
+    if is_image_text(reference):
+        raise ParameterError(argument, f"is an image in base64; {_GIVE}")
+    if len(reference) > _LONGEST_REFERENCE:
         raise ParameterError(
-            argument, "is a data: URI; give a file, or an http(s) link that the API can fetch."
+            argument, f"has {len(reference):,} characters, which is no path or link; {_GIVE}"
         )
     if scheme.startswith(("http://", "https://")) and not _has_host(reference):
-        raise ParameterError(argument, f"{reference!r} is no complete link.")
+        raise ParameterError(argument, f"{shown(reference)} is no complete link.")
     if "\n" in reference or "\r" in reference or _SECOND_LINK.search(reference):
-        raise ParameterError(argument, f"{reference!r} is more than one link or path. Give one image here.")
+        raise ParameterError(
+            argument, f"{shown(reference)} is more than one link or path. Give one image here."
+        )
     return reference
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +20,39 @@ from airflow_provider_jimeng.core.catalogue import (
 from airflow_provider_jimeng.core.errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+_KINDS: Sequence[tuple[str, re.Pattern[bytes]]] = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("GIF", re.compile(rb"GIF8[79]a")),
+    ("WEBP", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    ("AVIF", re.compile(rb"....ftypavi[fs]", re.DOTALL)),
+    ("HEIC", re.compile(rb"....ftyp(?:he[iv][cmsx]|mif1|msf1)", re.DOTALL)),
+    ("JPEG 2000", re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51")),
+    ("JPEG XL", re.compile(rb"\x00\x00\x00\x0cJXL |\xff\x0a")),
+    ("MP4 or MOV video", re.compile(rb"....(?:ftyp|moov|mdat)", re.DOTALL)),
+    ("TIFF", re.compile(rb"II[*+]\x00|MM\x00[*+]")),
+    ("BMP", re.compile(rb"BM.{4}\x00{4}", re.DOTALL)),
+    ("ICO", re.compile(rb"\x00\x00[\x01\x02]\x00")),
+    ("PSD", re.compile(rb"8BPS")),
+    ("PDF", re.compile(rb"%PDF-")),
+    ("ZIP", re.compile(rb"PK\x03\x04")),
+    (
+        "SVG",
+        re.compile(
+            rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?)?(?:<!--.*?-->\s*|<!DOCTYPE svg.*?>\s*)*<svg[\s>]",
+            re.DOTALL | re.IGNORECASE,
+        ),
+    ),
+    ("HTML", re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!DOCTYPE html|html|head|body)\b", re.IGNORECASE)),
+    ("XML", re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b")),
+)
+"""Formats by how a file begins. Nothing has to be installed to tell them apart."""
+_HEAD_BYTES = 1024
+_BASE64_LETTERS = 64
+_TURNED_BACK = frozenset({5, 6, 7, 8})
+"""EXIF orientations in which width and height change places."""
 
 RATIO_TOLERANCE = 0.01
 """How far the ratios of a first and a last frame may differ; the vendor says "the same"."""
@@ -29,7 +63,7 @@ class Frame:
     """An image input: a link, sent as it is, or a file, whose bytes are sent.
 
     ``reference`` is the link or path as given. A file has no ``data`` until it was opened; ``width`` and
-    ``height`` are in pixels.
+    ``height`` are in pixels, as a viewer shows the image: ``orientation`` is EXIF's, 1 if the image is stored upright.
     """
 
     reference: str
@@ -37,6 +71,7 @@ class Frame:
     format: str | None = None
     width: int | None = None
     height: int | None = None
+    orientation: int = 1
 
     @property
     def is_link(self) -> bool:
@@ -50,6 +85,39 @@ class Frame:
         if self.data is None:
             raise ValueError("the image was not opened")
         return "sha256:" + hashlib.sha256(self.data).hexdigest()
+
+
+def format_of(head: bytes) -> str | None:
+    """Return the name of a file's format by its first bytes; ``None`` if no format is known to begin so."""
+    head = head[:_HEAD_BYTES]
+    return next((name for name, begin in _KINDS if begin.match(head)), None)
+
+
+def is_image_text(text: str) -> bool:
+    """Whether a text is not a path or a link but an image itself, written in base64."""
+    letters = "".join(text[: 2 * _BASE64_LETTERS].split())[:_BASE64_LETTERS]
+    try:
+        head = base64.b64decode(
+            letters.encode(), altchars=b"-_" if set("-_") & set(letters) else None, validate=True
+        )
+    except ValueError:
+        return False
+    return len(letters) == _BASE64_LETTERS and format_of(head) is not None
+
+
+def viewed_size(width: int, height: int, orientation: int) -> tuple[int, int]:
+    """Return the size of an image as viewers show it, who follow EXIF's orientation."""
+    return (height, width) if orientation in _TURNED_BACK else (width, height)
+
+
+def orientation_warnings(frames: Mapping[str, Frame]) -> list[str]:
+    """Return what to say of images, by argument, that are not stored upright."""
+    return [
+        f"{argument} is not stored upright: its EXIF orientation is {frame.orientation}. Viewers turn it; the API is not "
+        "known to. If the video comes out turned, save the image upright."
+        for argument, frame in frames.items()
+        if frame.orientation != 1
+    ]
 
 
 def is_link(reference: str) -> bool:
@@ -75,7 +143,7 @@ def check_frame(argument: str, frame: Frame) -> None:
         )
     if frame.format not in IMAGE_FORMATS:
         raise ParameterError(
-            argument, f"the image is {frame.format or 'no image'}; the API takes JPEG or PNG."
+            argument, f"the image is {frame.format or 'no image'}; the API takes JPEG or PNG. Convert it."
         )
     shorter, longer = sorted((frame.width, frame.height))
     size = f"{frame.width}×{frame.height} pixels"

@@ -40,6 +40,7 @@ from airflow_provider_jimeng.core.frames import (
     check_frame,
     check_same_ratio,
     nearest_aspect_ratio,
+    orientation_warnings,
     predict_crop,
 )
 from airflow_provider_jimeng.core.link_hosts import link_warnings
@@ -148,7 +149,7 @@ class RenderRequest:
             self,
             first_frame=first,
             last_frame=last,
-            warnings=(*self.warnings, *_crop_warning(self.spec, first)),
+            warnings=(*self.warnings, *orientation_warnings(opened), *_crop_warning(self.spec, first)),
         )
 
     def body(self) -> dict[str, Any]:

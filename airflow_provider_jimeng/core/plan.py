@@ -52,6 +52,7 @@ class SeenFrame(Frame):
             format=frame.format,
             width=frame.width,
             height=frame.height,
+            orientation=frame.orientation,
             seen_identity=frame.identity(),
         )
 

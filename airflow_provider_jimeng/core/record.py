@@ -7,6 +7,7 @@ the answer (``submitted``) and when the file is home (``landed``); a render that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,6 +19,7 @@ from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 
 MAX_PREVIOUS = 20
+_FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,128}")
 """How many earlier renders of a task instance its record remembers."""
 
 
@@ -143,6 +145,8 @@ class Record:
             Render.from_payload(past["render"])
             int(past.get("take", 1))
         parse_time(payload["intent_at"])
+        if _FINGERPRINT.fullmatch(str(payload["asked"])) is None:  # names a directory of pointers
+            raise ValueError("asked is not a fingerprint")
         request = payload.get("request")
         return cls(
             state=state,

@@ -59,6 +59,12 @@ def parse_money(value: Any) -> Decimal | None:
         raise ValueError(f"expected an amount in CNY, got {value!r}") from None
 
 
+def _expect_text(values: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        if not isinstance(values[name], str):
+            raise TypeError(f"{name} is not a text: {type(values[name]).__name__}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Render:
     """An accepted render: what was asked, who pays, since when. ``duration`` in seconds, cost in CNY."""
@@ -98,6 +104,7 @@ class Render:
         known = {f.name: payload[f.name] for f in fields(cls) if f.name in payload}
         if not known["task_id"]:
             raise ValueError("a render without a task_id")
+        _expect_text(known, "req_key", "model", "jimeng_conn_id")
         return known | {
             "task_id": str(known["task_id"]),
             "submitted_at": parse_time(known["submitted_at"]),
@@ -142,6 +149,7 @@ class RenderManifest(Render):
     @classmethod
     def _read(cls, payload: Mapping[str, Any]) -> dict[str, Any]:
         known = super(RenderManifest, cls)._read(payload)  # a bare super() does not know a slotted class
+        _expect_text(known, "uri", "sha256")
         return known | {
             "landed_at": parse_time(known["landed_at"]),
             "cost_cny": parse_money(known.get("cost_cny")),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_jimeng.core.arguments import is_absent, read_text
+from airflow_provider_jimeng.core.arguments import is_absent, read_text, shown
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -15,6 +15,7 @@ from airflow_provider_jimeng.core.catalogue import (
     find_model,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.output_path import check_lengths, is_inside, read_output_path, split_uri
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.rows import COLUMNS, Row
 
@@ -27,22 +28,21 @@ _PLACEHOLDER_LINK = "https://placeholder.invalid/"
 def target_of(row: Row, output_path: str | None) -> str | None:
     """Return where a row's video goes: the directory, or the directory and the row's own name."""
     given = {name: _settle(name, row.values.get(name)) for name in _TARGET_COLUMNS}
-    folder = read_text("output_path", given["output_path"]) or output_path
+    folder = read_output_path(given["output_path"]) or output_path
     name = read_text("output_name", given["output_name"])
     if name is None:
         return folder
     if folder is None or not folder.endswith("/"):
         raise ParameterError(
-            "output_name", f"{name!r} needs an output_path that is a directory and ends in /."
+            "output_name", f"{shown(name)} needs an output_path that is a directory and ends in /."
         )
-    parts = name.split("/")
-    if (
-        "://" in name
-        or "\\" in name
-        or any(part in ("", ".", "..") or part.startswith(".") for part in parts)
-    ):
-        raise ParameterError("output_name", f"{name!r} is no name below output_path, such as shots/kite.mp4.")
-    return folder + (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+    if not is_inside(name):
+        raise ParameterError(
+            "output_name", f"{shown(name)} is no name below output_path, such as shots/kite.mp4."
+        )
+    path = folder + (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+    check_lengths("output_name", *split_uri(path))
+    return path
 
 
 def request_of(

@@ -106,7 +106,10 @@ def _decoded(text: str) -> InputImage | Refusal:
 
 
 def measure(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) of a whole JPEG or PNG, else ``None``. A JPEG is decoded at an eighth: that is cheap."""
+    """Return (width, height) of a whole JPEG or PNG as viewers show it, else ``None``.
+
+    A JPEG is decoded at an eighth: that is cheap. Whether the API follows EXIF's orientation is a guess (L).
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -119,9 +122,22 @@ def measure(data: bytes) -> tuple[int, int] | None:
             else:
                 image.draft("L", (max(1, width // 8), max(1, height // 8)))
                 image.load()
+            turned = _is_turned(image.info.get("exif"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    return width, height
+    return (height, width) if turned else (width, height)
+
+
+def _is_turned(exif: bytes | None) -> bool:
+    """Whether EXIF's orientation makes width and height change places."""
+    from PIL.Image import Exif
+
+    noted = Exif()
+    try:
+        noted.load(exif or b"")
+        return noted.get(0x0112) in (5, 6, 7, 8)
+    except Exception:  # noqa: BLE001 - a damaged note is none
+        return False
 
 
 def _check_tail(images: Sequence[InputImage]) -> Refusal | None:

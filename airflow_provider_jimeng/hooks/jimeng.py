@@ -29,6 +29,7 @@ from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.probe import probe
 from airflow_provider_jimeng.hooks.waiting import ask_for, poller_for, wait_until_finished
 from airflow_provider_jimeng.images import open_images
+from airflow_provider_jimeng.storage.names import check_names
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
+    from airflow_provider_jimeng.storage.target import OutputPath
+
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class JimengHook(BaseHook):
 
     def __init__(self, jimeng_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.jimeng_conn_id = jimeng_conn_id
+        self.jimeng_conn_id = jimeng_conn_id.strip()
         self._settings: ClientSettings | None = None
         self._auth: httpx.Auth | None = None
         self._submitted: dict[str, Render] = {}
@@ -282,7 +285,7 @@ class JimengHook(BaseHook):
     def download(
         self,
         render_or_id: RenderOrId,
-        output_path: str,
+        output_path: OutputPath,
         model: str | None = None,
         *,
         output_conn_id: str | None = None,
@@ -292,15 +295,18 @@ class JimengHook(BaseHook):
     ) -> RenderManifest:
         """Land the video of a finished render over a fresh link; doing it again is free.
 
-        :param output_path: a directory URI ending in ``/``, or a full file name.
+        :param output_path: a directory URI ending in ``/``, or a full file name; a path object is a file if it ends
+            in ``.mp4``, else a directory.
         :param overwrite: replace a full file name that holds another request's file.
         :param require_tagged: land nothing unless the API wrote the implicit AIGC label.
         :raises LandingError: or one of its kin; nothing new is under the final name then.
         """
+        target = Target.of(output_path, output_conn_id)
+        check_names(target)
         return land_render(
             self,
             self._render_of(render_or_id, model, self.settings),
-            target=Target(output_path=output_path, output_conn_id=output_conn_id),
+            target=target,
             overwrite=overwrite,
             aigc_meta=aigc_meta,
             require_tagged=require_tagged,

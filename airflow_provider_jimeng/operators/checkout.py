@@ -42,6 +42,8 @@ from airflow_provider_jimeng.operators.refusals import (
     unreadable,
 )
 from airflow_provider_jimeng.storage.manifest import read_manifest, refuse_taken, sidecar_of
+from airflow_provider_jimeng.storage.names import check_names
+from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.policies import Policies
     from airflow_provider_jimeng.storage.ledger import Ledger
-    from airflow_provider_jimeng.storage.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ class Checkout:
         :raises ChangedRequestError: a retry asks for something else than what is paid.
         :raises LedgerError: what was paid cannot be known.
         """
+        if self._output_path is not None:
+            check_names(Target.of(self._output_path, self._output_conn_id))
         record = self._read()
         try:
             asked, take = self.request.fingerprint(), self.request.take
@@ -312,11 +315,14 @@ class Checkout:
                 take=other.take,
                 fingerprint=other.fingerprint,
                 render={**(other.render or {}), "prompt": self.request.prompt},
-                manifest=other.manifest or landed_by(other, self._output_conn_id),
+                manifest=other.manifest or self._landed_by(other),
             )
             self._save(adopted)
             return _adopted(adopted, landed=adopted.manifest is not None)
         return None
+
+    def _landed_by(self, other: Record) -> dict[str, Any] | None:
+        return landed_by(other, output_path=self._output_path, output_conn_id=self._output_conn_id)
 
     def _reuses(self, take: int) -> bool:
         """Does what others paid for count? Not for a new take after a Clear: nobody asks for it by that number."""
@@ -429,7 +435,11 @@ class Checkout:
         """Refuse before paying what landing would refuse after it."""
         self._refuse_rival()
         target = self.target
-        if target is not None and not self.may_replace(target):
+        if target is None or target.is_directory:
+            return
+        if self.may_replace(target):
+            target.file().size()  # refuses a directory of this name
+        else:
             refuse_taken(target, fingerprint)
 
     def _refuse_rival(self) -> None:

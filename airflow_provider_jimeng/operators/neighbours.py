@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import TargetTakenError
+from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.operators.refusals import claimed
@@ -112,9 +113,14 @@ class Neighbours:
         return is_intent and self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
 
 
-def landed_by(other: Record, output_conn_id: str | None) -> dict[str, Any] | None:
-    """Return the manifest of another's file that its record does not tell of, as after a rescue."""
+def landed_by(other: Record, *, output_path: str | None, output_conn_id: str | None) -> dict[str, Any] | None:
+    """Return the manifest of another's file that its record does not tell of, as after a rescue.
+
+    :param output_path: this task's; the file of a record beside it is in the same directory, or nowhere.
+    """
     if not other.output_path or other.render is None:
+        return None
+    if not is_below(folder_of(output_path or ""), other.output_path):
         return None
     place = Target(output_path=other.output_path, output_conn_id=output_conn_id)
     found = manifest_in_place(place, Render.from_payload(other.render))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
-from airflow_provider_jimeng.core.arguments import read_text
+from airflow_provider_jimeng.core.arguments import read_text, shown
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
 from airflow_provider_jimeng.core.frames import is_link
+from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
     RowState,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.standing import Standing
     from airflow_provider_jimeng.storage.paid import PaidRenders
+    from airflow_provider_jimeng.storage.target import OutputPath
+
 
 DEFAULT_CONNECTION = "jimeng_default"
 _ENOUGH_FAILURES = 3
@@ -107,7 +110,7 @@ class JimengPlanOperator(BaseOperator):
         rows_sheet: str | None = None,
         ignore_columns: str | Iterable[str] | None = None,
         max_cost_cny: float | str | None = None,
-        output_path: str | None = None,
+        output_path: OutputPath | None = None,
         output_conn_id: str | None = None,
         rows_conn_id: str | None = None,
         overwrite: bool = False,
@@ -129,7 +132,7 @@ class JimengPlanOperator(BaseOperator):
         self.rows_sheet = rows_sheet
         self.ignore_columns = ignore_columns
         self.max_cost_cny = max_cost_cny
-        self.output_path = output_path
+        self.output_path = path_as_text(output_path)
         self.output_conn_id = output_conn_id
         self.rows_conn_id = rows_conn_id
         self.overwrite = overwrite
@@ -192,13 +195,19 @@ class JimengPlanOperator(BaseOperator):
         return planned
 
     def _folder(self) -> str | None:
-        """Return the directory for all rows, ``None`` without one; a path object always means a directory."""
-        given = self.output_path
-        folder = read_text("output_path", f"{str(given).rstrip('/')}/" if hasattr(given, "open") else given)
-        if folder is not None and not folder.endswith("/"):
+        """Return the directory for all rows, ``None`` without one."""
+        from airflow_provider_jimeng.storage.names import check_names
+        from airflow_provider_jimeng.storage.target import Target
+
+        self.output_path = folder = read_output_path(self.output_path)
+        self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
+        if folder is None:
+            return None
+        if not folder.endswith("/"):
             raise ParameterError(
-                "output_path", f"{folder!r} names a file; a campaign needs a directory, ending in /."
+                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, ending in /."
             )
+        check_names(Target.of(folder, self.output_conn_id))
         return folder
 
     def _refusal(self, problems: Sequence[Problem], rows: int) -> ParameterError:
@@ -276,9 +285,11 @@ class JimengPlanOperator(BaseOperator):
 
     def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
         from airflow_provider_jimeng.storage.landing import Target, refuse_taken
+        from airflow_provider_jimeng.storage.names import check_names
 
         if item.output_path is None:
             return item
+        check_names(Target.of(item.output_path, self.output_conn_id))
         fingerprint = item.fingerprint()
         known = paid.look_up(fingerprint, item.output_path)
         state, note = known.state, known.note

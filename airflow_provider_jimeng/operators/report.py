@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
+from airflow_provider_jimeng.core.arguments import shown
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
+from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report_page import Sight, render_page
 from airflow_provider_jimeng.core.task_end import End
@@ -20,9 +22,10 @@ from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_boo
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.target import OutputPath, Target
 
 REPORT_NAME = "jimeng-report.html"
+_PAGE = ".html"
 
 
 class JimengReportOperator(BaseOperator):
@@ -57,7 +60,7 @@ class JimengReportOperator(BaseOperator):
         self,
         *,
         task_ids: str | Iterable[str] | None = None,
-        output_path: str | None = None,
+        output_path: OutputPath | None = None,
         output_conn_id: str | None = None,
         contact_sheet: bool = True,
         fail_if_incomplete: bool = False,
@@ -67,7 +70,7 @@ class JimengReportOperator(BaseOperator):
     ) -> None:
         super().__init__(trigger_rule=trigger_rule, retries=retries, **kwargs)
         self.task_ids = task_ids
-        self.output_path = output_path
+        self.output_path = path_as_text(output_path, ending=_PAGE)
         self.output_conn_id = output_conn_id
         self.contact_sheet = contact_sheet
         self.fail_if_incomplete = fail_if_incomplete
@@ -93,17 +96,21 @@ class JimengReportOperator(BaseOperator):
 
     def _target(self) -> Target | None:
         """Return the page's file name as a target; ``None`` if nothing is to be written."""
+        from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.target import Target
 
-        if not self.output_path:
+        path = read_output_path(self.output_path, ending=_PAGE)
+        if path is None:
             return None
-        path = self.output_path + REPORT_NAME if self.output_path.endswith("/") else self.output_path
-        if not path.endswith(".html"):
+        path += REPORT_NAME if path.endswith("/") else ""
+        if not path.endswith(_PAGE):
             raise ParameterError(
                 "output_path",
-                f"{path!r} is neither a directory, ending in /, nor a file name ending in .html.",
+                f"{shown(path)} is neither a directory, ending in /, nor a file name ending in {_PAGE}.",
             )
-        return Target(output_path=path, output_conn_id=self.output_conn_id)
+        target = Target.of(path, self.output_conn_id)
+        check_names(target)
+        return target
 
     def _gather(self, context: Context) -> Report:
         from airflow_provider_jimeng.operators.run_results import read_ends, read_quote, tasks_to_read
@@ -129,7 +136,7 @@ class JimengReportOperator(BaseOperator):
 
     def _write(self, report: Report, target: Target) -> dict[str, str]:
         page = target.file()
-        data = page.beside(page.name.removesuffix(".html") + ".json")
+        data = page.beside(page.name.removesuffix(_PAGE) + ".json")
         sights = self._sights(report, target) if as_bool("contact_sheet", self.contact_sheet) else {}
         content = json.dumps(report.to_payload(), ensure_ascii=False, indent=1) + "\n"
         data.write(content.encode(), secrets.token_hex(8))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_jimeng.core.arguments import read_seconds
+from airflow_provider_jimeng.core.arguments import read_seconds, shown
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool, as_mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.salvage import Salvage
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.target import OutputPath, Target
 
 DEFAULT_WAIT_TIMEOUT = 600
 
@@ -65,7 +66,7 @@ class JimengRescueOperator(BaseOperator):
     def __init__(
         self,
         *,
-        output_path: str,
+        output_path: OutputPath,
         task_ids: str | Sequence[str] | None = None,
         dag_id: str | None = None,
         run_id: str | None = None,
@@ -85,7 +86,7 @@ class JimengRescueOperator(BaseOperator):
         self.task_ids = task_ids
         self.source_dag_id = dag_id
         self.source_run_id = run_id
-        self.output_path = output_path
+        self.output_path = path_as_text(output_path)
         self.output_conn_id = output_conn_id
         self.wait_timeout = wait_timeout
         self.aigc_meta = aigc_meta
@@ -105,11 +106,15 @@ class JimengRescueOperator(BaseOperator):
 
     def _rescue(self, context: Context) -> dict[str, Any]:
         from airflow_provider_jimeng.operators.salvage import Salvage
+        from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.target import Target
 
-        folder = Target(output_path=self.output_path, output_conn_id=self.output_conn_id)
+        folder = Target.of(self.output_path, self.output_conn_id)
         if not folder.is_directory:
-            raise ParameterError("output_path", f"{self.output_path!r} must be a directory: end it with /.")
+            raise ParameterError(
+                "output_path", f"{shown(folder.output_path)} must be a directory: end it with /."
+            )
+        check_names(folder)
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)
         salvage = Salvage(
             folder=folder,

@@ -6,12 +6,19 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.deadlines import kept_until, spread
-from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError, TargetTakenError
+from airflow_provider_jimeng.core.errors import (
+    JimengError,
+    ParameterError,
+    RenderNotFoundError,
+    TargetTakenError,
+)
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 from airflow_provider_jimeng.hooks.landing import land_render
@@ -20,6 +27,7 @@ from airflow_provider_jimeng.operators.outcome import lacks_label, render_error,
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
+from airflow_provider_jimeng.storage.names import check_names
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
@@ -161,8 +169,11 @@ class Salvage:
 
     def _target_of(self, output_path: str | None) -> Target:
         """Return where a task lands its render, if that is in this folder."""
-        if output_path and output_path.startswith(self.folder.output_path):
-            return Target(output_path=output_path, output_conn_id=self.folder.output_conn_id)
+        if isinstance(output_path, str) and is_below(self.folder.output_path, output_path):
+            target = Target(output_path=output_path, output_conn_id=self.folder.output_conn_id)
+            with suppress(ParameterError):  # a name that holds no video and its manifest
+                check_names(target)
+                return target
         return self.folder
 
     def _settled(self, wreck: Wreck) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import read_seconds, refuse_arguments
+from airflow_provider_jimeng.core.arguments import read_seconds, read_text, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -23,6 +23,7 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
+from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path, warning_of
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.metrics import count, count_end, harmless
 from airflow_provider_jimeng.retry import with_default_policy
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.target import OutputPath, Target
 
 DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0))
 """A crashed try must be followed by another one that lands what it paid for."""
@@ -107,7 +108,7 @@ class JimengSubmittingOperator(BaseOperator):
     :param on_lost: when the API no longer knows a render that it accepted: ``fail`` (default) or ``resubmit``.
     :param reuse: ``task`` (default): only this task instance's own record counts. ``output_path``: a record of
         the same request under the output path counts too, from any run.
-    :param output_path: directory URI ending in ``/``, or a full file name; the records lie beside it.
+    :param output_path: directory URI ending in ``/``, or a full file name, or a path object; the records lie beside it.
     :param output_conn_id: Airflow connection of the storage.
     :param max_wait_for_slot: seconds to wait while the account renders as much as it may.
     :param deferrable: wait in the triggerer instead of on the worker.
@@ -145,7 +146,7 @@ class JimengSubmittingOperator(BaseOperator):
         on_unknown_submit: str = "fail",
         on_lost: str = "fail",
         reuse: str = "task",
-        output_path: str | None = None,
+        output_path: OutputPath | None = None,
         output_conn_id: str | None = None,
         max_wait_for_slot: float | str = DEFAULT_MAX_WAIT_FOR_SLOT,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -174,7 +175,7 @@ class JimengSubmittingOperator(BaseOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_lost = on_lost
         self.reuse = reuse
-        self.output_path = output_path
+        self.output_path = path_as_text(output_path)
         self.output_conn_id = output_conn_id
         self.max_wait_for_slot = max_wait_for_slot
         self.deferrable = deferrable
@@ -261,6 +262,8 @@ class JimengSubmittingOperator(BaseOperator):
         from airflow_provider_jimeng.operators.policies import Policies
         from airflow_provider_jimeng.storage.ledger import Ledger
 
+        self.output_path = read_output_path(self.output_path)  # as a template, or another task, left it
+        self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
         hook = self.hook_for(self.jimeng_conn_id)
         return Checkout(
             ti=context["ti"],
@@ -285,6 +288,7 @@ class JimengSubmittingOperator(BaseOperator):
         :param settings: the connection's.
         :raises ParameterError: naming the argument, the limit and the remedy.
         """
+        from airflow_provider_jimeng.core.link_hosts import check_links
         from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
         from airflow_provider_jimeng.images import open_images
 
@@ -296,9 +300,11 @@ class JimengSubmittingOperator(BaseOperator):
         if as_bool("require_tagged", self.require_tagged) and not label and not settings.aigc_meta:
             raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
         check_cost(request, self.max_cost_cny)
+        check_links(request, settings.endpoint)
         request = open_images(request)
-        for warning in request.warnings:
-            self.log.warning("%s", warning)
+        for warning in (*request.warnings, warning_of(self.output_path)):
+            if warning:
+                self.log.warning("%s", warning)
         return request
 
     def check_waiting(self) -> None:
@@ -315,10 +321,8 @@ class JimengSubmittingOperator(BaseOperator):
         """Return the directory that the video goes to, ``None`` without ``output_path``."""
         from airflow_provider_jimeng.storage.target import Target
 
-        if not self.output_path:
-            return None
-        folder = self.output_path[: self.output_path.rfind("/") + 1] or "./"
-        return Target(output_path=folder, output_conn_id=self.output_conn_id)
+        output_path = read_output_path(self.output_path)
+        return None if output_path is None else Target.of(folder_of(output_path), self.output_conn_id)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection: the one that paid, when a recorded render is adopted."""

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_landing, harmless
 from airflow_provider_jimeng.operators.submitting import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.render import Render, RenderManifest
     from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.target import OutputPath, Target
 
 _UNUSABLE = frozenset({Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND})
 
@@ -81,7 +82,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     XCom: ``task_id`` (text), ``jimeng_render`` (render payload, with outcome, code, message and advice after a
     failure) and ``return_value`` (the manifest). Outlets get the manifest as the extra of their asset event.
 
-    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
+    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens; or a path
+        object.
     :param poll_interval: seconds between two queries; by default they follow the age of the render.
     :param wait_timeout: seconds after which the wait is given up; a retry takes it up again, free.
     :param overwrite: land over a target that holds another request's file.
@@ -99,7 +101,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def __init__(
         self,
         *,
-        output_path: str,
+        output_path: OutputPath,
         poll_interval: float | str | None = None,
         wait_timeout: float | str = DEFAULT_WAIT_TIMEOUT,
         overwrite: bool = False,
@@ -137,7 +139,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         """Where the video goes."""
         from airflow_provider_jimeng.storage.target import Target
 
-        return Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id)
+        return Target.of(self.output_path, self.output_conn_id)
 
     def _landing_checkout(self, context: Context) -> Checkout:
         return self.checkout(context, target=self.target, overwrite=as_bool("overwrite", self.overwrite))
@@ -294,7 +296,8 @@ class JimengDownloadVideoOperator(BaseOperator):
     :param render: the submit operator's or the sensor's return value.
     :param render_id: in place of ``render``: a bare vendor ``task_id``.
     :param model: with ``render_id``: short name or ``req_key`` of its model.
-    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens.
+    :param output_path: directory URI ending in ``/``, or a full file name, that ``ObjectStoragePath`` opens; or a path
+        object.
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: land over a target that holds another request's file.
     :param aigc_meta: implicit label, as of the submitting operators; default: the connection's.
@@ -321,7 +324,7 @@ class JimengDownloadVideoOperator(BaseOperator):
     def __init__(
         self,
         *,
-        output_path: str,
+        output_path: OutputPath,
         render: Any = None,
         render_id: str | None = None,
         model: str | None = None,
@@ -338,7 +341,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         self.render = render
         self.render_id = render_id
         self.model = model
-        self.output_path = output_path
+        self.output_path = path_as_text(output_path)
         self.output_conn_id = output_conn_id
         self.overwrite = overwrite
         self.aigc_meta = aigc_meta
@@ -353,18 +356,21 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
         from airflow_provider_jimeng.operators.references import named_render
         from airflow_provider_jimeng.operators.refusals import kept
+        from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.target import Target
 
         with airflow_errors(self):
+            target = Target.of(self.output_path, self.output_conn_id)
             render = named_render(self)
             push(context["ti"], "jimeng_render", render.to_payload())
             began = pendulum.now("UTC")
             try:
                 with kept(render):
+                    check_names(target)
                     manifest = land_render(
                         JimengHook(jimeng_conn_id=render.jimeng_conn_id),
                         render,
-                        target=Target(output_path=self.output_path or "", output_conn_id=self.output_conn_id),
+                        target=target,
                         overwrite=as_bool("overwrite", self.overwrite),
                         aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
                         require_tagged=as_bool("require_tagged", self.require_tagged),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
+from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
@@ -63,7 +64,10 @@ class PaidRenders:
         return Paid(state=RowState.NEW, note=_UNKNOWN if unknown else None)
 
     def _judge(self, record: Record, render: Render, output_path: str) -> Paid:
-        if self._is_recorded(record) or self._is_in_place(render, output_path, record.output_path):
+        places = [output_path]
+        if record.output_path and is_below(folder_of(output_path), record.output_path):
+            places.append(record.output_path)
+        if self._is_recorded(record) or self._is_in_place(render, *places):
             return Paid(state=RowState.LANDED, render=render)
         if (self._now - render.submitted_at).total_seconds() < SAFE_RETENTION_SECONDS:
             return Paid(state=RowState.RUNNING, render=render)
@@ -79,7 +83,7 @@ class PaidRenders:
             conn_id = Target(output_path=record.output_path).url_conn_id
         return Target(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes
 
-    def _is_in_place(self, render: Render, *output_paths: str | None) -> bool:
+    def _is_in_place(self, render: Render, *output_paths: str) -> bool:
         """Is the render's file where the row wants it, or where its own task does?
 
         A rescue, or a try that was killed, leaves the record behind.
@@ -88,11 +92,10 @@ class PaidRenders:
             manifest_in_place(Target(output_path=path, output_conn_id=self._output_conn_id), render)
             is not None
             for path in dict.fromkeys(output_paths)
-            if path
         )
 
     def _records(self, output_path: str) -> RecordObjects:
-        folder = output_path[: output_path.rfind("/") + 1] or "./"
+        folder = folder_of(output_path)
         if folder not in self._folders:
             self._folders[folder] = RecordObjects(
                 Target(output_path=folder, output_conn_id=self._output_conn_id)

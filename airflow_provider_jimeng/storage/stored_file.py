@@ -15,39 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from airflow_provider_jimeng.core.errors import JimengError, LandingError
+from airflow_provider_jimeng.core.errors import JimengError, LandingError, TargetTakenError
+from airflow_provider_jimeng.core.output_path import OBJECT_STORES, hidden_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
     from fsspec import AbstractFileSystem
 
 LOCAL_PROTOCOLS = frozenset({"file", "local", ""})
-WHOLE_PUT_PROTOCOLS = frozenset(
-    {
-        "s3",
-        "s3a",
-        "s3n",
-        "gs",
-        "gcs",
-        "abfs",
-        "abfss",
-        "az",
-        "wasb",
-        "wasbs",
-        "oss",
-        "tos",
-        "obs",
-        "cos",
-        "oci",
-        "r2",
-    }
-)
-"""Stores in which an object appears when its upload is complete, never before."""
-
+WHOLE_PUT_PROTOCOLS = OBJECT_STORES
 PART = ".part"
 _ASIDE = f"previous{PART}"
 _BLOCK_BYTES = 1024 * 1024
-_LONGEST_NAME_BYTES = 180
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +67,8 @@ class StoredFile:
     def size(self) -> int | None:
         """Return the size in bytes; ``None`` if there is no such file.
 
-        :raises LandingError: the store cannot tell, or a directory has this name.
+        :raises TargetTakenError: a directory has this name.
+        :raises LandingError: the store cannot tell.
         """
         with self._reading():
             self._forget()
@@ -97,7 +77,7 @@ class StoredFile:
             except FileNotFoundError:
                 return None
         if found.get("type") == "directory":
-            raise LandingError(f"{self.uri} is a directory. End output_path with / to land files in it.")
+            raise TargetTakenError(f"{self.uri} is a directory. End output_path with / to save files in it.")
         return int(found["size"])
 
     def sha256(self) -> str:
@@ -275,10 +255,7 @@ class StoredFile:
 
     def hidden_name(self, suffix: str) -> str:
         """Return a name for what belongs to this file for a while; short enough for any file system."""
-        name = self.name
-        if len(name.encode()) > _LONGEST_NAME_BYTES:
-            name = hashlib.sha256(name.encode()).hexdigest()[:32]
-        return f".{name}.{suffix}"
+        return hidden_name(self.name, suffix)
 
     def _forget(self, path: str | None = None) -> None:
         self.fs.invalidate_cache(path or self.path)

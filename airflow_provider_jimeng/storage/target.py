@@ -6,18 +6,37 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_jimeng.core.arguments import read_text, shown
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.core.output_path import read_output_path
 from airflow_provider_jimeng.storage.stored_file import LOCAL_PROTOCOLS, StoredFile
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from airflow_provider_jimeng.core.render import Render
 
+OutputPath: TypeAlias = "str | PathLike[str] | ObjectStoragePath"
+"""What authors give as ``output_path``."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSAFE_IN_MODEL = re.compile(r"""[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:%?#*"<>|]|^[.\s]|\s$""")
 _LONGEST_ID = 100
+_PACKAGES = {
+    "s3": "apache-airflow-providers-amazon[s3fs]",
+    "s3a": "apache-airflow-providers-amazon[s3fs]",
+    "gs": "apache-airflow-providers-google",
+    "gcs": "apache-airflow-providers-google",
+    "abfs": "apache-airflow-providers-microsoft-azure",
+    "abfss": "apache-airflow-providers-microsoft-azure",
+    "adl": "apache-airflow-providers-microsoft-azure",
+    "sftp": "apache-airflow-providers-sftp[sshfs]",
+    "ssh": "apache-airflow-providers-sftp[sshfs]",
+}
+"""What brings the file system of a scheme."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +55,19 @@ class Target:
                 "output_path", "is empty. Give a directory URI ending in /, or a full file name."
             )
 
+    @classmethod
+    def of(cls, output_path: Any, output_conn_id: Any = None) -> Target:
+        """Return the target that arguments, as templates leave them, stand for; path objects are read too.
+
+        :raises ParameterError: naming the argument and the right spelling.
+        """
+        text = read_output_path(output_path) or ""
+        try:
+            Path(text).expanduser()
+        except RuntimeError as error:
+            raise ParameterError("output_path", f"{shown(text)} cannot be found: {error}") from None
+        return cls(output_path=text, output_conn_id=read_text("output_conn_id", output_conn_id))
+
     @property
     def is_directory(self) -> bool:
         """Whether files are named by us, one name per render."""
@@ -48,8 +80,10 @@ class Target:
         return (rest.partition("/")[0].rpartition("@")[0] or None) if separator else None
 
     def file_for(self, render: Render) -> StoredFile:
-        """Return the file that a render lands in; it need not exist."""
-        return self.file(f"{render.model}-{safe_name(render.task_id)}.mp4" if self.is_directory else None)
+        """Return the file that a render lands in; it need not exist. Whatever the render is called, it is in here."""
+        return self.file(
+            f"{safe_model(render.model)}-{safe_name(render.task_id)}.mp4" if self.is_directory else None
+        )
 
     def file(self, name: str | None = None) -> StoredFile:
         """Return the full file name's file, or the one called ``name`` in the directory.
@@ -70,14 +104,20 @@ class Target:
                 uri=self._uri(name),
                 context=path,
             )
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, TypeError) as error:  # TypeError: it lacks a host, or an argument
+            uri = shown(self._uri(name))[1:-1]  # without quotes
             raise ParameterError(
                 "output_path",
-                f"{self._uri(name)} cannot be opened ({error}). Is the storage's provider package installed, and does "
-                "output_conn_id fit it?",
+                f"{uri} cannot be opened ({shown(str(error))}). {self._remedy()}",
             ) from error
         except Exception as error:  # no two file systems agree on their classes
             raise LandingError(f"Cannot open {self._uri(name)} ({type(error).__name__}: {error}).") from error
+
+    def _remedy(self) -> str:
+        package = _PACKAGES.get(self.output_path.partition("://")[0])
+        if package is None:
+            return "Is the storage's provider package installed, and does output_conn_id fit it?"
+        return f"On the workers run pip install '{package}', and check that output_conn_id fits it."
 
     def _bare_path(self) -> str | None:
         """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""
@@ -93,9 +133,19 @@ class Target:
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{name or ''}"
 
 
+def safe_model(model: str) -> str:
+    """Return a model's name as the beginning of a file name: unchanged if no store reads more into it."""
+    if _UNSAFE_IN_MODEL.search(model) is None and 0 < len(model.encode()) <= _LONGEST_ID:
+        return model
+    return _cleaned(model)
+
+
 def safe_name(task_id: str) -> str:
     """Return a vendor id as part of a file name: unchanged if it is plain, else cleaned and made unique again."""
-    cleaned = _UNSAFE.sub("_", task_id)[:_LONGEST_ID]
-    if cleaned == task_id:
-        return task_id
-    return f"{cleaned}-{hashlib.sha256(task_id.encode()).hexdigest()[:12]}"
+    plain = len(task_id) <= _LONGEST_ID and _UNSAFE.search(task_id) is None
+    return task_id if plain else _cleaned(task_id)
+
+
+def _cleaned(text: str) -> str:
+    cleaned = _UNSAFE.sub("_", text)[:_LONGEST_ID].lstrip(".")
+    return f"{cleaned}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"

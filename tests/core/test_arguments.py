@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import math
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -15,6 +16,7 @@ from airflow_provider_jimeng.core.arguments import (
     read_seconds,
     read_text,
     read_whole,
+    shown,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
 
@@ -105,6 +107,38 @@ def test_a_data_uri_is_refused_without_being_repeated() -> None:
         read_reference("first_frame", "data:image/png;base64,AAAA")
 
     assert "AAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (
+            base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(5_000_000)).decode(),
+            "is an image in base64; give a file",
+        ),
+        ("data:image/png;base64," + "A" * 8_000_000, "is a data: URI; give a file"),
+        (b"\xff\xd8\xff" * 1_000_000, "expected text, got bytes; give a file"),
+        (bytearray(5_000_000), "expected text, got bytes; give a file"),
+        (memoryview(bytes(10)), "expected text, got bytes; give a file"),
+        ("x" * 8_000_000, "has 8,000,000 characters, which is no path or link; give a file"),
+        ([b"x" * 1_000_000], "expected text, got"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_image_given_as_itself_is_refused_in_short(value: Any, says: str) -> None:
+    with pytest.raises(ParameterError, match=f"^first_frame: {says}") as caught:
+        read_reference("first_frame", value)
+    assert len(str(caught.value)) < 300
+    assert not caught.value.retryable
+
+
+def test_a_value_is_quoted_in_short_and_without_a_query() -> None:
+    assert shown("a'b") == repr("a'b")
+    assert shown("s3://bucket/x?X-Signature=abc") == "'s3://bucket/x?…'"
+    assert shown("/d/why?.mp4") == "'/d/why?.mp4'"
+    assert shown("x" * 1_000) == repr("x" * 120 + "…")
+    assert shown(b"x" * 1_000_000) == "b'" + "x" * 118 + "…"
+    assert shown({"a": 1}) == "{'a': 1}"
 
 
 @pytest.mark.parametrize("value", ["https://", "http://[::1", "https:///cat.jpg"])

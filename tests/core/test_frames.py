@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import pytest
@@ -11,8 +12,12 @@ from airflow_provider_jimeng.core.frames import (
     Frame,
     check_frame,
     check_same_ratio,
+    format_of,
+    is_image_text,
     nearest_aspect_ratio,
+    orientation_warnings,
     predict_crop,
+    viewed_size,
 )
 
 RATIOS = MODELS["ti2v_pro"].aspect_ratios
@@ -147,3 +152,64 @@ def test_a_crop_keeps_one_side_whole_and_never_grows(width: int, height: int, ra
     assert kept_width == width or kept_height == height
     assert 0 < kept_width <= width
     assert 0 < kept_height <= height
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"GIF89a", "GIF"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "WEBP"),
+        (b"\x00\x00\x00\x20ftypavif", "AVIF"),
+        (b"\x00\x00\x00\x18ftypheic", "HEIC"),
+        (b"\x00\x00\x00\x18ftypmif1", "HEIC"),
+        (b"\x00\x00\x00\x18ftypisom", "MP4 or MOV video"),
+        (b"II*\x00", "TIFF"),
+        (b"MM\x00*", "TIFF"),
+        (b"BM\x36\x10\x00\x00\x00\x00\x00\x00", "BMP"),
+        (b"\x00\x00\x01\x00\x01\x00", "ICO"),
+        (b"8BPS\x00\x01", "PSD"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\x00\x00\x00\x0cjP  \r\n", "JPEG 2000"),
+        (b"%PDF-1.7", "PDF"),
+        (b"PK\x03\x04", "ZIP"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg">', "SVG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- drawn -->\n<svg>', "SVG"),
+        (b"\n <!DOCTYPE html><html>", "HTML"),
+        (b"<HTML lang=zh>", "HTML"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
+        (b"", None),
+        (b"hello", None),
+        (b"BMW is a car", None),
+    ],
+)
+def test_a_format_is_told_by_the_first_bytes(head: bytes, name: str | None) -> None:
+    assert format_of(head) == name
+
+
+@pytest.mark.parametrize("head", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x18ftypheic"])
+def test_an_image_in_base64_is_told_from_a_path(head: bytes) -> None:
+    data = head + b"\xfb\xff" * 60
+    for text in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.encodebytes(data)):
+        assert is_image_text(text.decode())
+
+
+@pytest.mark.parametrize(
+    "text", ["/9j/frame.jpg", "/data/" + "x" * 80, "iVBORw0KGgo", "s3://bucket/" + "x" * 80, "图" * 80, ""]
+)
+def test_a_path_is_not_taken_for_base64(text: str) -> None:
+    assert not is_image_text(text)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(n, (4000, 3000) if n < 5 else (3000, 4000)) for n in range(1, 9)]
+)
+def test_the_size_is_what_a_viewer_shows(orientation: int, size: tuple[int, int]) -> None:
+    assert viewed_size(4000, 3000, orientation) == size
+
+
+def test_an_image_that_is_not_stored_upright_is_worth_a_warning() -> None:
+    upright, turned = opened(), Frame(reference="b.jpg", orientation=6)
+    (warning,) = orientation_warnings({"first_frame": upright, "last_frame": turned})
+    assert warning.startswith("last_frame is not stored upright: its EXIF orientation is 6.")

@@ -262,11 +262,25 @@ def test_two_rows_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../a", "/a", "a/", "a//b", "./a", ".jimeng/a", "s3://b/a", "a\\b", "a/../b"]
+    "name",
+    ["../a", "/a", "a/", "a//b", "./a", ".jimeng/a", "s3://b/a", "a\\b", "a/../b", "%2e%2e/a", "a\x00"],
 )
 def test_a_name_that_leaves_the_directory_is_refused(name: str) -> None:
     _, problems = draft({"prompt": "a", "output_name": name})
     assert "is no name below output_path" in problems[0]
+
+
+def test_every_row_with_a_name_that_is_too_long_or_a_misspelled_path_is_named() -> None:
+    _, problems = draft(
+        {"prompt": "a", "output_name": "风" * 83},
+        {"prompt": "b", "output_path": "s3:/bucket/x/"},
+        {"prompt": "c", "output_path": " /d/c.mp4\n"},
+    )
+    assert problems[0].startswith("row 1, output_name: the name ")
+    assert problems[1].startswith(
+        "row 2, output_path: 's3:/bucket/x/' is misspelled. Write 's3://bucket/x/'."
+    )
+    assert len(problems) == 2
 
 
 @pytest.mark.parametrize("output_path", [None, "file:///videos/one.mp4"])

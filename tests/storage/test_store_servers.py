@@ -18,12 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_jimeng.core.errors import LandingError, ParameterError, UnreadableImageError
+from airflow_provider_jimeng.core.errors import (
+    LandingError,
+    ParameterError,
+    TargetTakenError,
+    UnreadableImageError,
+)
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.landing import Target, already_landed
+from airflow_provider_jimeng.storage.names import check_names
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from tests.harness.lander import LANDED
 from tests.harness.media_server import Answer, MediaServer, Request, whole
@@ -130,6 +137,21 @@ def test_a_video_lands_with_its_manifest_and_a_second_landing_is_free(store: Sto
     assert objects[f"videos/monday/{NAME}"] == VIDEO
     assert json.loads(objects[f"videos/monday/{NAME}.json"]) == manifest.to_payload()
     assert "store_" not in manifest.uri
+
+
+def test_a_path_object_and_the_longest_name_land_on_every_store(store: Store, lander: Lander) -> None:
+    name = f"{'风' * 82}.mp4"
+    folder = ObjectStoragePath(f"{store.root}videos")
+    for path in (folder, folder / name):
+        target = Target.of(path)
+        check_names(target)
+        with MediaServer(answers=[whole(VIDEO)]) as media:
+            lander(media, target.output_path)
+    assert store.names == sorted(
+        [f"videos/{NAME}", f"videos/{NAME}.json", f"videos/{name}", f"videos/{name}.json"]
+    )
+    with pytest.raises(TargetTakenError, match=r"is a directory\. End output_path with /"):
+        Target.of(f"{store.root}videos").file().size()
 
 
 def test_an_altered_video_is_landed_again_under_its_name(store: Store, lander: Lander) -> None:

@@ -1,0 +1,93 @@
+"""What a file system says of names before a landing needs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.storage.names import check_names
+from airflow_provider_jimeng.storage.target import Target, safe_model
+from tests.harness.stores import RemoteStore, attached
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_jimeng.storage.stored_file import StoredFile
+
+
+def refused(output_path: str) -> str:
+    with pytest.raises(ParameterError) as caught:
+        check_names(Target.of(output_path))
+    assert not caught.value.retryable
+    return caught.value.reason
+
+
+def test_a_directory_that_is_not_there_yet_passes_and_is_not_made(tmp_path: Path) -> None:
+    check_names(Target.of(f"{tmp_path}/a/b/"))
+    check_names(Target.of(f"{tmp_path}/a/b/kite.mp4"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["kite.mp4/", "kite.mp4/a/b.mp4"])
+def test_a_file_cannot_hold_files(tmp_path: Path, below: str) -> None:
+    (tmp_path / "kite.mp4").touch()
+    assert "kite.mp4' is a file, so nothing" in refused(f"{tmp_path}/{below}")
+
+
+def test_a_directory_is_not_a_file_also_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "videos")
+    for name in ("videos", "link"):
+        assert f"{name}' is a directory. End it with /" in refused(f"{tmp_path}/{name}")
+        check_names(Target.of(f"{tmp_path}/{name}/"))
+
+
+@pytest.mark.parametrize("below", ["{long}.mp4", "a/{long}.mp4", "{long}/kite.mp4", "{long}/"])
+def test_a_name_that_is_too_long_is_refused_wherever_it_stands(tmp_path: Path, below: str) -> None:
+    assert "Give a shorter name" in refused(f"{tmp_path}/{below.format(long='风' * 90)}")
+
+
+def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    assert "can have at most 4095" in refused(f"{tmp_path}{'/d' * 2040}/kite.mp4")
+
+
+def test_a_home_that_does_not_exist_is_refused() -> None:
+    assert "cannot be found" in refused("~nobody-of-this-name/videos/")
+
+
+def test_a_store_that_does_not_answer_says_nothing_about_names() -> None:
+    class Away(Target):
+        def file(self, name: str | None = None) -> StoredFile:
+            raise LandingError(f"Cannot open {name}")
+
+    check_names(Away(output_path="sftp://host/kite.mp4"))
+
+
+def test_a_name_of_a_store_is_checked_without_asking_it() -> None:
+    class Away(RemoteStore):
+        def info(self, path: str, **options: object) -> object:
+            raise AssertionError(path)
+
+    conn_id = attached(Away())
+    check_names(Target.of("memory://bucket/kite.mp4", conn_id))
+    with pytest.raises(ParameterError, match="It can have at most 250"):
+        check_names(Target.of(f"memory://bucket/{'x' * 250}.mp4", conn_id))
+
+
+@pytest.mark.parametrize("name", ["t2v_720p", "my-model", "模型", "own model", "a.b"])
+def test_a_models_name_that_no_store_misreads_stays_as_it_is(name: str) -> None:
+    assert safe_model(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", ".x", "a/b", "a\\b", "a:b", "%2e", "a\x00", "x" * 101, " a", "\ud800"]
+)
+def test_any_other_is_cleaned_and_kept_apart(name: str) -> None:
+    cleaned = safe_model(name)
+    assert cleaned.isascii()
+    assert not {"/", "\\", "\0", ":", "%"} & set(cleaned)
+    assert not cleaned.startswith(".")
+    assert len(cleaned) < 120
+    assert cleaned != safe_model(f"{name}_")
