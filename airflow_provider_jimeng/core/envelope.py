@@ -7,12 +7,12 @@ The API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetada
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import SUCCESS, error_for, lookup
 from airflow_provider_jimeng.core.errors import ApiError, RateLimitedError, UnreadableReplyError
+from airflow_provider_jimeng.core.texts import without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,6 @@ MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
 """A gateway's answer holds its task, which holds the API's answer, which holds its data."""
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
-_LINK_TAIL = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +199,7 @@ def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str |
     """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
     if message is None:
         return None
-    text = _LINK_TAIL.sub(r"\1?…", _whole_characters(message))
+    text = without_queries(message)
     return text if len(text) <= at_most else text[:at_most] + "…"
 
 

@@ -35,15 +35,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_jimeng.core.texts import fit
+
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.codes import CodeEntry
     from airflow_provider_jimeng.core.event import RenderEvent
 
 
 class JimengError(Exception):
-    """Root of every error of this package. ``retryable``: the same call, unchanged, may succeed later."""
+    """Root of every error of this package. ``retryable``: the same call, unchanged, may succeed later.
+
+    Whatever a text quotes, it is at most 3,800 characters long and holds no query of a link.
+    """
 
     retryable: ClassVar[bool] = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(fit(arg) if isinstance(arg, str) else arg for arg in args))
+
+    def __str__(self) -> str:
+        return fit(self._text())
+
+    def _text(self) -> str:
+        return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive the way between processes whatever the arguments of a class are."""
@@ -58,8 +72,8 @@ class ParameterError(JimengError, ValueError):
     """An argument is refused before any request. The text names the argument, the limit and the remedy."""
 
     def __init__(self, argument: str, message: str) -> None:
-        self.argument = argument
-        self.reason = message
+        self.argument = fit(argument)
+        self.reason = fit(message)
         super().__init__(f"{argument}: {message}")
 
 
@@ -118,7 +132,7 @@ class ApiError(JimengError):
         entry: CodeEntry | None = None,
     ) -> None:
         self.code = code
-        self.message = message
+        self.message = fit(message)
         self.request_id = request_id
         self.http_status = http_status
         self.entry = entry
@@ -132,9 +146,9 @@ class ApiError(JimengError):
             parts.append(f"HTTP {self.http_status}")
         if self.request_id:
             parts.append(f"request id {self.request_id}")
-        return f"{self.message or 'no message'} ({', '.join(parts)})"
+        return fit(f"{self.message or 'no message'} ({', '.join(parts)})")
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.said}. {self.entry.meaning} {self.entry.advice}" if self.entry else self.said
 
 

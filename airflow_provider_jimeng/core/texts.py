@@ -1,0 +1,77 @@
+"""Texts that are fit to be shown: bounded, writable as UTF-8, and without what signs a link.
+
+Error texts end in logs, in XCom and in the database, whatever they quote: a reply of megabytes, an image as base64,
+a presigned link.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_TEXT_LENGTH = 3800
+"""Airflow's side may put the name of a class in front: the whole stays below 4,000 characters."""
+_WINDOW = 16_000
+"""Of an endless text, only so much of its beginning and of its end is read."""
+_BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"  # noqa: RUF001 - Chinese punctuation ends a link too
+_WORD = re.compile(rf"[^{re.escape(_BREAKS)}]+")
+_LINK = re.compile(r"//|\\/\\/|%(?:25)*2F%(?:25)*2F", re.IGNORECASE)
+_QUERY_OF_LINK = re.compile(r"(?:[?#]|\\u003f|%(?:25)*3F)(?=.)", re.IGNORECASE)
+_QUERY = re.compile(
+    r"(?P<start>[?&]|\\u003f|\\u0026|%(?:25)*3F|%(?:25)*26)[\w.~%\[\];-]{1,80}(?:=|\\u003d|%(?:25)*3D)",
+    re.IGNORECASE,
+)
+_SIGNATURE = re.compile(
+    r"\b(?:X-[A-Za-z]+-(?:Signature|Credential|Security-Token)|Signature|sign|sig)=(?=.)", re.IGNORECASE
+)
+_USER_INFORMATION = re.compile(rf"//[^/@?#{re.escape(_BREAKS)}]*@")
+
+
+def fit(text: str) -> str:
+    """Return a text as an error may show it: at most 3,800 characters, with the middle left out if it is longer.
+
+    What happened stands at the beginning of a text, and what to do about it at the end.
+    """
+    whole = len(text)
+    text = without_queries(text)
+    if len(text) <= MAX_TEXT_LENGTH:
+        return text
+    gap = f" … (shortened, {whole:,} characters) … "
+    rest = MAX_TEXT_LENGTH - len(gap)
+    return text[: rest * 2 // 3] + gap + text[-(rest // 3) :]
+
+
+def without_queries(text: str) -> str:
+    """Return a text with the query of every link cut off, without user information in links.
+
+    Links in other codings count too: percent-encoded, escaped as in JSON, without a scheme. Question marks of
+    sentences stay. Of a text beyond all measure the middle is left out.
+    """
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) > 2 * _WINDOW:
+        text = _whole_words(text[:_WINDOW], end=True) + " … " + _whole_words(text[-_WINDOW:], end=False)
+    return _WORD.sub(_cut, text)
+
+
+def _cut(word: re.Match[str]) -> str:
+    text = word[0]
+    link = _LINK.search(text)
+    if link is not None:
+        text = _USER_INFORMATION.sub("//…@", text)
+        query = _QUERY_OF_LINK.search(text, link.start())
+        if query is not None:
+            start = "?" if query[0] == "#" else query[0]
+            text = f"{text[: query.start()]}{start}…"
+    query = _QUERY.search(text)
+    if query is not None:
+        text = f"{text[: query.start()]}{query['start']}…"
+    signature = _SIGNATURE.search(text)
+    return text if signature is None else f"{text[: signature.end()]}…"
+
+
+def _whole_words(text: str, *, end: bool) -> str:
+    """Return a part of a text without the word that was cut apart: half a link does not look like one."""
+    if end:
+        last = max(text.rfind(char) for char in _BREAKS)
+        return text[: last + 1] if last >= 0 else text
+    starts = [place for char in _BREAKS if (place := text.find(char)) >= 0]
+    return text[min(starts) :] if starts else ""
