@@ -7,11 +7,11 @@ The API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetada
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import SUCCESS, error_for, lookup
-from airflow_provider_jimeng.core.errors import ApiError, RateLimitedError, UnreadableReplyError
+from airflow_provider_jimeng.core.errors import ApiError, UnreadableReplyError
 from airflow_provider_jimeng.core.texts import without_queries
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """One answer, unwrapped. ``outer`` is the object that holds ``data``; ``code`` is text, whatever it was."""
+    """One answer, unwrapped. ``outer`` is the object that holds ``data``; ``code`` is text, whatever it was.
+
+    ``text`` is the message as it came, ``error_type`` the ``type`` of an error object.
+    """
 
     http_status: int
     outer: Mapping[str, Any]
@@ -34,15 +37,22 @@ class Envelope:
     message: str
     request_id: str | None
     has_error_object: bool
+    text: str = field(default="", repr=False)
+    error_type: str | None = None
 
     @classmethod
     def read(cls, http_status: int, content: bytes) -> Envelope:
         """Read the JSON of an answer.
 
         :raises RateLimitedError: HTTP 429 with anything else: that one status says it all.
+        :raises InputRejectedError: HTTP 413 with anything else: the same.
         :raises UnreadableReplyError: any other answer that is no JSON object.
         """
-        outer = _parse(http_status, content)
+        return cls.of(http_status, _parse(http_status, content))
+
+    @classmethod
+    def of(cls, http_status: int, outer: Mapping[str, Any]) -> Envelope:
+        """Read an answer that is parsed already."""
         metadata = as_object(outer.get("ResponseMetadata"))
         request_id = first_text(outer.get("request_id"), metadata.get("RequestId"))
         outer = as_object(outer.get("Result")) or outer
@@ -56,8 +66,10 @@ class Envelope:
             outer=outer,
             code=code,
             message=readable(message) or "",
-            request_id=first_text(outer.get("request_id")) or request_id,
+            request_id=readable(first_text(outer.get("request_id")) or request_id, at_most=MAX_WORD_LENGTH),
             has_error_object=bool(failure),
+            text=message or "",
+            error_type=code_text(failure.get("type")),
         )
 
     @property
@@ -120,7 +132,8 @@ class Envelope:
             return error_for(
                 code,
                 readable(message) or "",
-                request_id=first_text(layer.get("request_id")) or self.request_id,
+                request_id=readable(first_text(layer.get("request_id")), at_most=MAX_WORD_LENGTH)
+                or self.request_id,
                 http_status=self.http_status,
             )
         return None
@@ -135,8 +148,8 @@ def _parse(http_status: int, content: bytes) -> Mapping[str, Any]:
         return outer
     kind = "no JSON object" if content.strip() else "an empty body"
     message = f"HTTP {http_status} with {kind} instead of an answer."
-    if http_status == 429:
-        raise RateLimitedError(message, http_status=http_status)
+    if http_status in (413, 429):
+        raise error_for(None, message, http_status=http_status)
     raise UnreadableReplyError(message, http_status=http_status)
 
 
@@ -170,7 +183,7 @@ def code_text(value: Any) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return _whole_characters(str(value).strip()[:80])
+    return without_queries(str(value).strip()[:MAX_WORD_LENGTH])
 
 
 def as_object(value: Any) -> Mapping[str, Any]:

@@ -119,8 +119,11 @@ class ApiError(JimengError):
     """The API answered with an error code.
 
     ``code`` is the vendor's number, or the name a gateway uses, as text. ``request_id`` is what the vendor's
-    support asks for. ``entry`` is the row of the code table, if the code is listed.
+    support asks for. ``entry`` is the row of the code table, if the code is listed. ``new_try_may_help`` overrides
+    the class's ``retryable``.
     """
+
+    new_try_may_help: bool | None = None
 
     def __init__(
         self,

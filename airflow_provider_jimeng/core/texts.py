@@ -12,7 +12,7 @@ MAX_TEXT_LENGTH = 3800
 """Airflow's side may put the name of a class in front: the whole stays below 4,000 characters."""
 _WINDOW = 16_000
 """Of an endless text, only so much of its beginning and of its end is read."""
-_BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"  # noqa: RUF001 - Chinese punctuation ends a link too
+_BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"
 _WORD = re.compile(rf"[^{re.escape(_BREAKS)}]+")
 _LINK = re.compile(r"//|\\/\\/|%(?:25)*2F%(?:25)*2F", re.IGNORECASE)
 _QUERY_OF_LINK = re.compile(r"(?:[?#]|\\u003f|%(?:25)*3F)(?=.)", re.IGNORECASE)

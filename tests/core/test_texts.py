@@ -92,7 +92,7 @@ def test_what_happened_and_what_to_do_stay_readable() -> None:
         ("X-Amz-Signature=2 was refused", "X-Amz-Signature=… was refused"),
         ("https://AK:SK@a.example/k", "https://…@a.example/k"),
         ("jimeng://:sk-1@gateway.example/?auth=bearer", "jimeng://…@gateway.example/?…"),
-        ("请看https://a.example/k?sign=1，然后重试", "请看https://a.example/k?…，然后重试"),  # noqa: RUF001
+        ("请看https://a.example/k?sign=1，然后重试", "请看https://a.example/k?…，然后重试"),
     ],
 )
 def test_a_link_in_any_coding_loses_its_query(text: str, shown: str) -> None:
@@ -111,7 +111,7 @@ def test_a_link_in_any_coding_loses_its_query(text: str, shown: str) -> None:
         "Q&A and R&D",
         "1 < 2 && 3 == 3",
         "mail me@a.example",
-        "视频里有什么？",  # noqa: RUF001
+        "视频里有什么？",
         "path /a//b and //c",
     ],
 )
