@@ -10,6 +10,7 @@
     │   ├── NotSentError          the request certainly never reached the API
     │   ├── NoReplyError          the request went out, the answer never came
     │   └── UnreadableReplyError  something answered that is not the API's JSON
+    │       └── RedirectedError   the endpoint sends callers elsewhere; nothing was accepted
     ├── ApiError                  the API answered with a code
     │   ├── InputRejectedError    an argument or image the API cannot use
     │   ├── InputModeratedError   the prompt or an input image was refused by moderation
@@ -113,6 +114,12 @@ class UnreadableReplyError(TransportError):
     def __init__(self, message: str, *, http_status: int) -> None:
         self.http_status = http_status
         super().__init__(message)
+
+
+class RedirectedError(UnreadableReplyError):
+    """The endpoint redirects. No redirect is followed, so nothing was accepted; change the connection's host."""
+
+    retryable = False
 
 
 class ApiError(JimengError):

@@ -18,6 +18,7 @@ from airflow_provider_jimeng.core.errors import (
     JimengError,
     NotSentError,
     ParameterError,
+    RedirectedError,
     ServerError,
     SettingsError,
     UnknownCodeError,
@@ -253,7 +254,7 @@ def certainly_not_accepted(error: JimengError) -> bool:
     A cut connection, a timeout, any 5xx that names no listed refusal, and a 2xx that says neither yes nor no leave
     it open.
     """
-    if isinstance(error, NotSentError | ParameterError | SettingsError):
+    if isinstance(error, NotSentError | ParameterError | SettingsError | RedirectedError):
         return True
     if isinstance(error, UnreadableReplyError | UnknownCodeError):
         return error.http_status is not None and _refuses(error.http_status)
