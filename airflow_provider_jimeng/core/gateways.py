@@ -113,9 +113,10 @@ def _refusal(reply: Envelope, *, bearer: bool, depth: int) -> ApiError:
     own, wrapped = _is_own(reply), _is_wrapped(reply)
     if own and reply.http_status == 503 and (reply.code or "").lower() in _NOT_SENT_ON:
         return _no_channel(reply)
-    inner = None
-    if reply.code is None or not reply.code.isdigit():
-        inner = _inner_refusal(reply, depth=depth)
+    answer = None if depth == _MAX_DEPTH or _is_number(reply.code) else _answer_in(reply)
+    if answer is not None and answer.succeeded and reply.http_status != 429:
+        return _of_kind(reply, ErrorKind.SERVER)  # a refusal outside, a yes inside
+    inner = None if answer is None else _inner_refusal(reply, answer, depth=depth)
     if inner is not None and not isinstance(inner, ServerError | UnknownCodeError):
         return inner
     if reply.http_status == 429 or reply.http_status in REFUSING_STATUSES:
@@ -136,7 +137,7 @@ def _is_wrapped(reply: Envelope) -> bool:
     return (
         not reply.has_error_object
         and reply.code is not None
-        and not reply.code.isdigit()
+        and not _is_number(reply.code)
         and not is_success(reply.code)
         and "data" in reply.outer
         and reply.data is None
@@ -171,17 +172,15 @@ def _of_kind(reply: Envelope, kind: ErrorKind) -> ApiError:
     )
 
 
-def _inner_refusal(reply: Envelope, *, depth: int) -> ApiError | None:
-    """Return what the answer says that stands as text in the message, if it is a refusal with a listed code."""
-    if depth == _MAX_DEPTH:
+def _is_number(code: str | None) -> bool:
+    return code is not None and code.isdigit()
+
+
+def _inner_refusal(reply: Envelope, answer: Envelope, *, depth: int) -> ApiError | None:
+    """Return what the answer inside refuses, if its code is listed."""
+    if not answer.refused:
         return None
-    answer = _answer_in(reply.text)
-    if answer is None:
-        return None
-    inner = Envelope.of(reply.http_status, answer)
-    if not inner.refused:
-        return None
-    error = _refusal(inner, bearer=False, depth=depth + 1)
+    error = _refusal(answer, bearer=False, depth=depth + 1)
     if error.entry is None:
         return None
     error.request_id = error.request_id or reply.request_id
@@ -202,18 +201,18 @@ def _of_the_operator(row: CodeEntry) -> CodeEntry:
     )
 
 
-def _answer_in(text: str) -> dict[str, Any] | None:
-    """Return the JSON answer in a text, which may have words round it or be escaped; of a broken one, the code."""
-    text = text[:_MAX_TEXT]
+def _answer_in(reply: Envelope) -> Envelope | None:
+    """Return the answer that stands as text in the message; words may be round it, and it may be escaped or broken."""
+    text = reply.text[:_MAX_TEXT]
     for _ in range(_MAX_DEPTH):
         for value in _objects_in(text):
             if _ANSWER_KEYS & value.keys():
-                return value
+                return Envelope.of(reply.http_status, value)
         if '\\"' not in text:
             break
         text = text.replace('\\"', '"').replace("\\\\", "\\")
     code = _CODE.search(text)
-    return None if code is None else {"code": code[1], "message": text}
+    return None if code is None else Envelope.of(reply.http_status, {"code": code[1], "message": text})
 
 
 def _objects_in(text: str) -> Iterator[dict[str, Any]]:
