@@ -20,7 +20,7 @@ from airflow_provider_jimeng.core.frames import is_link
 from airflow_provider_jimeng.core.link_hosts import host_of
 from airflow_provider_jimeng.core.row_text import ENDINGS
 from airflow_provider_jimeng.core.rows import Row, rows_of_file, rows_of_list, rows_of_table
-from airflow_provider_jimeng.core.texts import hide_queries, shorten
+from airflow_provider_jimeng.core.texts import shorten, without_queries
 from airflow_provider_jimeng.images import FOR_GOOD
 from airflow_provider_jimeng.spreadsheet import ENDINGS as WORKBOOKS, check_library, sheet_lines
 
@@ -92,7 +92,7 @@ def _rows_of_path(rows: Any, conn_id: str | None, sheet: str | None, ignored: Co
         )
     if is_link(name) and not host_of(name):
         raise ParameterError("rows", f"{name!r} is no complete link.")
-    shown = shorten(hide_queries(name[:_LONGEST_READ]), _LONGEST_SHOWN)
+    shown = shorten(without_queries(name[:_LONGEST_READ]), _LONGEST_SHOWN)
     ending = _ending(name, shown)
     if ending in WORKBOOKS:
         check_library(shown)

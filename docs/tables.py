@@ -144,11 +144,23 @@ def error_names() -> str:
     """One row per further name of an error: the code that it is read as, and what that means."""
     found = [(name, codes.lookup(code)) for name, code in codes.OTHER_NAMES.items()]
     rows = [
-        (f"`{name}`", f"`{entry.code}`", entry.kind.error_class.__name__, _sentence(entry.meaning))
+        (
+            f"`{name}`",
+            f"`{entry.code}`",
+            entry.kind.error_class.__name__,
+            _sentence(entry.meaning),
+            _of_gateway(name, entry),
+        )
         for name, entry in found
         if entry is not None
     ]
-    return _table(("name", "read as", "error", "meaning"), rows)
+    return _table(("name", "read as", "error", "meaning", "from a gateway"), rows)
+
+
+def _of_gateway(name: str, entry: codes.CodeEntry) -> str:
+    """Return what a name means that only gateways use."""
+    own = codes.entry_for(name)
+    return "–" if own is None or own is entry else _sentence(f"{own.meaning} {own.advice}")
 
 
 def fault_kinds() -> str:

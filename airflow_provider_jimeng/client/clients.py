@@ -6,6 +6,7 @@ Both raise the ``ApiError`` family by the code of the reply, ``NotSentError``, `
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from airflow_provider_jimeng.client.auth import auth_for
@@ -47,6 +48,7 @@ class JimengClient:
     ) -> None:
         self.settings = settings
         self.auth = auth or auth_for(settings)
+        self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
         self._channel = Channel(settings, self.auth, transport)
 
     def __enter__(self) -> Self:
@@ -61,7 +63,7 @@ class JimengClient:
 
         :param on_sent: called before the first byte of the request leaves.
         """
-        return self._channel.exchange(submit_call(request), parse_submit, on_sent=on_sent)
+        return self._channel.exchange(submit_call(request), self._parse_submit, on_sent=on_sent)
 
     def query(self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
         """Ask what became of a render; with ``aigc_meta``, the video behind the reply's link is labelled."""
@@ -89,6 +91,7 @@ class AsyncJimengClient:
     ) -> None:
         self.settings = settings
         self.auth = auth or auth_for(settings)
+        self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
         self._channel = AsyncChannel(settings, self.auth, transport)
 
     async def __aenter__(self) -> Self:
@@ -105,7 +108,7 @@ class AsyncJimengClient:
 
         :param on_sent: called before the first byte of the request leaves.
         """
-        return await self._channel.exchange(submit_call(request), parse_submit, on_sent=on_sent)
+        return await self._channel.exchange(submit_call(request), self._parse_submit, on_sent=on_sent)
 
     async def query(
         self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None

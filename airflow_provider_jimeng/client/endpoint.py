@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
-from airflow_provider_jimeng.core.errors import SettingsError
+from airflow_provider_jimeng.core.errors import RedirectedError, SettingsError
+
+if TYPE_CHECKING:
+    import httpx
 
 BEARER_PATH = "/jimeng/"
 """Where gateways of the new-api family serve this protocol; the trailing slash matters to them."""
@@ -15,6 +19,8 @@ BEARER_PATH = "/jimeng/"
 _SCHEMES = ("https", "http")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_NOT_CARRIED_OUT = frozenset({301, 302, 307, 308})
+"""Redirects that leave a request to be sent again elsewhere; 303 tells where the result of one is."""
 
 
 def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bearer: bool = False) -> str:
@@ -38,6 +44,55 @@ def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bear
     name = _host_name(parts)
     suffix = "" if number in (None, _DEFAULT_PORTS[scheme]) else f":{number}"
     return f"{scheme}://{name}{suffix}{_path(path, bearer=bearer)}"
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL, in one form: small letters, no brackets, the port always given.
+
+    :raises ValueError: it has no such parts.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        host = host.encode("idna").decode().lower() if host else ""
+    return parts.scheme, host, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def refuse_redirect(response: httpx.Response) -> None:
+    """Refuse a reply that sends an API call elsewhere; no redirect is followed, so no key reaches another host.
+
+    :raises RedirectedError: naming both origins, never a path or a query, and what to change.
+    """
+    location = response.headers.get("Location")
+    if response.status_code not in _NOT_CARRIED_OUT or location is None:
+        return
+    asked = str(response.request.url)
+    try:
+        target = urljoin(asked, location.strip())
+        same, there = origin_of(target) == origin_of(asked), _shown_origin(target)
+    except ValueError:
+        same, there = False, "an address that is not a URL"
+    what = "another path of the same host" if same else there
+    how = (
+        "Check the path in host of the connection, for example the slash at its end."
+        if same
+        else "If that is the API, enter that address in host of the connection; otherwise check host, schema and proxy."
+    )
+    raise RedirectedError(
+        f"{_shown_origin(asked)} redirects to {what} (HTTP {response.status_code}). Nothing was accepted: no redirect "
+        f"is followed. {how}",
+        http_status=response.status_code,
+    )
+
+
+def _shown_origin(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        return "an address that is not http(s)"
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}" + (f":{parts.port}" if parts.port else "")
 
 
 def is_local(host: str) -> bool:

@@ -21,6 +21,7 @@ import httpx
 
 from airflow_provider_jimeng import __version__
 from airflow_provider_jimeng.client.aiohttp_transport import aiohttp_transport
+from airflow_provider_jimeng.client.endpoint import refuse_redirect
 from airflow_provider_jimeng.client.kept_connection import KeptConnection
 from airflow_provider_jimeng.client.lanes import LaneTransport
 from airflow_provider_jimeng.client.quiet import OwnRequest
@@ -115,8 +116,12 @@ class Exchange:
             raise translated(error, self._host) from None
 
     def read(self, response: httpx.Response, parse: Callable[[int, bytes], Reply]) -> Reply:
-        """Read a reply through one of the wire's parsers."""
+        """Read a reply through one of the wire's parsers.
+
+        :raises RedirectedError: the endpoint sends the call elsewhere.
+        """
         self.status = response.status_code
+        refuse_redirect(response)
         reply = parse(response.status_code, response.content)
         self.request_id = reply.request_id
         return reply

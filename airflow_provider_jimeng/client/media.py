@@ -1,5 +1,7 @@
 """Downloads of finished videos: a bare client that carries no key, no cookie and no header of the signed one.
 
+One token goes along: that of a gateway, to links on the gateway's own origin, which serves nobody without it.
+
 Every hop is checked against the host policy and, where the policy looked addresses up, connected to exactly those
 addresses, so that a second look-up cannot lead elsewhere. Behind a proxy the proxy looks names up itself. Errors
 name scheme, host and the end of the path, never the query: it holds the link's signature.
@@ -15,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from airflow_provider_jimeng.client.endpoint import is_local
+from airflow_provider_jimeng.client.endpoint import is_local, origin_of
 from airflow_provider_jimeng.client.http import CONNECT_TIMEOUT_SECONDS, USER_AGENT, tls_context, translated
 from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
 from airflow_provider_jimeng.client.quiet import OwnRequest
@@ -35,13 +37,17 @@ _LONGEST_TAIL = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPolicy:
-    """How a connection lets videos be fetched; the fields are those of :class:`ClientSettings`."""
+    """How a connection lets videos be fetched; the fields are those of :class:`ClientSettings`.
+
+    ``token`` is a gateway's, for links on the origin of ``endpoint``.
+    """
 
     endpoint: str = DEFAULT_ENDPOINT
     media_hosts: tuple[str, ...] = ()
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
     timeout_seconds: float = 30.0
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, settings: ClientSettings) -> MediaPolicy:
@@ -52,6 +58,7 @@ class MediaPolicy:
             verify=settings.verify,
             proxy=settings.proxy,
             timeout_seconds=settings.timeout_seconds,
+            token=settings.secret_key if settings.auth == "bearer" else None,
         )
 
 
@@ -100,7 +107,11 @@ def open_media(
         if etag and not etag.startswith("W/"):
             headers["If-Range"] = etag
     target = _parsed(url)
-    for _ in range(MAX_REDIRECTS + 1):
+    for hop in range(MAX_REDIRECTS + 1):
+        if not _at_the_endpoint(target, policy):
+            headers.pop("Authorization", None)  # for good: a way back leads through a foreign host
+        elif policy.token and hop == 0:
+            headers["Authorization"] = f"Bearer {policy.token}"
         with ExitStack() as stack:
             response = _send(target, headers, policy, stack)
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
@@ -110,6 +121,14 @@ def open_media(
     raise LandingError(
         f"The link leads through more than {MAX_REDIRECTS} redirects, at last to {_where(target)}."
     )
+
+
+def _at_the_endpoint(target: httpx.URL, policy: MediaPolicy) -> bool:
+    """Whether scheme, host and port of a link are those of the API calls."""
+    try:
+        return origin_of(str(target)) == origin_of(policy.endpoint)
+    except ValueError:
+        return False
 
 
 def _send(

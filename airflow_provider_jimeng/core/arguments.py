@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import is_image_text
-from airflow_provider_jimeng.core.texts import first_control
+from airflow_provider_jimeng.core.texts import first_control, without_queries
 
 _GIVE = "give a file, or an http(s) link that the API can fetch."
 _LONGEST_REFERENCE = 16_384
 _LONGEST_QUOTE = 120
-_QUERY = re.compile(r"(://[^?]*)\?.*", re.DOTALL)
 _AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
 _WHILE_WAITING = "give it to JimengHook.wait_for_completion."
 _OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
@@ -52,7 +51,7 @@ def is_absent(value: Any) -> bool:
 def shown(value: Any) -> str:
     """Return a value as a message quotes it: at most 120 characters, and no query string of a link."""
     if isinstance(value, str):
-        text = _QUERY.sub(r"\1?…", value[: _LONGEST_QUOTE + 1])
+        text = without_queries(value)
     else:
         text = repr(value[:_LONGEST_QUOTE] if isinstance(value, bytes | bytearray) else value)
     cut = text[:_LONGEST_QUOTE] + ("…" if len(text) > _LONGEST_QUOTE else "")

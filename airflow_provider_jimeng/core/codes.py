@@ -8,7 +8,7 @@ gateway's name, never the text of a message. Only code 10000 with status ``done`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -273,6 +273,7 @@ OTHER_NAMES: Mapping[str, int] = MappingProxyType(
         "rate_limited": 100018,
         "insufficient_quota": 50400,
         "insufficient_user_quota": 50400,
+        "pre_consume_token_quota_failed": 50400,
         "upstream_failed": 100015,
         "database_error": 100014,
         "audit_failed": 100014,
@@ -288,6 +289,40 @@ _NAMES: Mapping[str, int] = MappingProxyType(
     | {name.lower(): code for name, code in OTHER_NAMES.items()}
 )
 
+
+_QUOTA = (
+    "The balance or the quota at the gateway is used up.",
+    "Top up the account, or raise the token's quota, at the gateway.",
+)
+_RENEW = "Put a valid token of the gateway into the connection's password."
+_MALFORMED = (
+    "The gateway found the request incomplete or malformed.",
+    "Compare the arguments with what the model takes, and host and path of the connection with the gateway's pages.",
+)
+_WORDS_OF_GATEWAYS: Mapping[str, CodeEntry] = MappingProxyType(
+    {
+        word: replace(kin, meaning=meaning, advice=advice, gateway=True)
+        for word, (meaning, advice) in {
+            "insufficient_quota": _QUOTA,
+            "insufficient_user_quota": _QUOTA,
+            "pre_consume_token_quota_failed": _QUOTA,
+            "auth_failed": ("The gateway does not know the token.", _RENEW),
+            "key_expired": ("The token has expired at the gateway.", _RENEW),
+            "key_revoked": ("The token was revoked at the gateway.", _RENEW),
+            "invalid_request": _MALFORMED,
+            "validation_failed": _MALFORMED,
+        }.items()
+        for kin in [{**BUSINESS_CODES, **GATEWAY_CODES}[OTHER_NAMES[word]]]
+    }
+)
+"""What only Bearer gateways say: their own refusals, with what to do about them there and not at the vendor."""
+
+TOO_LARGE = CodeEntry(
+    code=413, name="", http_status=413, message="", kind=ErrorKind.INPUT_REJECTED, gateway=True,
+    meaning="The request is larger than the server, or a proxy before it, accepts.",
+    advice="Send smaller images, or http(s) links to them.",
+)  # fmt: skip
+"""HTTP 413, which servers and proxies answer on their own."""
 
 _LONGEST_NUMBER = 9
 """No code has more digits, and longer texts of digits are not worth reading as numbers."""
@@ -318,15 +353,32 @@ def looks_like_failure(error: ApiError) -> bool:
 
 
 _BY_HTTP_STATUS: Mapping[int, ErrorKind] = MappingProxyType(
-    {401: ErrorKind.AUTHENTICATION, 403: ErrorKind.PERMISSION, 429: ErrorKind.RATE_LIMITED}
+    {
+        401: ErrorKind.AUTHENTICATION,
+        403: ErrorKind.PERMISSION,
+        429: ErrorKind.RATE_LIMITED,
+    }
 )
+
+
+def entry_for(code: int | str | None) -> CodeEntry | None:
+    """Return the row for a code as :func:`lookup` does; a gateway's own words have the gateway's advice."""
+    own = _WORDS_OF_GATEWAYS.get(code.strip().lower()) if isinstance(code, str) else None
+    return own or lookup(code)
 
 
 def error_for(
     code: int | str | None, message: str, *, request_id: str | None = None, http_status: int | None = None
 ) -> ApiError:
-    """Return the error for an answer. An unlisted code falls back on the HTTP status, and then on unknown."""
-    entry = lookup(code)
+    """Return the error for an answer. An unlisted code falls back on the HTTP status, and then on unknown.
+
+    HTTP 429 outweighs a code that only says that something broke.
+    """
+    entry = entry_for(code)
+    if entry is not None and entry.kind is ErrorKind.SERVER and http_status == 429:
+        entry = None
+    elif entry is None and http_status == 413:
+        entry = TOO_LARGE
     if entry is not None:
         kind = entry.kind
     elif http_status is not None and http_status >= 500:

@@ -7,12 +7,12 @@ The API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetada
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import SUCCESS, error_for, lookup
-from airflow_provider_jimeng.core.errors import ApiError, RateLimitedError, UnreadableReplyError
+from airflow_provider_jimeng.core.errors import ApiError, UnreadableReplyError
+from airflow_provider_jimeng.core.texts import without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,12 +22,14 @@ MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
 """A gateway's answer holds its task, which holds the API's answer, which holds its data."""
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
-_LINK_TAIL = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """One answer, unwrapped. ``outer`` is the object that holds ``data``; ``code`` is text, whatever it was."""
+    """One answer, unwrapped. ``outer`` is the object that holds ``data``; ``code`` is text, whatever it was.
+
+    ``text`` is the message as it came, ``error_type`` the ``type`` of an error object.
+    """
 
     http_status: int
     outer: Mapping[str, Any]
@@ -35,15 +37,22 @@ class Envelope:
     message: str
     request_id: str | None
     has_error_object: bool
+    text: str = field(default="", repr=False)
+    error_type: str | None = None
 
     @classmethod
     def read(cls, http_status: int, content: bytes) -> Envelope:
         """Read the JSON of an answer.
 
         :raises RateLimitedError: HTTP 429 with anything else: that one status says it all.
+        :raises InputRejectedError: HTTP 413 with anything else: the same.
         :raises UnreadableReplyError: any other answer that is no JSON object.
         """
-        outer = _parse(http_status, content)
+        return cls.of(http_status, _parse(http_status, content))
+
+    @classmethod
+    def of(cls, http_status: int, outer: Mapping[str, Any]) -> Envelope:
+        """Read an answer that is parsed already."""
         metadata = as_object(outer.get("ResponseMetadata"))
         request_id = first_text(outer.get("request_id"), metadata.get("RequestId"))
         outer = as_object(outer.get("Result")) or outer
@@ -57,8 +66,10 @@ class Envelope:
             outer=outer,
             code=code,
             message=readable(message) or "",
-            request_id=first_text(outer.get("request_id")) or request_id,
+            request_id=readable(first_text(outer.get("request_id")) or request_id, at_most=MAX_WORD_LENGTH),
             has_error_object=bool(failure),
+            text=message or "",
+            error_type=code_text(failure.get("type")),
         )
 
     @property
@@ -121,7 +132,8 @@ class Envelope:
             return error_for(
                 code,
                 readable(message) or "",
-                request_id=first_text(layer.get("request_id")) or self.request_id,
+                request_id=readable(first_text(layer.get("request_id")), at_most=MAX_WORD_LENGTH)
+                or self.request_id,
                 http_status=self.http_status,
             )
         return None
@@ -136,8 +148,8 @@ def _parse(http_status: int, content: bytes) -> Mapping[str, Any]:
         return outer
     kind = "no JSON object" if content.strip() else "an empty body"
     message = f"HTTP {http_status} with {kind} instead of an answer."
-    if http_status == 429:
-        raise RateLimitedError(message, http_status=http_status)
+    if http_status in (413, 429):
+        raise error_for(None, message, http_status=http_status)
     raise UnreadableReplyError(message, http_status=http_status)
 
 
@@ -171,7 +183,7 @@ def code_text(value: Any) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return _whole_characters(str(value).strip()[:80])
+    return without_queries(str(value).strip()[:MAX_WORD_LENGTH])
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
@@ -200,7 +212,7 @@ def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str |
     """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
     if message is None:
         return None
-    text = _LINK_TAIL.sub(r"\1?…", _whole_characters(message))
+    text = without_queries(message)
     return text if len(text) <= at_most else text[:at_most] + "…"
 
 

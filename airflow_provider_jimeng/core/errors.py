@@ -10,6 +10,7 @@
     │   ├── NotSentError          the request certainly never reached the API
     │   ├── NoReplyError          the request went out, the answer never came
     │   └── UnreadableReplyError  something answered that is not the API's JSON
+    │       └── RedirectedError   the endpoint sends callers elsewhere; nothing was accepted
     ├── ApiError                  the API answered with a code
     │   ├── InputRejectedError    an argument or image the API cannot use
     │   ├── InputModeratedError   the prompt or an input image was refused by moderation
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_jimeng.core.texts import for_message, shorten
+from airflow_provider_jimeng.core.texts import fit, shorten
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.codes import CodeEntry
@@ -45,9 +46,21 @@ _LONGEST_NAME = 200
 
 
 class JimengError(Exception):
-    """Root of every error of this package. ``retryable``: the same call, unchanged, may succeed later."""
+    """Root of every error of this package. ``retryable``: the same call, unchanged, may succeed later.
+
+    Whatever a text quotes, it is at most 3,800 characters long and holds no query of a link.
+    """
 
     retryable: ClassVar[bool] = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(fit(arg) if isinstance(arg, str) else arg for arg in args))
+
+    def __str__(self) -> str:
+        return fit(self._text())
+
+    def _text(self) -> str:
+        return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive the way between processes whatever the arguments of a class are."""
@@ -59,15 +72,12 @@ def _restore(error_class: type[JimengError], args: tuple[Any, ...]) -> JimengErr
 
 
 class ParameterError(JimengError, ValueError):
-    """An argument is refused before any request. The text names the argument, the limit and the remedy.
-
-    The text shows no query of a link and is bounded in length, whatever the argument was.
-    """
+    """An argument is refused before any request. The text names the argument, the limit and the remedy."""
 
     def __init__(self, argument: str, message: str) -> None:
-        self.argument = shorten(argument, _LONGEST_NAME)
-        self.reason = for_message(message)
-        super().__init__(for_message(f"{self.argument}: {self.reason}"))
+        self.argument = shorten(fit(argument), _LONGEST_NAME)
+        self.reason = fit(message)
+        super().__init__(f"{self.argument}: {self.reason}")
 
 
 class UnreadableImageError(ParameterError):
@@ -108,12 +118,21 @@ class UnreadableReplyError(TransportError):
         super().__init__(message)
 
 
+class RedirectedError(UnreadableReplyError):
+    """The endpoint redirects. No redirect is followed, so nothing was accepted; change the connection's host."""
+
+    retryable = False
+
+
 class ApiError(JimengError):
     """The API answered with an error code.
 
     ``code`` is the vendor's number, or the name a gateway uses, as text. ``request_id`` is what the vendor's
-    support asks for. ``entry`` is the row of the code table, if the code is listed.
+    support asks for. ``entry`` is the row of the code table, if the code is listed. ``new_try_may_help`` overrides
+    the class's ``retryable``.
     """
+
+    new_try_may_help: bool | None = None
 
     def __init__(
         self,
@@ -125,7 +144,7 @@ class ApiError(JimengError):
         entry: CodeEntry | None = None,
     ) -> None:
         self.code = code
-        self.message = message
+        self.message = fit(message)
         self.request_id = request_id
         self.http_status = http_status
         self.entry = entry
@@ -139,9 +158,9 @@ class ApiError(JimengError):
             parts.append(f"HTTP {self.http_status}")
         if self.request_id:
             parts.append(f"request id {self.request_id}")
-        return f"{self.message or 'no message'} ({', '.join(parts)})"
+        return fit(f"{self.message or 'no message'} ({', '.join(parts)})")
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.said}. {self.entry.meaning} {self.entry.advice}" if self.entry else self.said
 
 

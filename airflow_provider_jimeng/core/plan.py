@@ -15,7 +15,7 @@ from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageE
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
 from airflow_provider_jimeng.core.link_hosts import check_links
 from airflow_provider_jimeng.core.row_request import request_of, target_of
-from airflow_provider_jimeng.core.texts import LONGEST_MESSAGE
+from airflow_provider_jimeng.core.texts import MAX_TEXT_LENGTH
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.catalogue import ModelSpec
@@ -197,7 +197,7 @@ def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
     lines = problem_lines(problems)
     are = "row is" if bad == 1 else "rows are"
     head = f"{bad} {are} refused, of {rows}. Nothing was submitted or paid."
-    room = LONGEST_MESSAGE - len(head) - _LONGEST_END
+    room = MAX_TEXT_LENGTH - len(head) - _LONGEST_END
     shown = 0
     while shown < len(lines) and len(lines[shown]) + 3 <= room:
         room -= len(lines[shown]) + 3

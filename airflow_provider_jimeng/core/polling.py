@@ -24,6 +24,7 @@ from airflow_provider_jimeng.core.errors import (
     InputRejectedError,
     JimengError,
     PermissionDeniedError,
+    RedirectedError,
     SettingsError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
@@ -240,5 +241,11 @@ class Poller:
         )
 
 
-WAITING_CANNOT_HELP = (AuthenticationError, PermissionDeniedError, SettingsError, InputRejectedError)
+WAITING_CANNOT_HELP = (
+    AuthenticationError,
+    PermissionDeniedError,
+    SettingsError,
+    InputRejectedError,
+    RedirectedError,
+)
 """A refused key or permission, an unusable connection, or an endpoint that is not the API's: unless it passes."""

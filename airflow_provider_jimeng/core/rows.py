@@ -24,7 +24,7 @@ from airflow_provider_jimeng.core.row_text import (
     json_list,
     table_lines,
 )
-from airflow_provider_jimeng.core.texts import for_message, shorten
+from airflow_provider_jimeng.core.texts import fit, shorten
 
 __all__ = ["COLUMNS", "Problem", "Row", "rows_of_file", "rows_of_list", "rows_of_table"]
 
@@ -53,9 +53,7 @@ class Problem:
     @property
     def what(self) -> str:
         """What is wrong, as a message may show it."""
-        return (
-            f"{shorten(self.field, _LONGEST_FIELD)}: {shorten(for_message(self.message), _LONGEST_PROBLEM)}"
-        )
+        return f"{shorten(self.field, _LONGEST_FIELD)}: {shorten(fit(self.message), _LONGEST_PROBLEM)}"
 
     def __str__(self) -> str:
         return f"{self.where}, {self.what}"

@@ -1,4 +1,8 @@
-"""Text that came from outside: what can be seen of it, what it may show in a message, and how much."""
+"""Texts that came from outside, and how they are fit to be shown: bounded, writable anywhere, without what signs a link.
+
+Error texts end in logs, in XCom and in the database, whatever they quote: a reply of megabytes, an image as base64,
+a presigned link.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,29 @@ import re
 import string
 import unicodedata
 
-LONGEST_MESSAGE = 3900
-"""An error's class, and the task that it stands in, fit in front of it within 4,000 characters."""
-_LONGEST_READ = 20_000
+MAX_TEXT_LENGTH = 3800
+"""Airflow's side may put the name of a class in front: the whole stays below 4,000 characters."""
+_WINDOW = 16_000
+"""Of an endless text, only so much of its beginning and of its end is read."""
+_BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"
+_WORD = re.compile(rf"[^{re.escape(_BREAKS)}]+")
+_LINK = re.compile(r"//|\\/\\/|%(?:25)*2F%(?:25)*2F", re.IGNORECASE)
+_QUERY_OF_LINK = re.compile(r"(?:[?#]|\\u003f|%(?:25)*3F)(?=.)", re.IGNORECASE)
+_QUERY = re.compile(
+    r"(?P<start>[?&]|\\u003f|\\u0026|%(?:25)*3F|%(?:25)*26)[\w.~%\[\];-]{1,80}(?:=|\\u003d|%(?:25)*3D)",
+    re.IGNORECASE,
+)
+_SIGNATURE = re.compile(
+    r"\b(?:X-[A-Za-z]+-(?:Signature|Credential|Security-Token)|Signature|sign|sig)=(?=.)", re.IGNORECASE
+)
+_USER_INFORMATION = re.compile(rf"//[^/@?#{re.escape(_BREAKS)}]*@")
 
-_KEPT_CONTROLS = "\t\n\r"
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
 _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that have no picture: the Hangul fillers and the blank Braille pattern."""
 _ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
-_USER = re.compile(r"(https?://)[^/\s@?#'\"<>]+@", re.IGNORECASE)
-_QUERY = re.compile(r"([a-z][a-z0-9+.-]{0,20}://[^\s?#'\"<>]*+)[?#](?!…)[^\s'\"<>]*", re.IGNORECASE)
 
 
 def is_visible(character: str) -> bool:
@@ -31,29 +47,62 @@ def trim(text: str) -> str:
 
 def first_control(text: str) -> int | None:
     """Return where the first character stands that is neither text nor a tab nor a line end; ``None``: nowhere."""
-    for index, character in enumerate(text):
-        if unicodedata.category(character) == "Cc" and character not in _KEPT_CONTROLS:
-            return index
-    return None
+    found = _CONTROLS.search(text)
+    return None if found is None else found.start()
 
 
-def shorten(text: str, limit: int) -> str:
-    """Return a text of at most ``limit`` characters; what is left out stands in the middle, and is counted."""
+def shorten(text: str, limit: int, *, whole: int | None = None) -> str:
+    """Return a text of at most ``limit`` characters; the middle is left out if it is longer.
+
+    :param whole: the number of characters to name, if the text was longer before.
+    """
     if len(text) <= limit:
         return text
-    mark = f" … ({len(text):,} characters) … "
-    tail = (limit - len(mark)) // 4
-    return text[: limit - len(mark) - tail] + mark + text[len(text) - tail :]
+    gap = f" … (shortened, {whole or len(text):,} characters) … "
+    rest = max(0, limit - len(gap))
+    return (text[: rest - rest // 3] + gap + text[len(text) - rest // 3 :])[:limit]
 
 
-def hide_queries(text: str) -> str:
-    """Return a text whose links have lost their user and query: those may be secret."""
-    return _QUERY.sub(r"\1?…", _USER.sub(r"\1", text))
+def fit(text: str) -> str:
+    """Return a text as an error may show it: at most 3,800 characters, with the middle left out if it is longer.
+
+    What happened stands at the beginning of a text, and what to do about it at the end.
+    """
+    return shorten(_CONTROLS.sub("\ufffd", without_queries(text)), MAX_TEXT_LENGTH, whole=len(text))
 
 
-def for_message(text: str) -> str:
-    """Return a text as a message may show it: bounded, without queries of links, and every database can keep it."""
-    short = shorten(hide_queries(text[:_LONGEST_READ]), LONGEST_MESSAGE)
-    while (place := first_control(short)) is not None:
-        short = short.replace(short[place], "\ufffd")
-    return short.encode(errors="replace").decode()
+def without_queries(text: str) -> str:
+    """Return a text with the query of every link cut off, without user information in links.
+
+    Links in other codings count too: percent-encoded, escaped as in JSON, without a scheme. Question marks of
+    sentences stay. Of a text beyond all measure the middle is left out.
+    """
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) > 2 * _WINDOW:
+        text = _whole_words(text[:_WINDOW], end=True) + " … " + _whole_words(text[-_WINDOW:], end=False)
+    return _WORD.sub(_cut, text)
+
+
+def _cut(word: re.Match[str]) -> str:
+    text = word[0]
+    link = _LINK.search(text)
+    if link is not None:
+        text = _USER_INFORMATION.sub("//…@", text)
+        query = _QUERY_OF_LINK.search(text, link.start())
+        if query is not None:
+            start = "?" if query[0] == "#" else query[0]
+            text = f"{text[: query.start()]}{start}…"
+    query = _QUERY.search(text)
+    if query is not None:
+        text = f"{text[: query.start()]}{query['start']}…"
+    signature = _SIGNATURE.search(text)
+    return text if signature is None else f"{text[: signature.end()]}…"
+
+
+def _whole_words(text: str, *, end: bool) -> str:
+    """Return a part of a text without the word that was cut apart: half a link does not look like one."""
+    if end:
+        last = max(text.rfind(char) for char in _BREAKS)
+        return text[: last + 1] if last >= 0 else text
+    starts = [place for char in _BREAKS if (place := text.find(char)) >= 0]
+    return text[min(starts) :] if starts else ""

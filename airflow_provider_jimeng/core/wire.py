@@ -18,11 +18,13 @@ from airflow_provider_jimeng.core.errors import (
     JimengError,
     NotSentError,
     ParameterError,
+    RedirectedError,
     ServerError,
     SettingsError,
     UnknownCodeError,
     UnreadableReplyError,
 )
+from airflow_provider_jimeng.core.gateways import leaves_submit_open, submit_refusal
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
@@ -133,8 +135,8 @@ def cancel_call(*, req_key: str, task_id: str) -> Call:
     return _call(CANCEL_ACTION, CANCEL_VERSION, {"req_key": req_key, "task_id": task_id})
 
 
-def parse_submit(http_status: int, content: bytes) -> SubmitReply:
-    """Read the answer to a submit.
+def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> SubmitReply:
+    """Read the answer to a submit; with ``bearer``, that of a gateway, whose HTTP status counts for more.
 
     Accepted is what says so by its code (10000, or a gateway's word) and what gives a task id with HTTP 2xx unless
     its code is a listed refusal: an id that may be paid for is never dropped.
@@ -143,7 +145,7 @@ def parse_submit(http_status: int, content: bytes) -> SubmitReply:
         (a yes without a task id, a task id with no known refusal), which leaves the outcome unknown.
     :raises UnreadableReplyError: neither a code nor a task id: the outcome is unknown.
     """
-    reply = Envelope.read(http_status, content)
+    reply = _read_submit(http_status, content, bearer=bearer)
     named = _task_id(reply.data_object.get("task_id"), reply.outer.get("task_id"))
     task_id = named or _task_id(reply.outer.get("id"), reply.data if reply.succeeded else None)
     entry = lookup(reply.code)
@@ -152,12 +154,21 @@ def parse_submit(http_status: int, content: bytes) -> SubmitReply:
     if task_id is not None and (reply.succeeded or (reply.ok_status and no_refusal)):
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
     if reply.refused and (named is None or listed_refusal):
-        raise reply.error()
+        raise submit_refusal(reply, bearer=bearer)
     but = "no task id" if named is None else f"the task {named} but says no"
     message = f"HTTP {http_status}, and the answer to the submit names {but}"
     if reply.code is None and named is None:
         raise UnreadableReplyError(f"{message}.", http_status=http_status)
     raise ServerError(message, code=reply.code, request_id=reply.request_id, http_status=http_status)
+
+
+def _read_submit(http_status: int, content: bytes, *, bearer: bool) -> Envelope:
+    try:
+        return Envelope.read(http_status, content)
+    except UnreadableReplyError as error:
+        if bearer and leaves_submit_open(http_status):
+            raise ServerError(str(error), http_status=http_status) from None
+        raise
 
 
 def _task_id(*places: Any) -> str | None:
@@ -243,7 +254,7 @@ def certainly_not_accepted(error: JimengError) -> bool:
     A cut connection, a timeout, any 5xx that names no listed refusal, and a 2xx that says neither yes nor no leave
     it open.
     """
-    if isinstance(error, NotSentError | ParameterError | SettingsError):
+    if isinstance(error, NotSentError | ParameterError | SettingsError | RedirectedError):
         return True
     if isinstance(error, UnreadableReplyError | UnknownCodeError):
         return error.http_status is not None and _refuses(error.http_status)

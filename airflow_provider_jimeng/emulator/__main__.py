@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airflow_provider_jimeng.emulator.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.faults import FaultError, load_faults
-from airflow_provider_jimeng.emulator.gateway import QUERY_SHAPES, SUBMIT_SHAPES
+from airflow_provider_jimeng.emulator.gateway import LINK_SHAPES, QUERY_SHAPES, SUBMIT_SHAPES
 from airflow_provider_jimeng.emulator.media import check_libraries
 
 
@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--bearer", metavar="TOKEN", help="also serve a Bearer gateway at /jimeng/ with this token")
     add("--gateway-submit", choices=SUBMIT_SHAPES, default="native", help="shape of its submit replies")
     add("--gateway-query", choices=QUERY_SHAPES, default="native", help="shape of its query replies")
+    add("--gateway-links", choices=LINK_SHAPES, default="direct", help="own: its links need the token")
     add("--render-seconds", type=_seconds, default=3.0, help="from submit to done (default %(default)s)")
     add(
         "--max-concurrent",
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bearer=options.bearer,
             gateway_submit=options.gateway_submit,
             gateway_query=options.gateway_query,
+            gateway_links=options.gateway_links,
             render_seconds=options.render_seconds,
             max_concurrent=options.max_concurrent,
             max_qps=options.max_qps,

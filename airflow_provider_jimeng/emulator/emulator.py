@@ -22,7 +22,7 @@ from airflow_provider_jimeng.emulator.connection import connection_json, connect
 from airflow_provider_jimeng.emulator.desk import CALLS, Desk, Visit
 from airflow_provider_jimeng.emulator.envelopes import Envelope, Refusal
 from airflow_provider_jimeng.emulator.faults import Fault, FaultPlan
-from airflow_provider_jimeng.emulator.gateway import GATEWAY_PATH, Gateway, QueryShape, SubmitShape
+from airflow_provider_jimeng.emulator.gateway import GATEWAY_PATH, Gateway, LinkShape, QueryShape, SubmitShape
 from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX, Link, LinkMint
 from airflow_provider_jimeng.emulator.media import MediaStore, check_libraries
 from airflow_provider_jimeng.emulator.media_host import MediaHost
@@ -53,6 +53,7 @@ class JimengEmulator:
     :param max_skew_seconds: how far ``X-Date`` may be off; ``None`` takes any.
     :param gateway_submit: shape of the gateway's submit replies: ``native``, ``openai`` or ``bare``.
     :param gateway_query: shape of its query replies: ``native`` or ``wrapped``.
+    :param gateway_links: ``direct`` links to the media host, or the gateway's ``own``, which need its token.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class JimengEmulator:
         max_skew_seconds: float | None = MAX_SKEW_SECONDS,
         gateway_submit: SubmitShape = "native",
         gateway_query: QueryShape = "native",
+        gateway_links: LinkShape = "direct",
         gateway_forwards_req_json: bool = True,
     ) -> None:
         self.clock = clock
@@ -91,6 +93,7 @@ class JimengEmulator:
                 token=bearer,
                 submit_shape=gateway_submit,
                 query_shape=gateway_query,
+                link_shape=gateway_links,
                 forwards_req_json=gateway_forwards_req_json,
             )
             if bearer
@@ -117,6 +120,9 @@ class JimengEmulator:
         started = time.perf_counter()
         if request.path.startswith(ADMIN_PREFIX):
             return answer_admin(self, request)
+        if self.gateway is not None and self.gateway.serves(request):
+            behind = self.gateway.behind(request, self.clock())
+            return behind if isinstance(behind, Reply) else self._media.serve(behind, self.clock())
         if request.path.startswith(MEDIA_PREFIX):
             return self._media.serve(request, self.clock())
         query = dict(parse_qsl(request.query_string))

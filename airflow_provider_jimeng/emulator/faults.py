@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from airflow_provider_jimeng.emulator import codes
+from airflow_provider_jimeng.emulator.gateway_refusals import OWN_REFUSALS, REFUSAL_SHAPES
 
 PLACES = ("submit", "query", "cancel", "render", "media")
 _CALLS = ("submit", "query", "cancel")
@@ -54,6 +55,18 @@ KINDS: Mapping[str, FaultKind] = MappingProxyType(
         "hang_before": FaultKind(
             where=_HTTP, early=True, parameters={"seconds": 120.0},
             meaning="Nothing is done and nothing is answered.",
+        ),
+        "gateway_refuses": FaultKind(
+            where=("submit", "query"), early=True, parameters={"reason": "no_channel"},
+            meaning="A Bearer gateway refuses by itself and sends nothing on: `no_channel`, `overloaded`, `quota`, "
+            "`expired_token`, `group` or `rate_limit`.",
+        ),
+        "gateway_wraps": FaultKind(
+            where=("submit", "query"), early=True,
+            parameters={"shape": "code", "code": codes.TEXT_RISK, "http_status": None, "message": None},
+            meaning="The API refuses, and a Bearer gateway hands that on in another shape than the usual one: the API's "
+            "own (`native`), with the API's `code` and HTTP 500, as an `openai` error, `nested` twice, escaped and with "
+            "`words` before it, or `hidden` behind a sentence.",
         ),
         "moderated": FaultKind(
             where=("submit",), early=True, parameters={"code": codes.TEXT_RISK, "message": None},
@@ -114,7 +127,12 @@ KINDS: Mapping[str, FaultKind] = MappingProxyType(
     }
 )  # fmt: skip
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"how": ("close", "reset"), "body": ("html", "half_json", "empty")}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "how": ("close", "reset"),
+    "body": ("html", "half_json", "empty"),
+    "reason": OWN_REFUSALS,
+    "shape": REFUSAL_SHAPES,
+}
 _MATCHERS = ("nth", "every", "times", "prompt_contains", "req_key", "per")
 _NUMBERS: Mapping[str, tuple[type, float, float, str]] = {
     "http_status": (int, 100, 599, "an HTTP status, 100 to 599"),

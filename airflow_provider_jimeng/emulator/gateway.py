@@ -1,18 +1,20 @@
 """Bearer gateways of the new-api kind: ``POST /jimeng/?Action=…&Version=…`` with ``Authorization: Bearer …``.
 
-Requests and the shapes of replies are read from the public code of such gateways (H); which shape answers depends on
-the gateway's version, so it is an option here. Guessed (L): progress texts, the word for ``generating`` (those
-gateways leave it unmapped), the redirect that puts the trailing slash back.
+Requests and the shapes of replies are read from the public code of such gateways (H). What the API refuses, every
+version wraps in the same way; which shape a good answer has depends on the version, so it is an option here. Guessed
+(L): progress texts, the word for ``generating`` (those gateways leave it unmapped), the redirect that puts the trailing
+slash back, the English half of the sentence for a busy account.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from airflow_provider_jimeng.emulator.desk import CALLS, Visit
-from airflow_provider_jimeng.emulator.envelopes import new_request_id
+from airflow_provider_jimeng.emulator.gateway_refusals import middleware_error, refused, task_error
 from airflow_provider_jimeng.emulator.messages import Answer, Reply, Request, json_reply
 
 GATEWAY_PATH = "/jimeng/"
@@ -20,6 +22,9 @@ SubmitShape = Literal["native", "openai", "bare"]
 QueryShape = Literal["native", "wrapped"]
 SUBMIT_SHAPES: tuple[SubmitShape, ...] = ("native", "openai", "bare")
 QUERY_SHAPES: tuple[QueryShape, ...] = ("native", "wrapped")
+LinkShape = Literal["direct", "own"]
+LINK_SHAPES: tuple[LinkShape, ...] = ("direct", "own")
+_OWN_LINK = re.compile(r"/v1/videos/([^/]+)/content")
 
 _WORDS = {
     "in_queue": ("QUEUED", "20%"),
@@ -27,28 +32,31 @@ _WORDS = {
     "done": ("SUCCESS", "100%"),
     "expired": ("FAILURE", "100%"),
 }
-_SATURATED = "The upstream load of the current group is saturated, please try again later"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """How the gateway speaks. ``forwards_req_json=False`` loses the label, as some versions do."""
+    """How the gateway speaks. ``forwards_req_json=False`` loses the label, as some versions do.
+
+    ``link_shape="own"``: its links lead to itself and need the token; behind them it fetches the API's own.
+    """
 
     token: str = field(repr=False)
+    link_shape: LinkShape = "direct"
     submit_shape: SubmitShape = "native"
     query_shape: QueryShape = "native"
     forwards_req_json: bool = True
+    _behind: dict[str, str] = field(default_factory=dict, repr=False)
 
     def refuse(self, request: Request, where: str | None, now: float) -> Reply | None:
         """Return the middleware's refusal: wrong path, wrong token, unknown action."""
         if request.path == GATEWAY_PATH.rstrip("/"):
             location = f"{GATEWAY_PATH}?{request.query_string}"
             return Reply(status=307, headers=(("Location", location),))
-        given = request.header("authorization") or ""
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
-            return _middleware_error(401, "Invalid token", now)
+        if not self._admits(request):
+            return middleware_error(401, "Invalid token", now)
         if where is None or where == "cancel":
-            return _middleware_error(400, f"Action must be one of {', '.join(a for a, _ in CALLS)}", now)
+            return middleware_error(400, f"Action must be one of {', '.join(a for a, _ in CALLS)}", now)
         return None
 
     def forward(self, visit: Visit) -> Visit:
@@ -57,17 +65,45 @@ class Gateway:
             return visit
         return replace(visit, body={key: value for key, value in visit.body.items() if key != "req_json"})
 
+    def serves(self, request: Request) -> bool:
+        """Whether a request is for a link of its own."""
+        return self.link_shape == "own" and _OWN_LINK.fullmatch(request.path) is not None
+
+    def behind(self, request: Request, now: float) -> Request | Reply:
+        """Return the request that the gateway makes to the API's media host, or its refusal."""
+        if not self._admits(request):
+            return middleware_error(401, "Invalid token", now)
+        match = _OWN_LINK.fullmatch(request.path)
+        target = self._behind.get(match[1]) if match else None
+        if target is None:
+            error = {"message": "Task not found", "type": "invalid_request_error"}
+            return json_reply(404, {"error": error})
+        kept = tuple(pair for pair in request.headers if pair[0].lower() != "authorization")
+        return replace(request, target=target, headers=kept)
+
     def speak(self, visit: Visit, answer: Answer) -> Reply:
         """Put an answer of the API into the gateway's words."""
         if visit.where == "submit":
+            if not answer.succeeded:
+                return refused(answer)
             return answer.reply() if self.submit_shape == "native" else self._submitted(visit, answer)
+        answer = self._own_link(visit, answer)
         return answer.reply() if self.query_shape == "native" else self._queried(visit, answer)
 
+    def _admits(self, request: Request) -> bool:
+        given = request.header("authorization") or ""
+        return hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode())
+
+    def _own_link(self, visit: Visit, answer: Answer) -> Answer:
+        link = answer.data.get("video_url")
+        if self.link_shape == "direct" or not link:
+            return answer
+        task_id = visit.text("task_id")
+        self._behind[task_id] = str(link).removeprefix(visit.origin)
+        data = {**answer.data, "video_url": f"{visit.origin}/v1/videos/{task_id}/content"}
+        return replace(answer, payload={**answer.payload, "data": data})
+
     def _submitted(self, visit: Visit, answer: Answer) -> Reply:
-        if not answer.succeeded:
-            message = _SATURATED if answer.http_status == 429 else str(answer.payload.get("message", ""))
-            status = 429 if answer.http_status == 429 else 500
-            return _task_error(status, str(answer.code), message)
         task_id = answer.data.get("task_id")
         if self.submit_shape == "bare":
             return json_reply(200, {"task_id": task_id})
@@ -76,11 +112,9 @@ class Gateway:
 
     def _queried(self, visit: Visit, answer: Answer) -> Reply:
         if answer.succeeded and answer.data.get("status") == "not_found":
-            return _task_error(400, "task_not_exist", "task_not_exist")
+            return task_error(400, "task_not_exist", "task_not_exist")
         if not answer.succeeded and answer.http_status in (401, 429):
-            return _task_error(
-                answer.http_status, "fail_to_fetch_task", str(answer.payload.get("message", ""))
-            )
+            return refused(answer)
         word = str(answer.data.get("status", "done")) if answer.succeeded else "expired"
         status, progress = _WORDS.get(word, ("UNKNOWN", "0%"))
         data: dict[str, Any] = {
@@ -98,12 +132,3 @@ class Gateway:
         if answer.data.get("video_url"):
             data["result_url"] = answer.data["video_url"]
         return json_reply(200, {"code": "success", "message": "", "data": data})
-
-
-def _middleware_error(http_status: int, message: str, now: float) -> Reply:
-    text = f"{message} (request id: {new_request_id(now)})"
-    return json_reply(http_status, {"error": {"message": text, "type": "new_api_error", "code": ""}})
-
-
-def _task_error(http_status: int, code: str, message: str) -> Reply:
-    return json_reply(http_status, {"code": code, "message": message, "data": None})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
 from airflow_provider_jimeng.emulator.envelopes import Envelope, Refusal, progress
+from airflow_provider_jimeng.emulator.gateway_refusals import own_refusal, refused
 from airflow_provider_jimeng.emulator.messages import Answer, Cut, Outcome, Reply, Silence
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def strike_instead(fault: Fault, envelope: Envelope) -> Outcome | Answer:
         return Silence(seconds=values["seconds"])
     if fault.what == "refuse":
         return html_page(values["http_status"])
+    if fault.what == "gateway_refuses":
+        return own_refusal(values["reason"], envelope.now)
+    if fault.what == "gateway_wraps":
+        return _wrapped(values, envelope)
     return _error(values, envelope)
 
 
@@ -39,6 +44,11 @@ def _error(values: Mapping[str, Any], envelope: Envelope) -> Outcome | Answer:
     if code not in GATEWAY_CODES and code not in BUSINESS_CODES and http_status is None:
         http_status = 500
     return envelope.refusal(Refusal(code=code), http_status=http_status, message=values["message"])
+
+
+def _wrapped(values: Mapping[str, Any], envelope: Envelope) -> Outcome:
+    answer = _error(values, envelope)
+    return refused(answer, values["shape"]) if isinstance(answer, Answer) else answer
 
 
 def html_page(status: int) -> Reply:

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from airflow_provider_jimeng.emulator.gateway import QUERY_SHAPES, SUBMIT_SHAPES
 from airflow_provider_jimeng.emulator.messages import Reply, Request
 from tests.emulator.support import CANCEL, QUERY, SUBMIT, T2V, Account, make_account
 
@@ -97,14 +98,105 @@ def test_older_kinds_answer_a_submit_otherwise() -> None:
     assert set(ask(account, SUBMIT, T2V)[1]) == {"task_id"}
 
 
-def test_older_kinds_turn_refusals_into_their_own() -> None:
-    account = make_account(bearer=TOKEN, gateway_submit="openai", max_concurrent=1)
+@pytest.mark.parametrize("shape", SUBMIT_SHAPES)
+def test_every_kind_wraps_what_the_api_refuses(shape: str) -> None:
+    account = make_account(bearer=TOKEN, gateway_submit=shape, max_concurrent=1)
     status, payload = ask(account, SUBMIT, {**T2V, "seed": -5})
-    assert (status, payload["code"], payload["data"]) == (500, "50200", None)
+    assert (status, payload["code"], payload["data"]) == (400, "fail_to_fetch_task", None)
+    assert json.loads(payload["message"])["code"] == 50200
     ask(account, SUBMIT, T2V)
     status, payload = ask(account, SUBMIT, T2V)
-    assert (status, payload["code"]) == (429, "50430")
+    assert (status, payload["code"], payload["data"]) == (429, "fail_to_fetch_task", None)
+    assert "当前分组上游负载已饱和" in payload["message"]
     assert "saturated" in payload["message"]
+    assert account.emulator.bill()["refused"] == {"50200": 1, "50430": 1}
+
+
+def test_a_model_that_is_not_opened_is_a_wrapped_401() -> None:
+    account = make_account(bearer=TOKEN, unactivated=["t2v_720p"])
+    status, payload = ask(account, SUBMIT, T2V)
+    assert (status, json.loads(payload["message"])["code"]) == (401, 50400)
+
+
+def test_a_refusal_that_comes_with_200_has_its_code_for_a_word() -> None:
+    account = make_account(bearer=TOKEN)
+    account.emulator.faults.add(where="submit", what="error_before", code=30403)
+    status, payload = ask(account, SUBMIT, T2V)
+    assert (status, payload) == (500, {"code": "30403", "message": "NoFeatAuth", "data": None})
+
+
+def body_of(shape: str) -> tuple[int, Any]:
+    account = make_account(bearer=TOKEN)
+    account.emulator.faults.add(where="submit", what="gateway_wraps", shape=shape)
+    return ask(account, SUBMIT, T2V)
+
+
+def test_other_shapes_of_a_refusal_are_a_fault() -> None:
+    assert body_of("native")[1]["code"] == 50412
+    assert body_of("code") == (500, {"code": "50412", "message": "Text Risk Not Pass", "data": None})
+    status, payload = body_of("openai")
+    assert (status, payload["error"]["type"]) == (400, "upstream_error")
+    nested = json.loads(body_of("nested")[1]["message"])
+    assert (nested["code"], json.loads(nested["message"])["code"]) == ("fail_to_fetch_task", 50412)
+    assert body_of("words")[1]["message"].startswith("status_code=400, body: ")
+    assert "50412" not in json.dumps(body_of("hidden"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [
+        ("no_channel", 503, "model_not_found"),
+        ("overloaded", 503, "system_cpu_overloaded"),
+        ("expired_token", 401, ""),
+        ("group", 403, ""),
+        ("rate_limit", 429, ""),
+    ],
+)
+def test_what_the_gateway_refuses_by_itself_is_a_fault(reason: str, status: int, code: str) -> None:
+    account = make_account(bearer=TOKEN)
+    account.emulator.faults.add(where="submit", what="gateway_refuses", reason=reason)
+    answered, payload = ask(account, SUBMIT, T2V)
+    assert (answered, payload["error"]["type"], payload["error"]["code"]) == (status, "new_api_error", code)
+    bill = account.emulator.bill()
+    assert (bill["accepted"], bill["refused"]) == (0, {"gateway_refuses": 1})
+
+
+def test_a_used_up_quota_is_refused_by_the_relay() -> None:
+    account = make_account(bearer=TOKEN)
+    account.emulator.faults.add(where="submit", what="gateway_refuses", reason="quota")
+    status, payload = ask(account, SUBMIT, T2V)
+    assert (status, payload["code"], payload["data"]) == (403, "insufficient_user_quota", None)
+
+
+def get(account: Account, url: str, token: str | None = None, **headers: str) -> Reply:
+    sent = (("Host", "gateway.test"), *headers.items())
+    if token:
+        sent = (*sent, ("Authorization", f"Bearer {token}"))
+    target = url.removeprefix("http://gateway.test")
+    outcome = account.emulator.handle(Request(method="GET", target=target, headers=sent))
+    assert isinstance(outcome, Reply)
+    return outcome
+
+
+@pytest.mark.parametrize("shape", QUERY_SHAPES)
+def test_a_gateways_own_links_need_its_token(shape: str) -> None:
+    account = make_account(bearer=TOKEN, gateway_links="own", gateway_query=shape)
+    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    account.clock.advance(10)
+    data = ask(account, QUERY, query_of(task_id))[1]["data"]
+    link = data["result_url"] if shape == "wrapped" else data["video_url"]
+    assert link == f"http://gateway.test/v1/videos/{task_id}/content"
+    assert get(account, link).status == 401
+    assert get(account, link, "sk-other").status == 401
+    assert get(account, "http://gateway.test/v1/videos/7/content", TOKEN).status == 404
+    assert get(account, link, TOKEN).status == 200
+    assert get(account, link, TOKEN, Range="bytes=5-").status == 206
+    assert account.emulator.bill()["media_requests_with_authorization"] == 0
+
+
+def test_without_links_of_its_own_the_gateway_serves_none() -> None:
+    account = make_account(bearer=TOKEN)
+    assert get(account, "http://gateway.test/v1/videos/7/content", TOKEN).status != 200
 
 
 def test_a_wrapped_query_reply_has_the_gateways_status_words() -> None:

@@ -1,0 +1,229 @@
+"""What a Bearer gateway of the new-api family means when it refuses a submit.
+
+Such a gateway refuses in two shapes of its own (read from its public code):
+
+* its middleware, which runs before anything is sent on: ``{"error": {"message", "type": "new_api_error", "code"}}``;
+* its relay: ``{"code": <word>, "message", "data": null}``. With ``fail_to_fetch_task`` it keeps the HTTP status of the
+  API, and ``message`` is the body of the API as text, but for 429: then it is a sentence of the gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.codes import CodeEntry, ErrorKind, error_for, lookup
+from airflow_provider_jimeng.core.envelope import Envelope, is_success
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    AuthenticationError,
+    PermissionDeniedError,
+    ServerError,
+    UnknownCodeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
+"""HTTP statuses by which a gateway says that it did not carry out a request, whatever the body is."""
+_OPEN_STATUSES = frozenset({408, 499})
+"""A timeout, at the gateway or at the API: the request may have been carried out."""
+_OWN_TYPES = frozenset({"new_api_error", "one_api_error"})
+_NOT_SENT_ON = frozenset(
+    {
+        "model_not_found",
+        "no_available_channel",
+        "channel_not_found",
+        "channel:no_available_key",
+        "system_cpu_overloaded",
+        "system_memory_overloaded",
+        "system_disk_overloaded",
+    }
+)
+"""What the middleware answers with HTTP 503, before it sends anything on."""
+_MAX_DEPTH = 3
+_MAX_TEXT = 64 * 1024
+_MAX_OBJECTS = 20
+_ANSWER_KEYS = frozenset({"code", "error", "Error", "ResponseMetadata"})
+_DECODER = json.JSONDecoder(strict=False)
+_CODE = re.compile(r'"(?:code|Code|CodeN)"\s*:\s*"?(\w{1,80})')
+
+
+def _row(http_status: int, kind: ErrorKind, meaning: str, advice: str) -> CodeEntry:
+    return CodeEntry(
+        code=http_status, name="", http_status=http_status, message="", kind=kind, meaning=meaning, advice=advice,
+        gateway=True,
+    )  # fmt: skip
+
+
+_RIGHTS = _row(
+    403, ErrorKind.PERMISSION,
+    "The gateway does not allow this request.",
+    "Check at the gateway which models, groups and addresses the token may use, and its balance.",
+)  # fmt: skip
+_OWN_ROWS: Mapping[int, CodeEntry] = {
+    401: _row(
+        401, ErrorKind.AUTHENTICATION,
+        "The gateway refused the token.",
+        "Check at the gateway the token that is the connection's password: it may be wrong, expired, disabled or used up.",
+    ),
+    402: _RIGHTS,
+    403: _RIGHTS,
+}  # fmt: skip
+_ACCOUNT = "The API refused the account of the gateway."
+_OPERATOR = "Ask the operator of the gateway: nothing in this connection changes it."
+_WRAPPED_ROWS: Mapping[int, CodeEntry] = {
+    401: _row(401, ErrorKind.AUTHENTICATION, _ACCOUNT, _OPERATOR),
+    402: _row(402, ErrorKind.PERMISSION, _ACCOUNT, _OPERATOR),
+    403: _row(403, ErrorKind.PERMISSION, _ACCOUNT, _OPERATOR),
+    429: _row(
+        429, ErrorKind.BUSY,
+        "The account of the gateway runs as many renders as it may.",
+        "Nothing to do: it is tried again.",
+    ),
+}  # fmt: skip
+_NO_CHANNEL = _row(
+    503, ErrorKind.PERMISSION,
+    "The gateway has no channel that serves this model now. It sent nothing on.",
+    "Check the model and the token's group at the gateway, or ask its operator.",
+)  # fmt: skip
+
+
+def submit_refusal(reply: Envelope, *, bearer: bool = False) -> ApiError:
+    """Return the error of a refused submit: the API's own where a gateway wrapped it, else that of the HTTP status.
+
+    :param bearer: the connection leads to a gateway; without it, only the shape of an answer tells.
+    """
+    return _refusal(reply, bearer=bearer, depth=0)
+
+
+def leaves_submit_open(http_status: int) -> bool:
+    """Whether a gateway's 4xx, in a shape that is not its own, does not say what became of a submit."""
+    return 400 <= http_status < 500 and http_status != 429 and http_status not in REFUSING_STATUSES
+
+
+def _refusal(reply: Envelope, *, bearer: bool, depth: int) -> ApiError:
+    error = reply.error()
+    entry = lookup(reply.code)
+    if entry is not None and entry.kind is not ErrorKind.SERVER:
+        return error
+    own, wrapped = _is_own(reply), _is_wrapped(reply)
+    if own and reply.http_status == 503 and (reply.code or "").lower() in _NOT_SENT_ON:
+        return _no_channel(reply)
+    answer = None if depth == _MAX_DEPTH or _is_number(reply.code) else _answer_in(reply)
+    if answer is not None and answer.succeeded and reply.http_status != 429:
+        return _of_kind(reply, ErrorKind.SERVER)  # a refusal outside, a yes inside
+    inner = None if answer is None else _inner_refusal(reply, answer, depth=depth)
+    if inner is not None and not isinstance(inner, ServerError | UnknownCodeError):
+        return inner
+    if reply.http_status == 429 or reply.http_status in REFUSING_STATUSES:
+        return _by_status(reply, own=own, wrapped=wrapped) if own or wrapped or bearer else error
+    if 400 <= reply.http_status < 500 and reply.http_status not in _OPEN_STATUSES and (own or wrapped):
+        return _of_kind(reply, ErrorKind.UNKNOWN)
+    if bearer and 400 <= reply.http_status < 500:
+        return _of_kind(reply, ErrorKind.SERVER)
+    return inner or error
+
+
+def _is_own(reply: Envelope) -> bool:
+    return reply.error_type in _OWN_TYPES
+
+
+def _is_wrapped(reply: Envelope) -> bool:
+    """Whether it is the relay's shape: a word for a code, a text, and no data."""
+    return (
+        not reply.has_error_object
+        and reply.code is not None
+        and not _is_number(reply.code)
+        and not is_success(reply.code)
+        and "data" in reply.outer
+        and reply.data is None
+    )
+
+
+def _no_channel(reply: Envelope) -> ApiError:
+    error = _of_row(reply, _NO_CHANNEL)
+    error.new_try_may_help = True  # channels come back by themselves
+    return error
+
+
+def _by_status(reply: Envelope, *, own: bool, wrapped: bool) -> ApiError:
+    rows = _OWN_ROWS if own else _WRAPPED_ROWS if wrapped else {}
+    row = rows.get(reply.http_status)
+    if row is not None:
+        return _of_row(reply, row)
+    by_status = error_for(None, reply.message, request_id=reply.request_id, http_status=reply.http_status)
+    by_status.code = reply.code
+    return by_status
+
+
+def _of_row(reply: Envelope, row: CodeEntry) -> ApiError:
+    error = _of_kind(reply, row.kind)
+    error.entry = row
+    return error
+
+
+def _of_kind(reply: Envelope, kind: ErrorKind) -> ApiError:
+    return kind.error_class(
+        reply.message, code=reply.code, request_id=reply.request_id, http_status=reply.http_status
+    )
+
+
+def _is_number(code: str | None) -> bool:
+    return code is not None and code.isdigit()
+
+
+def _inner_refusal(reply: Envelope, answer: Envelope, *, depth: int) -> ApiError | None:
+    """Return what the answer inside refuses, if its code is listed."""
+    if not answer.refused:
+        return None
+    error = _refusal(answer, bearer=False, depth=depth + 1)
+    if error.entry is None:
+        return None
+    error.request_id = error.request_id or reply.request_id
+    if isinstance(error, AuthenticationError | PermissionDeniedError) and error.entry is not _NO_CHANNEL:
+        error.entry = _of_the_operator(error.entry)
+    return error
+
+
+def _of_the_operator(row: CodeEntry) -> CodeEntry:
+    """Return a row about keys and rights for a reader who has neither: they are the gateway's."""
+    if row.meaning.startswith(_ACCOUNT):
+        return row
+    return replace(
+        row,
+        meaning=f"{_ACCOUNT} {row.meaning}",
+        advice=f"{_OPERATOR} The operator's part: {row.advice}",
+        gateway=True,
+    )
+
+
+def _answer_in(reply: Envelope) -> Envelope | None:
+    """Return the answer that stands as text in the message; words may be round it, and it may be escaped or broken."""
+    text = reply.text[:_MAX_TEXT]
+    for _ in range(_MAX_DEPTH):
+        for value in _objects_in(text):
+            if _ANSWER_KEYS & value.keys():
+                return Envelope.of(reply.http_status, value)
+        if '\\"' not in text:
+            break
+        text = text.replace('\\"', '"').replace("\\\\", "\\")
+    code = _CODE.search(text)
+    return None if code is None else Envelope.of(reply.http_status, {"code": code[1], "message": text})
+
+
+def _objects_in(text: str) -> Iterator[dict[str, Any]]:
+    place = -1
+    for _ in range(_MAX_OBJECTS):
+        place = text.find("{", place + 1)
+        if place < 0:
+            return
+        try:
+            value, _end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value
