@@ -33,6 +33,14 @@ def landable_until(render: Render) -> str:
     return kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
 
 
+def in_words(seconds: float) -> str:
+    """Return a length of time as a log line tells it, e.g. ``24 h``, ``5 min`` or ``30 s``."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length and not seconds % length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def spread(seconds: float, jitter: float) -> float:
     """Return ``seconds`` moved by up to a fifth; ``jitter`` is drawn evenly from 0 to 1."""
     return seconds * (1 + JITTER * (2 * jitter - 1))

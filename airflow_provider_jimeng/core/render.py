@@ -49,6 +49,11 @@ def format_money(amount: Decimal | None) -> str | None:
     return f"{amount:.2f}" if short else f"{amount:f}"
 
 
+def cost_in_words(amount: Decimal | None) -> str:
+    """Return a cost as a log line tells it, e.g. ``1.40 CNY``."""
+    return "unknown" if amount is None else f"{format_money(amount)} CNY"
+
+
 def parse_money(value: Any) -> Decimal | None:
     """Read :func:`format_money` back; a JSON number does too. Raises ``ValueError`` on anything else."""
     if value is None:

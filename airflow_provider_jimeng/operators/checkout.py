@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_jimeng.core.errors import (
-    ApiError,
     ChangedRequestError,
     LedgerError,
     ParameterError,
     SettingsError,
-    TransportError,
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start, decide_start
-from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money, format_time
-from airflow_provider_jimeng.core.wire import certainly_not_accepted
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderManifest,
+    cost_in_words,
+    format_money,
+    format_time,
+)
 from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
 from airflow_provider_jimeng.metrics import harmless
 from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
+from airflow_provider_jimeng.operators.purchase import Purchase, SubmitOnce
 from airflow_provider_jimeng.operators.refusals import (
     argument_refused,
     changed,
@@ -38,7 +40,6 @@ from airflow_provider_jimeng.operators.refusals import (
     summary_of,
     under_way,
     unknown_before,
-    unknown_now,
     unreadable,
 )
 from airflow_provider_jimeng.storage.manifest import read_manifest, refuse_taken, sidecar_of
@@ -56,21 +57,6 @@ log = logging.getLogger(__name__)
 
 STEP_BACK_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """How long a task waits at most, a random part of it, before it looks again after another one stepped in."""
-FRESH_SECONDS = 5.0
-"""How old the last look at the others may be when a request leaves."""
-MAX_LOOKS = 5
-
-_INTERRUPTIONS = (KeyboardInterrupt, SystemExit, AirflowTaskTimeout)
-"""What may end a task at any line without being an ``Exception``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
-    """A paid render. ``adopted``: paid before this try; ``manifest``: its file, if it was landed already."""
-
-    render: Render
-    adopted: bool
-    manifest: RenderManifest | None = None
 
 
 class Checkout:
@@ -207,7 +193,8 @@ class Checkout:
             return None
         lost_answer = record.state is RecordState.INTENT and announced is not None
         if lost_answer and announced is not None and announced.fingerprint == record.fingerprint:
-            self._paid(record, announced)
+            self._record = replace(record, state=RecordState.SUBMITTED, render=announced.to_payload())
+            self.note(announced, RecordState.SUBMITTED)
             return announced
         if record.render is None:
             return None
@@ -268,7 +255,7 @@ class Checkout:
 
     def _adopt(self, record: Record, *, landed: bool) -> Purchase:
         self._save(record.seen_by(max_tries=self._ti.max_tries, try_number=self._ti.try_number))
-        return _adopted(record, landed=landed)
+        return Purchase.of(record, landed=landed)
 
     def _adopt_unseen(self, record: Record | None, error: ParameterError | SettingsError) -> Purchase:
         """Go on with what a retry has paid for although its arguments cannot be read any more: that costs nothing."""
@@ -315,14 +302,12 @@ class Checkout:
                 take=other.take,
                 fingerprint=other.fingerprint,
                 render={**(other.render or {}), "prompt": self.request.prompt},
-                manifest=other.manifest or self._landed_by(other),
+                manifest=other.manifest
+                or landed_by(other, output_path=self._output_path, output_conn_id=self._output_conn_id),
             )
             self._save(adopted)
-            return _adopted(adopted, landed=adopted.manifest is not None)
+            return Purchase.of(adopted, landed=adopted.manifest is not None)
         return None
-
-    def _landed_by(self, other: Record) -> dict[str, Any] | None:
-        return landed_by(other, output_path=self._output_path, output_conn_id=self._output_conn_id)
 
     def _reuses(self, take: int) -> bool:
         """Does what others paid for count? Not for a new take after a Clear: nobody asks for it by that number."""
@@ -358,78 +343,32 @@ class Checkout:
         )
 
     def _submit(self, take: int) -> Purchase | Record:
-        """Pay for the request. Return the record of another task instead if that one submits it at this moment.
-
-        Whatever can fail before the request leaves happens before the intent is recorded, or takes the intent back.
-        """
+        """Pay for the request. Return the record of another task instead, if that one submits it at this moment."""
         before = self._record
         intent = self._new_record(take)
-        request = self._as_take(take)
         self._refuse_taken_target(intent.fingerprint)
         self._announce_cost()
-        with self._hook:
-            self._begin(intent, before)
-            sent = threading.Event()
-            try:
-                answer = self._look_again(intent) or self._hook.submit(request, on_sent=sent.set)
-            except (Exception, *_INTERRUPTIONS) as error:
-                if _left_nothing(error, sent=sent.is_set()):
-                    self._withdraw(intent, before, error)
-                    raise
-                if not isinstance(error, Exception):
-                    raise
-                policy = self._policies.on_unknown_submit
-                raise UnknownSubmitError(
-                    unknown_now(intent, error, on_unknown_submit=policy),
-                    new_try_may_help=policy == "resubmit",
-                ) from error
-            if isinstance(answer, Record):
-                self._withdraw(intent, before, LedgerError(under_way(answer)))
-                return answer
-            self._paid(intent, answer)
-        return Purchase(render=answer, adopted=False)
-
-    def _withdraw(self, intent: Record, before: Record | None, cause: BaseException) -> None:
-        self._record = before
-        self._ledger.withdraw(intent, before, cause=cause)
-
-    def _begin(self, intent: Record, before: Record | None) -> None:
+        once = SubmitOnce(
+            ledger=self._ledger,
+            hook=self._hook,
+            look_again=lambda: self._look_again(intent),
+            on_unknown_submit=self._policies.on_unknown_submit,
+        )
         try:
-            self._ledger.begin(intent, before)
-        except LedgerError as error:
-            raise LedgerError(
-                f"{error} Nothing was submitted, because the intent could not be recorded."
-            ) from error
-        self._record = intent
+            outcome = once.run(self._as_take(take), intent, before)
+        except UnknownSubmitError:
+            self._unknown = self._record = intent
+            raise
+        if isinstance(outcome, Purchase):
+            self._record = outcome.record
+        return outcome
 
     def _look_again(self, intent: Record) -> Record | None:
-        """Look for others once more: they may have recorded their intents at the same moment.
-
-        The look must be fresh when the request leaves: this process may have been stopped for a while.
-        """
-        for _ in range(MAX_LOOKS):
-            began = time.monotonic()
-            self._refuse_rival()
-            twin = (
-                self._neighbours.twin(intent.asked, but=self._given_up())
-                if self._reuses(intent.take)
-                else None
-            )
-            if twin is not None or time.monotonic() - began < FRESH_SECONDS:
-                return twin
-        return None
-
-    def _paid(self, intent: Record, render: Render) -> None:
-        """Record the id of a paid render. If no place takes it, this try goes on with it: nothing else knows it."""
-        self._record = replace(intent, state=RecordState.SUBMITTED, render=render.to_payload())
-        try:
-            self._ledger.settle(self._record)
-        except LedgerError as error:
-            log.error(  # noqa: TRY400 - the trace says nothing that the message does not
-                "The render %s is paid for and could not be recorded (%s). This try goes on with it. If it is ended "
-                "now, no later one will find it: land it then by JimengDownloadVideoOperator(render_id=%r, model=%r).",
-                *(render.task_id, error, render.task_id, render.model),
-            )
+        """Look for others once more: they may have recorded their intents at the same moment."""
+        self._refuse_rival()
+        if not self._reuses(intent.take):
+            return None
+        return self._neighbours.twin(intent.asked, but=self._given_up())
 
     def _refuse_taken_target(self, fingerprint: str) -> None:
         """Refuse before paying what landing would refuse after it."""
@@ -455,23 +394,5 @@ class Checkout:
             "Submitting %s, %s s, estimated cost %s.",
             self.request.spec.name,
             self.request.duration,
-            "unknown" if cost is None else f"{cost} CNY",
+            cost_in_words(self.request.estimated_cost()),
         )
-
-
-def _left_nothing(error: BaseException, *, sent: bool) -> bool:
-    """After a failed submit: is it certain that the API accepted nothing?
-
-    An answer, or its absence, tells by its class. Anything else tells nothing, and then it counts whether the request
-    had left.
-    """
-    if isinstance(error, ApiError | TransportError):
-        return certainly_not_accepted(error)
-    return not sent
-
-
-def _adopted(record: Record, *, landed: bool) -> Purchase:
-    if record.render is None:
-        raise ValueError("the record has no render")
-    manifest = RenderManifest.from_payload(record.manifest) if landed and record.manifest else None
-    return Purchase(render=Render.from_payload(record.render), adopted=True, manifest=manifest)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 
-from airflow_provider_jimeng.core.deadlines import spread
+from airflow_provider_jimeng.core.deadlines import in_words, spread
 from airflow_provider_jimeng.core.errors import ParameterError, RateLimitedError, SettingsError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
 from airflow_provider_jimeng.core.render import format_time
@@ -100,7 +100,15 @@ def _begin(
     """
     now = time.time()
     if waiting_since is None:
-        operator.log.info("%s Waiting%s for a slot, at most %.0f s.", error, where, max_wait)
+        why = (
+            "the account sends as many requests a second as it may"
+            if isinstance(error, RateLimitedError)
+            else "the account renders as many videos at a time as it may"
+        )
+        operator.log.info(
+            "Waiting%s for a free slot (up to %s): %s. The API said: %s",
+            *(where, in_words(max_wait), why, error.said),
+        )
         waiting_since = now
     if now >= waiting_since + max_wait:
         last = RenderEvent(

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.arguments import read_seconds, read_text, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
+from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
@@ -24,6 +25,7 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
 from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path, warning_of
+from airflow_provider_jimeng.core.render import cost_in_words
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.metrics import count, count_end, harmless
 from airflow_provider_jimeng.retry import with_default_policy
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-    from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
+    from airflow_provider_jimeng.operators.checkout import Checkout
+    from airflow_provider_jimeng.operators.purchase import Purchase
     from airflow_provider_jimeng.storage.target import OutputPath, Target
 
 DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0))
@@ -205,6 +208,13 @@ class JimengSubmittingOperator(BaseOperator):
                 raise
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)
+                if not purchase.adopted:
+                    self.log.info(
+                        "The render %s is paid for (%s). It usually takes 1 to 5 minutes. The API keeps it until %s.",
+                        purchase.render.task_id,
+                        cost_in_words(purchase.render.estimated_cost_cny),
+                        landable_until(purchase.render),
+                    )
                 self.announce(context, purchase.render)
                 self._announce_earlier(context, checkout, purchase.render)
                 return purchase

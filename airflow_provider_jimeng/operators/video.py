@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_jimeng.core.render import Render, RenderManifest
-    from airflow_provider_jimeng.operators.checkout import Checkout, Purchase
+    from airflow_provider_jimeng.operators.checkout import Checkout
+    from airflow_provider_jimeng.operators.purchase import Purchase
     from airflow_provider_jimeng.storage.target import OutputPath, Target
 
 _UNUSABLE = frozenset({Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND})
@@ -178,7 +179,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return fixed, read_seconds("wait_timeout", self.wait_timeout)
 
     def _wait(self, checkout: Checkout, render: Render) -> RenderEvent:
-        from airflow_provider_jimeng.core.deadlines import deadline_for
+        from airflow_provider_jimeng.core.deadlines import deadline_for, in_words
 
         now = time.time()
         poll_interval, wait_timeout = self._waiting()
@@ -186,6 +187,12 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
             now=now,
             wait_timeout=wait_timeout,
             submitted_at=render.submitted_at.timestamp(),
+        )
+        self.log.info(
+            "Waiting for the render %s, up to %s, %s.",
+            render.task_id,
+            in_words(round(deadline - now)),
+            "in the triggerer: no worker is held" if self.deferrable else "on this worker (deferrable=False)",
         )
         if self.deferrable:
             from airflow_provider_jimeng.triggers.render import JimengRenderTrigger

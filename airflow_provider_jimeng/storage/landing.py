@@ -21,7 +21,7 @@ from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collec
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4
-from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words
 from airflow_provider_jimeng.storage.claim import Claim
 from airflow_provider_jimeng.storage.download import Download, Link, Patience, Received
 from airflow_provider_jimeng.storage.manifest import (
@@ -340,4 +340,7 @@ def _report(file: StoredFile, manifest: RenderManifest, media: MediaInfo) -> Non
         log.warning(
             "The API says that it wrote the implicit AIGC label, but %s holds no AIGC entry.", manifest.uri
         )
-    log.info("Landed %s: %d bytes, %dx%d.", manifest.uri, manifest.bytes, media.width, media.height)
+    log.info(
+        "Landed %s: %d bytes, %dx%d, cost %s.",
+        *(manifest.uri, manifest.bytes, media.width, media.height, cost_in_words(manifest.cost_cny)),
+    )
