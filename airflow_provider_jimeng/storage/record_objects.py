@@ -32,6 +32,8 @@ KEPT_POINTERS = 4
 """Renders of one request, or landings under one name, to which pointers lead at least."""
 MAX_POINTERS = 8
 """Pointers in one folder above which the superfluous ones are removed."""
+MAX_REMOVALS = 500
+"""Pointers that one look removes at most: after an upgrade there may be thousands, and the next look goes on."""
 
 _ANSWERS = PAID | {RecordState.INTENT}
 _SURELY_OLD_SECONDS = 24 * 3600.0
@@ -142,9 +144,8 @@ class RecordObjects:
             return
         kind, asked = folder
         needed = _needed_for_request(behind, asked) if kind == "requests" else _needed_for_file(behind, key)
-        for name, record in behind.items():
-            if name in needed:
-                continue
+        superfluous = [(name, record) for name, record in behind.items() if name not in needed]
+        for name, record in superfluous[:MAX_REMOVALS]:
             with suppress(LedgerError):
                 if (record is not None and record.state in PAID) or self._is_old(*folder, name):
                     self._drop_pointer(folder, name, record)

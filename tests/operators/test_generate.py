@@ -11,6 +11,7 @@ from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
     LandingError,
     LedgerError,
+    NotSentError,
     MissingLabelError,
     ParameterError,
     RenderExpiredError,
@@ -268,13 +269,17 @@ def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: 
     assert second.xcom("jimeng_intent")["task_instance"]["run_id"] == "manual__1"
 
 
-def test_an_intent_that_cannot_be_erased_says_that_it_is_safe_to_go_on(lab: Lab) -> None:
+def test_an_intent_that_one_place_keeps_is_not_taken_for_an_unknown_submit(lab: Lab) -> None:
     stage = lab.stage(retries=0)
     lab.go_down()
     stage.blows.at("store delete", refuse, times=3)
     assert stage.run() == "failed"
-    assert isinstance(stage.errors[0], LedgerError)
-    assert "accepted nothing" in str(stage.errors[0])
+    assert isinstance(stage.errors[0], NotSentError)
+    assert (stage.record() or {})["state"] == "intent"
+    lab.come_up()
+    stage.clear()
+    assert stage.run() == "success"
+    assert lab.tally().accepted == 1
 
 
 def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) -> None:
@@ -426,7 +431,7 @@ def test_an_unreadable_record_does_not_keep_a_finished_render_from_landing(lab: 
 def test_an_unreadable_record_forbids_to_pay_for_a_lost_render_again(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="expire", nth=1)
     stage = lab.stage(lambda: lab.generate(on_lost="resubmit"), retries=0)
-    stage.blows.at("resumed", lambda: stage.blows.at("store get", refuse, times=2))
+    stage.blows.at("resumed", lambda: stage.blows.at("store get", refuse, times=3))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], LedgerError)
     assert lab.emulator.bill()["accepted"] == 1

@@ -1,0 +1,198 @@
+"""Records of many tasks that ask for the same: what is found, at which cost, and what 0.1.0 finds beside us."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.storage.record_objects import KEPT_POINTERS, MAX_POINTERS, RecordObjects
+from airflow_provider_jimeng.storage.target import Target
+from tests.harness.stores import ObjectStore, attached
+from tests.harness.version_0_1_0 import run_0_1_0
+
+ASKED = "a" * 64
+ME = TaskKey(dag_id="ads", run_id="now", task_id="render")
+
+
+def record(number: int, state: RecordState = RecordState.LANDED, **changes: Any) -> Record:
+    at = f"2026-01-02T{number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}Z"
+    render = {
+        "task_id": str(7_000_000 + number),
+        "req_key": "key",
+        "model": "t2v_720p",
+        "jimeng_conn_id": "jimeng_default",
+        "submitted_at": at,
+    }
+    first = Record(
+        state=state,
+        key=TaskKey(dag_id="ads", run_id=f"run {number}", task_id="render"),
+        asked=ASKED,
+        fingerprint=ASKED,
+        take=1,
+        max_tries=1,
+        intent_at=at,
+        render=None if state is RecordState.INTENT else render,
+    )
+    return replace(first, **changes)
+
+
+class Requests(ObjectStore):
+    """An object store that counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def cat_file(self, path: str, *arguments: Any, **options: Any) -> Any:
+        self.count += 1
+        return super().cat_file(path, *arguments, **options)
+
+    def ls(self, path: str, *arguments: Any, **options: Any) -> Any:
+        self.count += 1
+        return super().ls(path, *arguments, **options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Target:
+    return Target(output_path=f"{tmp_path}/")
+
+
+@pytest.fixture
+def objects(folder: Target) -> RecordObjects:
+    return RecordObjects(folder)
+
+
+@pytest.fixture
+def store() -> Requests:
+    return Requests()
+
+
+def pointers(folder: Target, kind: str = "requests") -> list[Path]:
+    return sorted(Path(folder.output_path, ".jimeng", kind).rglob("*.json"))
+
+
+@pytest.mark.parametrize("full_name", [None, "kite.mp4"])
+def test_a_look_costs_the_same_however_many_tasks_have_asked_for_it(
+    store: Requests, full_name: str | None
+) -> None:
+    place = Target(output_path="s3://bucket/videos/", output_conn_id=attached(store))
+    objects = RecordObjects(place)
+    path = None if full_name is None else f"{place.output_path}{full_name}"
+    costs = []
+    for number in range(120):
+        objects.write(record(number, output_path=path))
+        store.count = 0
+        found = objects.of_request(ASKED) if path is None else objects.of_file(path, key=ME)
+        costs.append(store.count)
+        assert str(7_000_000 + number) in [(each.render or {})["task_id"] for each in found]
+    assert max(costs[MAX_POINTERS:]) <= MAX_POINTERS + 1
+
+
+def test_the_best_renders_open_intents_and_what_is_under_way_stay_findable(
+    objects: RecordObjects, folder: Target
+) -> None:
+    intent = record(3, RecordState.INTENT)
+    objects.write(intent)
+    for number in range(4, 40):
+        objects.write(record(number))
+    found = objects.of_request(ASKED)
+    assert found[0] == record(39)
+    assert intent in found
+    assert len(found) >= KEPT_POINTERS + 1
+    assert len(objects.all()[0]) == 37  # no record is ever removed
+
+
+def test_tasks_that_adopt_one_render_leave_one_pointer_to_it(objects: RecordObjects) -> None:
+    other = record(1)
+    objects.write(other)
+    for number in range(2, 40):
+        objects.write(record(number, render=record(50).render))
+    ids = {(each.render or {})["task_id"] for each in objects.of_request(ASKED)}
+    assert ids == {"7000001", "7000050"}
+
+
+def test_a_record_that_says_nothing_leaves_no_pointer(objects: RecordObjects, folder: Target) -> None:
+    path = f"{folder.output_path}kite.mp4"
+    intent = record(1, RecordState.INTENT, output_path=path)
+    objects.write(intent)
+    assert len(pointers(folder)) == len(pointers(folder, "files")) == 1
+    objects.write(record(1, RecordState.FAILED, output_path=path))
+    assert pointers(folder) == pointers(folder, "files") == []
+    objects.write(intent)
+    objects.remove(intent)
+    assert pointers(folder) == pointers(folder, "files") == []
+
+
+def test_old_pointers_to_nothing_are_removed_and_young_ones_stay(
+    objects: RecordObjects, folder: Target
+) -> None:
+    for number in range(20):
+        objects.write(record(number, RecordState.INTENT))
+    for path in Path(folder.output_path, ".jimeng", "tasks").iterdir():
+        path.unlink()
+    assert objects.of_request(ASKED) == []
+    assert len(pointers(folder)) == 20
+    for path in pointers(folder):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    assert objects.of_request(ASKED) == []
+    assert pointers(folder) == []
+
+
+def test_records_that_0_1_0_writes_before_and_in_between_are_found(
+    objects: RecordObjects, folder: Target
+) -> None:
+    old = [record(number, output_path=f"{folder.output_path}kite.mp4") for number in range(30)]
+    run_0_1_0(folder.output_path, write=[each.to_payload() for each in old])
+    assert objects.of_request(ASKED)[0] == old[-1]
+    assert old[-1] in objects.of_file(f"{folder.output_path}kite.mp4", key=ME)
+    assert len(pointers(folder)) <= MAX_POINTERS
+    between = record(31, RecordState.SUBMITTED)
+    ours = record(32, RecordState.INTENT)
+    objects.write(ours)
+    run_0_1_0(folder.output_path, write=[between.to_payload()])
+    found = objects.of_request(ASKED)
+    assert all(each in found for each in (between, ours, old[-1]))
+
+
+def test_0_1_0_finds_what_we_write_and_tidy(objects: RecordObjects, folder: Target) -> None:
+    for number in range(30):
+        objects.write(record(number, serial=number + 1))
+    objects.of_request(ASKED)
+    best, *_ = run_0_1_0(folder.output_path, look_for=ASKED)
+    assert best["render"] == record(29).render
+
+
+def test_a_record_of_0_1_0_counts_its_renders_as_submits(objects: RecordObjects, folder: Target) -> None:
+    first = record(1, RecordState.FAILED)
+    second = record(2, previous=first.past(), key=first.key)
+    run_0_1_0(folder.output_path, write=[second.to_payload()])
+    read = objects.read(first.key)
+    assert read is not None
+    assert read.serial == 2
+
+
+def test_writers_of_both_versions_that_race_hide_no_paid_record_from_each_other(
+    objects: RecordObjects, folder: Target
+) -> None:
+    def theirs(start: int) -> None:
+        payloads = [record(number).to_payload() for number in range(start, start + 40)]
+        run_0_1_0(folder.output_path, write=payloads, look_for=ASKED)
+
+    def ours(start: int) -> None:
+        for number in range(start, start + 40):
+            objects.write(record(number, RecordState.INTENT))
+            objects.write(record(number))
+            found = [(each.render or {}).get("task_id") for each in objects.of_request(ASKED)]
+            assert any(found)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda job: job[0](job[1]), [(theirs, 0), (ours, 1000), (theirs, 2000), (ours, 3000)]))
+    assert objects.of_request(ASKED)[0] == record(3039)
+    assert len(objects.all()[0]) == 160
