@@ -282,7 +282,7 @@ class DamagedMediaError(LandingError):
 
 
 class TargetTakenError(LandingError):
-    """The target holds a file of another request. Nothing was written."""
+    """The target holds a file of another request, or is a directory. Nothing was written."""
 
     retryable = False
 

@@ -79,7 +79,7 @@ class JimengHook(BaseHook):
 
     def __init__(self, jimeng_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.jimeng_conn_id = jimeng_conn_id.strip()
+        self.jimeng_conn_id = jimeng_conn_id.strip() if jimeng_conn_id else jimeng_conn_id
         self._settings: ClientSettings | None = None
         self._auth: httpx.Auth | None = None
         self._submitted: dict[str, Render] = {}

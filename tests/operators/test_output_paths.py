@@ -17,8 +17,10 @@ from PIL import Image
 
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError
+from airflow_provider_jimeng.core.record import Record
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.neighbours import landed_by
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
@@ -388,6 +390,19 @@ def test_a_record_does_not_lead_a_rescue_out_of_its_directory(lab: Lab, place: s
     new = {found for found in lab.folder.rglob("*") if found.is_file()} - before
     assert {found.parent for found in new} == {lab.videos}
     assert len(landed_files(lab.files())) == 1
+
+
+def test_a_file_outside_that_a_record_names_is_nobodys_landing(lab: Lab) -> None:
+    outside = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/outside.mp4"), retries=0)
+    assert outside.run() == "success"
+    (path,) = (lab.folder / ".jimeng" / "tasks").iterdir()
+    told = {**json.loads(path.read_text()), "manifest": None}
+    inside = f"{lab.videos}/kite.mp4"
+    for place, found in ((f"{lab.folder}/outside.mp4", True), (f"{lab.videos}/../outside.mp4", False)):
+        record = Record.from_payload({**told, "output_path": place})
+        mine = place if found else inside
+        manifest = landed_by(record, output_path=mine, output_conn_id=None)
+        assert (manifest is not None) is found
 
 
 @pytest.mark.parametrize("asked", ["../../../outside", "/abs", "a/b", "", "x" * 500])
