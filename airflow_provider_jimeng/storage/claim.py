@@ -124,12 +124,13 @@ class Claim:
         """Show signs of life while ``progress`` returns something new."""
         stop = threading.Event()
         thread = threading.Thread(target=self._beat_until, args=(stop, progress), daemon=True)
-        thread.start()
-        try:
+        try:  # a signal may end the task at any line, and the thread must not go on then
+            thread.start()
             yield
         finally:
             stop.set()
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
     def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
         last = progress()

@@ -162,9 +162,8 @@ class StoredFile:
                 # Object stores take the content type from the ending.
                 folder, name = Path(spool.name), f"upload{Path(self.name).suffix}"
             path = folder / name
-            file = path.open("xb+")
         try:
-            with file:
+            with path.open("xb+") as file:
                 yield path, file
         except OSError as error:
             raise LandingError(f"Cannot write {self.uri} ({type(error).__name__}: {error}).") from error
