@@ -152,7 +152,9 @@ def open_client(settings: ClientSettings, transport: httpx.BaseTransport | None 
             transport = BoundedTransport(
                 httpx.HTTPTransport(verify=tls_context(settings.verify), proxy=proxy_for(settings))
             )
-        return httpx.Client(transport=transport, **_options(settings))
+        # httpx reads the target of a redirect even if it does not follow it, and fails if that is not a URL.
+        hooks = {"response": [refuse_redirect]}
+        return httpx.Client(transport=transport, event_hooks=hooks, **_options(settings))
 
 
 def open_async_transport(settings: ClientSettings) -> httpx.AsyncBaseTransport:

@@ -225,5 +225,4 @@ def _objects_in(text: str) -> Iterator[dict[str, Any]]:
             value, _end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict):
-            yield value
+        yield value

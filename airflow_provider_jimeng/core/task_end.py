@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.codes import lookup
+from airflow_provider_jimeng.core.codes import entry_for
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.render import RenderManifest, parse_time
 
@@ -128,7 +128,7 @@ class TaskEnd:
         """Return what went wrong and what to do about it."""
         if not self.render:
             return _NOTHING_SUBMITTED
-        render, entry = self.render, lookup(self.code)
+        render, entry = self.render, entry_for(self.code)
         if entry is not None and self.outcome != Outcome.SLOT_TIMED_OUT:
             return entry.meaning, str(render.get("advice") or entry.advice)
         _, meaning, advice = _MEANINGS.get(self.outcome, _MEANINGS[Outcome.FAILED])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_jimeng.core.codes import CodeEntry, lookup
+from airflow_provider_jimeng.core.codes import CodeEntry, entry_for
 from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -82,7 +82,7 @@ def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
 
 def advice_for(event: RenderEvent) -> str | None:
     """Return what the code table advises for the code of an event."""
-    entry = lookup(event.code)
+    entry = entry_for(event.code)
     return None if entry is None else entry.advice
 
 
@@ -106,7 +106,7 @@ def landing_fields(
     """
     answer = next((each for each in (error, error.__cause__) if isinstance(each, ApiError)), None)
     code = None if answer is None else answer.code
-    entry = lookup(code)
+    entry = entry_for(code)
     return {
         "outcome": None if outcome is None else outcome.value,
         "code": code,
@@ -159,7 +159,7 @@ def said(event: RenderEvent) -> str:
 
 
 def _failed(name: str, event: RenderEvent, *, submits: bool) -> RenderFailedError:
-    entry: CodeEntry | None = lookup(event.code)
+    entry: CodeEntry | None = entry_for(event.code)
     retryable = submits and entry is not None and entry.retryable
     meaning = f" {entry.meaning} {entry.advice}" if entry else ""
     if not submits:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.core.codes import lookup
+from airflow_provider_jimeng.core.codes import entry_for
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.render import format_money
@@ -76,7 +76,7 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a code means and what to do, in the code table's own sentences, which the page translates."""
     waited = text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT  # its code says "busy", which is over
-    entry = None if waited else lookup(text(payload.get("code")))
+    entry = None if waited else entry_for(text(payload.get("code")))
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
         "meaning": None if entry is None else entry.meaning,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.client.endpoint import endpoint_url, is_local
+from airflow_provider_jimeng.client.endpoint import endpoint_url, is_local, origin_of
 from airflow_provider_jimeng.core.errors import SettingsError
 
 
@@ -117,3 +117,22 @@ def test_a_bearer_gateway_needs_a_host() -> None:
 )
 def test_only_this_machine_is_local(host: str, local: bool) -> None:
     assert is_local(host) is local
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://gw.example/a", "https://GW.Example:443/b?c", True),
+        ("http://gw.example", "http://gw.example:80/", True),
+        ("https://gw.example.", "https://gw.example/", True),
+        ("https://[2001:DB8::1]/", "https://[2001:db8:0:0:0:0:0:1]:443/", True),
+        ("https://bücher.example/", "https://xn--bcher-kva.example/", True),
+        ("https://gw.example", "http://gw.example", False),
+        ("https://gw.example", "https://gw.example:8443", False),
+        ("https://gw.example", "https://gw.example.evil.example", False),
+        ("https://gw.example", "https://gw.example@evil.example", False),
+        ("https://gw.example", "https://evil.example/gw.example", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port_however_they_are_written(one: str, other: str, same: bool) -> None:
+    assert (origin_of(one) == origin_of(other)) is same

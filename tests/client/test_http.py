@@ -21,17 +21,23 @@ from airflow_provider_jimeng.client.http import (
 )
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import (
+    InputRejectedError,
     JimengError,
     NoReplyError,
     NotSentError,
+    RedirectedError,
     SettingsError,
     UnreadableReplyError,
 )
+from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
+from airflow_provider_jimeng.failure import a_retry_may_help
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from airflow_provider_jimeng.core.wire import SubmitReply
 
 SECRET = "SKVERYSECRET"
 REQUEST = httpx.Request(
@@ -160,6 +166,82 @@ def test_no_redirect_is_followed(query: Callable[..., object]) -> None:
     with pytest.raises(UnreadableReplyError, match="307"):
         query(settings(), redirect)
     assert hosts == ["visual.volcengineapi.com"]
+
+
+def submit_sync(chosen: ClientSettings, handler: Callable[[httpx.Request], httpx.Response]) -> SubmitReply:
+    with JimengClient(chosen, transport=httpx.MockTransport(handler)) as client:
+        return client.submit(RenderRequest.build(prompt="a red kite"))
+
+
+def submit_async(chosen: ClientSettings, handler: Callable[[httpx.Request], httpx.Response]) -> SubmitReply:
+    async def submit() -> SubmitReply:
+        async with AsyncJimengClient(chosen, transport=httpx.MockTransport(handler)) as client:
+            return await client.submit(RenderRequest.build(prompt="a red kite"))
+
+    return asyncio.run(submit())
+
+
+AUTHS = [{}, {"auth": "bearer", "endpoint": "https://gateway.example:8443/jimeng/"}]
+
+
+@pytest.mark.parametrize("http_status", [301, 302, 307, 308])
+@pytest.mark.parametrize("auth", AUTHS, ids=["volc", "bearer"])
+@pytest.mark.parametrize("submit", [submit_sync, submit_async])
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://www.example.com/x/?sign=SECRET#f", "redirects to https://www.example.com ("),
+        ("http://user:SECRET@[2001:db8::1]:8080/SECRET", "redirects to http://[2001:db8::1]:8080 ("),
+        (" //cdn.example.com?SECRET ", "redirects to https://cdn.example.com ("),
+        ("/login?next=SECRET", "redirects to another path of the same host"),
+        ("?SECRET", "redirects to another path of the same host"),
+        ("ftp://files.example.com/SECRET", "an address that is not http(s)"),
+        ("https://[SECRET", "an address that is not a URL"),
+        ("https://a.example:SECRET/", "an address that is not a URL"),
+    ],
+)
+def test_a_redirected_submit_names_the_target_and_is_certainly_not_accepted(
+    submit: Callable[..., object], auth: dict[str, str], http_status: int, location: str, named: str
+) -> None:
+    sent = []
+
+    def redirect(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(http_status, headers={"Location": location}, html="<html>moved</html>")
+
+    with pytest.raises(RedirectedError) as raised:
+        submit(settings(**auth), redirect)
+    text = str(raised.value)
+    assert named in text
+    assert f"HTTP {http_status}" in text
+    assert "in host of the connection" in text
+    assert "SECRET" not in text
+    assert certainly_not_accepted(raised.value)
+    assert not a_retry_may_help(raised.value)
+    assert len(sent) == 1
+
+
+def test_a_see_other_may_point_at_the_result_of_a_submit() -> None:
+    def see_other(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(303, headers={"Location": "/tasks/1"})
+
+    with pytest.raises(UnreadableReplyError) as raised:
+        submit_sync(settings(), see_other)
+    assert not certainly_not_accepted(raised.value)
+
+
+@pytest.mark.parametrize("auth", AUTHS, ids=["volc", "bearer"])
+@pytest.mark.parametrize("submit", [submit_sync, submit_async])
+def test_a_submit_that_is_too_large_for_a_proxy_says_what_to_do(
+    submit: Callable[..., object], auth: dict[str, str]
+) -> None:
+    def too_large(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(413, html="<html>413 Request Entity Too Large</html>")
+
+    with pytest.raises(InputRejectedError, match="Send smaller images, or http") as raised:
+        submit(settings(**auth), too_large)
+    assert certainly_not_accepted(raised.value)
+    assert not a_retry_may_help(raised.value)
 
 
 def test_no_cookie_is_kept(query: Callable[..., object]) -> None:

@@ -6,6 +6,7 @@ import logging
 import ssl
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -180,6 +181,84 @@ def test_a_redirect_to_a_place_that_is_not_allowed_is_not_followed(location: str
         fetch(server.url, policy_of(server))
     assert len(server.seen) == 1
     assert "SECRET" not in str(caught.value)
+
+
+TOKEN = "sk-gateway"
+
+
+def tokens(server: MediaServer) -> list[str | None]:
+    return [seen.headers.get("Authorization") for seen in server.seen]
+
+
+def gateway_policy(server: MediaServer, **changes: Any) -> MediaPolicy:
+    given = {"endpoint": f"{server.endpoint}/jimeng/", "timeout_seconds": 5, "token": TOKEN, **changes}
+    return MediaPolicy(**given)
+
+
+def test_a_gateways_token_goes_along_to_its_own_links_and_nothing_else_does() -> None:
+    answers = [reply(302, Location="/next", Set_Cookie="a=b"), whole(DATA)]
+    with MediaServer(answers=answers) as server:
+        fetch(f"{server.endpoint}/v1/videos/7/content", gateway_policy(server))
+    assert tokens(server) == [f"Bearer {TOKEN}"] * 2
+    names = {name.lower() for seen in server.seen for name in seen.headers}
+    assert names == {"host", "user-agent", "accept", "accept-encoding", "authorization"}
+
+
+def test_a_download_that_goes_on_takes_the_token_along_too() -> None:
+    with MediaServer(answers=[whole(DATA)]) as server:
+        fetch(server.url, gateway_policy(server), start=1000, etag='"v1"')
+    assert (tokens(server), server.ranges()) == ([f"Bearer {TOKEN}"], ["bytes=1000-"])
+
+
+def test_after_a_redirect_to_another_origin_the_token_stays_at_home() -> None:
+    with MediaServer(answers=[whole(DATA)]) as other:
+        away = reply(302, Location=other.url)
+        with MediaServer(answers=[away]) as server:
+            assert fetch(server.url, gateway_policy(server)) == DATA
+    assert (tokens(server), tokens(other)) == ([f"Bearer {TOKEN}"], [None])
+
+
+def test_the_token_does_not_come_back_from_another_origin() -> None:
+    with MediaServer(answers=[whole(DATA)]) as other, MediaServer(answers=[whole(DATA)]) as server:
+        server.answers = [reply(302, Location=other.url), whole(DATA)]
+        other.answers = [reply(302, Location=server.url)]
+        assert fetch(server.url, gateway_policy(server)) == DATA
+    assert (tokens(server), tokens(other)) == ([f"Bearer {TOKEN}", None], [None])
+
+
+def test_a_link_elsewhere_gets_no_token_on_any_hop() -> None:
+    with MediaServer(answers=[whole(DATA)]) as server, MediaServer(answers=[reply(302)]) as other:
+        other.answers = [reply(302, Location=server.url)]
+        assert fetch(other.url, gateway_policy(server)) == DATA
+    assert (tokens(server), tokens(other)) == ([None], [None])
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
+def test_another_name_of_the_same_machine_is_another_origin(host: str) -> None:
+    with MediaServer(answers=[whole(DATA)]) as server:
+        fetch(f"http://{host}:{server.port}/v.mp4", gateway_policy(server))
+    assert tokens(server) == [None]
+
+
+def test_a_host_in_capital_letters_is_the_same_origin() -> None:
+    with MediaServer(answers=[whole(DATA)]) as server:
+        policy = gateway_policy(server, endpoint=f"http://localhost:{server.port}/jimeng/")
+        fetch(f"HTTP://LocalHost:{server.port}/v.mp4", policy)
+    assert tokens(server) == [f"Bearer {TOKEN}"]
+
+
+@pytest.mark.parametrize("auth", ["volc", "bearer"])
+def test_only_a_bearer_connection_has_a_token_for_links(auth: str) -> None:
+    policy = MediaPolicy.of(ClientSettings(access_key="AK", secret_key=TOKEN, auth=auth))
+    assert policy.token == (TOKEN if auth == "bearer" else None)
+    assert TOKEN not in repr(policy)
+
+
+def test_a_signed_connection_sends_nothing_to_links_of_its_endpoint() -> None:
+    with MediaServer(answers=[whole(DATA)]) as server:
+        settings = ClientSettings(access_key="AK", secret_key=TOKEN, endpoint=f"{server.endpoint}/")
+        fetch(server.url, MediaPolicy.of(settings))
+    assert tokens(server) == [None]
 
 
 def test_a_redirects_link_reaches_no_log_at_debug_level_either(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
 from airflow_provider_jimeng.client.replies import MAX_REPLY_BYTES, ReplyBody
 from airflow_provider_jimeng.client.settings import ClientSettings
-from airflow_provider_jimeng.core.errors import NoReplyError, UnreadableReplyError
+from airflow_provider_jimeng.core.errors import NoReplyError, RedirectedError
 
 WHOLE = json.dumps({"code": 10000, "data": {"status": "in_queue"}, "request_id": "2026R"}).encode()
 
@@ -172,7 +172,7 @@ def test_the_link_of_a_redirect_reaches_no_log(
     host: Host, query: Callable[[], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     host.answer = redirecting
-    with caplog.at_level(logging.DEBUG), pytest.raises(UnreadableReplyError, match="302"):
+    with caplog.at_level(logging.DEBUG), pytest.raises(RedirectedError, match="302"):
         query()
     assert "SECRET" not in caplog.text
 

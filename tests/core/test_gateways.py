@@ -178,6 +178,18 @@ def test_a_refusal_that_names_no_cause_is_that_of_its_http_status(
     assert certainly_not_accepted(error)
 
 
+def test_what_is_escaped_without_end_is_read_so_far_and_no_further() -> None:
+    text = BODY
+    for _ in range(6):
+        text = json.dumps(text)
+
+    assert type(refused(wrapped(text), 400)) is UnknownCodeError
+
+
+def test_what_says_neither_yes_nor_no_inside_is_not_listened_to() -> None:
+    assert not certainly_not_accepted(refused(wrapped('{"code":null}'), 200))
+
+
 @pytest.mark.parametrize("http_status", [200, 400, 413, 500])
 def test_a_yes_inside_a_no_leaves_a_submit_open(http_status: int) -> None:
     inside = json.dumps({"code": 10000, "data": {"task_id": "7392616336519610409"}})

@@ -17,6 +17,7 @@ from airflow_provider_jimeng.core.errors import (
     JimengError,
     NoReplyError,
     NotSentError,
+    RedirectedError,
     SettingsError,
     UnreadableReplyError,
 )
@@ -386,6 +387,7 @@ REFUSALS: list[JimengError] = [
     error_for(None, "no", http_status=401),
     error_for(None, "no", http_status=403),
     SettingsError("the connection has no key"),
+    RedirectedError("https://a.example redirects to https://b.example", http_status=301),
 ]
 
 
