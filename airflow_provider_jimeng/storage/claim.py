@@ -133,14 +133,16 @@ class Claim:
                 thread.join()
 
     def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
-        last = progress()
-        while not stop.wait(BEAT_SECONDS):
-            now = progress()
-            if now == last:
-                continue
-            last = now
-            with suppress(LandingError):
-                if self.held():
+        last = None
+        with suppress(ValueError):  # the part file is closed
+            while not stop.wait(BEAT_SECONDS):
+                now = progress()
+                if now == last:
+                    continue
+                last = now
+                with suppress(LandingError):  # the store may be back at the next beat
+                    if not self.held():
+                        return
                     self._beat.write_plainly(f"{self.token} {now}".encode())
 
     def _await_end(self, *, or_sign_of_life: bool = False) -> None:
