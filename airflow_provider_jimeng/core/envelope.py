@@ -21,6 +21,7 @@ MAX_MESSAGE_LENGTH = 1000
 MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
 """A gateway's answer holds its task, which holds the API's answer, which holds its data."""
+_RENDER_KEYS = ("task_id", "id", "video_url", "video_urls", "result_url")
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
 _LINK_TAIL = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 
@@ -68,8 +69,8 @@ class Envelope:
 
     @property
     def data_object(self) -> Mapping[str, Any]:
-        """The same, if it is an object."""
-        return as_object(self.data)
+        """The same, if it is an object or holds one."""
+        return opened(self.data)
 
     @property
     def ok_status(self) -> bool:
@@ -96,12 +97,12 @@ class Envelope:
         """
         layer = self.data_object
         if not layer:
-            flat = self.ok_status and any(self.outer.get(key) for key in ("task_id", "id", "video_url"))
+            flat = self.ok_status and any(self.outer.get(key) for key in _RENDER_KEYS)
             return [self.outer] if flat else []
         found: list[Mapping[str, Any]] = []
         while layer and len(found) < MAX_DEPTH:
             found.append(layer)
-            layer = as_object(layer.get("data"))
+            layer = opened(layer.get("data"))
         return found
 
     def error(self) -> ApiError:
@@ -179,6 +180,18 @@ def as_object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def opened(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object, also out of a list of one element and out of its JSON text; else an empty one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return as_object(value)
+
+
 def first_text(*values: Any) -> str | None:
     """Return the first value that is text or a whole number, as text."""
     for value in values:
@@ -189,18 +202,12 @@ def first_text(*values: Any) -> str | None:
     return None
 
 
-def first_link(values: Iterable[Any]) -> str | None:
-    """Return the first value that is an http(s) link."""
-    return next(
-        (v for v in values if isinstance(v, str) and v.lower().startswith(("http://", "https://"))), None
-    )
-
-
 def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str | None:
     """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
     if message is None:
         return None
-    text = _LINK_TAIL.sub(r"\1?…", _whole_characters(message))
+    # Cut first: on a text of nothing but links the expression takes the square of its length.
+    text = _LINK_TAIL.sub(r"\1?…", _whole_characters(message[: 4 * MAX_MESSAGE_LENGTH]))
     return text if len(text) <= at_most else text[:at_most] + "…"
 
 
