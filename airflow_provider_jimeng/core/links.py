@@ -121,5 +121,6 @@ def _is_absolute(text: str) -> bool:
 
 def _plain(written: str) -> str:
     """Return a text without what stands round it, and with ampersands as such."""
-    first = _NEXT_LINK.split(written.strip(_AROUND)[: _MAX_LENGTH + 1])[0]
+    text = written.strip(_AROUND)[: _MAX_LENGTH + 1]
+    first = _NEXT_LINK.split(text)[0] if _is_absolute(text) else text
     return _AMPERSAND.sub("&", first.translate(_IGNORED))

@@ -5,6 +5,7 @@ import random
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -115,10 +116,8 @@ def test_a_body_that_is_packed_too_often_is_not_unpacked() -> None:
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(READABLE)), st.integers(1, 50))
 def test_no_bytes_do_more_than_be_refused(data: bytes, coding: str, size: int) -> None:
-    try:
+    with suppress(httpx.DecodingError):
         undone(data, coding, size=size)
-    except httpx.DecodingError:
-        pass
 
 
 @given(st.binary(max_size=3000), st.sampled_from(sorted(READABLE)), st.integers(1, 500))

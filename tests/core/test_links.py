@@ -88,29 +88,35 @@ def test_a_link_without_scheme_takes_that_of_the_endpoint() -> None:
     assert link("//cdn.example.com/1.mp4", "") == "https://cdn.example.com/1.mp4"
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        None,
-        "",
-        " ",
-        5,
-        True,
-        "pending",
-        "N/A",
-        "-",
-        "/",
-        "//",
-        "./",
-        "tos://b/k",
-        "ftp://a.example/1.mp4",
-        [],
-        {},
-        [[]],
-    ]
-    + ["data:video/mp4;base64,AAAA", "not yet / soon", "/a b", "{half", "[" * 10_000, "/" + "a" * 20_000]
-    + [{"cover_url": URL}, [[[[[[URL]]]]]]],
-)
+NO_LINKS: list[Any] = [
+    None,
+    "",
+    " ",
+    5,
+    True,
+    "pending",
+    "N/A",
+    "-",
+    "/",
+    "//",
+    "./",
+    [],
+    {},
+    [[]],
+    {"cover_url": URL},
+]
+NO_LINKS += [
+    "tos://b/k",
+    "ftp://a.example/1.mp4",
+    "data:video/mp4;base64,AAAA",
+    "not yet / soon",
+    "/a b",
+    "{half",
+]
+NO_LINKS += ["[" * 10_000, "/" + "a" * 20_000, [[[[[[URL]]]]]]]
+
+
+@pytest.mark.parametrize("written", NO_LINKS, ids=lambda written: str(written)[:30])
 def test_what_is_no_link_is_none(written: Any) -> None:
     assert link(written) is None
 
