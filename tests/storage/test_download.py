@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jimeng.client.media import MediaPolicy
-from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, MediaHostRefusedError
+from airflow_provider_jimeng.core.errors import (
+    DamagedMediaError,
+    LandingError,
+    LinkRefusedError,
+    MediaHostRefusedError,
+)
 from airflow_provider_jimeng.storage.landing import Patience
 from tests.harness.media_server import (
     Answer,
@@ -282,3 +287,66 @@ def test_an_unknown_coding_is_refused_in_clear_words(tmp_path: Path, lander: Lan
     ):
         lander(server, f"{tmp_path}/")
     assert list(tmp_path.iterdir()) == []
+
+
+FRAGMENTS = video(frames=120, keyframe_every=24, movflags="frag_keyframe+empty_moov")
+CUT = FRAGMENTS[: FRAGMENTS.index(b"moof", len(FRAGMENTS) // 2) - 4]
+
+
+def test_stray_bytes_after_the_last_box_are_a_warning(
+    tmp_path: Path, lander: Lander, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MediaServer(answers=[whole(VIDEO + bytes(32))]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert manifest.bytes == len(VIDEO) + 32
+    assert "has 32 bytes after the last box" in caplog.text
+    assert lander.links == 1
+
+
+def test_a_fragmented_video_that_may_be_cut_and_is_too_short_is_fetched_again(
+    tmp_path: Path, lander: Lander
+) -> None:
+    with MediaServer(answers=[without_length(CUT), without_length(FRAGMENTS)]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert landed(tmp_path) == FRAGMENTS
+    assert (manifest.frames, manifest.fps, manifest.duration_seconds) == (120, 24.0, 5.0)
+    assert lander.links == 2
+
+
+def test_a_fragmented_video_that_stays_too_short_is_refused(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[without_length(CUT)]) as server,
+        pytest.raises(DamagedMediaError, match="5 s were asked for, and it holds 2 s"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_short_fragmented_video_whose_end_the_host_tells_of_lands(
+    tmp_path: Path, lander: Lander, framing: str
+) -> None:
+    def chunked(request: Request) -> None:
+        request.begin(200, Transfer_Encoding="chunked")
+        request.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(CUT), CUT))
+
+    with MediaServer(answers=[whole(CUT) if framing == "length" else chunked]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert manifest.duration_seconds == 2.0
+
+
+def test_a_fragmented_video_of_the_length_that_was_asked_for_needs_no_other_proof(
+    tmp_path: Path, lander: Lander
+) -> None:
+    index = FRAGMENTS.index(b"mfra") - 4
+    with MediaServer(answers=[without_length(FRAGMENTS[:index])]) as server:
+        lander(server, f"{tmp_path}/")
+    assert lander.links == 1
+
+
+def test_where_nothing_tells_the_length_of_a_fragmented_video_the_log_says_so(
+    tmp_path: Path, lander: Lander, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MediaServer(answers=[without_length(CUT)]) as server:
+        lander(server, f"{tmp_path}/", lander.render(duration=None))
+    assert "whether more should follow cannot be told" in caplog.text
