@@ -224,6 +224,8 @@ def _default(name: str, parameter: inspect.Parameter) -> str:
 
 def _tree(root: type[errors.JimengError], depth: int = 0) -> Iterator[tuple[type[errors.JimengError], int]]:
     for kind in root.__subclasses__():
+        if kind.__base__ is not root:
+            continue  # it stands below its first base
         yield kind, depth
         yield from _tree(kind, depth + 1)
 

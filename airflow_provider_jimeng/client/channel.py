@@ -21,6 +21,7 @@ from airflow_provider_jimeng.client.http import (
     open_client,
     timeout_of,
 )
+from airflow_provider_jimeng.client.replies import AsyncBoundedTransport
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
 from airflow_provider_jimeng.core.wire import QUERY_ACTION, Call
@@ -247,7 +248,9 @@ class _Shared:
         )
         line = self.lines.get(key)
         if line is None:
-            line = self.lines[key] = _Line(key, transport or open_async_transport(settings))
+            line = self.lines[key] = _Line(
+                key, AsyncBoundedTransport(transport) if transport else open_async_transport(settings)
+            )
         line.users += 1
         return line
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urljoin
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.channel import AsyncChannel, Channel
@@ -50,6 +51,7 @@ class JimengClient:
         self.auth = auth or auth_for(settings)
         self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
         self._channel = Channel(settings, self.auth, transport)
+        self._parse_query = _query_parser(settings)
 
     def __enter__(self) -> Self:
         self._channel.open()
@@ -68,11 +70,17 @@ class JimengClient:
     def query(self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
         """Ask what became of a render; with ``aigc_meta``, the video behind the reply's link is labelled."""
         call = query_call(req_key=req_key, task_id=task_id, aigc_meta=aigc_meta)
-        return self._channel.exchange(call, parse_query)
+        return self._channel.exchange(call, self._parse_query)
 
     def cancel(self, req_key: str, task_id: str) -> CancelReply:
         """Ask to cancel a render; the API cancels queued ones only."""
         return self._channel.exchange(cancel_call(req_key=req_key, task_id=task_id), parse_cancel)
+
+
+def _query_parser(settings: ClientSettings) -> Callable[[int, bytes], QueryReply]:
+    """Return the reader of queries: a gateway's relative links belong to its origin, others to the endpoint's URL."""
+    base = urljoin(settings.endpoint, "/") if settings.auth == "bearer" else settings.endpoint
+    return partial(parse_query, endpoint=base)
 
 
 class AsyncJimengClient:
@@ -93,6 +101,7 @@ class AsyncJimengClient:
         self.auth = auth or auth_for(settings)
         self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
         self._channel = AsyncChannel(settings, self.auth, transport)
+        self._parse_query = _query_parser(settings)
 
     async def __aenter__(self) -> Self:
         await self._channel.open()
@@ -115,7 +124,7 @@ class AsyncJimengClient:
     ) -> QueryReply:
         """Ask what became of a render; with ``aigc_meta``, the video behind the reply's link is labelled."""
         call = query_call(req_key=req_key, task_id=task_id, aigc_meta=aigc_meta)
-        return await self._channel.exchange(call, parse_query)
+        return await self._channel.exchange(call, self._parse_query)
 
     async def cancel(self, req_key: str, task_id: str) -> CancelReply:
         """Ask to cancel a render; the API cancels queued ones only."""

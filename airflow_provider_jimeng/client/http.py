@@ -46,11 +46,13 @@ USER_AGENT = f"airflow-provider-jimeng/{__version__}"
 HEADERS = {
     "User-Agent": USER_AGENT,
     "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate",
+    "Accept-Encoding": "identity",
     "Connection": "keep-alive",
     "Content-Type": "application/json",
 }
 CONNECT_TIMEOUT_SECONDS = 10.0
+NEW_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
+"""A connection for each request of a worker, which sends few of them: see :class:`TimeLimit`."""
 KEEPALIVE_SECONDS = 20.0
 """Idle connections are kept this long: long enough for the next poll, shorter than common servers' 60 s."""
 
@@ -69,6 +71,7 @@ _SPEAKING = (
     httpx.ReadError,
     httpx.WriteError,
     httpx.RemoteProtocolError,
+    httpx.DecodingError,
 )
 """Errors whose own text is the operating system's or the peer's; the others may quote a header."""
 
@@ -149,12 +152,12 @@ def open_client(settings: ClientSettings, transport: httpx.BaseTransport | None 
     """Build the client of a worker; ``transport`` replaces the network."""
     with _refused_options():
         if transport is None:
-            transport = BoundedTransport(
-                httpx.HTTPTransport(verify=tls_context(settings.verify), proxy=proxy_for(settings))
+            transport = httpx.HTTPTransport(
+                verify=tls_context(settings.verify), proxy=proxy_for(settings), limits=NEW_CONNECTIONS
             )
         # httpx reads the target of a redirect even if it does not follow it, and fails if that is not a URL.
         hooks = {"response": [refuse_redirect]}
-        return httpx.Client(transport=transport, event_hooks=hooks, **_options(settings))
+        return httpx.Client(transport=BoundedTransport(transport), event_hooks=hooks, **_options(settings))
 
 
 def open_async_transport(settings: ClientSettings) -> httpx.AsyncBaseTransport:

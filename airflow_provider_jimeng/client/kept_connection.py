@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import h11
 import httpx
 
-from airflow_provider_jimeng.client.replies import MAX_REPLY_BYTES
+from airflow_provider_jimeng.client.replies import ReplyBody
 
 if TYPE_CHECKING:
     import ssl
@@ -87,7 +87,7 @@ class _Wire(asyncio.Protocol):
         self._read_seconds: float | None = None
         self._answer: asyncio.Future[None] | None = None
         self._head: h11.Response | None = None
-        self._body = bytearray()
+        self._body = ReplyBody()
 
     def can_go_on(self, keepalive_seconds: float) -> bool:
         """Whether another request may be sent."""
@@ -102,7 +102,7 @@ class _Wire(asyncio.Protocol):
         self, request: httpx.Request, *, write_seconds: float | None, read_seconds: float | None
     ) -> httpx.Response:
         """Send a request and read its reply."""
-        self._head, self._body = None, bytearray()
+        self._head, self._body = None, ReplyBody()
         self._answer = self._loop.create_future()
         self._read_seconds = read_seconds
         try:
@@ -175,24 +175,19 @@ class _Wire(asyncio.Protocol):
                 if isinstance(event, h11.Response):
                     self._head = event
                 elif isinstance(event, h11.Data):
-                    self._body += event.data
-                    if len(self._body) > MAX_REPLY_BYTES:
-                        self._end(httpx.ReadError(f"the reply is longer than {MAX_REPLY_BYTES:,} bytes"))
-                        return
+                    self._body.add(bytes(event.data))
                 elif not isinstance(event, h11.InformationalResponse):
                     if isinstance(event, h11.EndOfMessage):
                         self._end(None)
                     return
         except h11.RemoteProtocolError as error:
             self._end(httpx.RemoteProtocolError(str(error)))
+        except httpx.ReadError as error:
+            self._end(error)
 
     def _response(self) -> httpx.Response:
         head = cast("h11.Response", self._head)
-        response = httpx.Response(
-            head.status_code, headers=head.headers.raw_items(), stream=httpx.ByteStream(bytes(self._body))
-        )
-        response.read()
-        return response
+        return self._body.response(head.status_code, head.headers.raw_items())
 
     def _limit(self, seconds: float | None, late: type[httpx.TimeoutException] = httpx.ReadTimeout) -> None:
         """Let the exchange end after so many seconds; this replaces the limit there was."""

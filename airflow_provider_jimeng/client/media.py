@@ -17,10 +17,18 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from airflow_provider_jimeng.client.codings import READABLE, codings_of, unpacked
 from airflow_provider_jimeng.client.endpoint import is_local, origin_of
-from airflow_provider_jimeng.client.http import CONNECT_TIMEOUT_SECONDS, USER_AGENT, tls_context, translated
+from airflow_provider_jimeng.client.http import (
+    CONNECT_TIMEOUT_SECONDS,
+    NEW_CONNECTIONS,
+    USER_AGENT,
+    tls_context,
+    translated,
+)
 from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
 from airflow_provider_jimeng.client.quiet import OwnRequest
+from airflow_provider_jimeng.client.time_limit import TimeLimit
 from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import LandingError, MediaHostRefusedError, SettingsError
 
@@ -67,7 +75,9 @@ class MediaStream:
     """An open reply of a media host.
 
     ``start`` is the offset of the first byte in the file (``None``: a partial reply that does not say), ``total``
-    the length of the whole file, where known. ``where`` names the source in messages.
+    the length of the whole file, where known. ``codings`` says how the body is packed: offsets and lengths are then
+    those of the packed file, so it can only be read from its beginning to its end. ``has_end`` is false where the end
+    of the connection is all that ends the body. ``where`` names the source in messages.
     """
 
     status: int
@@ -75,17 +85,29 @@ class MediaStream:
     start: int | None
     total: int | None
     etag: str | None
+    codings: tuple[str, ...] = ()
+    has_end: bool = True
     _response: httpx.Response = field(repr=False)
+    _limit: TimeLimit = field(repr=False)
+    _piece_seconds: float = field(repr=False)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it arrives, in pieces of at most 64 KiB.
+        """Yield the file as it arrives and is unpacked, in pieces of at most 64 KiB.
 
-        :raises NoReplyError: the body was cut or stalled.
+        :raises NoReplyError: the body was cut, stalled, or cannot be unpacked.
         """
         try:
-            yield from self._response.iter_raw()
+            with self._limit.enforced():
+                yield from unpacked(self._pieces(), self.codings)
         except httpx.HTTPError as error:
             raise translated(error, self.where) from None
+
+    def _pieces(self) -> Iterator[bytes]:
+        self._limit.allow(self._piece_seconds)
+        for piece in self._response.iter_raw():
+            self._limit.allow(None)
+            yield piece
+            self._limit.allow(self._piece_seconds)
 
 
 @contextmanager
@@ -113,9 +135,9 @@ def open_media(
         elif policy.token and hop == 0:
             headers["Authorization"] = f"Bearer {policy.token}"
         with ExitStack() as stack:
-            response = _send(target, headers, policy, stack)
+            response, limit = _send(target, headers, policy, stack)
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                yield _stream(response, _where(target))
+                yield _stream(response, limit, _where(target), policy.timeout_seconds)
                 return
         target = _parsed(response.headers["Location"], base=target)
     raise LandingError(
@@ -133,8 +155,8 @@ def _at_the_endpoint(target: httpx.URL, policy: MediaPolicy) -> bool:
 
 def _send(
     target: httpx.URL, headers: dict[str, str], policy: MediaPolicy, stack: ExitStack
-) -> httpx.Response:
-    """Send one GET; the reply stays open as long as the stack."""
+) -> tuple[httpx.Response, TimeLimit]:
+    """Send one GET; the reply, and the limit of its time, last as long as the stack."""
     host = target.raw_host.decode("ascii")
     proxy = _proxy_for(target, policy)
     addresses = admitted_addresses(
@@ -144,23 +166,24 @@ def _send(
         resolves_here=proxy is None,
     )
     seconds = policy.timeout_seconds
-    extensions: dict[str, Any] = {
-        "timeout": httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds)).as_dict()
-    }
+    connect = min(CONNECT_TIMEOUT_SECONDS, seconds)
+    extensions: dict[str, Any] = {"timeout": httpx.Timeout(seconds, connect=connect).as_dict()}
     urls = [target]
     if addresses and proxy is None:
         extensions["sni_hostname"] = host  # the certificate is still checked for the name
         urls = [target.copy_with(host=address) for address in addresses]
     named = {"Host": target.netloc.decode("ascii"), **headers}
+    limit = stack.enter_context(TimeLimit(2 * seconds + len(urls) * connect))
+    extensions["trace"] = limit.trace
     requests = [httpx.Request("GET", url, headers=named, extensions=extensions) for url in urls]
     transport = stack.enter_context(_transport(policy, proxy, secure=target.scheme == "https"))
     try:
-        with OwnRequest():
+        with OwnRequest(), limit.enforced():
             response = first_reply(transport, requests)
     except httpx.HTTPError as error:
         raise translated(error, _where(target)) from None
     stack.callback(response.close)
-    return response
+    return response, limit
 
 
 def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request]) -> httpx.Response:
@@ -175,7 +198,8 @@ def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request
 def _transport(policy: MediaPolicy, proxy: str | None, *, secure: bool) -> httpx.HTTPTransport:
     """A transport, not a client: a client would keep cookies."""
     try:
-        return httpx.HTTPTransport(verify=tls_context(policy.verify) if secure else False, proxy=proxy)
+        verify = tls_context(policy.verify) if secure else False
+        return httpx.HTTPTransport(verify=verify, proxy=proxy, limits=NEW_CONNECTIONS)
     except ImportError:
         raise SettingsError("extra.proxy: a SOCKS proxy needs `pip install httpx[socks]`.") from None
 
@@ -209,19 +233,28 @@ def _where(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}/…/{tail[-_LONGEST_TAIL:]}"
 
 
-def _stream(response: httpx.Response, where: str) -> MediaStream:
+def _stream(response: httpx.Response, limit: TimeLimit, where: str, piece_seconds: float) -> MediaStream:
     headers = response.headers
-    encoding = headers.get("Content-Encoding", "identity")
-    if response.status_code in (200, 206) and encoding.lower() != "identity":
-        raise LandingError(f"{where} sends the video in the encoding {encoding!r}, which was not asked for.")
+    codings = codings_of(headers.get("Content-Encoding"))
+    unknown = [coding for coding in codings if coding not in READABLE]
+    if response.status_code in (200, 206) and unknown:
+        raise LandingError(
+            f"{where} sends the video with Content-Encoding {unknown[0][:80]!r}, which was not asked for and cannot be "
+            "undone here: the video was asked for as it is, and gzip and deflate are read too. Nothing is lost. Set "
+            "the encoding right at the host, or take out the proxy that adds it, and clear the task."
+        )
     start, total = _extent(response)
     return MediaStream(
         status=response.status_code,
         where=where,
         start=start,
-        total=total,
+        total=None if codings else total,
         etag=headers.get("ETag"),
+        codings=tuple(codings),
+        has_end="Content-Length" in headers or "Transfer-Encoding" in headers,
         _response=response,
+        _limit=limit,
+        _piece_seconds=piece_seconds,
     )
 
 

@@ -21,6 +21,7 @@ MAX_MESSAGE_LENGTH = 1000
 MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
 """A gateway's answer holds its task, which holds the API's answer, which holds its data."""
+_RENDER_KEYS = ("task_id", "id", "video_url", "video_urls", "result_url")
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
 
 
@@ -79,8 +80,8 @@ class Envelope:
 
     @property
     def data_object(self) -> Mapping[str, Any]:
-        """The same, if it is an object."""
-        return as_object(self.data)
+        """The same, if it is an object or holds one."""
+        return opened(self.data)
 
     @property
     def ok_status(self) -> bool:
@@ -107,12 +108,12 @@ class Envelope:
         """
         layer = self.data_object
         if not layer:
-            flat = self.ok_status and any(self.outer.get(key) for key in ("task_id", "id", "video_url"))
+            flat = self.ok_status and any(self.outer.get(key) for key in _RENDER_KEYS)
             return [self.outer] if flat else []
         found: list[Mapping[str, Any]] = []
         while layer and len(found) < MAX_DEPTH:
             found.append(layer)
-            layer = as_object(layer.get("data"))
+            layer = opened(layer.get("data"))
         return found
 
     def error(self) -> ApiError:
@@ -191,6 +192,18 @@ def as_object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def opened(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object, also out of a list of one element and out of its JSON text; else an empty one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return as_object(value)
+
+
 def first_text(*values: Any) -> str | None:
     """Return the first value that is text or a whole number, as text."""
     for value in values:
@@ -199,13 +212,6 @@ def first_text(*values: Any) -> str | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
     return None
-
-
-def first_link(values: Iterable[Any]) -> str | None:
-    """Return the first value that is an http(s) link."""
-    return next(
-        (v for v in values if isinstance(v, str) and v.lower().startswith(("http://", "https://"))), None
-    )
 
 
 def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str | None:

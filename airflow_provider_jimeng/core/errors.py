@@ -27,7 +27,7 @@
     ├── ChangedRequestError       a retry asks for something else than what is paid already
     ├── UnknownSubmitError        a submit that may have been accepted, and billed, under an unknown id
     ├── LandingError              the video could not be brought home; the render is kept
-    │   ├── NoLinkError · LinkRefusedError · DamagedMediaError · TargetTakenError
+    │   ├── NoLinkError (a RenderError, too) · LinkRefusedError · DamagedMediaError · TargetTakenError
     │   └── MediaHostRefusedError · MissingLabelError
     └── LedgerError               the record of what was paid cannot be read or written
 """
@@ -269,8 +269,8 @@ class LandingError(JimengError):
     retryable = True
 
 
-class NoLinkError(LandingError):
-    """The API gives no link to the video, or not yet. How the render ended is not known from that."""
+class NoLinkError(LandingError, RenderError):
+    """The API gives no link to the video, or not yet. It may be billed and stays recorded; a retry asks again, free."""
 
 
 class LinkRefusedError(LandingError):

@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     NOT_FOUND = "not_found"
+    NO_LINK = "no_link"
     TIMED_OUT = "timed_out"
     LOST_CONTACT = "lost_contact"
     SLOT_FREE = "slot_free"

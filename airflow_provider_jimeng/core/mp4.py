@@ -1,38 +1,57 @@
 """Looks into an MP4 file (ISO/IEC 14496-12) without decoding it: is it whole, and what does its video track hold?
 
-Reads headers and a few small tables only, so memory stays bounded whatever the file claims about itself.
+Reads headers and tables only, so memory stays bounded whatever the file claims about itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError
+from airflow_provider_jimeng.core.mp4_boxes import (
+    MAX_TABLE_ENTRIES,
+    TOP_LEVEL,
+    Box,
+    ReadAt,
+    Reader,
+    name_of,
+)
+from airflow_provider_jimeng.core.mp4_samples import Fragments, Track, check_chunks, indexed_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 AIGC_KEY = b"AIGC"
 """The metadata entry of the implicit label (TC260-PG-20257A; GB 45438-2025, appendix E)."""
 
-_MAX_BOXES = 20_000
-_MAX_TABLE_ENTRIES = 1_000_000
 _MAX_METADATA_BYTES = 256 * 1024
-_TABLE_BLOCK_ENTRIES = 8192
-_TOP_LEVEL = frozenset(
-    {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"pdin", b"meta"}
+_OF_A_FRAGMENTED_FILE = (
+    b"moof",
+    b"mdat",
+    b"styp",
+    b"sidx",
+    b"ssix",
+    b"prft",
+    b"emsg",
+    b"free",
+    b"skip",
+    b"uuid",
 )
-
-ReadAt = Callable[[int, int], bytes]
-"""``read_at(offset, size)`` returns up to ``size`` bytes from ``offset``; fewer only at the end."""
+_LAST_BOX = b"mfra"
+"""The index of random access points, which is written when all fragments are."""
+_TOLERANCE_SECONDS = 0.1
+"""Headers promise a duration a frame or two longer than the samples last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
     """What the video track says of itself.
 
-    ``width`` and ``height`` in pixels as coded. ``fps``, ``frames`` and ``duration_seconds`` are ``None`` in a
-    fragmented file, whose samples are listed elsewhere. ``aigc`` is the implicit label, ``None`` without one.
+    ``width`` and ``height`` in pixels as coded. ``aigc`` is the implicit label, ``None`` without one. ``stray_bytes``
+    lie after the last box, where players do not look. ``open_ended``: a fragmented file that says nowhere how long it
+    is, so that it could have been cut between two fragments.
     """
 
     width: int
@@ -41,80 +60,29 @@ class MediaInfo:
     frames: int | None
     duration_seconds: float | None
     aigc: dict[str, Any] | None
+    stray_bytes: int = 0
+    open_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
-    kind: bytes
-    start: int
-    """Where the payload starts."""
+class _TopLevel:
+    """The boxes of a file up to ``end``; what is wrong with the next one, if the file does not end there."""
+
+    boxes: tuple[Box, ...]
     end: int
+    problem: str | None
 
+    def first(self, kind: bytes) -> Box:
+        """Return the first box of a type.
 
-class _Reader:
-    """Bounded reads: so many boxes in all, and never past the end of a box."""
-
-    def __init__(self, read_at: ReadAt, length: int) -> None:
-        self._read_at = read_at
-        self.length = length
-        self._boxes_left = _MAX_BOXES
-
-    def read(self, offset: int, size: int, end: int) -> bytes:
-        """Return exactly ``size`` bytes that lie before ``end``."""
-        if size < 0 or offset + size > end:
-            raise DamagedMediaError(f"The MP4 file is damaged: a box ends before its fields do (byte {end}).")
-        data = self._read_at(offset, size)
-        if len(data) != size:
-            raise DamagedMediaError(f"The file could not be read at byte {offset}.")
-        return data
-
-    def number(self, offset: int, size: int, end: int) -> int:
-        return int.from_bytes(self.read(offset, size, end), "big")
-
-    def boxes(self, start: int, end: int) -> Iterator[_Box]:
-        """Walk the boxes between two offsets; what they hold is not read."""
-        offset = start
-        while offset < end:
-            self._boxes_left -= 1
-            if self._boxes_left < 0:
-                raise DamagedMediaError(f"The MP4 file is damaged: it has more than {_MAX_BOXES} boxes.")
-            box = self._box(offset, end)
-            yield box
-            offset = box.end
-
-    def _box(self, offset: int, end: int) -> _Box:
-        header = self.read(offset, 8, end)
-        size, kind, payload = int.from_bytes(header[:4], "big"), header[4:], offset + 8
-        if size == 1:
-            size, payload = self.number(payload, 8, end), offset + 16
-        elif size == 0 and end == self.length:
-            size = end - offset
-        if offset + size < payload:
+        :raises DamagedMediaError: there is none, because of what is wrong after the last box, if anything is.
+        """
+        found = next((box for box in self.boxes if box.kind == kind), None)
+        if found is None:
             raise DamagedMediaError(
-                f"The MP4 file is damaged: box {_name(kind)} at byte {offset} has size {size}."
+                self.problem or f"The MP4 file is damaged: it has no {name_of(kind)} box."
             )
-        if offset + size > end:
-            missing = offset + size - end
-            raise DamagedMediaError(
-                f"The MP4 file is cut: box {_name(kind)} at byte {offset} lacks {missing} of its {size} bytes."
-            )
-        return _Box(kind, payload, offset + size)
-
-    def find(self, parent: _Box, *path: bytes) -> _Box | None:
-        """Return the first box at a path of types below ``parent``."""
-        box: _Box | None = parent
-        for kind in path:
-            if box is None:
-                return None
-            box = next((child for child in self.boxes(box.start, box.end) if child.kind == kind), None)
-        return box
-
-    def need(self, parent: _Box, *path: bytes) -> _Box:
-        """Return what :meth:`find` does, or raise."""
-        box = self.find(parent, *path)
-        if box is None:
-            raise DamagedMediaError(f"The MP4 file is damaged: the video track has no {_name(path[-1])} box.")
-        return box
+        return found
 
 
 def inspect_mp4(file: BinaryIO) -> MediaInfo:
@@ -130,42 +98,121 @@ def inspect_mp4(file: BinaryIO) -> MediaInfo:
 def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     """Check that a file of ``length`` bytes is a whole MP4 with a video track, and describe that track.
 
-    Whole means: ``ftyp``, ``moov`` and ``mdat`` are there, the sizes of the boxes add up to the file's length, and
-    the last video chunk begins inside the file.
+    Whole means: ``ftyp``, ``moov`` and ``mdat`` are there, and so is every sample that the tables list. A fragmented
+    file is whole if every fragment is, and if it does not promise more of them.
 
     :raises DamagedMediaError: saying what is wrong; nothing else is raised whatever the bytes are.
     """
-    reader = _Reader(read_at, length)
+    reader = Reader(read_at, length)
     _refuse_other_formats(reader)
-    top: dict[bytes, _Box] = {}
-    for box in reader.boxes(0, length):
-        top.setdefault(box.kind, box)
-    for kind in (b"ftyp", b"moov", b"mdat"):
-        if kind not in top:
-            raise DamagedMediaError(f"The MP4 file is damaged: it has no {_name(kind)} box.")
-    moov = top[b"moov"]
-    media = _video_media(reader, moov)
+    top = _top_level(reader)
+    _, moov, _ = (top.first(kind) for kind in (b"ftyp", b"moov", b"mdat"))
+    tail = reader.read(top.end, min(8, length - top.end), length)
+    if tail[4:] == b"mdat" and top.problem:
+        raise DamagedMediaError(top.problem)
+    media, number = _video_media(reader, moov)
     width, height = _pixels(reader, media)
-    frames, ticks = _frames(reader, reader.need(media, b"minf", b"stbl", b"stts"))
-    if not frames and reader.find(moov, b"mvex") is None:
-        raise DamagedMediaError("The MP4 file is damaged: its video track has no frames.")
-    _check_last_chunk(reader, media)
+    samples = _samples(reader, reader.need(media, b"minf", b"stbl", b"stts"))
+    open_ended = False
+    _check_all_chunks(reader, moov, media, top.end)
     scale = _timescale(reader, media)
+    if (mvex := reader.find(moov, b"mvex")) is not None:
+        fragments = Fragments(reader, mvex, top.end)
+        for moof in top.boxes:
+            if moof.kind == b"moof":
+                fragments.add(moof)
+        more = fragments.tracks.get(number, Track())
+        samples = Track(samples.samples + more.samples, samples.ticks + more.ticks)
+        ends = _says_where_it_ends(reader, top, moov, fragments) or tail[4:] == _LAST_BOX
+        if not ends and _begins_a_box(tail):
+            raise DamagedMediaError(top.problem or "")
+        open_ended = not ends
+    if not samples.samples:
+        raise DamagedMediaError("The MP4 file is damaged: its video track has no frames.")
     return MediaInfo(
         width=width,
         height=height,
-        fps=round(frames * scale / ticks, 3) if ticks else None,
-        frames=frames or None,
-        duration_seconds=round(ticks / scale, 6) if ticks else None,
+        fps=round(samples.samples * scale / samples.ticks, 3) if samples.ticks else None,
+        frames=samples.samples,
+        duration_seconds=round(samples.ticks / scale, 6) if samples.ticks else None,
         aigc=_label(reader, moov),
+        stray_bytes=length - top.end,
+        open_ended=open_ended,
     )
 
 
-def _refuse_other_formats(reader: _Reader) -> None:
+def _top_level(reader: Reader) -> _TopLevel:
+    boxes: list[Box] = []
+    end = 0
+    while end < reader.length:
+        box = reader.box(end, reader.length)
+        if isinstance(box, str):
+            return _TopLevel(tuple(boxes), end, box)
+        boxes.append(box)
+        end = box.end
+    return _TopLevel(tuple(boxes), end, None)
+
+
+def _begins_a_box(tail: bytes) -> bool:
+    """Whether the bytes after the last whole box of a fragmented file look like the begin of another one."""
+    if len(tail) > 4:
+        return any(kind.startswith(tail[4:]) for kind in _OF_A_FRAGMENTED_FILE)
+    if not any(tail):
+        return 0 < len(tail) < 4  # the size of a box begins with zeros, and is not zero
+    return any(byte not in b"\t\r\n" and not 0x20 <= byte < 0x7F for byte in tail)
+
+
+def _says_where_it_ends(reader: Reader, top: _TopLevel, moov: Box, fragments: Fragments) -> bool:
+    """Check what a fragmented file promises about its length; return whether it promises anything.
+
+    :raises DamagedMediaError: it promises more than there is.
+    """
+    indexed = False
+    last = max(box.end for box in top.boxes if box.kind == b"mdat")
+    for sidx in (box for box in top.boxes if box.kind == b"sidx"):
+        end = indexed_end(reader, sidx)
+        if end > top.end:
+            raise DamagedMediaError(
+                f"The MP4 file is cut: its index lists segments up to byte {end}, and the boxes end at byte {top.end}."
+            )
+        within = [box for box in top.boxes if box.kind == b"moof" and sidx.end <= box.offset < end]
+        indexed = indexed or (
+            end >= last and len(within) > 1
+        )  # an index of one fragment says nothing of others
+    promised = _promised_seconds(reader, moov)
+    if promised:
+        lasts = max((_seconds(reader, track, fragments) for track in _tracks(reader, moov)), default=0.0)
+        if lasts + _TOLERANCE_SECONDS < promised:
+            raise DamagedMediaError(
+                f"The MP4 file is cut: its header promises {promised:.3f} s, and its fragments last {lasts:.3f} s."
+            )
+    return bool(promised) or indexed or any(box.kind == _LAST_BOX for box in top.boxes)
+
+
+def _promised_seconds(reader: Reader, moov: Box) -> float:
+    """Return the duration of all fragments that the movie's header names, 0 if it names none."""
+    mehd, mvhd = reader.find(moov, b"mvex", b"mehd"), reader.find(moov, b"mvhd")
+    if mehd is None or mvhd is None:
+        return 0.0
+    scale = reader.number(mvhd.start + _times(reader, mvhd), 4, mvhd.end)
+    width = 8 if reader.number(mehd.start, 1, mehd.end) == 1 else 4
+    return reader.number(mehd.start + 4, width, mehd.end) / scale if scale else 0.0
+
+
+def _seconds(reader: Reader, track: Box, fragments: Fragments) -> float:
+    media = reader.find(track, b"mdia")
+    table = reader.find(track, b"mdia", b"minf", b"stbl", b"stts")
+    if media is None or table is None:
+        return 0.0
+    ticks = _samples(reader, table).ticks + fragments.tracks.get(_track_number(reader, track), Track()).ticks
+    return ticks / _timescale(reader, media)
+
+
+def _refuse_other_formats(reader: Reader) -> None:
     head = reader.read(0, min(512, reader.length), reader.length)
     if not head:
         raise DamagedMediaError("The file is empty.")
-    if head[4:8] in _TOP_LEVEL:
+    if head[4:8] in TOP_LEVEL:
         return
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"<"):
@@ -179,18 +226,31 @@ def _refuse_other_formats(reader: _Reader) -> None:
     raise DamagedMediaError(f"What arrived is not an MP4 file but {kind}.")
 
 
-def _video_media(reader: _Reader, moov: _Box) -> _Box:
-    for track in reader.boxes(moov.start, moov.end):
-        if track.kind != b"trak":
-            continue
+def _tracks(reader: Reader, moov: Box) -> Iterator[Box]:
+    return (box for box in reader.boxes(moov.start, moov.end) if box.kind == b"trak")
+
+
+def _video_media(reader: Reader, moov: Box) -> tuple[Box, int]:
+    """Return the ``mdia`` box of the first video track, and the number of the track."""
+    for track in _tracks(reader, moov):
         media = reader.find(track, b"mdia")
         handler = reader.find(media, b"hdlr") if media else None
         if media and handler and reader.read(handler.start + 8, 4, handler.end) == b"vide":
-            return media
+            return media, _track_number(reader, track)
     raise DamagedMediaError("The MP4 file has no video track.")
 
 
-def _pixels(reader: _Reader, media: _Box) -> tuple[int, int]:
+def _track_number(reader: Reader, track: Box) -> int:
+    header = reader.find(track, b"tkhd")
+    return 0 if header is None else reader.number(header.start + _times(reader, header), 4, header.end)
+
+
+def _times(reader: Reader, header: Box) -> int:
+    """Return how many bytes of a header come before the field that follows its times of creation and change."""
+    return 20 if reader.number(header.start, 1, header.end) == 1 else 12
+
+
+def _pixels(reader: Reader, media: Box) -> tuple[int, int]:
     table = reader.need(media, b"minf", b"stbl", b"stsd")
     entry = next(reader.boxes(table.start + 8, table.end), None)
     if entry is None:
@@ -201,47 +261,37 @@ def _pixels(reader: _Reader, media: _Box) -> tuple[int, int]:
     return width, height
 
 
-def _timescale(reader: _Reader, media: _Box) -> int:
+def _timescale(reader: Reader, media: Box) -> int:
     header = reader.need(media, b"mdhd")
-    long_times = reader.number(header.start, 1, header.end) == 1
-    scale = reader.number(header.start + (20 if long_times else 12), 4, header.end)
+    scale = reader.number(header.start + _times(reader, header), 4, header.end)
     if not scale:
         raise DamagedMediaError("The MP4 file is damaged: its video track has no time scale.")
     return scale
 
 
-def _frames(reader: _Reader, table: _Box) -> tuple[int, int]:
-    """Return frames and ticks; ticks of the time scale in all."""
+def _samples(reader: Reader, table: Box) -> Track:
+    """Add up an ``stts`` box."""
     entries = reader.number(table.start + 4, 4, table.end)
-    if entries > _MAX_TABLE_ENTRIES or table.start + 8 + entries * 8 > table.end:
+    if entries > MAX_TABLE_ENTRIES or table.start + 8 + entries * 8 > table.end:
         raise DamagedMediaError(f"The MP4 file is damaged: its stts box lists {entries} entries.")
-    frames = ticks = 0
-    for first in range(0, entries, _TABLE_BLOCK_ENTRIES):
-        size = min(_TABLE_BLOCK_ENTRIES, entries - first) * 8
-        block = reader.read(table.start + 8 + first * 8, size, table.end)
-        for at in range(0, size, 8):
-            count = int.from_bytes(block[at : at + 4], "big")
-            frames += count
-            ticks += count * int.from_bytes(block[at + 4 : at + 8], "big")
-    return frames, ticks
+    found = Track()
+    fields = reader.numbers(table.start + 8, 2 * entries, table.end)
+    for count, ticks in zip(fields, fields, strict=True):
+        found.samples += count
+        found.ticks += count * ticks
+    return found
 
 
-def _check_last_chunk(reader: _Reader, media: _Box) -> None:
-    """An ``mdat`` that runs to the end of the file hides a cut; the chunk table does not."""
-    samples = reader.need(media, b"minf", b"stbl")
-    table = reader.find(samples, b"stco") or reader.find(samples, b"co64")
-    entries = reader.number(table.start + 4, 4, table.end) if table else 0
-    if table is None or not entries:
-        return
-    width = 4 if table.kind == b"stco" else 8
-    last = reader.number(table.start + 8 + (entries - 1) * width, width, table.end)
-    if last >= reader.length:
-        raise DamagedMediaError(
-            f"The MP4 file is cut: a chunk of its video track should begin at byte {last}."
-        )
+def _check_all_chunks(reader: Reader, moov: Box, video: Box, limit: int) -> None:
+    """An ``mdat`` that runs to the end of the file hides a cut; the tables of its chunks do not."""
+    for track in _tracks(reader, moov):
+        samples = reader.find(track, b"mdia", b"minf", b"stbl")
+        if samples is not None:
+            is_video = video.start <= samples.start < video.end
+            check_chunks(reader, samples, limit, of="its video track" if is_video else "another track")
 
 
-def _label(reader: _Reader, moov: _Box) -> dict[str, Any] | None:
+def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
     try:
         for path in ((b"udta", b"meta"), (b"meta",)):
             meta = reader.find(moov, *path)
@@ -253,11 +303,11 @@ def _label(reader: _Reader, moov: _Box) -> dict[str, Any] | None:
     return None
 
 
-def _metadata(reader: _Reader, meta: _Box) -> dict[str, Any] | None:
+def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
     """Return the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
     # ISO files put four bytes of version and flags first, QuickTime files do not: the first child's type tells.
     plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
-    inside = meta if plain else _Box(meta.kind, meta.start + 4, meta.end)
+    inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
     names, values = reader.find(inside, b"keys"), reader.find(inside, b"ilst")
     if names is None or values is None:
         return None
@@ -269,7 +319,7 @@ def _metadata(reader: _Reader, meta: _Box) -> dict[str, Any] | None:
     return None
 
 
-def _key_number(reader: _Reader, names: _Box) -> int | None:
+def _key_number(reader: Reader, names: Box) -> int | None:
     size = len(AIGC_KEY)
     for number, name in enumerate(reader.boxes(names.start + 8, names.end), start=1):
         if name.end - name.start == size and reader.read(name.start, size, name.end) == AIGC_KEY:
@@ -283,8 +333,3 @@ def _json_object(text: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _name(kind: bytes) -> str:
-    """Return a box type as text, for messages."""
-    return repr(kind.decode("latin-1"))

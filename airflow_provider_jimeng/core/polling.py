@@ -7,12 +7,13 @@ Rules, each from the API's documents or from what it leaves open:
 * ``not_found`` ends it when it is repeated, for the API may be slow to know a new id;
 * a code that no table lists, with the number of one that fails a render, ends it when it is repeated;
 * refused access ends the wait after three refusals over at least a minute, with the connection read anew each time;
-* a word nobody knows, or ``done`` without a link, means: ask again.
+* ``done`` without a link is asked again for a quarter of an hour, then the wait ends and the render is kept;
+* a word nobody knows means: ask again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_jimeng.core.cadence import CLOSEST, Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
@@ -37,6 +38,10 @@ MAX_BACK_OFF = 120.0
 CONFIRMATIONS = 3
 NOT_FOUND_SPAN = 20.0
 REFUSED_SPAN = 60.0
+NO_LINK_SPAN = 900.0
+"""Seconds from the first ``done`` without a link to the end of the wait: a link is made in seconds, so none will come."""
+LINK_FIELD = "data.video_url"
+"""Where the API gives the link, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,8 @@ class Poller:
     cadence: Cadence = field(default_factory=Cadence)
     polls: int = 0
     running_since: float | None = None
+    no_link_since: float | None = None
+    """When this wait first saw the render done without a link."""
     _pending_at: float | None = None
     _last_seen: str | None = None
     _told_state: str | None = None
@@ -128,12 +135,26 @@ class Poller:
             case RenderStatus.NOT_FOUND:
                 return self._after_not_found(reply, now, jitter)
             case RenderStatus.DONE:
-                return self._wait("done, but no link yet", now, jitter)
+                return self._after_no_link(reply, now, jitter)
             case RenderStatus.UNKNOWN:
                 return self._wait(f"unknown status {reply.status_word!r}", now, jitter)
             case _:
                 self._pending_at = now - self.submitted_at
                 return self._wait(reply.status.value, now, jitter)
+
+    def _after_no_link(self, reply: QueryReply, now: float, jitter: float) -> Wait | Finish:
+        if self.no_link_since is None:
+            self.no_link_since = now
+        left = self.no_link_since + NO_LINK_SPAN - now
+        if left <= 0:
+            return self._finish(
+                Outcome.NO_LINK,
+                now,
+                message=f"the API says {reply.status_word or 'done'!r} and gives no link in {LINK_FIELD}",
+                request_id=reply.request_id,
+            )
+        wait = self._wait("done, but no link yet", now, jitter)
+        return replace(wait, seconds=min(wait.seconds, left))
 
     def _after_not_found(self, reply: QueryReply, now: float, jitter: float) -> Wait | Finish:
         if not self._missing:
@@ -163,7 +184,7 @@ class Poller:
         kind = type(error).__name__
         return Wait(
             seconds=self._before_deadline(spread(back_off, jitter), now),
-            note=self._new_trouble(f"no usable answer, asking again: {kind}: {error}", kind),
+            note=self._new_trouble("no usable answer, asking again", error, kind),
         )
 
     def _after_refusal(self, error: JimengError, now: float, jitter: float) -> Wait | Finish:
@@ -175,7 +196,7 @@ class Poller:
         return Wait(
             seconds=self._before_deadline(spread(REFUSED_SPAN / (CONFIRMATIONS - 1) * 1.3, jitter), now),
             note=self._new_trouble(
-                f"access was refused, asking again to be sure: {error}", "access was refused"
+                "access was refused, asking again to be sure", error, "access was refused"
             ),
             renew_connection=True,
         )
@@ -198,13 +219,13 @@ class Poller:
         self._told_state, self._told_trouble = seen, None
         return seen
 
-    def _new_trouble(self, note: str, kind: str) -> str | None:
+    def _new_trouble(self, what: str, error: JimengError, kind: str) -> str | None:
         """Tell a kind of trouble once, until the state changes: a throttled account meets it at every other poll."""
-        self._last_seen = kind
+        self._last_seen = f"{type(error).__name__}: {error}"
         if kind == self._told_trouble:
             return None
         self._told_trouble = kind
-        return note
+        return f"{what}: {self._last_seen}"
 
     def _before_deadline(self, seconds: float, now: float) -> float:
         return max(0.0, min(seconds, self.deadline - now))

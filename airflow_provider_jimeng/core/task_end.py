@@ -43,7 +43,12 @@ _MEANINGS: Mapping[str, tuple[End, str, str]] = {
         _ON_LOST,
     ),
     Outcome.NOT_FOUND: (End.FAILED, "The API no longer knows the render. It may have been billed.", _ON_LOST),
-    Outcome.TIMED_OUT: (End.UNFINISHED, "The render still ran when the wait was given up.", _CLEAR),
+    Outcome.NO_LINK: (
+        End.UNFINISHED,
+        "The API says that the render is done and gives no link to its video. It may have been billed.",
+        "Clear the task: it asks again for the link and pays nothing.",
+    ),
+    Outcome.TIMED_OUT: (End.UNFINISHED, "The render was not finished when the task stopped waiting.", _CLEAR),
     Outcome.LOST_CONTACT: (
         End.UNFINISHED,
         "The API refused the connection's credentials while the render ran.",
@@ -70,7 +75,15 @@ _NOTHING_SUBMITTED = (
     "Read the task's log. Nothing of it was billed, unless the log says that an outcome is unknown.",
 )
 MAY_BE_BILLED = frozenset(
-    {"", UNKNOWN_SUBMIT, Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
+    {
+        "",
+        UNKNOWN_SUBMIT,
+        Outcome.EXPIRED,
+        Outcome.NOT_FOUND,
+        Outcome.NO_LINK,
+        Outcome.TIMED_OUT,
+        Outcome.LOST_CONTACT,
+    }
 )
 
 

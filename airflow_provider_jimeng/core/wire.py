@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import MISSING_TASK_STATUSES, ErrorKind, lookup
-from airflow_provider_jimeng.core.envelope import MAX_WORD_LENGTH, Envelope, first_link, first_text, readable
+from airflow_provider_jimeng.core.envelope import MAX_WORD_LENGTH, Envelope, first_text, readable
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
@@ -25,6 +25,7 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.gateways import leaves_submit_open, submit_refusal
+from airflow_provider_jimeng.core.links import any_link, video_link
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ QUERY_ACTION = "CVSync2AsyncGetResult"
 CANCEL_ACTION = "CVCancelTask"
 
 _TASK_ID = re.compile(r"[\x21-\x7e]{1,256}")
-_LINK_KEYS = ("video_url", "result_url", "fail_reason")
-"""Where dialects keep the link, best first; old gateways put it where a reason for a failure would stand."""
 _STATUS_WORDS: Mapping[str, RenderStatus] = {
     # The API's own five, and the one word of its pre-processing.
     "in_queue": RenderStatus.IN_QUEUE,
@@ -177,9 +176,10 @@ def _task_id(*places: Any) -> str | None:
     return next((text for text in texts if _TASK_ID.fullmatch(text) and text != "0"), None)
 
 
-def parse_query(http_status: int, content: bytes) -> QueryReply:
+def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryReply:
     """Read the answer to a query.
 
+    :param endpoint: where the answer came from: a link without a host is one of this host.
     :raises ApiError: by its code; ``entry.fails_render`` tells whether the render failed or only the query.
     :raises UnreadableReplyError: the answer is no JSON of the API.
     """
@@ -188,7 +188,7 @@ def parse_query(http_status: int, content: bytes) -> QueryReply:
         return QueryReply(status=RenderStatus.NOT_FOUND, status_word=reply.code, request_id=reply.request_id)
     layers = reply.layers()
     word, status = _status_of(layers)
-    url = first_link(layer.get(key) for key in _LINK_KEYS for layer in layers)
+    url = video_link(layers, endpoint)
     refusal = reply.refusal(layers)
     if refusal is not None:
         status = _status_despite(refusal, status, url)
@@ -198,6 +198,8 @@ def parse_query(http_status: int, content: bytes) -> QueryReply:
         )
     elif status is RenderStatus.UNKNOWN and url is not None:
         status = RenderStatus.DONE
+    if status is RenderStatus.DONE and url is None:
+        url = any_link(layers, endpoint)
     failed = status is RenderStatus.FAILED
     reason = first_text(*(layer.get("fail_reason") for layer in layers))
     tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)

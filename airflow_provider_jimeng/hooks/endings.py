@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow_provider_jimeng.core.codes import lookup
 from airflow_provider_jimeng.core.errors import (
     LostContactError,
+    NoLinkError,
     RenderError,
     RenderExpiredError,
     RenderFailedError,
@@ -42,6 +43,12 @@ def error_of(event: RenderEvent) -> RenderError:
             return LostContactError(
                 f"The API refused the connection's credentials while {name} was running: {said}. Repair the "
                 "connection and wait for the same render again; nothing is paid twice.",
+                event=event,
+            )
+        case Outcome.NO_LINK:
+            return NoLinkError(
+                f"{name} is done, but without a link to its video: {said}. It may have been billed. Wait for the same "
+                "render again: the API is asked for the link again, and nothing is paid twice.",
                 event=event,
             )
     return RenderTimedOutError(

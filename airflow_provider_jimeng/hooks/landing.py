@@ -24,6 +24,7 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.polling import (
     CONFIRMATIONS,
+    LINK_FIELD,
     NOT_FOUND_SPAN,
     REFUSED_SPAN,
     WAITING_CANNOT_HELP,
@@ -126,8 +127,10 @@ def _fetch_link(
         if gone == CONFIRMATIONS:
             raise _not_kept(render, reply)
         if pause is None or reply.status not in (*_GONE, RenderStatus.DONE, RenderStatus.UNKNOWN):
+            empty = f", nothing in {LINK_FIELD}" if reply.status is RenderStatus.DONE else ""
             raise NoLinkError(
-                f"Render {render.task_id} has no link yet (status {reply.status_word!r}). A retry asks again, free."
+                f"Render {render.task_id} has no link yet (status {reply.status_word!r}{empty}). "
+                "A retry asks again, free."
             )
         sleep(NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if gone else spread(pause, random.random()))
     raise AssertionError  # the last round returns or raises

@@ -63,10 +63,17 @@ def render_error(
                 "this render without paying again.",
                 event=event,
             )
+        case Outcome.NO_LINK:
+            return NoLinkError(
+                f"{name} is done, but without a link to its video: {said(event)}. It may have been billed {price}, and "
+                f"nothing new is paid: the next try, or a Clear before {landable_until(render)}, asks for the link "
+                "again, free.",
+                event=event,
+            )
         case _:
             return RenderTimedOutError(
-                f"{name} was still running at the deadline. Nothing is lost: the next try, or a Clear before "
-                f"{landable_until(render)}, goes on with this render without paying again.",
+                f"{name} was not finished when the wait ended; {last_answer(event)}. Nothing is lost: the next try, or "
+                f"a Clear before {landable_until(render)}, goes on with this render without paying again.",
                 event=event,
             )
 
@@ -156,6 +163,11 @@ def said(event: RenderEvent) -> str:
     ]
     details = ", ".join(part for part in parts if part)
     return (event.message or "no message") + (f" ({details})" if details else "")
+
+
+def last_answer(event: RenderEvent) -> str:
+    """Return what the API answered last before a wait timed out, as a clause."""
+    return event.message or "the API had not answered"
 
 
 def _failed(name: str, event: RenderEvent, *, submits: bool) -> RenderFailedError:

@@ -258,7 +258,9 @@ class Salvage:
                 f"Render {wreck.render.task_id}, kept until {until}, could not be asked for. {wreck.trouble}"
             )
             return
-        self.summary["running"].append(_listed(wreck, f"It still runs and can be landed until {until}."))
+        self.summary["running"].append(
+            _listed(wreck, f"It still runs, or has no link yet, and can be landed until {until}.")
+        )
 
 
 def _ask(hook: JimengHook, wreck: Wreck) -> QueryReply:

@@ -133,12 +133,14 @@ class JimengVideoSensor(BaseSensorOperator):
     def _ask(self, context: Context, render: Render) -> RenderEvent | None:
         """Ask once; a doubtful end (not found, access refused) is confirmed in the same poke.
 
-        A reschedule loses what earlier pokes saw, so nothing can be confirmed across pokes.
+        A reschedule loses what earlier pokes saw, so nothing can be confirmed across pokes. Only the time since when
+        a link is missing is kept where there is a place for it, see :meth:`_recall`.
         """
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.waiting import ask_for
 
         poller = Poller(
+            no_link_since=self._recall(context),
             task_id=render.task_id,
             req_key=render.req_key,
             submitted_at=render.submitted_at.timestamp(),
@@ -155,7 +157,7 @@ class JimengVideoSensor(BaseSensorOperator):
             if isinstance(decision, Finish):
                 return decision.event
             if decision.note:
-                self._tell(context, render, decision.note)
+                self._tell(context, render, decision.note, poller.no_link_since)
             doubtful = decision.renew_connection or getattr(seen, "status", None) is RenderStatus.NOT_FOUND
             if not doubtful or time.monotonic() > give_up:
                 return None
@@ -163,21 +165,34 @@ class JimengVideoSensor(BaseSensorOperator):
                 max(decision.seconds, _CONFIRM_SECONDS) if decision.renew_connection else _CONFIRM_SECONDS
             )
 
-    def _tell(self, context: Context, render: Render, note: str) -> None:
-        """Log what changed since the last poke, which in reschedule mode was another process's.
+    def _recall(self, context: Context) -> float | None:
+        """Read what the last poke of this try noted, and return since when it saw the render done without a link.
 
-        Airflow's task state store (3.3 and newer) is what outlives that; a poke never fails for want of it.
+        In reschedule mode that poke was another process: Airflow's task state store (3.3 and newer) is what outlives
+        that. A poke never fails for want of it.
         """
-        now = {"state": note, "try_number": context["ti"].try_number}
-        store: Any = context.get("task_state_store") if self.mode == "reschedule" else None
-        before = self._told
         with suppress(Exception):
-            if store is not None:
-                before = store.get(_TOLD_KEY)
-                store.set(_TOLD_KEY, now)
+            if (store := self._store(context)) is not None:
+                self._told = store.get(_TOLD_KEY)
+        same_try = self._told is not None and self._told.get("try_number") == context["ti"].try_number
+        return self._told.get("no_link_since") if self._told is not None and same_try else None
+
+    def _tell(self, context: Context, render: Render, note: str, no_link_since: float | None) -> None:
+        """Log what changed since the last poke, and note it for the next one."""
+        before, now = self._told, {"state": note, "try_number": context["ti"].try_number}
+        if no_link_since is not None:
+            now["no_link_since"] = no_link_since
+        if before == now:
+            return
         self._told = now
-        if before != now:
+        with suppress(Exception):
+            if (store := self._store(context)) is not None:
+                store.set(_TOLD_KEY, now)
+        if before is None or {**before, "no_link_since": None} != {**now, "no_link_since": None}:
             self.log.info("Render %s: %s", render.task_id, note)
+
+    def _store(self, context: Context) -> Any:
+        return context.get("task_state_store") if self.mode == "reschedule" else None
 
     def _end(self, context: Context, render: Render, ended: RenderEvent) -> dict[str, Any]:
         if ended.outcome is Outcome.SUCCEEDED:

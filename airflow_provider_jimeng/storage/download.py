@@ -50,11 +50,15 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A finished download: size, checksum, and the link that was used last."""
+    """A finished download: size, checksum, and the link that was used last.
+
+    ``end_is_certain`` is false where the end of the connection was all that ended the file.
+    """
 
     bytes: int
     sha256: str
     link: Link
+    end_is_certain: bool = True
 
 
 class Download:
@@ -83,6 +87,8 @@ class Download:
         self._furthest = 0
         self._etag: str | None = None
         self._total: int | None = None
+        self._packed = False
+        self._end_is_certain = False
         self._begin_again()
 
     def run(self) -> Received:
@@ -94,10 +100,17 @@ class Download:
         """
         while not self._attempt():
             pass
-        return Received(bytes=self._written, sha256=self._digest.hexdigest(), link=self._link)
+        return Received(
+            bytes=self._written,
+            sha256=self._digest.hexdigest(),
+            link=self._link,
+            end_is_certain=self._end_is_certain,
+        )
 
     def _attempt(self) -> bool:
         before = self._furthest
+        if self._packed:
+            self._begin_again()  # the host counts the bytes of the packed file, and ours are unpacked
         try:
             with open_media(
                 self._link.url, policy=self._policy, start=self._written, etag=self._etag
@@ -141,6 +154,9 @@ class Download:
         return f"{said} Asked for a fresh link."
 
     def _receive(self, stream: MediaStream) -> str | None:
+        if stream.codings and stream.start != 0:
+            self._begin_again()
+            return f"{stream.where} sent a part of a packed file, which cannot be unpacked."
         if stream.start != self._written or self._is_another(stream):
             resumable = stream.start == 0
             self._begin_again()
@@ -148,6 +164,8 @@ class Download:
                 return f"{stream.where} sent another part of the file than the one asked for."
         self._etag = stream.etag or self._etag
         self._total = stream.total if stream.total is not None else self._total
+        self._packed = bool(stream.codings)
+        self._end_is_certain = stream.has_end or self._packed or self._total is not None
         self._copy(stream)
         if self._total is not None and self._written != self._total:
             return f"{stream.where} sent {self._written} of {self._total} bytes."
@@ -177,6 +195,7 @@ class Download:
         self._written = 0
         self._etag = None
         self._total = None
+        self._packed = False
 
     def _check_time(self) -> None:
         if self._clock() > self._deadline:

@@ -51,6 +51,8 @@ __all__ = ["Link", "Patience", "Target", "already_landed", "land", "refuse_taken
 
 log = logging.getLogger(__name__)
 
+_SHORTER_SECONDS = 0.5
+"""A video may be this much shorter than what was asked for."""
 _DOWNLOADS = 2
 """A damaged file is fetched once more, over a fresh link, before the task fails."""
 
@@ -307,12 +309,34 @@ def _receive(landing: _Landing, part: BinaryIO) -> tuple[Received, MediaInfo]:
             clock=landing.clock,
         ).run()
         try:
-            return received, inspect_mp4(part)
+            return received, _whole(inspect_mp4(part), received, landing.render.duration)
         except DamagedMediaError as error:
             if not left:
                 raise
             log.warning("%s Fetching the video once more.", error)
     raise AssertionError  # the last round returns or raises
+
+
+def _whole(media: MediaInfo, received: Received, asked_seconds: int | None) -> MediaInfo:
+    """Return what the file holds, unless nothing says where it ends and it is shorter than what was asked for.
+
+    A cut between two fragments leaves a proper file. Mostly the host, the connection or the file says how long it is.
+    """
+    if received.end_is_certain or not media.open_ended:
+        return media
+    lasts = media.duration_seconds or 0.0
+    if asked_seconds is None:
+        log.warning(
+            "The MP4 file is fragmented and does not say how long it is, and the host did not say how many bytes it has. "
+            "It holds %g s of video. Whether more should follow cannot be told.",
+            lasts,
+        )
+    elif lasts < asked_seconds - _SHORTER_SECONDS:
+        raise DamagedMediaError(
+            f"The MP4 file seems to be cut: {asked_seconds} s were asked for, and it holds {lasts:g} s. It is fragmented "
+            "and does not say how long it is, and the host did not say how many bytes it has."
+        )
+    return media
 
 
 def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> RenderManifest:
@@ -334,11 +358,17 @@ def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> Render
 
 
 def _report(file: StoredFile, manifest: RenderManifest, media: MediaInfo) -> None:
-    """Tell the log and Airflow's lineage; a label that was promised and is not in the file is worth a warning."""
+    """Tell the log and Airflow's lineage; what is odd about the file without being damage is worth a warning."""
     get_hook_lineage_collector().add_output_asset(context=file.context, uri=manifest.uri)
     if manifest.aigc_meta_tagged and media.aigc is None:
         log.warning(
             "The API says that it wrote the implicit AIGC label, but %s holds no AIGC entry.", manifest.uri
+        )
+    if media.stray_bytes:
+        log.warning(
+            "%s has %d bytes after the last box of the MP4 file. Players ignore them; the video itself is whole.",
+            manifest.uri,
+            media.stray_bytes,
         )
     log.info(
         "Landed %s: %d bytes, %dx%d, cost %s.",

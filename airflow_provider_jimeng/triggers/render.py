@@ -34,11 +34,13 @@ GRAIN_SECONDS = 0.1
 MOVED_SECONDS = 5.0
 """A trigger that another triggerer takes over asks within this time."""
 
-_SLOT_IS_FREE = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND})
+_SLOT_IS_FREE = frozenset(
+    {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.NO_LINK}
+)
 
 
 class JimengRenderTrigger(BaseTrigger):
-    """Polls one render until it is done, failed, expired, gone, out of reach, or the deadline passes.
+    """Polls one render until it is done, failed, expired, gone, without a link, out of reach, or the deadline passes.
 
     Every argument is absolute, so that another triggerer can take over at any time.
 

@@ -22,7 +22,7 @@ from airflow_provider_jimeng.web.reading import amount, moment, number, plain, t
 if TYPE_CHECKING:
     from airflow_provider_jimeng.web.store import Filters, Group, Stored
 
-_ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
+_ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT, Outcome.NO_LINK}
 """Outcomes after which the render may still be running or waiting, paid, at the API."""
 
 

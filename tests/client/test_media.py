@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import ipaddress
 import logging
 import ssl
@@ -22,7 +23,7 @@ from airflow_provider_jimeng.core.errors import (
     NotSentError,
     SettingsError,
 )
-from tests.harness.media_server import MediaServer, cut, raw, reply, stalled, whole
+from tests.harness.media_server import MediaServer, Request, cut, dripping, raw, reply, stalled, whole
 
 DATA = bytes(range(256)) * 1000
 VENDOR = "https://visual.volcengineapi.com/"
@@ -110,8 +111,8 @@ def test_a_refusal_is_yielded_and_not_raised() -> None:
 
 def test_a_video_in_an_encoding_nobody_asked_for_is_refused() -> None:
     with (
-        MediaServer(answers=[reply(200, b"x", Content_Encoding="gzip")]) as server,
-        pytest.raises(LandingError, match="encoding 'gzip'"),
+        MediaServer(answers=[reply(200, b"x", Content_Encoding="aws-chunked, br")]) as server,
+        pytest.raises(LandingError, match="Content-Encoding 'br'"),
     ):
         fetch(server.url, policy_of(server))
 
@@ -508,3 +509,79 @@ def certificate(folder: Path, name: str) -> Path:
         + made.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+def test_a_head_that_drips_is_given_up_in_time() -> None:
+    with MediaServer(answers=[dripping()]) as server, pytest.raises(NoReplyError, match="Timeout"):
+        fetch(server.url, MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.5))
+
+
+def test_a_head_that_drips_over_tls_is_given_up_in_time(tmp_path: Path) -> None:
+    ca = certificate(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca)
+    with MediaServer(answers=[dripping()], tls=context) as server:
+        nets = ("127.0.0.0/8", "::1/128")
+        policy = MediaPolicy(media_hosts=nets, timeout_seconds=0.5, verify=str(ca))
+        with pytest.raises(NoReplyError, match="Timeout"):
+            fetch(f"https://localhost:{server.port}/v.mp4", policy)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_whose_head_drips_is_given_up_in_time(scheme: str) -> None:
+    with MediaServer(answers=[dripping()]) as server:
+        policy = MediaPolicy(timeout_seconds=0.5, proxy=server.endpoint, media_hosts=("cdn.example.com",))
+        with pytest.raises((NoReplyError, NotSentError), match="Timeout"):
+            fetch(f"{scheme}://cdn.example.com/1.mp4", policy)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Transfer-Encoding: chunked\r\n\r\n5;", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\nX: "],
+    ids=["within the size of a chunk", "within the trailer"],
+)
+def test_a_body_that_drips_without_a_byte_of_the_file_is_given_up_in_time(framing: bytes) -> None:
+    answer = dripping(head=b"HTTP/1.1 200 OK\r\n" + framing)
+    with MediaServer(answers=[answer]) as server, pytest.raises(NoReplyError, match="Timeout"):
+        fetch(server.url, MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.5))
+
+
+def test_a_body_that_arrives_slowly_may_take_longer_than_the_timeout() -> None:
+    def slow(request: Request) -> None:
+        request.begin(200, Content_Length=20)
+        for _ in range(20):
+            request.wfile.write(b"x")
+            request.server.host.closing.wait(0.1)
+
+    with MediaServer(answers=[slow]) as server:
+        assert fetch(server.url, MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.5)) == b"x" * 20
+
+
+@pytest.mark.parametrize("coding", ["aws-chunked", "identity", "binary", "AWS-Chunked, identity", ""])
+def test_a_coding_that_changes_nothing_is_none(coding: str) -> None:
+    with (
+        MediaServer(answers=[reply(200, DATA, Content_Encoding=coding)]) as server,
+        open_media(server.url, policy=policy_of(server)) as stream,
+    ):
+        assert (stream.codings, stream.total) == ((), len(DATA))
+        assert b"".join(stream.chunks()) == DATA
+
+
+def test_a_packed_video_is_unpacked_and_has_no_length_of_its_own() -> None:
+    packed = gzip.compress(DATA)
+    with (
+        MediaServer(answers=[reply(200, packed, Content_Encoding="aws-chunked, GZIP")]) as server,
+        open_media(server.url, policy=policy_of(server)) as stream,
+    ):
+        assert (stream.codings, stream.total) == (("gzip",), None)
+        assert b"".join(stream.chunks()) == DATA
+
+
+def test_a_packed_video_that_is_cut_or_broken_is_no_whole_answer() -> None:
+    packed = gzip.compress(DATA)
+    for body in (packed[:-4], packed[:300] + bytes(300) + packed[600:]):
+        with (
+            MediaServer(answers=[reply(200, body, Content_Encoding="gzip")]) as server,
+            pytest.raises(NoReplyError, match=r"DecodingError: the packed body is (cut|broken)"),
+        ):
+            fetch(server.url, policy_of(server))

@@ -12,8 +12,8 @@ from airflow_provider_jimeng.core.envelope import (
     Envelope,
     code_text,
     error_object,
-    first_link,
     first_text,
+    opened,
     readable,
 )
 
@@ -96,9 +96,25 @@ def test_the_first_text_is_text_or_a_whole_number(values: tuple[Any, ...], text:
     assert first_text(*values) == text
 
 
-def test_the_first_link_is_an_http_link() -> None:
-    assert first_link([None, 5, "ftp://a", "HTTPS://a.example"]) == "HTTPS://a.example"
-    assert first_link(["a"]) is None
+def test_an_object_is_found_in_a_list_of_one_and_in_its_json_text() -> None:
+    for written in ({"a": 1}, [{"a": 1}], '{"a": 1}', ' {"a": 1}', ['{"a": 1}']):
+        assert opened(written) == {"a": 1}
+    for nothing in (
+        None,
+        5,
+        "text",
+        "{half",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        [{"a": 1}, {"b": 2}],
+        [],
+        "[1]",
+    ):
+        assert opened(nothing) == {}
+
+
+def test_a_long_message_of_nothing_but_links_is_cut_before_it_is_searched() -> None:
+    assert len(readable("http://" * 500_000) or "") <= 1001
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_the_outcomes_are_the_contract() -> None:
         "failed",
         "expired",
         "not_found",
+        "no_link",
         "timed_out",
         "lost_contact",
         "slot_free",

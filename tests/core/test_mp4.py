@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,6 @@ def test_a_label_that_the_encoder_lost_is_not_found() -> None:
     assert look(video(metadata=(("AIGC", json.dumps(LABEL)),))).aigc is None
 
 
-def test_a_fragmented_video_is_whole_but_does_not_list_its_frames() -> None:
-    info = look(video(movflags="frag_keyframe+empty_moov"))
-    assert (info.width, info.height) == (96, 64)
-    assert (info.fps, info.frames, info.duration_seconds) == (None, None, None)
-
-
 @pytest.mark.parametrize("movflags", ["", "faststart"])
 def test_a_cut_anywhere_in_a_real_video_is_noticed(movflags: str) -> None:
     data = video(movflags=movflags)
@@ -124,6 +119,76 @@ def test_a_cut_hidden_by_a_box_without_size_is_noticed_by_the_chunk_table() -> N
         look(FTYP + box(b"moov", far) + box(b"mdat", bytes(64), size=0))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "runs", "end"),
+    [
+        (box(b"stsz", words(0, 0, 3, 20, 20, 60)), box(b"stsc", words(0, 2, 1, 2, 1, 2, 1, 1)), 160),
+        (box(b"stsz", words(0, 50, 3)), box(b"stsc", words(0, 1, 1, 2, 1)), 150),
+    ],
+    ids=["listed", "all the same"],
+)
+def test_a_cut_within_the_last_chunk_is_noticed_by_the_sizes_of_its_samples(
+    sizes: bytes, runs: bytes, end: int
+) -> None:
+    head = len(FTYP + box(b"moov", track(tables=stsd(entry()) + STTS + STCO + sizes + runs)))
+    stco = box(b"stco", words(0, 2, head, head + 100))
+    head += len(stco) - len(STCO)
+    stco = box(b"stco", words(0, 2, head, head + 100))
+    moov = box(b"moov", track(tables=stsd(entry()) + STTS + stco + sizes + runs))
+    whole = FTYP + moov + box(b"mdat", bytes(end - 8), size=0)
+    assert look(whole).frames == 121
+    with pytest.raises(DamagedMediaError, match=f"should end at byte {len(whole)}, and"):
+        look(whole[:-1])
+
+
+def test_the_chunks_of_every_track_are_looked_at() -> None:
+    far = box(b"stco", words(0, 1, 100_000))
+    audio = track(hdlr=box(b"hdlr", words(0, 0), b"soun", bytes(13)), tables=STTS + far)
+    with pytest.raises(DamagedMediaError, match="another track should begin at byte 100000"):
+        look(movie(audio, track()))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        box(b"stsz", words(0)),
+        box(b"stsz", words(0, 0, 5, 1)),
+        box(b"stsz", words(0, 0, 2**32 - 1)),
+        box(b"stsc", words(0, 9, 1, 1, 1)),
+        box(b"stsc", words(0)),
+        box(b"stsc", words(0, 1, 1, 2**32 - 1, 1)) + box(b"stsz", words(0, 1, 2)),
+    ],
+)
+def test_odd_tables_of_sizes_are_no_damage(odd: bytes) -> None:
+    assert look(movie(track(tables=stsd(entry()) + STTS + STCO + odd))).frames == 121
+
+
+STRAY = [
+    bytes(32),
+    b"OK\r\n" * 10,
+    b"\0",
+    b"\0\0\0\x10",
+    b"\0\0\0\x10free",
+    b"\0\0\x01\x00moo",
+    bytes(range(200, 250)),
+]
+
+
+@pytest.mark.parametrize("stray", STRAY, ids=repr)
+@pytest.mark.parametrize(
+    "movflags", ["", "faststart", "frag_keyframe", "frag_keyframe+empty_moov+global_sidx"]
+)
+def test_bytes_after_the_last_box_are_counted_and_no_damage(stray: bytes, movflags: str) -> None:
+    data = video(movflags=movflags)
+    info, plain = look(data + stray), look(data)
+    assert info == replace(plain, stray_bytes=len(stray))
+
+
+def test_a_box_without_size_after_the_last_one_is_stray_unless_it_is_known() -> None:
+    assert look(movie() + bytes(8)).stray_bytes == 8
+    assert look(movie() + box(b"free", bytes(9), size=0)).stray_bytes == 0
+
+
 def test_chunk_offsets_of_64_bits_are_read() -> None:
     far = track(tables=stsd(entry()) + STTS + box(b"co64", words(0, 1, 1, 0)))
     with pytest.raises(DamagedMediaError, match="should begin at byte 4294967296"):
@@ -148,7 +213,8 @@ def test_a_video_without_chunk_offsets_passes(chunks: bytes) -> None:
         (FTYP + MDAT, "no 'moov' box"),
         (FTYP + box(b"moov", track()), "no 'mdat' box"),
         (box(b"moov", track()) + MDAT, "no 'ftyp' box"),
-        (movie() + b"\0\0\0", "ends before its fields"),
+        (FTYP + box(b"moov", track()) + b"\0\0\0", "ends before its fields"),
+        (movie() + MDAT[:40], "'mdat' at byte .* lacks 32 of its 72 bytes"),
         (movie()[:-1], "'mdat' at byte .* lacks 1 of its 72 bytes"),
         (FTYP + box(b"moov", track(), size=7) + MDAT, "'moov' at byte 24 has size 7"),
         (movie(box(b"mvhd", bytes(100))), "no video track"),

@@ -174,7 +174,7 @@ def test_a_deadline_is_the_earlier_of_patience_and_what_the_api_keeps() -> None:
     assert deadline_for(now=START, wait_timeout=math.nan, submitted_at=START) == START + 41_400
 
 
-@pytest.mark.parametrize("answer", [QUEUED, GENERATING, NOVEL, NO_LINK, *HICCUPS], ids=name_of)
+@pytest.mark.parametrize("answer", [QUEUED, GENERATING, NOVEL, *HICCUPS], ids=name_of)
 def test_whatever_settles_nothing_is_waited_out_until_the_deadline_and_no_further(answer: Answer) -> None:
     clock = Clock(poller(deadline=START + 3600))
     event = clock.end(answer)
@@ -254,6 +254,52 @@ def test_an_expired_render_ends_at_once() -> None:
     event = Clock(poller()).end(EXPIRED)
 
     assert (event.outcome, event.polls) == (Outcome.EXPIRED, 1)
+
+
+@pytest.mark.parametrize("interval", [None, 5.0, 400.0, 7200.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
+def test_done_without_a_link_ends_after_a_quarter_of_an_hour_and_names_the_field(
+    interval: float | None, jitter: float
+) -> None:
+    clock = Clock(poller(poll_interval=interval), jitter=jitter)
+    clock.see(GENERATING)
+    began = clock.now
+    event = clock.end(NO_LINK)
+
+    assert event.outcome is Outcome.NO_LINK
+    assert clock.now == pytest.approx(began + 900)
+    assert "data.video_url" in str(event.message)
+
+
+def test_the_quarter_of_an_hour_begins_with_the_first_answer_without_a_link_of_this_wait() -> None:
+    clock = Clock(poller(poll_interval=10))
+    began = clock.now
+    for answer in (NO_LINK, NoReplyError("cut"), GENERATING, error_for(50429, "busy")):
+        clock.see(answer)
+
+    assert clock.end(NO_LINK).outcome is Outcome.NO_LINK
+    assert clock.now == pytest.approx(began + 900)
+    assert isinstance(poller().decide(NO_LINK, clock.now, MIDDLE), Wait)
+
+
+def test_a_link_that_comes_late_is_taken() -> None:
+    clock = Clock(poller())
+    for _ in range(10):
+        clock.see(NO_LINK)
+
+    assert clock.end(DONE).outcome is Outcome.SUCCEEDED
+
+
+def test_a_wait_that_times_out_first_tells_that_only_the_link_was_missing() -> None:
+    event = Clock(poller(deadline=START + 600)).end(NO_LINK)
+
+    assert (event.outcome, event.message) == (Outcome.TIMED_OUT, "the last answer was: done, but no link yet")
+
+
+def test_a_wait_that_times_out_tells_the_error_that_came_last() -> None:
+    event = Clock(poller(deadline=START + 600)).end(NoReplyError("the line to the API was cut"))
+
+    assert "the line to the API was cut" in str(event.message)
 
 
 def test_a_failed_render_ends_at_once_with_the_reason() -> None:
@@ -493,11 +539,16 @@ def test_any_sequence_of_answers_ends_by_the_deadline(
         raise AssertionError("still waiting")
 
     assert clock.now <= START + patience + 1e-6
-    assert decision.event.outcome in {Outcome.TIMED_OUT, Outcome.NOT_FOUND, Outcome.LOST_CONTACT}
+    assert decision.event.outcome in {
+        Outcome.TIMED_OUT,
+        Outcome.NOT_FOUND,
+        Outcome.NO_LINK,
+        Outcome.LOST_CONTACT,
+    }
     assert decision.event.polls == step + 1
 
 
-@given(st.lists(st.sampled_from([QUEUED, GENERATING, NOVEL, NO_LINK, *HICCUPS]), max_size=200), JITTER)
+@given(st.lists(st.sampled_from([QUEUED, GENERATING, NOVEL, *HICCUPS]), max_size=200), JITTER)
 def test_no_hiccup_and_no_unknown_word_ever_ends_a_render_before_its_deadline(
     answers: list[Answer], jitter: float
 ) -> None:

@@ -427,7 +427,18 @@ def test_a_label_that_is_not_said_plainly_is_unknown(tagged: Any) -> None:
 
 
 def test_done_without_a_link_is_done_without_a_link() -> None:
-    for url in (None, "", "/relative.mp4", 5):
+    for url in (
+        None,
+        "",
+        "pending",
+        "N/A",
+        "tos://bucket/key",
+        "data:video/mp4;base64,AAAA",
+        [],
+        {},
+        [{}],
+        5,
+    ):
         reply = query(success({"status": "done", "video_url": url}))
         assert (reply.status, reply.video_url) == (RenderStatus.DONE, None)
 

@@ -27,6 +27,10 @@ class Request(BaseHTTPRequestHandler):
             answer = host.answers.pop(0) if len(host.answers) > 1 else host.answers[0]
         answer(self)
 
+    def do_CONNECT(self) -> None:
+        """Answer as a proxy would be asked."""
+        self.do_GET()
+
     def begin(self, status: int, **headers: str | int) -> None:
         """Send status and headers; underscores in names stand for dashes."""
         self.send_response(status)
@@ -189,3 +193,18 @@ def _start(request: Request, etag: str) -> int | None:
     if asked is None or request.headers.get("If-Range", etag) != etag:
         return None
     return int(asked.group(1))
+
+
+def dripping(*, head: bytes = b"HTTP/1.1 200 OK\r\nX: ", drops: bytes = b"x") -> Answer:
+    """The beginning of a reply, and then one byte after the other, each in time, while the server lives."""
+
+    def answer(request: Request) -> None:
+        request.close_connection = True
+        try:
+            request.wfile.write(head)
+            while not request.server.host.closing.wait(0.1):
+                request.wfile.write(drops)
+        except OSError:
+            return
+
+    return answer

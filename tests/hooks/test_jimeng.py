@@ -22,6 +22,7 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SettingsError,
 )
+from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
@@ -261,6 +262,20 @@ def test_waiting_ends_at_its_timeout_and_the_render_goes_on(world: World, wait: 
     render = hook.submit(prompt=PROMPT)
     with pytest.raises(RenderTimedOutError, match="nothing is paid twice"):
         wait(hook, render)
+    assert hook.wait_for_completion(render).video_url
+
+
+def test_a_render_that_stays_without_a_link_ends_the_wait_and_a_later_wait_asks_again(world: World) -> None:
+    hook = world.hook()
+    render = hook.submit(prompt=PROMPT)
+    world.emulator.faults.add(where="query", what="done_without_url", per="task")
+    began = world.now()
+    with pytest.raises(NoLinkError, match=r"data\.video_url.*may have been billed") as raised:
+        hook.wait_for_completion(render)
+    assert raised.value.event is not None
+    assert raised.value.event.outcome is Outcome.NO_LINK
+    assert 900 < world.now() - began < 1100
+    world.emulator.faults.clear()
     assert hook.wait_for_completion(render).video_url
 
 

@@ -11,8 +11,9 @@ from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
     LandingError,
     LedgerError,
-    NotSentError,
     MissingLabelError,
+    NoLinkError,
+    NotSentError,
     ParameterError,
     RenderExpiredError,
     RenderFailedError,
@@ -500,3 +501,24 @@ def test_a_relative_file_name_keeps_its_records_beside_it(
     stage = lab.stage(lambda: lab.generate(output_path="kite.mp4"))
     assert stage.run() == "success"
     assert list((tmp_path / ".jimeng" / "tasks").glob("*.json"))
+
+
+def test_a_render_without_a_link_is_kept_and_a_retry_lands_it_free(lab: Lab) -> None:
+    stage = lab.stage(retries=0)
+    stage.blows.at("deferred")
+    stage.run()
+    paid = stage.xcom("task_id")
+    ended = RenderEvent(
+        outcome=Outcome.NO_LINK, task_id=paid, req_key="jimeng_t2v_v30", message="nothing in data.video_url"
+    )
+    context = stage._context(stage._task_instance())
+    with pytest.raises(NoLinkError, match="may have been billed"):
+        lab.generate(on_lost="resubmit").execute_complete(context, ended.to_payload())
+    left, record = stage.xcom("jimeng_render"), stage.record()
+    assert (left["outcome"], left["message"]) == ("no_link", "nothing in data.video_url")
+    assert record is not None
+    assert record["state"] == "submitted"
+    stage.clear()
+    assert stage.run() == "success"
+    assert stage.result["task_id"] == paid
+    assert lab.tally() == landed()

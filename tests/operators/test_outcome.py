@@ -10,6 +10,7 @@ from airflow_provider_jimeng.core.codes import error_for as api_error
 from airflow_provider_jimeng.core.errors import (
     LandingError,
     LostContactError,
+    NoLinkError,
     RenderError,
     RenderExpiredError,
     RenderFailedError,
@@ -54,6 +55,7 @@ def error_for(outcome: Outcome, code: str | None = None, **options: Any) -> Rend
         (Outcome.EXPIRED, RenderExpiredError),
         (Outcome.NOT_FOUND, RenderNotFoundError),
         (Outcome.LOST_CONTACT, LostContactError),
+        (Outcome.NO_LINK, NoLinkError),
         (Outcome.TIMED_OUT, RenderTimedOutError),
     ],
 )
@@ -74,11 +76,27 @@ def test_a_lost_render_names_its_cost_and_needs_consent(outcome: Outcome) -> Non
     assert "an unknown amount" in str(unknown)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.LOST_CONTACT, Outcome.TIMED_OUT])
+@pytest.mark.parametrize("outcome", [Outcome.LOST_CONTACT, Outcome.NO_LINK, Outcome.TIMED_OUT])
 def test_a_render_that_goes_on_says_until_when_it_can_be_fetched(outcome: Outcome) -> None:
     assert "14:34 UTC on 2026-01-02" in str(error_for(outcome))
     of_an_id_alone = render_error(RenderEvent(outcome=outcome), make_render(fingerprint=None))
     assert "before 12 hours after its submit" in str(of_an_id_alone)
+
+
+def test_a_render_without_a_link_may_be_billed_and_is_asked_for_again() -> None:
+    error = render_error(
+        RenderEvent(outcome=Outcome.NO_LINK, message="nothing in data.video_url"), make_render()
+    )
+    assert a_retry_may_help(error)
+    assert error.event is not None
+    for words in ("may have been billed about 1.40 CNY", "data.video_url", "again, free"):
+        assert words in str(error)
+
+
+def test_a_wait_that_timed_out_tells_the_last_answer() -> None:
+    late = RenderEvent(outcome=Outcome.TIMED_OUT, message="the last answer was: generating")
+    assert "the last answer was: generating" in str(render_error(late, make_render()))
+    assert "had not answered" in str(error_for(Outcome.TIMED_OUT))
 
 
 @pytest.mark.parametrize(

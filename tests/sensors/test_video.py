@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-from airflow_provider_jimeng.core.errors import ParameterError, RenderFailedError
+from airflow_provider_jimeng.core.errors import NoLinkError, ParameterError, RenderFailedError
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 from tests.chaos.stage import Stage
@@ -146,6 +147,29 @@ def test_pokes_log_each_change_once_and_no_poll(
             assert not sensor.poke(stage._context(stage._task_instance()))
     assert lab.emulator.bill()["queries"] == 5
     assert lines_of(caplog, render) == ["in_queue", "generating"]
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_pokes_remember_since_when_a_link_is_missing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    lab.emulator.faults.add(where="query", what="done_without_url", per="task")
+    render = submitted(lab)
+    lab.clock.ahead += 10
+    sensor = sensing(render, mode=mode)
+    stage = Stage(lambda: sensor)
+    stage.store.latest = "try-1"
+    began = time.time()
+    for minutes in (0, 5, 14):
+        monkeypatch.setattr(time, "time", lambda at=began + minutes * 60: at)
+        if mode == "reschedule":
+            sensor = sensing(render, mode=mode)
+        assert not sensor.poke(stage._context(stage._task_instance()))
+    monkeypatch.setattr(time, "time", lambda: began + 15 * 60)
+    last = sensing(render, mode=mode) if mode == "reschedule" else sensor
+    with pytest.raises(NoLinkError, match=r"data\.video_url"):
+        last.poke(stage._context(stage._task_instance()))
+    assert stage.xcom("jimeng_render")["outcome"] == "no_link"
 
 
 @pytest.mark.parametrize(

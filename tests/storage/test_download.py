@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
 import itertools
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_jimeng.client.media import MediaPolicy
-from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, MediaHostRefusedError
+from airflow_provider_jimeng.core.errors import (
+    DamagedMediaError,
+    LandingError,
+    LinkRefusedError,
+    MediaHostRefusedError,
+)
 from airflow_provider_jimeng.storage.landing import Patience
 from tests.harness.media_server import (
     Answer,
@@ -203,3 +211,142 @@ def test_a_redirect_to_a_private_host_lands_nothing(tmp_path: Path, lander: Land
         lander(server, f"{tmp_path}/")
     assert len(server.seen) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def packed(body: bytes, *, after: int | None = None, coding: str = "gzip") -> Answer:
+    """The packed file, with a length and no ranges; cut after so many bytes."""
+
+    def answer(request: Request) -> None:
+        request.begin(200, Content_Length=len(body), Content_Encoding=coding, ETag='"v1"')
+        request.wfile.write(body[:after])
+        if after is not None:
+            request.hang_up()
+
+    return answer
+
+
+@pytest.mark.parametrize("coding", ["aws-chunked", "identity", "Binary", "aws-chunked, "])
+def test_a_video_with_a_coding_that_changes_nothing_lands(
+    tmp_path: Path, lander: Lander, coding: str
+) -> None:
+    with MediaServer(answers=[reply(200, VIDEO, Content_Encoding=coding)]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert landed(tmp_path) == VIDEO
+    assert manifest.bytes == len(VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (gzip.compress(VIDEO), "gzip"),
+        (gzip.compress(VIDEO), "X-GZip"),
+        (zlib.compress(VIDEO), "deflate"),
+        (gzip.compress(VIDEO), "aws-chunked, gzip"),
+        (gzip.compress(zlib.compress(VIDEO)), "deflate,gzip"),
+        (VIDEO, "gzip"),
+    ],
+)
+def test_a_packed_video_lands_as_it_was(tmp_path: Path, lander: Lander, body: bytes, coding: str) -> None:
+    with MediaServer(answers=[packed(body, coding=coding)]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert landed(tmp_path) == VIDEO
+    assert manifest.sha256 == hashlib.sha256(VIDEO).hexdigest()
+
+
+def test_a_packed_video_that_is_cut_is_read_from_its_first_byte(tmp_path: Path, lander: Lander) -> None:
+    body = gzip.compress(VIDEO)
+    with MediaServer(answers=[packed(body, after=500), packed(body, after=900), packed(body)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, None, None]
+    assert landed(tmp_path) == VIDEO
+
+
+def test_a_plain_part_is_not_continued_with_a_packed_one(tmp_path: Path, lander: Lander) -> None:
+    body = gzip.compress(VIDEO)
+    span = f"bytes 1000-{len(VIDEO) - 1}/{len(VIDEO)}"
+    part = reply(206, body[1000:], Content_Range=span, Content_Encoding="gzip")
+    with MediaServer(answers=[cut(VIDEO, after=1000), part, packed(body)]) as server:
+        lander(server, f"{tmp_path}/")
+    assert server.ranges() == [None, "bytes=1000-", None]
+    assert landed(tmp_path) == VIDEO
+    with MediaServer(answers=[cut(VIDEO, after=1000), packed(body)]) as server:
+        lander(server, f"{tmp_path}/again/")
+    assert (tmp_path / "again" / NAME).read_bytes() == VIDEO
+
+
+def test_a_packed_page_in_place_of_the_video_is_refused(tmp_path: Path, lander: Lander) -> None:
+    page = gzip.compress(b"<html>Sign in</html>")
+    with MediaServer(answers=[packed(page)]) as server, pytest.raises(LandingError, match="a web page"):
+        lander(server, f"{tmp_path}/")
+
+
+def test_an_unknown_coding_is_refused_in_clear_words(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[packed(VIDEO, coding="aws-chunked, zstd")]) as server,
+        pytest.raises(LandingError, match="Content-Encoding 'zstd', which was not asked for"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+
+
+FRAGMENTS = video(frames=120, keyframe_every=24, movflags="frag_keyframe+empty_moov")
+CUT = FRAGMENTS[: FRAGMENTS.index(b"moof", len(FRAGMENTS) // 2) - 4]
+
+
+def test_stray_bytes_after_the_last_box_are_a_warning(
+    tmp_path: Path, lander: Lander, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MediaServer(answers=[whole(VIDEO + bytes(32))]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert manifest.bytes == len(VIDEO) + 32
+    assert "has 32 bytes after the last box" in caplog.text
+    assert lander.links == 1
+
+
+def test_a_fragmented_video_that_may_be_cut_and_is_too_short_is_fetched_again(
+    tmp_path: Path, lander: Lander
+) -> None:
+    with MediaServer(answers=[without_length(CUT), without_length(FRAGMENTS)]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert landed(tmp_path) == FRAGMENTS
+    assert (manifest.frames, manifest.fps, manifest.duration_seconds) == (120, 24.0, 5.0)
+    assert lander.links == 2
+
+
+def test_a_fragmented_video_that_stays_too_short_is_refused(tmp_path: Path, lander: Lander) -> None:
+    with (
+        MediaServer(answers=[without_length(CUT)]) as server,
+        pytest.raises(DamagedMediaError, match="5 s were asked for, and it holds 2 s"),
+    ):
+        lander(server, f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_short_fragmented_video_whose_end_the_host_tells_of_lands(
+    tmp_path: Path, lander: Lander, framing: str
+) -> None:
+    def chunked(request: Request) -> None:
+        request.begin(200, Transfer_Encoding="chunked")
+        request.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(CUT), CUT))
+
+    with MediaServer(answers=[whole(CUT) if framing == "length" else chunked]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert manifest.duration_seconds == 2.0
+
+
+def test_a_fragmented_video_of_the_length_that_was_asked_for_needs_no_other_proof(
+    tmp_path: Path, lander: Lander
+) -> None:
+    index = FRAGMENTS.index(b"mfra") - 4
+    with MediaServer(answers=[without_length(FRAGMENTS[:index])]) as server:
+        lander(server, f"{tmp_path}/")
+    assert lander.links == 1
+
+
+def test_where_nothing_tells_the_length_of_a_fragmented_video_the_log_says_so(
+    tmp_path: Path, lander: Lander, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MediaServer(answers=[without_length(CUT)]) as server:
+        lander(server, f"{tmp_path}/", lander.render(duration=None))
+    assert "whether more should follow cannot be told" in caplog.text

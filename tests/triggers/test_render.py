@@ -86,7 +86,7 @@ def test_a_connection_that_cannot_be_read_is_asked_again_and_no_refusal(
     monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT")
     event = outcome_of(waiting_for(render, deadline=time.time() + 0.3))
     assert event.outcome is Outcome.TIMED_OUT
-    assert event.message == "the last answer was: NotSentError"
+    assert str(event.message).startswith("the last answer was: NotSentError: The connection 'jimeng_default'")
 
 
 def test_the_first_poll_comes_late_enough_for_the_scheduler_even_after_the_deadline(lab: Lab) -> None:

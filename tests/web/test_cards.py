@@ -55,7 +55,13 @@ def test_a_timeline_holds_only_what_was_seen() -> None:
 
 
 def test_a_render_that_may_still_be_adopted_says_until_when() -> None:
-    for outcome, kept in (("timed_out", True), ("lost_contact", True), ("failed", False), ("expired", False)):
+    for outcome, kept in (
+        ("timed_out", True),
+        ("lost_contact", True),
+        ("no_link", True),
+        ("failed", False),
+        ("expired", False),
+    ):
         shown = card(
             replace(STORED, state="failed", manifest=None, render=render_payload(outcome=outcome)), {}
         )

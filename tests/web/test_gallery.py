@@ -108,7 +108,15 @@ def test_each_state_is_what_task_outcome_and_file_say_together(admin: Reader, re
     for waiting in ("deferred", "running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", None):
         assert state_of(waiting) == "running"
     assert state_of("failed") == state_of("upstream_failed") == "failed"
-    for outcome in ("failed", "expired", "not_found", "timed_out", "lost_contact", "slot_timed_out"):
+    for outcome in (
+        "failed",
+        "expired",
+        "not_found",
+        "no_link",
+        "timed_out",
+        "lost_contact",
+        "slot_timed_out",
+    ):
         assert state_of("up_for_retry", outcome) == "failed"
     assert state_of("success") == state_of("success", "succeeded") == "submitted"
 

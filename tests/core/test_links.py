@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from airflow_provider_jimeng.core.links import any_link, video_link
+from airflow_provider_jimeng.core.render import RenderStatus
+from airflow_provider_jimeng.core.wire import parse_query
+
+URL = "https://cdn.example.com/a/b.mp4?sign=s&x=1"
+ENDPOINT = "https://gateway.example.com/jimeng/"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.just("url"), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def link(value: Any, endpoint: str = ENDPOINT) -> str | None:
+    return video_link([{"video_url": value}], endpoint)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        URL,
+        f"  {URL}\n",
+        f"\ufeff\u200b{URL}\u3000\xa0",
+        f'"{URL}"',
+        f"<{URL}>",
+        f"`{URL}`",
+        URL.replace("mp4", "m\r\n\tp4"),
+        URL.replace("&", "&amp;"),
+        URL.replace("&", "&#38;"),
+        URL.replace("&", "&#x26;"),
+        URL.replace("&", "\\u0026"),
+        f"{URL},https://cdn.example.com/second.mp4",
+        f"{URL}\nhttps://cdn.example.com/second.mp4",
+        f"[video]({URL})",
+        f"The video: {URL}",
+        [URL],
+        [None, "", URL],
+        [f" {URL} "],
+        [{"url": URL}],
+        {"url": URL},
+        {"urls": [URL]},
+        {"video": {"url": URL}},
+        {"video_url": [URL]},
+        json.dumps([URL]),
+        json.dumps({"video_url": URL}),
+        json.dumps({"videos": [{"url": URL}]}),
+        json.dumps(json.dumps({"url": URL}))[1:-1].replace('\\"', '"'),
+    ],
+)
+def test_a_link_is_read_however_it_is_written(written: Any) -> None:
+    assert link(written) == URL
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("//cdn.example.com/1.mp4", "https://cdn.example.com/1.mp4"),
+        ("cdn.example.com/1.mp4", "https://cdn.example.com/1.mp4"),
+        ("cdn.example.com:8443/1.mp4?a=1", "https://cdn.example.com:8443/1.mp4?a=1"),
+        ("HTTPS://cdn.example.com/1.mp4", "HTTPS://cdn.example.com/1.mp4"),
+        ("/v1/videos/7/content", "https://gateway.example.com/v1/videos/7/content"),
+        (
+            "/get?next=https://cdn.example.com/",
+            "https://gateway.example.com/get?next=https://cdn.example.com/",
+        ),
+        ("v1/videos/7/content", "https://gateway.example.com/jimeng/v1/videos/7/content"),
+        ("./1.mp4", "https://gateway.example.com/jimeng/1.mp4"),
+        ("../1.mp4?a=1", "https://gateway.example.com/1.mp4?a=1"),
+        ("1.mp4", "https://gateway.example.com/jimeng/1.mp4"),
+    ],
+)
+def test_a_link_without_scheme_or_host_is_made_whole(written: str, read: str) -> None:
+    assert link(written) == read
+
+
+def test_a_link_without_scheme_takes_that_of_the_endpoint() -> None:
+    assert link("//127.0.0.1:9/1.mp4", "http://127.0.0.1:8787/") == "http://127.0.0.1:9/1.mp4"
+    assert link("//cdn.example.com/1.mp4", "") == "https://cdn.example.com/1.mp4"
+
+
+NO_LINKS: list[Any] = [
+    None,
+    "",
+    " ",
+    5,
+    True,
+    "pending",
+    "N/A",
+    "-",
+    "/",
+    "//",
+    "./",
+    [],
+    {},
+    [[]],
+    {"cover_url": URL},
+]
+NO_LINKS += [
+    "tos://b/k",
+    "ftp://a.example/1.mp4",
+    "data:video/mp4;base64,AAAA",
+    "not yet / soon",
+    "/a b",
+    "{half",
+]
+NO_LINKS += ["[" * 10_000, "/" + "a" * 20_000, [[[[[[URL]]]]]]]
+
+
+@pytest.mark.parametrize("written", NO_LINKS, ids=lambda written: str(written)[:30])
+def test_what_is_no_link_is_none(written: Any) -> None:
+    assert link(written) is None
+
+
+def test_a_relative_link_of_nowhere_is_none() -> None:
+    assert link("/1.mp4", "") is None
+
+
+def test_the_keys_of_the_video_come_before_any_other() -> None:
+    layers = [{"url": "https://a.example/page", "result_url": "https://a.example/2"}, {"video_url": URL}]
+    assert video_link(layers, ENDPOINT) == URL
+    assert any_link(layers, ENDPOINT) == "https://a.example/page"
+    assert video_link([{"video_urls": [URL]}], ENDPOINT) == URL
+    assert video_link([{"resp_data": json.dumps({"video_url": URL})}], ENDPOINT) == URL
+
+
+def test_a_reason_for_a_failure_is_a_link_only_as_a_whole() -> None:
+    assert video_link([{"fail_reason": f" {URL}"}], ENDPOINT) == URL
+    for reason in (f"see {URL}", "/v1/videos", ["a"], None):
+        assert video_link([{"fail_reason": reason}], ENDPOINT) is None
+
+
+def query(data: Any, **more: Any) -> Any:
+    return parse_query(200, json.dumps({"code": 10000, "data": data, **more}).encode(), ENDPOINT)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"status": "done", "url": URL},
+        {"status": "done", "content": {"video_url": URL}},
+        {"status": "done", "output": [URL]},
+        {"status": "completed", "metadata": {"url": URL}},
+        {"status": "done", "resp_data": json.dumps([{"url": URL}])},
+        [{"status": "done", "video_url": URL}],
+        json.dumps({"status": "done", "video_url": URL}),
+    ],
+)
+def test_a_finished_render_is_read_wherever_a_person_would_find_the_link(data: Any) -> None:
+    reply = query(data)
+    assert (reply.status, reply.video_url) == (RenderStatus.DONE, URL)
+
+
+def test_other_keys_are_not_read_before_the_render_is_done() -> None:
+    assert query({"status": "generating", "url": URL}).video_url is None
+    assert query({"status": "simmering", "url": URL}).status is RenderStatus.UNKNOWN
+
+
+def test_a_flat_answer_with_a_list_of_links_describes_a_render() -> None:
+    reply = parse_query(200, json.dumps({"status": "completed", "video_urls": [URL]}).encode())
+    assert (reply.status, reply.video_url) == (RenderStatus.DONE, URL)
+
+
+@given(JSON)
+def test_nothing_that_json_can_hold_breaks_the_search(value: Any) -> None:
+    found = link(value)
+    assert found is None or found.lower().startswith(("http://", "https://"))
+    any_link([{"output": value}], ENDPOINT)
