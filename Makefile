@@ -114,6 +114,15 @@ cluster-test: $(VENV)/.real-ready ## COUNT=60 renders, 4 at a time, to S3, on Ce
 chaos-many: $(VENV)/.real-ready ## COUNT=200 mapped renders on a real Airflow, one triggerer killed on the way
 	$(BIN)/python -m tests.chaos.many $(or $(COUNT),200)
 
+# OUTAGES="killed frozen" performs some of tests/chaos/outages.py.
+OUTAGES ?=
+.PHONY: outages
+outages: $(VENV)/.real-ready ## what tasks need is away while they pay, on a real Airflow; OUTAGES=killed for one of them
+	$(BIN)/python -m tests.chaos.nightly $(OUTAGES)
+
+.PHONY: nightly
+nightly: outages chaos-many cluster-test matrix ## the proofs that take hours, before a release; make -k nightly goes on after a failure
+
 # ----------------------------------------------------------------------------------------------------------- matrix
 # ONLY="2.11 3.0" runs some of requirements/matrix.toml; PYTEST_ARGS goes to pytest.
 ONLY ?=

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,6 +55,37 @@ class WatchedEmulator(JimengEmulator):
             happen, self.before_media = self.before_media, None
             happen()
         return super().handle(request)
+
+
+class HoldingEmulator(JimengEmulator):
+    """The emulator, which can accept submits and keep their answers until it is told to give them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._answers = threading.Event()
+        self._answers.set()
+        self._lock = threading.Lock()
+        self.waiting = 0
+        """How many callers wait for the answer to a submit."""
+
+    def hold_answers(self) -> None:
+        """Keep the answers of submits from now on."""
+        self._answers.clear()
+
+    def give_answers(self) -> None:
+        """Give every answer that was kept, and keep none from now on."""
+        self._answers.set()
+
+    def handle(self, request: Request) -> Outcome:
+        """Answer a request."""
+        outcome = super().handle(request)
+        if "Action=CVSync2AsyncSubmitTask" in request.query_string and not self._answers.is_set():
+            with self._lock:
+                self.waiting += 1
+            self._answers.wait()
+            with self._lock:
+                self.waiting -= 1
+        return outcome
 
 
 class PointedHook(JimengHook):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.chaos.lab import Tally
-from tests.chaos.real import many, open_site
+from tests.chaos.real import chaos_dags, many, open_site
 
 
 def main(count: int) -> int:
@@ -17,7 +17,7 @@ def main(count: int) -> int:
     with tempfile.TemporaryDirectory(prefix="jimeng-many-") as folder:
         home = Path(folder)
         home.chmod(0o755)  # PostgreSQL runs as another user
-        with open_site(home, {"many": count}, triggerers=2) as site:
+        with open_site(home, chaos_dags({"many": count}), triggerers=2) as site:
             result = many(site, count)
     whole = result["tally"] == Tally(accepted=count, billed=count, landed=count, state="success")
     sys.stdout.write(json.dumps({**result, "tally": asdict(result["tally"])}) + "\n")

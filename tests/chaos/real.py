@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,14 +18,15 @@ from typing import Any
 
 import psutil
 
-from airflow_provider_jimeng.emulator import JimengEmulator
-from tests.chaos.lab import Clock, Tally, landed_files
+from tests.chaos.lab import Clock, HoldingEmulator, Tally, landed_files
 from tests.harness.api import run_path
 from tests.harness.servers import PostgresServer
 from tests.harness.stack import AirflowStack
 
 LONG, SHORT = 9000.0, 12.0
 """Seconds of a render; the emulator keeps it in its queue for a fifth of them."""
+ANSWER_SECONDS = 300
+"""Seconds to wait for an answer of the API: a slow machine takes some to start all tasks whose answers are kept."""
 ASKED = re.compile(r"refused to cancel|did not say whether|is cancelled\.")
 """What a trigger logs when it has asked the API to cancel its render."""
 PATIENCE = 300.0
@@ -67,14 +67,14 @@ class ExitsAfterRecord(JimengGenerateVideoOperator):
 for name, (kind, options) in __SINGLE__.items():
     with DAG(f"chaos_{name}", schedule=None):
         globals()[kind](
-            task_id="render", prompt=f"{name}: a kite", output_path=f"__VIDEOS__/{name}/",
+            task_id="render", prompt=f"{name}: a kite", output_path=f"file://__HOME__/videos/{name}/",
             **{"deferrable": True, **COMMON, **options},
         )
 
 for name, count in __MAPPED__.items():
     with DAG(f"chaos_{name}", schedule=None, max_active_tasks=500):
         JimengGenerateVideoOperator.partial(
-            task_id="render", output_path=f"__VIDEOS__/{name}/", deferrable=True, **COMMON
+            task_id="render", output_path=f"file://__HOME__/videos/{name}/", deferrable=True, **COMMON
         ).expand(prompt=[f"{name}: a kite, number {i}" for i in range(count)])
 
 with DAG("chaos_rescue", schedule=None):
@@ -98,6 +98,12 @@ SINGLE: dict[str, tuple[str, dict[str, Any]]] = {
 DEFERRED = (*MARKED, "cleared", "run_deleted", "exit_after_record")
 MOVED = ("triggerer_terminated", "triggerer_killed", "triggerer_stopped")
 MAPPED = dict.fromkeys(MOVED, 4)
+QUICK = {
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+}
+"""Settings of Airflow with which it notices sooner what has ended."""
 
 
 def wait_until(ready: Callable[[], Any], what: str, seconds: float = PATIENCE, *, pause: float = 0.5) -> Any:
@@ -116,7 +122,8 @@ class Site:
 
     home: Path
     airflow: AirflowStack
-    emulator: JimengEmulator
+    postgres: PostgresServer
+    emulator: HoldingEmulator
     clock: Clock
     runs: dict[str, str] = field(default_factory=dict)
 
@@ -137,16 +144,21 @@ class Site:
         lines = self.emulator.bill()["by_task"].values()
         return [line for line in lines if line["prompt"].startswith(f"{name}:")]
 
-    def tally(self, name: str, state: str) -> Tally:
-        """Count what one DAG was accepted, billed and landed; none of its renders may still run."""
+    def files(self, name: str) -> dict[str, bytes]:
+        """Return every file of a row on this machine's disk that has its final name."""
+        folder = self.home / "videos" / name
+        found = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".part"))
+        return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+    def tally(self, name: str, state: str, everything: dict[str, bytes] | None = None) -> Tally:
+        """Count what one DAG was accepted, billed and landed; none of its renders may still run.
+
+        `everything` is what lies in the store that the row writes to, if that is not this machine's disk.
+        """
         mine = self.bill_of(name)
         assert not any(line["status"] in ("in_queue", "generating") for line in mine)
-        folder = self.home / "videos" / name
-        files = {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file() and not path.name.endswith(".part")
-        }
+        everything = self.files(name) if everything is None else everything
+        files = {path: data for path, data in everything.items() if not path.endswith(".part")}
         billed = sum(line["billed"] for line in mine)
         return Tally(accepted=len(mine), billed=billed, landed=len(landed_files(files)), state=state)
 
@@ -206,38 +218,44 @@ class Site:
                     victim.send_signal(signal.SIGKILL)
 
 
+def chaos_dags(mapped: dict[str, int]) -> str:
+    """Return the file with the DAGs of the chaos rows."""
+    return DAGS.replace("__SINGLE__", repr(SINGLE)).replace("__MAPPED__", repr(mapped))
+
+
 @contextmanager
-def open_site(home: Path, mapped: dict[str, int], *, triggerers: int) -> Iterator[Site]:
-    """Start PostgreSQL, the emulator and Airflow with the chaos DAGs."""
+def open_site(
+    home: Path, *dag_files: str, triggerers: int, settings: dict[str, str] = QUICK, parallelism: int = 8
+) -> Iterator[Site]:
+    """Start PostgreSQL, the emulator and Airflow with DAG files, in whose text `__HOME__` stands for `home`."""
     dags = home / "dags"
     dags.mkdir(parents=True)
-    text = DAGS.replace("__VIDEOS__", (home / "videos").as_uri()).replace("__SINGLE__", repr(SINGLE))
-    (dags / "chaos.py").write_text(textwrap.dedent(text.replace("__MAPPED__", repr(mapped))))
+    for number, text in enumerate(dag_files):
+        (dags / f"chaos_{number}.py").write_text(text.replace("__HOME__", str(home)))
     clock = Clock()
-    emulator = JimengEmulator(render_seconds=LONG, clock=clock, max_skew_seconds=None)
+    emulator = HoldingEmulator(render_seconds=LONG, clock=clock, max_skew_seconds=None)
     env = {
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "15",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": "15",
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }
     with (
         PostgresServer(home=home) as postgres,
         emulator.serve() as server,
         AirflowStack(
-            home / "airflow", dags, db=postgres.url, triggerers=triggerers, env=env, parallelism=8
+            home / "airflow", dags, db=postgres.url, triggerers=triggerers, env=env, parallelism=parallelism
         ) as airflow,
     ):
         airflow.add_connection(
             "jimeng_default",
             "jimeng",
+            {"timeout_seconds": ANSWER_SECONDS},
             host=server.url,
             login=emulator.keyring.access_key,
             password=emulator.keyring.secret_key,
         )
-        yield Site(home=home, airflow=airflow, emulator=emulator, clock=clock)
+        yield Site(home=home, airflow=airflow, postgres=postgres, emulator=emulator, clock=clock)
 
 
 def perform(site: Site) -> dict[str, Tally]:

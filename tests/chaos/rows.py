@@ -226,7 +226,10 @@ def _process(slug: str, what: str, **expected: Any) -> Row:
     return Row(slug=slug, what=what, **{"then": NOTHING, **expected})
 
 
-FOUR: dict[str, Any] = {"accepted": 4, "billed": 4, "landed": 4}
+def _renders(count: int) -> dict[str, Any]:
+    return dict.fromkeys(("accepted", "billed", "landed"), count)
+
+
 PROCESS_ROWS: tuple[Row, ...] = (
     _process("marked_failed", "marked failed while deferred", **LOST),
     _process("marked_failed_cleared", "marked failed while deferred", then=CLEAR),
@@ -249,11 +252,29 @@ PROCESS_ROWS: tuple[Row, ...] = (
     _process("exit_before_record", "process ends (`os._exit`) between answer and record", then=RETRY, **LOST),
     _process("exit_after_record", "process ends (`os._exit`) between record and deferral", then=RETRY),
     _process("worker_killed", "worker SIGKILL while it waits (`deferrable=False`)", then=RETRY),
-    _process("triggerer_terminated", "triggerer SIGTERM, 4 mapped renders", **FOUR),
-    _process("triggerer_killed", "triggerer SIGKILL, 4 mapped renders", **FOUR),
+    _process("triggerer_terminated", "triggerer SIGTERM, 4 mapped renders", **_renders(4)),
+    _process("triggerer_killed", "triggerer SIGKILL, 4 mapped renders", **_renders(4)),
     _process(
         "triggerer_stopped",
         "triggerer SIGSTOP until another took over, then SIGCONT, 4 mapped renders",
-        **FOUR,
+        **_renders(4),
+    ),
+    _process(
+        "away_at_answer",
+        "API server SIGKILL while 3 submits wait for their answer, back after 40 s",
+        then=RETRY,
+        **_renders(3),
+    ),
+    _process(
+        "away_at_look_up",
+        "API server SIGKILL before 2 tasks look up their connection, back after 40 s",
+        then=RETRY,
+        **_renders(2),
+    ),
+    _process(
+        "away_at_post",
+        "API server SIGKILL while 2 tasks are between intent and POST, back after 40 s",
+        then=RETRY,
+        **_renders(2),
     ),
 )

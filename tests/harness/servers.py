@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 from tests.harness.processes import (
     LOOPBACK,
@@ -94,6 +98,14 @@ class PostgresServer:
                 *("-h", LOOPBACK, "-p", str(self.port), "-U", "airflow", "airflow"),
             ]
         )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and to the process that it has for each connection."""
+        if self._service is not None:
+            leader = psutil.Process(self._service.pid)
+            for process in (leader, *leader.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
 
     def __exit__(self, *_: object) -> None:
         if self._service is not None:

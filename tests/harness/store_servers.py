@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -83,6 +84,11 @@ class S3Server:
             raise
         return self
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server."""
+        if self._service is not None:
+            self._service.signal(number)
+
     def __exit__(self, *_: object) -> None:
         if self._service is not None:
             stop_all([self._service])
@@ -142,6 +148,11 @@ class SftpServer:
             self.__exit__()
             raise
         return self
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server."""
+        if self._service is not None:
+            self._service.signal(number)
 
     def __exit__(self, *_: object) -> None:
         if self._service is not None:
