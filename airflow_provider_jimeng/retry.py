@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ _DELAYS: tuple[tuple[type[JimengError], timedelta], ...] = (
     (LandingError, timedelta(seconds=30)),
     (LedgerError, timedelta(seconds=30)),
 )
+LONGER_BY = 0.5
+"""A delay is lengthened by up to a half, so that tasks which fail in the same second do not retry in the same second."""
 _INTERRUPTED = frozenset({"TaskDeferralError", "TaskDeferralTimeout"})
 """The triggerer failed the wait, not the render: the next try goes on with it at once."""
 
@@ -63,7 +66,8 @@ class JimengRetryPolicy(RetryPolicy):
             return RetryDecision.fail(f"{type(exception).__name__}: a retry would fail again.")
         for kind, delay in _DELAYS:
             if isinstance(exception, kind):
-                return RetryDecision.retry(delay, reason=f"{kind.__name__}: trying again.")
+                apart = delay * (1 + LONGER_BY * random.random())
+                return RetryDecision.retry(apart, reason=f"{kind.__name__}: trying again.")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:

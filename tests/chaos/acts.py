@@ -152,6 +152,40 @@ def _six_land(lab: Lab, stage: Stage) -> None:
     assert lab.emulator.bill()["media_requests"] == 1
 
 
+def _restored_from_backup(lab: Lab, stage: Stage) -> None:
+    """The first render fails, the second is under way: then the metadata database is set back to the time between."""
+    lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
+    stage.retries = 2
+    backup: dict[str, str] = {}
+
+    def restore_and_die() -> None:
+        stage.store.values.clear()
+        stage.store.values.update(backup)
+        raise Killed
+
+    def take_backup() -> None:
+        backup.update(stage.store.values)
+        stage.blows.at(lab.while_waiting, restore_and_die)
+
+    stage.blows.at("log Submitting", lambda: stage.blows.at("log Submitting", take_backup))
+
+
+def _answer_lost(lab: Lab, stage: Stage) -> None:
+    """The store takes the intent in, the answer is lost, and so is the first attempt to take it back."""
+    stage.blows.at("store after intent", _refuse)
+    stage.blows.at("store delete", _refuse)
+
+
+def _xcom_refuses(lab: Lab, stage: Stage) -> None:
+    for key in ("estimated_cost_cny", "task_id", "jimeng_render"):
+        stage.blows.at(f"xcom {key}", _refuse)
+
+
+def _twin_between(lab: Lab, stage: Stage) -> None:
+    other = lab.stage(run_id="manual__2")
+    stage.blows.at("xcom estimated_cost_cny", other.next_try)
+
+
 def _older_try(point: str) -> Act:
     """While one try is held up, the scheduler takes it for dead and the next one runs to its end."""
     return lambda lab, stage: stage.blows.at(point, stage.next_try)
@@ -213,6 +247,10 @@ ACTS: dict[str, Act] = {
     "killed-before-return": _killed("log Landed"),
     "store-refuses-intent": lambda lab, stage: stage.blows.at("store before intent", _refuse),
     "store-refuses-id": _store_refuses_id,
+    "store-answer-lost": _answer_lost,
+    "database-restored": _restored_from_backup,
+    "xcom-refuses": _xcom_refuses,
+    "twin-between": _twin_between,
     "storage-refuses-video": _storage_refuses_video,
     "storage-refuses-manifest": _storage_refuses_manifest,
     "ledger-unreadable": _unreadable_once,

@@ -29,6 +29,9 @@ ONE_TASK_ONLY = frozenset(
         "storage-refuses-video",
         "storage-refuses-manifest",
         "store-refuses-id",
+        "database-restored",
+        "xcom-refuses",
+        "twin-between",
         # Only the submit task has a record, and it does not say that the file is home: the API is asked.
         "success-old",
         "same-request-twice",

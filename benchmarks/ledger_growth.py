@@ -1,0 +1,131 @@
+"""What a look-up in the ledger costs when 100, 1,000 or 10,000 tasks have asked for the same before, on files and on S3.
+
+A look-up is what a task does before it pays: with ``reuse="output_path"`` by its request, and by a full file name. The
+S3 is a server of its own on this machine (moto). With ``--by-0-1-0`` the records are those of 0.1.0, whose pointers the
+first look-ups after an upgrade remove, 500 at a time.
+
+Fails if the median look-up at the largest number costs more than 1.3 times that at the smallest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.storage.ledger import Ledger
+from airflow_provider_jimeng.storage.record_objects import MAX_REMOVALS, RecordObjects
+from airflow_provider_jimeng.storage.target import Target
+from tests.harness.store_servers import S3Server
+
+ASKED = "a" * 64
+LIMIT = 1.3
+ME = TaskKey(dag_id="ads", run_id="now", task_id="render")
+
+
+def record(number: int, output_path: str) -> Record:
+    """Return what the task of an hourly run left behind that has landed its own render."""
+    at = f"2026-{number // 24 // 28 % 12 + 1:02}-{number // 24 % 28 + 1:02}T{number % 24:02}:00:00Z"
+    return Record(
+        state=RecordState.LANDED,
+        key=TaskKey(dag_id="ads", run_id=f"scheduled__{number}", task_id="render"),
+        asked=ASKED,
+        fingerprint=ASKED,
+        take=1,
+        max_tries=1,
+        intent_at=at,
+        output_path=output_path,
+        render={
+            "task_id": str(7_000_000_000 + number),
+            "req_key": "key",
+            "model": "t2v_720p",
+            "jimeng_conn_id": "jimeng_default",
+            "submitted_at": at,
+        },
+    )
+
+
+def look_ups(folder: Target) -> dict[str, Callable[[], object]]:
+    """Return the look-ups of a task, by name."""
+    ledger = Ledger(ME, folder=folder)
+    path = f"{folder.output_path}kite.mp4"
+    return {"by request": lambda: ledger.others(ASKED), "by file name": lambda: ledger.rivals(path)}
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return how long something takes."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def write(folder: Target, numbers: range, *, by_0_1_0: bool) -> None:
+    """Write records as a task does, or with all their pointers, as 0.1.0 does."""
+    objects = RecordObjects(folder)
+    for number in numbers:
+        made = record(number, f"{folder.output_path}kite.mp4")
+        if not by_0_1_0:
+            objects.write(made)
+            continue
+        name = f"{number:032}.json"
+        owner = json.dumps({"task_instance": made.key.to_payload()}).encode()
+        parts = [("tasks", name, json.dumps(made.to_payload()).encode())]
+        parts += [(*pointer, name, owner) for pointer, _ in objects._pointers(made)]  # noqa: SLF001 - it stands in for 0.1.0
+        for *place, content in parts:
+            file = folder.file("/".join((".jimeng", *place)))
+            if file.is_local:
+                Path(file.folder).mkdir(parents=True, exist_ok=True)
+            file.write_plainly(content)
+
+
+def stores(folder: Path) -> Iterator[tuple[str, Callable[[str], Target]]]:
+    """Yield each kind of store with a way to get an empty directory in it."""
+    yield "files", lambda name: Target(output_path=f"{folder / name}/")
+    with ExitStack() as stack:
+        server = stack.enter_context(S3Server(home=folder / "s3"))
+        os.environ["AIRFLOW_CONN_GROWTH"] = json.dumps(server.connection())
+        yield "S3", lambda name: Target(output_path=f"s3://{server.bucket}/{name}/", output_conn_id="growth")
+
+
+def main() -> int:
+    """Measure, print a table, and return 1 if a look-up grows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=[100, 1_000, 10_000])
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--by-0-1-0", action="store_true", help="let 0.1.0 have written the records")
+    options = parser.parse_args()
+    grown = False
+    with tempfile.TemporaryDirectory() as folder:
+        for store, open_folder in stores(Path(folder)):
+            medians: dict[str, list[float]] = {}
+            place, written = open_folder("videos"), 0
+            for count in options.counts:
+                write(place, range(written, count), by_0_1_0=options.by_0_1_0)
+                written = count
+                for name, look_up in look_ups(place).items():
+                    first = seconds(look_up)
+                    for _ in range(count // MAX_REMOVALS if options.by_0_1_0 else 0):
+                        look_up()
+                    median = statistics.median(seconds(look_up) for _ in range(options.rounds))
+                    medians.setdefault(name, []).append(median)
+                    print(
+                        f"{store:6} {name:13} {count:7,} records: {1000 * median:8.2f} ms, the first {1000 * first:9.0f} ms",
+                        flush=True,
+                    )
+            for name, values in medians.items():
+                ratio = values[-1] / values[0]
+                grown |= ratio > LIMIT
+                print(f"{store:6} {name:13} {options.counts[0]:,} to {options.counts[-1]:,}: {ratio:.2f}x")
+    return int(grown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
