@@ -41,22 +41,26 @@ class TimeLimit:
     def __init__(self, seconds: float | None) -> None:
         self._until = _end_of(seconds)
         self._over = threading.Event()
-        self._late = False
+        self._late = self._sent = False
         self._stream: Any = None
+        self._thread = threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._over.set()
+        self._thread.join()
 
     def allow(self, seconds: float | None) -> None:
         """Let the request go on for so many seconds from now; this replaces the limit there was."""
         self._until = _end_of(seconds)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Take note of each connection that is made, to the proxy or to the host."""
+        """Take note of each connection that is made, to the proxy or to the host, and of when the request is sent."""
+        if event.endswith(".send_request_headers.started"):
+            self._sent = info["request"].method != b"CONNECT"
         if not event.endswith(
             (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
         ):
@@ -71,6 +75,7 @@ class TimeLimit:
         """Raise what the limit did to the connection as the timeout that it is.
 
         :raises httpx.ReadTimeout: the reply was not whole in time.
+        :raises httpx.ConnectTimeout: there was no connection in time, so that nothing was sent.
         """
         try:
             yield
@@ -82,8 +87,11 @@ class TimeLimit:
         self._check()
 
     def _check(self) -> None:
-        if self._late:
-            raise httpx.ReadTimeout("the reply was not whole in time") from None
+        if not self._late:
+            return
+        if self._stream is not None and not self._sent:
+            raise httpx.ConnectTimeout("connecting took too long") from None
+        raise httpx.ReadTimeout("the reply was not whole in time") from None
 
     def _watch(self) -> None:
         while (left := self._until - time.monotonic()) > 0:

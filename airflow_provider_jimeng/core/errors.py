@@ -235,7 +235,7 @@ class RenderNotFoundError(RenderError):
 
 
 class RenderTimedOutError(RenderError):
-    """Our deadline passed while the render still ran. The record is kept; a retry takes up the wait."""
+    """Our deadline passed before the render was finished. The record is kept; a retry takes up the wait."""
 
     retryable = True
 

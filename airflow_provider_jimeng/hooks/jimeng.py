@@ -254,7 +254,7 @@ class JimengHook(BaseHook):
 
         :param wait_timeout: seconds to wait at most, 21600 by default; ``timeout`` is another name for it.
         :param poll_interval: seconds between two polls; by default it grows with the render's age.
-        :raises RenderError: the render failed, expired, is not found, or did not finish in time.
+        :raises RenderError: the render failed, expired, is not found, has no link, or did not finish in time.
         """
         render = self._render_of(render_or_id, model, self.settings)
         given = [(n, v) for n, v in (("wait_timeout", wait_timeout), ("timeout", timeout)) if v is not None]

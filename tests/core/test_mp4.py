@@ -151,9 +151,10 @@ def test_the_chunks_of_every_track_are_looked_at() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        box(b"stsz", words(0)),
-        box(b"stsz", words(0, 0, 5, 1)),
-        box(b"stsz", words(0, 0, 2**32 - 1)),
+        box(b"stsc", words(0, 1, 1, 1, 1)),
+        box(b"stsc", words(0, 1, 1, 1, 1)) + box(b"stsz", words(0)),
+        box(b"stsc", words(0, 1, 1, 1, 1)) + box(b"stsz", words(0, 0, 5, 1)),
+        box(b"stsc", words(0, 1, 1, 1, 1)) + box(b"stsz", words(0, 0, 2**32 - 1)),
         box(b"stsc", words(0, 9, 1, 1, 1)),
         box(b"stsc", words(0)),
         box(b"stsc", words(0, 1, 1, 2**32 - 1, 1)) + box(b"stsz", words(0, 1, 2)),
@@ -165,6 +166,7 @@ def test_odd_tables_of_sizes_are_no_damage(odd: bytes) -> None:
 
 STRAY = [
     bytes(32),
+    b"\0\0\0\x01free\0\0\0\0",
     b"OK\r\n" * 10,
     b"\0",
     b"\0\0\0\x10",

@@ -174,6 +174,14 @@ def test_a_promised_duration_tells_of_a_missing_fragment(*, long_times: bool, lo
         look(data + first)
 
 
+def test_a_track_that_cannot_be_read_adds_nothing_to_what_was_promised() -> None:
+    data = head(mehd=box(b"mehd", words(0, 900)))
+    bare = box(b"trak")
+    moov = data[len(FTYP) + 8 :] + bare
+    with pytest.raises(DamagedMediaError, match=r"promises 0\.900 s"):
+        look(FTYP + box(b"moov", moov) + fragment(run()))
+
+
 def test_a_promise_of_nothing_is_none() -> None:
     assert look(head(mehd=box(b"mehd", words(0, 0))) + fragment(run())).open_ended
 

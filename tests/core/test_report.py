@@ -100,6 +100,13 @@ def test_each_task_ended_in_one_way() -> None:
     ]
 
 
+def test_a_render_without_a_link_is_unfinished_and_may_still_cost_its_price() -> None:
+    task = TaskEnd(task="render", render=render("1", outcome="no_link"))
+    assert task.end(SINCE) is End.UNFINISHED
+    assert "no link" in task.meaning()[0]
+    assert report(task).open == report(TIMED_OUT).open
+
+
 @pytest.mark.parametrize("outcome", [*Outcome, UNKNOWN_SUBMIT, "a word of a later version", ""])
 def test_every_outcome_has_a_meaning_and_an_advice(outcome: str) -> None:
     meaning, advice = TaskEnd(task="render", render=render("1", outcome=outcome)).meaning()
