@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import RedirectedError, SettingsError
@@ -105,7 +105,16 @@ def is_local(host: str) -> bool:
         return False
 
 
+def _bracketed(given: str) -> str:
+    """Return an IPv6 address, as Airflow reads it out of a URI, in the brackets that a URL wants."""
+    try:
+        return f"[{ipaddress.IPv6Address(unquote(given))}]"
+    except ValueError:
+        return given
+
+
 def _split(given: str) -> SplitResult:
+    given = _bracketed(given)
     if any(char.isspace() or not char.isprintable() for char in given):
         raise SettingsError("host: expected a host name or a URL without spaces.")
     try:
@@ -160,7 +169,7 @@ def _host_name(parts: SplitResult) -> str:
     name = parts.hostname or ""
     if "[" in parts.netloc or ":" in name:
         try:
-            return f"[{ipaddress.IPv6Address(name)}]"
+            return f"[{ipaddress.IPv6Address(unquote(name))}]"
         except ValueError:
             raise SettingsError(f"host: {name!r} is no IPv6 address.") from None
     if not (_HOST.fullmatch(name) and can_be_looked_up(name)):

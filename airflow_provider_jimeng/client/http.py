@@ -7,6 +7,7 @@ a request or reply is logged but action, status, request id and duration, at deb
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import time
 from contextlib import contextmanager
@@ -65,6 +66,10 @@ _NOT_SENT = (
     httpx.InvalidURL,
     UnicodeError,  # a host name that cannot be written for DNS
 )
+_SPEAKS_PLAIN_HTTP = re.compile(
+    r"WRONG_VERSION_NUMBER|wrong version number|UNKNOWN_PROTOCOL|HTTP_REQUEST", re.IGNORECASE
+)
+"""What OpenSSL says of a server that answers in plain text."""
 _SPEAKING = (
     httpx.ConnectError,
     httpx.ProxyError,
@@ -144,6 +149,8 @@ def translated(error: Exception, host: str) -> TransportError:
     name = type(error).__name__
     why = f"{name}: {error}" if isinstance(error, _SPEAKING) and str(error) else name
     if isinstance(error, _NOT_SENT):
+        if _SPEAKS_PLAIN_HTTP.search(why):
+            why = f"{name}: it does not speak https. If it speaks http, set schema to http in the connection"
         return NotSentError(f"Cannot reach {host} ({why}). Nothing was sent.")
     return NoReplyError(f"The request to {host} went out and no whole answer came ({why}).")
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
+_QUOTES = ("'", '"', "\u201c", "\u201d", "\u2018", "\u2019", "`", "\u300c", "\u300d")
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 AUTH_METHODS = ("volc", "bearer")
@@ -170,6 +171,7 @@ class ClientSettings:
 
 
 def _keys(auth: str, login: str | None, password: str | None) -> tuple[str, str]:
+    _refuse_pasted(auth, login, password)
     access_key = fields.text("login", login) or ""
     secret_key = fields.text("password", password, secret=True) or ""
     if auth == "bearer":
@@ -185,6 +187,36 @@ def _keys(auth: str, login: str | None, password: str | None) -> tuple[str, str]
     if "/" in access_key or "," in access_key:
         raise SettingsError("login: an Access Key ID has no slash and no comma. Copy it again.")
     return access_key, secret_key
+
+
+def _refuse_pasted(auth: str, login: str | None, password: str | None) -> None:
+    """Refuse what was pasted into the wrong field, or together with what stood round it; no key is shown."""
+    key, secret = (login or "").strip(), (password or "").strip()
+    for name, text in (("login", key), ("password", secret)):
+        if text[:1] in _QUOTES or text[-1:] in _QUOTES:
+            raise SettingsError(f"{name}: quotation marks stand round it. Remove them.")
+        if text.lower().startswith("bearer "):
+            remedy = "" if auth == "bearer" else " and set auth to bearer in the extra"
+            raise SettingsError(
+                f"{name}: it begins with the word Bearer. Give the token alone, in password{remedy}."
+            )
+    if auth != "volc":
+        return
+    if secret.lower().startswith("sk-") or key.lower().startswith("sk-"):
+        raise SettingsError(
+            "password: this looks like the token of a gateway (sk-…). For a gateway, set auth to bearer in the extra and "
+            "its address in host; for Volcengine, give the Secret Access Key."
+        )
+    for name, text in (("login", key), ("password", secret)):
+        if (
+            "|" in text
+            or ":" in text
+            or (name == "password" and key and text != key and text.startswith(key))
+        ):
+            raise SettingsError(
+                f"{name}: this looks like both keys in one field. Put the Access Key ID into login and the Secret Access "
+                "Key into password, each alone."
+            )
 
 
 def _proxy(value: Any) -> str | None:

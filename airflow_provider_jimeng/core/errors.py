@@ -6,6 +6,7 @@
     ├── ParameterError            an argument is refused; nothing was sent or paid
     │   └── UnreadableImageError · UnreadableRowsError  a store does not answer now
     ├── SettingsError             the connection is unusable; nothing was sent or paid
+    │   └── MissingConnectionError  there is no such connection
     ├── TransportError            no readable answer
     │   ├── NotSentError          the request certainly never reached the API
     │   ├── NoReplyError          the request went out, the answer never came
@@ -94,6 +95,10 @@ class UnreadableRowsError(ParameterError):
 
 class SettingsError(JimengError, ValueError):
     """The Airflow connection is unusable. The text names the field and the remedy, never a secret."""
+
+
+class MissingConnectionError(SettingsError):
+    """There is no such Airflow connection. Nothing was sent or paid; add it and clear the task."""
 
 
 class TransportError(JimengError):

@@ -6,27 +6,28 @@ import asyncio
 import logging
 import time
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import JimengClient
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.deadlines import deadline_for
-from airflow_provider_jimeng.core.errors import JimengError, ParameterError
+from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.link_hosts import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta, check_cost
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_jimeng.hooks.connection_lookup import look_up_connection
 from airflow_provider_jimeng.hooks.connections import mask, settings_of, shared_client
 from airflow_provider_jimeng.hooks.endings import error_of
 from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.probe import probe
+from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
 from airflow_provider_jimeng.hooks.waiting import ask_for, poller_for, wait_until_finished
 from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.names import check_names
@@ -46,21 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_WAIT_TIMEOUT = 21600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedRender:
-    """A render that is done. The link lives for an hour and opens the video to whoever has it."""
-
-    task_id: str
-    req_key: str
-    video_url: str = field(repr=False)
-    aigc_meta_tagged: bool | None = None
-    request_id: str | None = None
-    render: Render
-
-
-RenderOrId: TypeAlias = "Render | FinishedRender | Mapping[str, Any] | str | int"
 
 
 class JimengHook(BaseHook):
@@ -101,7 +87,7 @@ class JimengHook(BaseHook):
     def settings(self) -> ClientSettings:
         """The connection's settings, read once per hook."""
         if self._settings is None:
-            connection = self.get_connection(self.jimeng_conn_id)
+            connection = look_up_connection(self.jimeng_conn_id, self.get_connection)
             settings = settings_of(connection, connection.extra_dejson)
             mask(settings)
             self._settings = settings
@@ -327,7 +313,7 @@ class JimengHook(BaseHook):
         """
         try:
             catalogue = self.settings.catalogue
-        except AirflowNotFoundException:
+        except MissingConnectionError:
             catalogue = MODELS
         return [
             {
@@ -394,7 +380,7 @@ class JimengHook(BaseHook):
         if isinstance(given, Render):
             return given
         if not isinstance(given, str | int):
-            return _read_payload(given)
+            return read_payload(given)
         task_id = str(given).strip()
         if not task_id:
             raise ParameterError("render_or_id", "is empty; give a render or its task_id.")
@@ -412,12 +398,3 @@ class JimengHook(BaseHook):
                 "model", f"is missing: the render {task_id} was not submitted by this hook. Name its model."
             )
         return self._submitted[task_id]
-
-
-def _read_payload(payload: Any) -> Render:
-    try:
-        return Render.from_payload(payload)
-    except ValueError as error:
-        raise ParameterError(
-            "render_or_id", f"expected a render, its payload or its task_id: {error}."
-        ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
-from airflow_provider_jimeng.core.errors import JimengError, NotSentError
+from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, NotSentError
 from airflow_provider_jimeng.core.polling import CONFIRMATIONS, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 
@@ -94,8 +94,6 @@ def read_settings(hook: JimengHook) -> ClientSettings:
     """Return a hook's settings; a connection that cannot be read now is one of our errors, as :func:`unread` says."""
     try:
         return hook.settings
-    except JimengError:
-        raise
     except Exception as error:
         raise unread(hook.jimeng_conn_id, error) from error
 
@@ -112,7 +110,7 @@ def unread(jimeng_conn_id: str, error: Exception) -> JimengError:
     An outage of the secrets back end, the database or the API server must not end the wait for a paid render. Airflow
     tells of one in the same words as of a connection that is not there.
     """
-    if isinstance(error, JimengError):
+    if isinstance(error, JimengError) and not isinstance(error, MissingConnectionError):
         return error
     return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read ({type(error).__name__}).")
 
