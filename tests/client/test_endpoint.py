@@ -38,6 +38,11 @@ def url(host: str | None = None, schema: str | None = None, port: int | None = N
         (" gw.example.com ", " https ", None, "https://gw.example.com/"),
         ("[::1]:8787", "http", None, "http://[::1]:8787/"),
         ("http://[::1]", None, 8787, "http://[::1]:8787/"),
+        ("::1", "http", 8787, "http://[::1]:8787/"),
+        ("2001:db8::1", None, None, "https://[2001:db8::1]/"),
+        ("HTTP://[::1]:8787/x", None, None, "http://[::1]:8787/x"),
+        ("fe80::1%25eth0", "http", None, "http://[fe80::1%eth0]/"),
+        ("[fe80::1%eth0]:8080", "http", None, "http://[fe80::1%eth0]:8080/"),
     ],
 )
 def test_host_schema_and_port_make_one_url(

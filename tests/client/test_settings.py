@@ -167,6 +167,33 @@ def test_missing_or_broken_keys_are_refused_without_showing_them(given: dict[str
     assert "SKTEST" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("login", "password", "auth", "remedy"),
+    [
+        ("AKLT", '"c2VjcmV0"', "volc", "password: quotation marks"),
+        ("'AKLT'", "c2VjcmV0", "volc", "login: quotation marks"),
+        ("AKLT", "\u201cc2VjcmV0\u201d", "volc", "password: quotation marks"),
+        ("AKLT", "AKLT|c2VjcmV0", "volc", "password: this looks like both keys"),
+        ("AKLT", "AKLT:c2VjcmV0", "volc", "password: this looks like both keys"),
+        ("AKLT:c2VjcmV0", "c2VjcmV0", "volc", "login: this looks like both keys"),
+        ("AKLT|c2VjcmV0", None, "volc", "login: this looks like both keys"),
+        ("AKLT", "sk-c2VjcmV0", "volc", "set auth to bearer"),
+        (None, "Bearer sk-c2VjcmV0", "volc", "set auth to bearer"),
+        (None, "bearer  sk-c2VjcmV0", "bearer", "Give the token alone"),
+        (None, " 'sk-c2VjcmV0'\n", "bearer", "password: quotation marks"),
+    ],
+)
+def test_what_was_pasted_wrong_is_refused_with_the_remedy_and_never_shown(
+    login: str | None, password: str | None, auth: str, remedy: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        ClientSettings.from_connection_fields(
+            login=login, password=password, host="gw.example.com", extra={"auth": auth}
+        )
+    assert remedy in str(refused.value)
+    assert "c2VjcmV0" not in str(refused.value)
+
+
 def test_white_space_around_a_pasted_key_is_dropped() -> None:
     assert settings(login=" AKTEST\n", password="SKTEST==\n") == settings()
 
