@@ -107,6 +107,23 @@ class ModelSpec:
     price_confidence: str = "M-H"
     note: str = ""
 
+    def to_payload(self) -> dict[str, Any]:
+        """Return what a user may want to know of the model, but for its price, as plain JSON data."""
+        return {
+            "name": self.name,
+            "req_key": self.req_key,
+            "title": self.title,
+            "inputs": self.inputs,
+            "durations": list(self.durations),
+            "aspect_ratios": list(self.aspect_ratios),
+            "prompt_max": self.prompt_max,
+            "prompt_required": self.prompt_required,
+            "min_images": self.min_images,
+            "max_images": self.max_images,
+            "camera": self.camera,
+            "note": self.note,
+        }
+
     @property
     def inputs(self) -> str:
         """What goes in, in words: ``text``, ``text + 1 image``, ``text and/or 1 image``, ``text + 2 images``."""

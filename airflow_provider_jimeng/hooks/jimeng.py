@@ -144,11 +144,17 @@ class JimengHook(BaseHook):
         log.info("The API accepted the render %s.", reply.task_id)
         return self._accepted(ready, reply.task_id)
 
-    async def asubmit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
+    async def asubmit(
+        self,
+        request: RenderRequest | None = None,
+        *,
+        on_sent: Callable[[], None] | None = None,
+        **arguments: Any,
+    ) -> Render:
         """Ask for a render from an event loop; see :meth:`submit`."""
         async with shared_client(self.jimeng_conn_id) as lease:
             ready = await asyncio.to_thread(self._ready, request, lease.client.settings, arguments)
-            reply = await lease.client.submit(ready)
+            reply = await lease.client.submit(ready, on_sent=on_sent)
         log.info("The API accepted the render %s.", reply.task_id)
         return self._accepted(ready, reply.task_id)
 
@@ -316,21 +322,7 @@ class JimengHook(BaseHook):
         except MissingConnectionError:
             catalogue = MODELS
         return [
-            {
-                "name": spec.name,
-                "req_key": spec.req_key,
-                "title": spec.title,
-                "inputs": spec.inputs,
-                "durations": list(spec.durations),
-                "aspect_ratios": list(spec.aspect_ratios),
-                "prompt_max": spec.prompt_max,
-                "prompt_required": spec.prompt_required,
-                "min_images": spec.min_images,
-                "max_images": spec.max_images,
-                "camera": spec.camera,
-                "price_cny_per_second": format_money(spec.price_cny_per_second),
-                "note": spec.note,
-            }
+            {**spec.to_payload(), "price_cny_per_second": format_money(spec.price_cny_per_second)}
             for spec in catalogue.values()
         ]
 

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import json
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -207,6 +208,7 @@ class Stage:
         try:
             result = self._execute(ti, operator)
         except BaseException as error:  # noqa: BLE001 - Airflow's task runner catches the same
+            _let_writes_end()
             if ti.id == self.store.latest:
                 self._after(error, operator)
             else:  # what an older try ends with is of no interest to anybody
@@ -295,6 +297,13 @@ class Stage:
             self.delays.append(None if delay is None else delay.total_seconds())
             may_retry = may_retry and decision.action.value != "fail"
         self.state = "up_for_retry" if may_retry else "failed"
+
+
+def _let_writes_end() -> None:
+    """Wait for what a killed task was writing beside its main thread: it was killed right after that."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("jimeng record"):
+            thread.join()
 
 
 def reason_of(error: BaseException) -> BaseException:

@@ -349,4 +349,4 @@ def test_where_nothing_tells_the_length_of_a_fragmented_video_the_log_says_so(
 ) -> None:
     with MediaServer(answers=[without_length(CUT)]) as server:
         lander(server, f"{tmp_path}/", lander.render(duration=None))
-    assert "whether more should follow cannot be told" in caplog.text
+    assert "Whether more should follow cannot be told" in caplog.text
