@@ -147,9 +147,7 @@ def test_without_deferring_the_worker_waits_by_the_same_rule_and_says_so_once(
     with caplog.at_level(logging.INFO):
         assert stage.run() == "failed"
     assert isinstance(stage.errors[0], SlotTimedOutError)
-    said = (
-        "Waiting on the worker for a free slot"  # Airflow 3 prints what a task logs, Airflow 2 hands it to logging
-    )
+    said = "Waiting on the worker for a free slot"  # Airflow 3 prints what a task logs, Airflow 2 hands it to logging
     assert max(caplog.text.count(said), capsys.readouterr().out.count(said)) == 1
     assert lab.emulator.bill()["submits"] == 2
 
