@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ from airflow_provider_jimeng.core.overrides import is_ratio
 
 DEFAULT_CONNECTION = "jimeng_default"
 TEMPLATE_MARKS = ("{{", "{%", "{#")
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_.-]*")
+"""What a misspelled name of the catalogue looks like."""
 _OWN_LIMIT = f"If your connection allows it, give that connection another id than {DEFAULT_CONNECTION!r}."
 
 
@@ -121,7 +124,7 @@ def _find_announced(model: Any) -> ModelSpec | None:
     if name in MODELS or any(spec.req_key == name for spec in MODELS.values()):
         return find_model(name)
     check_known_wrong(name)
-    if name.startswith(VENDOR_PREFIX):
+    if name.startswith(VENDOR_PREFIX) or not _PLAIN_WORD.fullmatch(name):
         return None
     raise ParameterError(
         "model",

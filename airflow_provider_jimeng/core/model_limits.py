@@ -114,7 +114,7 @@ def read_camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | No
             raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
         if value is not None:
             check_camera_model(spec, argument)
-            check_camera_word(argument, value)
+            check_camera_word(argument, value, spec.name)
     return chosen[0], chosen[1]
 
 
@@ -127,8 +127,8 @@ def check_camera_model(spec: ModelSpec, argument: str) -> None:
         )
 
 
-def check_camera_word(argument: str, value: str) -> None:
+def check_camera_word(argument: str, value: str, taker: str = "it") -> None:
     """Refuse a camera movement or strength that the API does not know."""
     takes = CAMERA_WORDS[argument]
     if value not in takes:
-        raise ParameterError(argument, f"{value!r} is refused: it takes {', '.join(takes)}.")
+        raise ParameterError(argument, f"{value!r} is refused: {taker} takes {', '.join(takes)}.")

@@ -152,8 +152,8 @@ def test_pokes_log_each_change_once_and_no_poll(
     ("named", "argument"),
     [
         ({"render_id": "7"}, "model"),
-        ({"render_id": "7", "model": "jimeng_t2v_v30_pro"}, "model"),
-        ({"render_id": "7", "model": "t2v_720p", "poll_interval": "soon"}, "poll_interval"),
+        ({"render_id": "7", "model": "{{ 'jimeng_t2v_v30_pro' }}"}, "model"),
+        ({"render_id": "7", "model": "t2v_720p", "poll_interval": "{{ 'soon' }}"}, "poll_interval"),
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_asked(
