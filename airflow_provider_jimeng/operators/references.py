@@ -61,7 +61,7 @@ def render_from(payload: Any) -> Render:
             "render", "expected the payload of one render, got a bare id. Give render_id and model instead."
         )
     if not isinstance(found, Mapping):
-        raise ParameterError("render", f"the payload of one render, got {type(found).__name__}.")
+        raise ParameterError("render", f"expected the payload of one render, got {type(found).__name__}.")
     try:
         return Render.from_payload(found)
     except (KeyError, TypeError, ValueError) as error:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core.arguments import (
+    as_bool,
+    as_mapping,
     is_absent,
     read_amount,
     read_reference,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,9 @@ from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
-from tests.chaos.lab import Lab
+
+if TYPE_CHECKING:
+    from tests.chaos.lab import Lab
 
 ID = "7392616336519610409"
 
@@ -27,7 +29,7 @@ class LazySequence(Sequence[Any]):
 
 
 def download(**given: Any) -> JimengDownloadVideoOperator:
-    return JimengDownloadVideoOperator(task_id="download", output_path="/tmp/videos/", **given)
+    return JimengDownloadVideoOperator(task_id="download", output_path="/data/videos/", **given)
 
 
 def sense(**given: Any) -> JimengVideoSensor:
