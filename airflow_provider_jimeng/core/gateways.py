@@ -174,8 +174,8 @@ def _of_kind(reply: Envelope, kind: ErrorKind) -> ApiError:
 
 
 def _quotes_the_api(reply: Envelope) -> bool:
-    """Whether the message may be an answer of the API. Beside a 5xx, other words quote anything, a prompt too."""
-    if reply.http_status >= 500:
+    """Whether the message may be an answer of the API. Where that counts, other words quote anything, a prompt too."""
+    if reply.http_status >= 500 or reply.http_status in _OPEN_STATUSES:
         return reply.code == _WRAPPER
     return not _is_number(reply.code)
 
