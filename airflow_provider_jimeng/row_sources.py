@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -13,7 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.client.file_link import fetch_file
-from airflow_provider_jimeng.core.arguments import is_absent, read_text
+from airflow_provider_jimeng.core.arguments import is_absent, parse_text, read_text
 from airflow_provider_jimeng.core.columns import read_ignored
 from airflow_provider_jimeng.core.errors import ParameterError, TransportError, UnreadableRowsError
 from airflow_provider_jimeng.core.frames import is_link
@@ -166,9 +164,9 @@ def _absolute(name: str) -> str:
 
 def _parse(text: str) -> Any:
     """Read a list that a template turned into text."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    raise ParameterError("rows", "is text that is no list. Pass the list itself, or the path of a file.")
+    try:
+        return parse_text(text)
+    except ValueError:
+        raise ParameterError(
+            "rows", "is text that is no list. Pass the list itself, or the path of a file."
+        ) from None

@@ -28,6 +28,8 @@ from tests.harness.store_servers import S3Server
 
 ASKED = "a" * 64
 LIMIT = 1.3
+WRITTEN_WHOLE = 50
+"""So many of the records are written with their pointers; the older ones stand there as tidying leaves them."""
 ME = TaskKey(dag_id="ads", run_id="now", task_id="render")
 
 
@@ -72,6 +74,9 @@ def write(folder: Target, numbers: range, *, by_0_1_0: bool) -> None:
     objects = RecordObjects(folder)
     for number in numbers:
         made = record(number, f"{folder.output_path}kite.mp4")
+        if not by_0_1_0 and number < numbers.stop - WRITTEN_WHOLE:
+            objects._write(made.to_payload(), "tasks", f"{number:032}.json")  # noqa: SLF001 - as it stays without pointers
+            continue
         if not by_0_1_0:
             objects.write(made)
             continue

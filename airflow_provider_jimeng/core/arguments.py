@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -38,6 +40,7 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
 }
 """Arguments of the submitting operators that say nothing of the request, with who else takes them."""
 
+_YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _SHOWN_BEFORE = 12
 _SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 """A link that begins behind a separator; a link inside another one's path or query does not."""
@@ -56,6 +59,52 @@ def shown(value: Any) -> str:
         text = repr(value[:_LONGEST_QUOTE] if isinstance(value, bytes | bytearray) else value)
     cut = text[:_LONGEST_QUOTE] + ("…" if len(text) > _LONGEST_QUOTE else "")
     return repr(cut) if isinstance(value, str) else cut
+
+
+def parse_text(text: str) -> Any:
+    """Return the value that a template turned into text, from JSON or from Python's notation.
+
+    :raises ValueError: it is in neither notation.
+    """
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    raise ValueError("the text is neither JSON nor in Python's notation")
+
+
+def as_mapping(argument: str, value: Any) -> Mapping[str, Any] | None:
+    """Return a dict, ``None`` if it is absent; a template may have turned it into text.
+
+    :raises ParameterError: it is not a dict, nor the text of one.
+    """
+    if is_absent(value):
+        return None
+    found = value
+    if isinstance(value, str):
+        try:
+            found = parse_text(value)
+        except ValueError:
+            found = None
+    if not isinstance(found, Mapping):
+        raise ParameterError(
+            argument, f"expected a dict, or its text in JSON or Python notation, got {shown(value)}."
+        )
+    return found
+
+
+def as_bool(argument: str, value: Any) -> bool:
+    """Return a truth value that may come from a template.
+
+    :raises ParameterError: it is neither true nor false.
+    """
+    if isinstance(value, bool) or value is None:
+        return bool(value)
+    word = str(value).strip().lower()
+    if word not in _YES | _NO:
+        raise ParameterError(argument, f"expected true or false, got {shown(value)}.")
+    return word in _YES
 
 
 def read_text(argument: str, value: Any) -> str | None:

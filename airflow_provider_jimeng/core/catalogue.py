@@ -258,6 +258,8 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
 )
 
 DEFAULT_MODEL = "t2v_720p"
+VENDOR_PREFIX = "jimeng_"
+"""How the vendor's keys begin."""
 
 WRONG_KEYS: Mapping[str, str] = MappingProxyType(
     {

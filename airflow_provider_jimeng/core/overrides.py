@@ -39,9 +39,9 @@ def _judge(name: str, value: Any) -> tuple[bool, str]:
         good = _is_list(value, lambda seconds: _is_whole(seconds, 1, 3600)) and bool(value)
         return good, "a list of whole seconds such as [5, 10]"
     if name == "aspect_ratios":
-        return _is_list(value, _is_ratio), 'a list such as ["16:9", "1:1"]'
+        return _is_list(value, is_ratio), 'a list such as ["16:9", "1:1"]'
     if name == "sizes":
-        good = isinstance(value, Mapping) and all(_is_ratio(k) and _is_size(v) for k, v in value.items())
+        good = isinstance(value, Mapping) and all(is_ratio(k) and _is_size(v) for k, v in value.items())
         return good, 'an object such as {"16:9": [1248, 704]}'
     if name in _WHOLE_FIELDS:
         lowest, highest = _WHOLE_FIELDS[name]
@@ -59,7 +59,8 @@ def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(is_item(item) for item in value)
 
 
-def _is_ratio(value: Any) -> bool:
+def is_ratio(value: Any) -> bool:
+    """Whether a value is written as a ratio, such as ``16:9``."""
     return isinstance(value, str) and _RATIO.fullmatch(value) is not None
 
 

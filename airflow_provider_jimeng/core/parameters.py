@@ -14,21 +14,16 @@ from airflow_provider_jimeng.core.arguments import (
     check_texts,
     is_absent,
     read_amount,
-    read_reference,
     read_text,
-    read_whole,
     refuse_arguments,
 )
 from airflow_provider_jimeng.core.catalogue import (
     ADVISED_PROMPT_LENGTH,
     AIGC_META_KEYS,
     AIGC_META_REQUIRED,
-    CAMERA_STRENGTHS,
-    CAMERA_TEMPLATES,
     DEFAULT_MODEL,
     FPS,
     MAX_AIGC_META_LENGTH,
-    MAX_SEED,
     MODELS,
     REFUSED_ARGUMENTS,
     ModelSpec,
@@ -44,6 +39,14 @@ from airflow_provider_jimeng.core.frames import (
     predict_crop,
 )
 from airflow_provider_jimeng.core.link_hosts import link_warnings
+from airflow_provider_jimeng.core.model_limits import (
+    read_aspect_ratio,
+    read_camera,
+    read_duration,
+    read_frames,
+    read_seed,
+    read_take,
+)
 from airflow_provider_jimeng.core.texts import is_visible
 
 if TYPE_CHECKING:
@@ -113,21 +116,21 @@ class RenderRequest:
         """
         refuse_arguments(others)
         spec = find_model(DEFAULT_MODEL if is_absent(model) else model, catalogue)
-        first, last = _frames(spec, first_frame, last_frame)
+        first, last = read_frames(spec, first_frame, last_frame)
         text, warnings = _prompt(spec, prompt, first)
-        template, strength = _camera(spec, camera_template, camera_strength)
-        extra, extra_warnings = _extra_body(extra_body)
+        template, strength = read_camera(spec, camera_template, camera_strength)
+        extra, extra_warnings = read_extra_body(extra_body)
         return cls(
             spec=spec,
             prompt=text,
-            duration=_duration(spec, duration),
-            aspect_ratio=_aspect_ratio(spec, aspect_ratio, first),
-            seed=read_whole("seed", seed, -1, lowest=-1, highest=MAX_SEED, remedy="-1 draws a random seed"),
+            duration=read_duration(spec, duration),
+            aspect_ratio=read_aspect_ratio(spec, aspect_ratio, first),
+            seed=read_seed(seed),
             first_frame=first,
             last_frame=last,
             camera_template=template,
             camera_strength=strength,
-            take=read_whole("take", take, 1, lowest=1, highest=MAX_SEED, remedy="takes are numbered from 1"),
+            take=read_take(take),
             extra_body=extra,
             warnings=(*warnings, *extra_warnings, *link_warnings(first, last)),
         )
@@ -265,90 +268,8 @@ def _prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, lis
     return text, []
 
 
-def _duration(spec: ModelSpec, duration: Any) -> int:
-    takes = " or ".join(map(str, spec.durations))
-    number = read_whole(
-        "duration",
-        duration,
-        spec.durations[0],
-        lowest=1,
-        highest=3600,
-        remedy=f"{spec.name} takes {takes} seconds",
-    )
-    if number not in spec.durations:
-        raise ParameterError("duration", f"{number} is refused: {spec.name} renders {takes} seconds.")
-    return number
-
-
-def _aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -> str | None:
-    given = None if is_absent(aspect_ratio) else str(aspect_ratio).strip()
-    if not spec.aspect_ratios:
-        if given is not None:
-            raise ParameterError(
-                "aspect_ratio", f"{spec.name} takes none: the video follows its first frame. Leave it out."
-            )
-        return None
-    if first is not None and spec.min_images == 0:
-        if given is not None:
-            raise ParameterError(
-                "aspect_ratio",
-                f"{spec.name} ignores it when there is a first_frame: the listed ratio nearest to the image is "
-                "used. Leave it out, or crop the image.",
-            )
-        return None
-    if given is None:
-        return spec.aspect_ratios[0]
-    ratio = given.replace("：", ":")
-    if ratio not in spec.aspect_ratios:
-        raise ParameterError(
-            "aspect_ratio", f"{given!r} is refused: {spec.name} takes {', '.join(spec.aspect_ratios)}."
-        )
-    return ratio
-
-
-def _frames(spec: ModelSpec, first_frame: Any, last_frame: Any) -> tuple[Frame | None, Frame | None]:
-    first, last = _frame("first_frame", first_frame), _frame("last_frame", last_frame)
-    if first is not None and spec.max_images < 1:
-        raise ParameterError("first_frame", f"{spec.name} takes no image; it renders from {spec.inputs}.")
-    if last is not None and spec.max_images < 2:
-        others = ", ".join(other.name for other in MODELS.values() if other.max_images >= 2)
-        raise ParameterError("last_frame", f"{spec.name} takes no last frame. These do: {others}.")
-    if first is None and (spec.min_images >= 1 or last is not None):
-        raise ParameterError("first_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
-    if last is None and spec.min_images >= 2:
-        raise ParameterError("last_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
-    if first is not None and last is not None and first.is_link != last.is_link:
-        raise ParameterError(
-            "last_frame", "the API takes both frames as links or both as files. Give both in the same way."
-        )
-    return first, last
-
-
-def _frame(argument: str, value: Any) -> Frame | None:
-    reference = read_reference(argument, value)
-    return None if reference is None else Frame(reference=reference)
-
-
-def _camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:
-    chosen = [None if is_absent(value) else str(value).strip() for value in (template, strength)]
-    rules = (
-        ("camera_template", chosen[0], CAMERA_TEMPLATES),
-        ("camera_strength", chosen[1], CAMERA_STRENGTHS),
-    )
-    for argument, value, takes in rules:
-        if value is not None and not spec.camera:
-            others = ", ".join(other.name for other in MODELS.values() if other.camera)
-            raise ParameterError(
-                argument, f"{spec.name} takes none. Leave it out, or choose a model that does: {others}."
-            )
-        if value is None and spec.camera:
-            raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
-        if value is not None and value not in takes:
-            raise ParameterError(argument, f"{value!r} is refused: {spec.name} takes {', '.join(takes)}.")
-    return chosen[0], chosen[1]
-
-
-def _extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:
+def read_extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields to merge into the body, and the warnings about them."""
     if not extra_body or is_absent(extra_body):
         return {}, []
     if not isinstance(extra_body, Mapping):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_jimeng.core.arguments import is_absent, read_text, shown
+from airflow_provider_jimeng.core.arguments import as_mapping, is_absent, read_text, shown
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -15,13 +14,13 @@ from airflow_provider_jimeng.core.catalogue import (
     find_model,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.literals import TEMPLATE_MARKS
 from airflow_provider_jimeng.core.output_path import check_lengths, is_inside, read_output_path, split_uri
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.rows import COLUMNS, Row
 
 _TARGET_COLUMNS = ("output_name", "output_path")
 _RENDER_COLUMNS = tuple(column for column in COLUMNS if column not in _TARGET_COLUMNS)
-_TEMPLATE_MARKS = ("{{", "{%", "{#")
 _PLACEHOLDER_LINK = "https://placeholder.invalid/"
 
 
@@ -65,7 +64,7 @@ def request_of(
             arguments.update(_harmless(spec, name))
     while True:
         try:
-            arguments["extra_body"] = _read_json("extra_body", arguments.get("extra_body"))
+            arguments["extra_body"] = as_mapping("extra_body", arguments.get("extra_body"))
             request = RenderRequest.build(**arguments, catalogue=catalogue)
         except ParameterError as error:
             if error.argument in refused:
@@ -111,7 +110,7 @@ def _settle(argument: str, value: Any) -> Any:
     So what looks like a template would run in the worker, with all its connections; and line ends become ``\n``.
     """
     if isinstance(value, str):
-        mark = next((mark for mark in _TEMPLATE_MARKS if mark in value), None)
+        mark = next((mark for mark in TEMPLATE_MARKS if mark in value), None)
         if mark is not None:
             raise ParameterError(
                 argument,
@@ -123,13 +122,3 @@ def _settle(argument: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_settle(argument, item) for item in value]
     return value
-
-
-def _read_json(argument: str, value: Any) -> Any:
-    """Read an object that stands in a cell as JSON text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value) if value.strip() else None
-    except ValueError:
-        raise ParameterError(argument, f"expected an object or its JSON text, got {value!r}.") from None

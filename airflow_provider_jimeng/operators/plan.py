@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
-from airflow_provider_jimeng.core.arguments import read_text, shown
+from airflow_provider_jimeng.core.arguments import as_bool, read_text, shown
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
 from airflow_provider_jimeng.core.frames import is_link
+from airflow_provider_jimeng.core.literals import DEFAULT_CONNECTION
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
@@ -27,7 +28,8 @@ from airflow_provider_jimeng.core.plan import (
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool
+from airflow_provider_jimeng.operators.literals import check_plan_literals
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.target import OutputPath
 
 
-DEFAULT_CONNECTION = "jimeng_default"
 _ENOUGH_FAILURES = 3
 """After so many rows one after another a store is taken to be away, and no further row is looked up."""
 _DEFAULTS = (
@@ -146,6 +147,7 @@ class JimengPlanOperator(BaseOperator):
         self.camera_template = camera_template
         self.camera_strength = camera_strength
         self.extra_body = extra_body
+        check_plan_literals(self)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render the arguments, and mask the query of a link to ``rows``: Airflow shows rendered arguments in its UI."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_jimeng.core.errors import ParameterError
 
@@ -25,7 +26,15 @@ class Policies:
     reuse: str = "task"
 
     def __post_init__(self) -> None:
-        for name, takes in POLICIES.items():
-            value = getattr(self, name)
-            if value not in takes:
-                raise ParameterError(name, f"{value!r} is refused; it takes {' or '.join(map(repr, takes))}.")
+        for name in POLICIES:
+            check_policy(name, getattr(self, name))
+
+
+def check_policy(argument: str, value: Any) -> None:
+    """Refuse a value that a policy does not take.
+
+    :raises ParameterError: naming the argument and what it takes.
+    """
+    takes = POLICIES[argument]
+    if value not in takes:
+        raise ParameterError(argument, f"{value!r} is refused; it takes {' or '.join(map(repr, takes))}.")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from airflow_provider_jimeng.core.arguments import shown
+from airflow_provider_jimeng.core.arguments import as_bool, shown
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report_page import Sight, render_page
 from airflow_provider_jimeng.core.task_end import End
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

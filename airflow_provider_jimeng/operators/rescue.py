@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_jimeng.core.arguments import read_seconds, shown
+from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, read_seconds, shown
 from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES, as_bool, as_mapping
+from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
 from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:

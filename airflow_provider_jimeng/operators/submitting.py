@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import read_seconds, read_text, refuse_arguments
+from airflow_provider_jimeng.core.arguments import (
+    as_bool,
+    as_mapping,
+    read_seconds,
+    read_text,
+    refuse_arguments,
+)
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
     JimengError,
-    LedgerError,
     ParameterError,
     RateLimitedError,
     SlotTimedOutError,
@@ -27,7 +30,9 @@ from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderE
 from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path, warning_of
 from airflow_provider_jimeng.core.render import cost_in_words
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
-from airflow_provider_jimeng.metrics import count, count_end, harmless
+from airflow_provider_jimeng.metrics import count, count_end
+from airflow_provider_jimeng.operators.literals import REQUEST_FIELDS, check_render_literals
+from airflow_provider_jimeng.operators.publishing import push
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
@@ -47,25 +52,8 @@ DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0)
 DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
 
-_TRY_IS_OVER = re.compile(r"task instance\b.*\bnot found", re.IGNORECASE | re.DOTALL)
-"""What Airflow's API server answers to a try that it does not know any more."""
-
-_YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
 
-REQUEST_FIELDS = (
-    "prompt",
-    "model",
-    "duration",
-    "aspect_ratio",
-    "seed",
-    "first_frame",
-    "last_frame",
-    "camera_template",
-    "camera_strength",
-    "take",
-    "extra_body",
-)
 _SUBMITTING_FIELDS = (
     *REQUEST_FIELDS,
     "aigc_meta",
@@ -182,6 +170,7 @@ class JimengSubmittingOperator(BaseOperator):
         self.output_conn_id = output_conn_id
         self.max_wait_for_slot = max_wait_for_slot
         self.deferrable = deferrable
+        check_render_literals(self)
 
     def purchase(self, context: Context, checkout: Checkout, waiting_since: float | None) -> Purchase:
         """Return the paid render of this task instance; while no slot is free, wait for one first.
@@ -393,39 +382,3 @@ class JimengSubmittingOperator(BaseOperator):
             if over.event is not None:
                 self._announce_no_slot(context, checkout, over.event)
             raise
-
-
-def push(ti: Any, key: str, value: Any) -> None:
-    """Push to XCom what others may want to know; that it cannot be pushed fails no task that has paid.
-
-    :raises LedgerError: this try is not the latest of its task instance any more, which goes on without it.
-    """
-    with harmless(f"The push of {key} to XCom"):
-        try:
-            ti.xcom_push(key=key, value=value)
-        except Exception as error:
-            if _TRY_IS_OVER.search(str(error)):
-                raise LedgerError(f"Another try of this task has begun since ({error}).") from error
-            raise
-
-
-def as_bool(argument: str, value: Any) -> bool:
-    """Read a truth value that may come from a template."""
-    if isinstance(value, bool) or value is None:
-        return bool(value)
-    word = str(value).strip().lower()
-    if word not in _YES | _NO:
-        raise ParameterError(argument, f"expected true or false, got {value!r}.")
-    return word in _YES
-
-
-def as_mapping(argument: str, value: Any) -> Any:
-    """Read a dict that may come from a template as JSON text."""
-    if not isinstance(value, str):
-        return value
-    if value.strip() in ("", "None"):
-        return None
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ParameterError(argument, f"expected a dict or its JSON text, got {value!r}.") from None

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
+from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_landing, harmless
+from airflow_provider_jimeng.operators.literals import check_render_literals, check_waiting_literals
+from airflow_provider_jimeng.operators.publishing import publish, push
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
     JimengSubmittingOperator,
-    as_bool,
-    as_mapping,
-    push,
 )
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
@@ -114,6 +113,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
+        check_render_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or adopt, then wait and land, or defer."""
@@ -354,6 +354,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         self.aigc_meta = aigc_meta
         self.require_tagged = require_tagged
         self.jimeng_conn_id = jimeng_conn_id
+        check_waiting_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and land the video, unless it is landed already."""
@@ -391,16 +392,3 @@ class JimengDownloadVideoOperator(BaseOperator):
                 raise
             count_landing(manifest, since=began)
             return publish(self, context, manifest)
-
-
-def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) -> dict[str, Any]:
-    """Give the manifest to the task's outlets, as the extra of their asset events, and return its payload."""
-    from airflow.providers.common.compat.sdk import Asset, AssetAlias
-
-    payload = manifest.to_payload()
-    for outlet in operator.outlets or ():
-        if isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(uri=manifest.uri), extra=payload)
-        elif isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(payload)
-    return payload

@@ -26,7 +26,9 @@ from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_end
+from airflow_provider_jimeng.operators.literals import check_waiting_literals
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
+from airflow_provider_jimeng.operators.publishing import push
 from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
 from airflow_provider_jimeng.retry import with_default_policy
@@ -83,6 +85,7 @@ class JimengVideoSensor(BaseSensorOperator):
         self.jimeng_conn_id = jimeng_conn_id
         self.poll_interval = poll_interval
         self.deferrable = deferrable
+        check_waiting_literals(self)
         self._told: dict[str, Any] | None = None
         self._connected = False
 
@@ -219,7 +222,7 @@ class JimengVideoSensor(BaseSensorOperator):
 
 
 def _announce(context: Context, render: Render, **more: Any) -> None:
-    context["ti"].xcom_push(key="jimeng_render", value={**render.to_payload(), **more})
+    push(context["ti"], "jimeng_render", {**render.to_payload(), **more})
 
 
 class _SensorErrors:

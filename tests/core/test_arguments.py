@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core.arguments import (
+    as_bool,
+    as_mapping,
     is_absent,
     read_amount,
     read_reference,
@@ -201,3 +203,42 @@ def test_any_value_is_read_or_refused_by_name(value: Any) -> None:
         except ParameterError as error:
             refused = error
         assert refused is None or refused.argument == "take"
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"), [(True, True), (None, False), ("True", True), ("no", False), ("", False), (1, True)]
+)
+def test_truth_values_may_come_from_a_template(value: Any, *, truth: bool) -> None:
+    assert as_bool("overwrite", value) is truth
+
+
+def test_what_is_no_truth_value_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="overwrite"):
+        as_bool("overwrite", "perhaps")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "x", "b": null}',
+        "{'a': 'x', 'b': None}",
+        " {'a': 'x',\n 'b': None} ",
+    ],
+)
+def test_a_dict_may_come_from_a_template_in_json_or_in_python_notation(text: str) -> None:
+    assert as_mapping("aigc_meta", text) == {"a": "x", "b": None}
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "None"])
+def test_a_dict_may_be_absent(value: Any) -> None:
+    assert as_mapping("aigc_meta", value) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["{", "[1]", "5", "nonsense", "{'a': f()}", "[" * 5000, 5, ["a"], "{[]: 1}"]
+)
+def test_what_is_no_dict_is_refused_in_a_short_message(value: Any) -> None:
+    assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
+    with pytest.raises(ParameterError, match="aigc_meta: expected a dict") as refused:
+        as_mapping("aigc_meta", value)
+    assert len(str(refused.value)) < 250

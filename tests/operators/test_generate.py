@@ -72,7 +72,7 @@ def test_mapped_tasks_of_one_folder_keep_a_record_each(lab: Lab) -> None:
 
 @pytest.mark.parametrize("policy", ["on_rerun", "on_unknown_submit", "on_lost", "reuse"])
 def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: Lab, policy: str) -> None:
-    stage = lab.stage(lambda: lab.generate(**{policy: "maybe"}))
+    stage = lab.stage(lambda: lab.generate(**{policy: "{{ 'maybe' }}"}))
     assert stage.run() == "failed"
     assert policy in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
@@ -82,7 +82,7 @@ def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: La
     "argument", ["poll_interval", "wait_timeout", "max_wait_for_slot", "overwrite", "require_tagged"]
 )
 def test_what_only_a_later_step_needs_is_refused_before_anything_is_sent(lab: Lab, argument: str) -> None:
-    stage = lab.stage(lambda: lab.generate(**{argument: "perhaps"}))
+    stage = lab.stage(lambda: lab.generate(**{argument: "{{ 'perhaps' }}"}))
     assert stage.run() == "failed"
     assert argument in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0

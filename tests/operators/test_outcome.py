@@ -28,7 +28,6 @@ from airflow_provider_jimeng.operators.outcome import (
     said,
     slot_error,
 )
-from airflow_provider_jimeng.operators.submitting import as_bool, as_mapping
 
 
 def make_render(**changes: Any) -> Render:
@@ -119,26 +118,6 @@ def test_the_apis_own_words_are_kept_with_code_and_request_id() -> None:
     assert said(RenderEvent(outcome=Outcome.FAILED)) == "no message"
     assert outcome_fields(event)["advice"]
     assert outcome_fields(RenderEvent(outcome=Outcome.EXPIRED))["advice"] is None
-
-
-@pytest.mark.parametrize(
-    ("value", "truth"), [(True, True), (None, False), ("True", True), ("no", False), ("", False), (1, True)]
-)
-def test_truth_values_may_come_from_a_template(value: Any, *, truth: bool) -> None:
-    assert as_bool("overwrite", value) is truth
-
-
-def test_what_is_no_truth_value_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="overwrite"):
-        as_bool("overwrite", "perhaps")
-
-
-def test_dicts_may_come_from_a_template_as_json() -> None:
-    assert as_mapping("aigc_meta", '{"a": 1}') == {"a": 1}
-    assert as_mapping("aigc_meta", " ") is None
-    assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
-    with pytest.raises(ValueError, match="aigc_meta"):
-        as_mapping("aigc_meta", "{")
 
 
 def test_a_failed_landing_tells_the_code_of_the_answer_behind_it() -> None:

@@ -72,10 +72,10 @@ def test_three_tasks_pay_once_and_land_one_file(lab: Lab, *, deferrable: bool, a
 @pytest.mark.parametrize(
     ("changes", "argument"),
     [
-        ({"render": None, "render_id": "7", "model": "jimeng_t2v_v30_pro"}, "model"),
+        ({"render": None, "render_id": "7", "model": "{{ 'jimeng_t2v_v30_pro' }}"}, "model"),
         ({"require_tagged": True}, "require_tagged"),
-        ({"aigc_meta": {"producer_id": "dag-1"}}, "aigc_meta"),
-        ({"overwrite": "perhaps"}, "overwrite"),
+        ({"aigc_meta": {"producer_id": "{{ 'dag-1' }}"}}, "aigc_meta"),
+        ({"overwrite": "{{ 'perhaps' }}"}, "overwrite"),
     ],
 )
 def test_a_download_refuses_a_bad_argument_before_anything_is_asked(

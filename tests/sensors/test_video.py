@@ -176,8 +176,8 @@ def test_pokes_remember_since_when_a_link_is_missing(
     ("named", "argument"),
     [
         ({"render_id": "7"}, "model"),
-        ({"render_id": "7", "model": "jimeng_t2v_v30_pro"}, "model"),
-        ({"render_id": "7", "model": "t2v_720p", "poll_interval": "soon"}, "poll_interval"),
+        ({"render_id": "7", "model": "{{ 'jimeng_t2v_v30_pro' }}"}, "model"),
+        ({"render_id": "7", "model": "t2v_720p", "poll_interval": "{{ 'soon' }}"}, "poll_interval"),
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_asked(
