@@ -80,7 +80,7 @@ UI_FIELD_BEHAVIOUR = {
         "password": "Secret Access Key (or bearer token)",
         "host": "Endpoint",
     },
-    "placeholders": {"host": "https://visual.volcengineapi.com", "schema": "https"},
+    "placeholders": {"host": "https://visual.volcengineapi.com", "schema": "https", "port": "443"},
 }
 
 

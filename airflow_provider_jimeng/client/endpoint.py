@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from airflow_provider_jimeng.client.fields import is_wrapped
 from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import RedirectedError, SettingsError
 
@@ -19,6 +20,8 @@ BEARER_PATH = "/jimeng/"
 _SCHEMES = ("https", "http")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST_LOCAL, _LONGEST_COMPATIBLE = 0xFFFF, 1 << 32
+"""Between them lie addresses such as ``::1:8787``, which nobody has and which mean ``[::1]:8787``."""
 _NOT_CARRIED_OUT = frozenset({301, 302, 307, 308})
 """Redirects that leave a request to be sent again elsewhere; 303 tells where the result of one is."""
 
@@ -106,15 +109,27 @@ def is_local(host: str) -> bool:
 
 
 def _bracketed(given: str) -> str:
-    """Return an IPv6 address, as Airflow reads it out of a URI, in the brackets that a URL wants."""
+    """Return an IPv6 address, as Airflow reads it out of a URI, in the brackets that a URL wants.
+
+    :raises SettingsError: it is rather an address with a port, such as ``::1:8787``.
+    """
+    scheme, separator, rest = given.rpartition("://")
+    name, slash, path = rest.partition("/")
     try:
-        return f"[{ipaddress.IPv6Address(unquote(given))}]"
+        address = ipaddress.IPv6Address(unquote(name))
     except ValueError:
         return given
+    if _LONGEST_LOCAL < int(address) < _LONGEST_COMPATIBLE and "." not in name:
+        raise SettingsError(
+            f"host: {name!r} can be an address or an address with a port. Write [::1]:8787 if it has a port."
+        )
+    return f"{scheme}{separator}[{address}]{slash}{path}"
 
 
 def _split(given: str) -> SplitResult:
-    given = _bracketed(given)
+    if is_wrapped(given) and not given.startswith("["):
+        raise SettingsError("host: quotation marks or brackets stand round it. Remove them.")
+    given = _bracketed(given.lstrip("/"))
     if any(char.isspace() or not char.isprintable() for char in given):
         raise SettingsError("host: expected a host name or a URL without spaces.")
     try:
@@ -133,7 +148,7 @@ def _split(given: str) -> SplitResult:
 
 
 def _scheme_and_path(parts: SplitResult, schema: str) -> tuple[str, str]:
-    plain = schema.lower().removesuffix("://")
+    plain = schema.lower().rstrip(":/ ")
     if not parts.scheme:
         if plain and plain not in _SCHEMES:
             raise SettingsError(f"schema: expected https or http, got {schema!r}.")
@@ -157,7 +172,8 @@ def _port(parts: SplitResult, port: int | None) -> int | None:
     try:
         inside = parts.port
     except ValueError:
-        raise SettingsError("host: the port in it is no number from 1 to 65535.") from None
+        hint = " Write an IPv6 address in brackets: [::1]:8787." if parts.netloc.count(":") > 1 else ""
+        raise SettingsError(f"host: the port in it is no number from 1 to 65535.{hint}") from None
     if port and not 1 <= port <= 65535:
         raise SettingsError(f"port: expected a number from 1 to 65535, got {port}.")
     if inside and port and inside != port:
@@ -172,9 +188,21 @@ def _host_name(parts: SplitResult) -> str:
             return f"[{ipaddress.IPv6Address(unquote(name))}]"
         except ValueError:
             raise SettingsError(f"host: {name!r} is no IPv6 address.") from None
+    name = name.removesuffix(".")
+    if name in _SCHEMES:
+        raise SettingsError("host: a URL begins with https:// or http:// once, with both slashes.")
     if not (_HOST.fullmatch(name) and can_be_looked_up(name)):
-        raise SettingsError(f"host: {name!r} is no host name. Leave host empty for {DEFAULT_ENDPOINT}.")
+        raise SettingsError(
+            f"host: {name!r} is no host name. Leave host empty for {DEFAULT_ENDPOINT}.{_ascii_form(name)}"
+        )
     return name
+
+
+def _ascii_form(name: str) -> str:
+    """Say how a name with letters beyond ASCII is written for DNS; ``""`` if it cannot be."""
+    if name.isascii() or not can_be_looked_up(name):
+        return ""
+    return f" In ASCII the name is {name.encode('idna').decode()!r}."
 
 
 def can_be_looked_up(name: str) -> bool:

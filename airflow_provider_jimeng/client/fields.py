@@ -15,6 +15,8 @@ from airflow_provider_jimeng.core.errors import SettingsError
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_QUOTES = "'\"`\u2018\u2019\u201c\u201d\u300c\u300d\u300e\u300f\u00ab\u00bb"
+_BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 
 
 def given(value: Any) -> Any | None:
@@ -24,6 +26,13 @@ def given(value: Any) -> Any | None:
     return value
 
 
+def is_wrapped(found: str) -> bool:
+    """Return whether quotation marks or brackets that do not belong to a text stand round it."""
+    if not found:
+        return False
+    return found[0] in _QUOTES or found[-1] in _QUOTES or _BRACKETS.get(found[0]) == found[-1]
+
+
 def text(name: str, value: Any, *, secret: bool = False) -> str | None:
     """Return printable text without inner white space, as keys, hosts and region names are."""
     found = given(value)
@@ -31,6 +40,8 @@ def text(name: str, value: Any, *, secret: bool = False) -> str | None:
         return None
     if not isinstance(found, str):
         raise SettingsError(f"{name}: expected text, got {type(found).__name__}.")
+    if is_wrapped(found):
+        raise SettingsError(f"{name}: quotation marks or brackets stand round it. Remove them.")
     if not found.isascii() or not found.isprintable() or " " in found:
         shown = "" if secret else f", got {found!r}"
         raise SettingsError(f"{name}: expected plain ASCII text without spaces{shown}. Copy it again.")

@@ -67,7 +67,9 @@ _NOT_SENT = (
     UnicodeError,  # a host name that cannot be written for DNS
 )
 _SPEAKS_PLAIN_HTTP = re.compile(
-    r"WRONG_VERSION_NUMBER|wrong version number|UNKNOWN_PROTOCOL|HTTP_REQUEST", re.IGNORECASE
+    r"WRONG[_ ]VERSION[_ ]NUMBER|UNKNOWN[_ ]PROTOCOL|HTTP[_ ]REQUEST|RECORD[_ ]LAYER[_ ]FAILURE"
+    r"|PACKET[_ ]LENGTH[_ ]TOO[_ ]LONG",
+    re.IGNORECASE,
 )
 """What OpenSSL says of a server that answers in plain text."""
 _SPEAKING = (

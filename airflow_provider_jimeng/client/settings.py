@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.client import fields
 from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url, is_local
+from airflow_provider_jimeng.client.keys import read_keys
 from airflow_provider_jimeng.core.catalogue import (
     DEFAULT_ENDPOINT,
     MODELS,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
-_QUOTES = ("'", '"', "\u201c", "\u201d", "\u2018", "\u2019", "`", "\u300c", "\u300d")
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 AUTH_METHODS = ("volc", "bearer")
@@ -114,7 +114,7 @@ class ClientSettings:
         host, schema, port = endpoint
         models = fields.mapping("extra.models", extra.get("models"))
         prices = fields.mapping("extra.prices", extra.get("prices"))
-        access_key, secret_key = _keys(auth, login, password)
+        access_key, secret_key = read_keys(auth, login, password)
         return cls(
             endpoint=endpoint_url(host=host, schema=schema, port=port, bearer=auth == "bearer"),
             auth=auth,
@@ -168,55 +168,6 @@ class ClientSettings:
         """What must be masked wherever text is logged."""
         password = urlsplit(self.proxy).password if self.proxy else None
         return tuple(text for text in (self.secret_key, self.session_token, password) if text)
-
-
-def _keys(auth: str, login: str | None, password: str | None) -> tuple[str, str]:
-    _refuse_pasted(auth, login, password)
-    access_key = fields.text("login", login) or ""
-    secret_key = fields.text("password", password, secret=True) or ""
-    if auth == "bearer":
-        if not secret_key:
-            raise SettingsError("password: bearer authentication needs the gateway's token here.")
-        return access_key, secret_key
-    if not access_key:
-        raise SettingsError(
-            "login: the Access Key ID is missing. The Volcengine console lists it under API keys."
-        )
-    if not secret_key:
-        raise SettingsError("password: the Secret Access Key that belongs to the Access Key ID is missing.")
-    if "/" in access_key or "," in access_key:
-        raise SettingsError("login: an Access Key ID has no slash and no comma. Copy it again.")
-    return access_key, secret_key
-
-
-def _refuse_pasted(auth: str, login: str | None, password: str | None) -> None:
-    """Refuse what was pasted into the wrong field, or together with what stood round it; no key is shown."""
-    key, secret = (login or "").strip(), (password or "").strip()
-    for name, text in (("login", key), ("password", secret)):
-        if text[:1] in _QUOTES or text[-1:] in _QUOTES:
-            raise SettingsError(f"{name}: quotation marks stand round it. Remove them.")
-        if text.lower().startswith("bearer "):
-            remedy = "" if auth == "bearer" else " and set auth to bearer in the extra"
-            raise SettingsError(
-                f"{name}: it begins with the word Bearer. Give the token alone, in password{remedy}."
-            )
-    if auth != "volc":
-        return
-    if secret.lower().startswith("sk-") or key.lower().startswith("sk-"):
-        raise SettingsError(
-            "password: this looks like the token of a gateway (sk-…). For a gateway, set auth to bearer in the extra and "
-            "its address in host; for Volcengine, give the Secret Access Key."
-        )
-    for name, text in (("login", key), ("password", secret)):
-        if (
-            "|" in text
-            or ":" in text
-            or (name == "password" and key and text != key and text.startswith(key))
-        ):
-            raise SettingsError(
-                f"{name}: this looks like both keys in one field. Put the Access Key ID into login and the Secret Access "
-                "Key into password, each alone."
-            )
 
 
 def _proxy(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""The look-up of a connection on a worker: a connection that is not there is told from one that cannot be asked for now.
+"""The look-up of a connection: one that does not exist is told from one that cannot be read now.
 
 Airflow says "isn't defined" of both, because it passes over every secrets back end that fails. A task must fail at once for
 the first and try again for the second, so the back ends are asked once more, one by one.
@@ -6,74 +6,175 @@ the first and try again for the second, so the back ends are asked once more, on
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_jimeng.core.errors import MissingConnectionError, NotSentError
+from airflow_provider_jimeng.core.arguments import is_absent
+from airflow_provider_jimeng.core.errors import (
+    JimengError,
+    MissingConnectionError,
+    NotSentError,
+    ParameterError,
+    SettingsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.providers.common.compat.sdk import Connection
 
+_POSSIBLE_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
+"""What Airflow takes as the id of a connection."""
+_VARIABLE_NAME = re.compile(r"\w+", re.ASCII)
+_OPTIONS = "--conn-type jimeng --conn-login ACCESS_KEY_ID --conn-password SECRET_ACCESS_KEY"
+_OUR_TYPES = ("", "jimeng", "generic")
+
 
 def look_up_connection(
     jimeng_conn_id: str, get: Callable[[str], Connection] = BaseHook.get_connection
 ) -> Connection:
-    """Return a connection.
+    """Return a connection whose fields can be read.
 
     :param get: Airflow's look-up.
     :raises MissingConnectionError: it certainly does not exist; the text says how to add it.
+    :raises SettingsError: it exists and is unreadable, of another type, or Airflow denies access to it.
     :raises NotSentError: it cannot be read now; a later look-up may find it.
     """
+    if is_absent(jimeng_conn_id):
+        raise ParameterError("jimeng_conn_id", "is empty. Name a connection, for example jimeng_default.")
     try:
-        return get(jimeng_conn_id)
-    except AirflowNotFoundException:
-        outage = _outage(jimeng_conn_id)
-    if outage is None:
-        raise MissingConnectionError(how_to_add(jimeng_conn_id)) from None
-    raise NotSentError(
-        f"The connection {jimeng_conn_id!r} cannot be read now ({outage}). Nothing was sent."
-    ) from None
+        connection = get(jimeng_conn_id)
+    except PermissionError:
+        raise SettingsError(
+            f"Connection {jimeng_conn_id!r}: Airflow denies this task access to it. Ask for access, or name another."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - Airflow and its back ends have classes of their own
+        raise _why_not(jimeng_conn_id, error) from None
+    return readable(connection)
+
+
+def readable(connection: Connection) -> Connection:
+    """Return a connection after checking that it is one of ours and that all of its fields can be read.
+
+    :raises SettingsError: naming the connection, the field and the remedy, never what the field holds.
+    """
+    where = f"Connection {connection.conn_id!r}: "
+    kind = (connection.conn_type or "").strip().lower()
+    if kind not in _OUR_TYPES:
+        raise SettingsError(
+            f"{where}its type is {kind!r}. Choose the type Jimeng AI (conn_type jimeng), or name another connection "
+            "in jimeng_conn_id."
+        )
+    try:
+        _, extra = connection.password, connection.extra
+    except Exception as error:  # noqa: BLE001 - a wrong Fernet key shows here on Airflow 2
+        raise SettingsError(
+            f"{where}it cannot be decrypted ({type(error).__name__}). Check [core] fernet_key."
+        ) from None
+    if isinstance(extra, str) and extra.strip():
+        try:
+            found = json.loads(extra)
+        except (ValueError, RecursionError) as error:
+            what = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            raise SettingsError(f"{where}extra: it is not valid JSON ({what}).") from None
+        if found is not None and not isinstance(found, dict):
+            raise SettingsError(
+                f'{where}extra: expected a JSON object such as {{"auth": "bearer"}}, got {type(found).__name__}.'
+            )
+    return connection
 
 
 def how_to_add(jimeng_conn_id: str) -> str:
     """Say that a connection is missing, and the ways to add it."""
-    return (
-        f"The connection {jimeng_conn_id!r} does not exist. Add it in Airflow's UI (Admin, Connections, type Jimeng AI), or "
-        f"by `airflow connections add {jimeng_conn_id} --conn-type jimeng --conn-login ACCESS_KEY_ID --conn-password "
-        f"SECRET_ACCESS_KEY`, or as the environment variable AIRFLOW_CONN_{jimeng_conn_id.upper()}."
-    )
+    if not _POSSIBLE_ID.fullmatch(jimeng_conn_id):
+        return (
+            f"The connection {jimeng_conn_id!r} does not exist, and an id of a connection has at most 250 letters, "
+            "digits and characters of _ # ! ( ) - . : / \\. Check jimeng_conn_id."
+        )
+    ways = [
+        "in Airflow's UI (Admin, Connections, type Jimeng AI)",
+        f"by `airflow connections add {_quoted(jimeng_conn_id)} {_OPTIONS}`",
+    ]
+    if _VARIABLE_NAME.fullmatch(jimeng_conn_id):
+        ways.append(f"as the environment variable AIRFLOW_CONN_{jimeng_conn_id.upper()}")
+    text = f"The connection {jimeng_conn_id!r} does not exist. Add it {', or '.join(ways)}."
+    if _outside_of_airflow():
+        text += " Outside of a task, Airflow 3 reads environment variables and secrets back ends only, not its database."
+    return text
 
 
-def _outage(jimeng_conn_id: str) -> str | None:
-    """Return why a back end could not answer, ``None`` if each of them says that there is no such connection."""
+def _quoted(jimeng_conn_id: str) -> str:
+    return jimeng_conn_id if re.fullmatch(r"[\w.:/-]+", jimeng_conn_id) else f"'{jimeng_conn_id}'"
+
+
+def _why_not(jimeng_conn_id: str, error: Exception) -> JimengError:
+    """Return why Airflow gave no connection, after asking each back end again."""
+    asking: Any = None
     try:
-        if AIRFLOW_V_3_0_PLUS:
-            backends = import_module("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded()
-        else:
-            backends = import_module("airflow.configuration").ensure_secrets_loaded()
-        for backend in backends:
-            backend.get_connection(conn_id=jimeng_conn_id)
-        return _outage_of_the_api_server(jimeng_conn_id)
-    except AirflowNotFoundException:
-        return None
-    except Exception as error:  # noqa: BLE001 - back ends have classes of their own
-        return type(error).__name__
+        for asking in _backends():
+            with suppress(AirflowNotFoundException):
+                if (found := asking.get_connection(conn_id=jimeng_conn_id)) is not None:
+                    readable(found)
+                    return _outage(jimeng_conn_id, type(error).__name__)
+        asking = None
+        answer = _answer_of_the_api_server(jimeng_conn_id)
+    except SettingsError as unreadable:
+        return unreadable
+    except Exception as trouble:  # noqa: BLE001 - back ends have classes of their own
+        if asking is not None and _holds_a_value(asking, jimeng_conn_id):
+            return SettingsError(
+                f"Connection {jimeng_conn_id!r}: its value is neither the JSON nor the URI of a connection "
+                f"({type(trouble).__name__}). In a URI, write / as %2F, + as %2B and = as %3D; JSON needs none of that."
+            )
+        return _outage(jimeng_conn_id, type(trouble).__name__)
+    if answer is None or answer == "CONNECTION_NOT_FOUND":
+        return MissingConnectionError(how_to_add(jimeng_conn_id))
+    return _outage(jimeng_conn_id, answer or type(error).__name__)
 
 
-def _outage_of_the_api_server(jimeng_conn_id: str) -> str | None:
-    """Ask the API server itself: its back end on a worker answers "no" for whatever went wrong."""
+def _outage(jimeng_conn_id: str, why: str) -> NotSentError:
+    return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read now ({why}). Nothing was sent.")
+
+
+def _holds_a_value(backend: Any, jimeng_conn_id: str) -> bool:
+    """Return whether a back end answers, so that what failed was to read its answer as a connection."""
+    try:
+        return bool(backend.get_conn_value(conn_id=jimeng_conn_id))
+    except Exception:  # noqa: BLE001 - back ends have classes of their own, and some have no such method
+        return False
+
+
+def _backends() -> list[Any]:
+    """Return the back ends that this process asks, but for the API server's: that one answers "no" to every failure."""
     if not AIRFLOW_V_3_0_PLUS:
-        return None
-    runner = import_module("airflow.sdk.execution_time.task_runner")
-    comms: Any = getattr(runner, "SUPERVISOR_COMMS", None)
+        return list(import_module("airflow.configuration").ensure_secrets_loaded())
+    every = import_module("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded()
+    return [backend for backend in every if type(backend).__name__ != "ExecutionAPISecretsBackend"]
+
+
+def _supervisor() -> Any:
+    """Return the way to the API server inside a task or trigger of Airflow 3, ``None`` elsewhere."""
+    return getattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS", None)
+
+
+def _answer_of_the_api_server(jimeng_conn_id: str) -> str | None:
+    """Return the error that the API server answers, empty if it has none, ``None`` if there is no server to ask."""
+    comms = _supervisor() if AIRFLOW_V_3_0_PLUS else None
     if comms is None:
-        return None  # outside of a task nobody stands between us and the back ends
-    messages = import_module("airflow.sdk.execution_time.comms")
-    answer = comms.send(messages.GetConnection(conn_id=jimeng_conn_id))
-    error = getattr(answer, "error", None)
-    return None if error is None or error.name == "CONNECTION_NOT_FOUND" else str(error.name)
+        return None
+    question = import_module("airflow.sdk.execution_time.comms").GetConnection(conn_id=jimeng_conn_id)
+    error = getattr(comms.send(question), "error", None)
+    return "" if error is None else str(getattr(error, "name", error))
+
+
+def _outside_of_airflow() -> bool:
+    served = os.environ.get("_AIRFLOW_PROCESS_CONTEXT") == "server"
+    return bool(AIRFLOW_V_3_0_PLUS) and _supervisor() is None and not served

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import mask_secret
 from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
 from airflow_provider_jimeng.client.http import tls_context
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.hooks.connection_lookup import look_up_connection, readable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -101,11 +102,15 @@ async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
 
 
 async def _connection(jimeng_conn_id: str) -> Connection:
-    """Look a connection up; the triggers that ``dag.test()`` runs are answered only when they ask synchronously."""
+    """Look a connection up; what the first look-up does not give, the synchronous one gives or explains.
+
+    The triggers that ``dag.test()`` runs are answered only when they ask synchronously.
+    """
     try:
-        return await get_async_connection(jimeng_conn_id)
-    except AirflowNotFoundException:
-        return await sync_to_async(BaseHook.get_connection)(jimeng_conn_id)
+        connection = await get_async_connection(jimeng_conn_id)
+    except Exception:  # noqa: BLE001 - Airflow and its back ends have classes of their own
+        return await sync_to_async(look_up_connection)(jimeng_conn_id)
+    return readable(connection)
 
 
 class Lease:

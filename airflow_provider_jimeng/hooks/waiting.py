@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.cadence import Cadence
@@ -98,6 +99,15 @@ def read_settings(hook: JimengHook) -> ClientSettings:
         raise unread(hook.jimeng_conn_id, error) from error
 
 
+def need_connection(hook: JimengHook) -> None:
+    """Fail at once if the connection certainly does not exist; an outage is left to the wait that follows.
+
+    :raises MissingConnectionError: saying how to add it.
+    """
+    with suppress(NotSentError):
+        _ = hook.settings
+
+
 def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
     """Ask what became of a render that is paid for."""
     read_settings(hook)
@@ -107,10 +117,12 @@ def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | 
 def unread(jimeng_conn_id: str, error: Exception) -> JimengError:
     """Return what a failed look-up of the connection means to a wait: unusable settings, or a reason to ask again.
 
-    An outage of the secrets back end, the database or the API server must not end the wait for a paid render. Airflow
-    tells of one in the same words as of a connection that is not there.
+    Neither an outage of the secrets back end, the database or the API server, nor a connection that was deleted meanwhile,
+    must end the wait for a paid render: both can be repaired while it goes on.
     """
-    if isinstance(error, JimengError) and not isinstance(error, MissingConnectionError):
+    if isinstance(error, MissingConnectionError):
+        return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read. {error}")
+    if isinstance(error, JimengError):
         return error
     return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read ({type(error).__name__}).")
 

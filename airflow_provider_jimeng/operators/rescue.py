@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, read_seconds, shown
-from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.failure import airflow_errors
@@ -133,9 +133,11 @@ class JimengRescueOperator(BaseOperator):
         for item in (*summary["unknown"], *summary["lost"]):
             self.log.warning("%s", item["message"])
         if summary["problems"]:
+            problems = " ".join(summary["problems"])
+            if salvage.unconnected == len(summary["problems"]):
+                raise MissingConnectionError(problems)
             raise LandingError(
-                f"{len(summary['problems'])} of the rescue's findings need another try, which is free: "
-                f"{' '.join(summary['problems'])}"
+                f"{len(summary['problems'])} of the rescue's findings need another try, which is free: {problems}"
             )
         return summary
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.deadlines import kept_until, spread
 from airflow_provider_jimeng.core.errors import (
     JimengError,
+    MissingConnectionError,
     ParameterError,
     RenderNotFoundError,
     TargetTakenError,
@@ -22,7 +23,7 @@ from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 from airflow_provider_jimeng.hooks.landing import land_render
-from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
+from airflow_provider_jimeng.hooks.waiting import ask_now, need_connection, poller_for
 from airflow_provider_jimeng.operators.outcome import lacks_label, render_error, unlabelled_for_good
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
@@ -60,6 +61,7 @@ class Salvage:
     :param folder: directory that renders of unknown destination are landed in.
     :param hook_for: returns the hook of a connection.
     :param compare_bytes: read every landed video to see whether it is unaltered.
+    :param unconnected: counts the renders whose connection does not exist, which no other try mends.
     """
 
     folder: Target
@@ -69,6 +71,7 @@ class Salvage:
     compare_bytes: bool = False
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    unconnected: int = 0
     summary: dict[str, list[Any]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     _wrecks: dict[tuple[str, str], Wreck] = field(default_factory=dict)
     _intents: dict[tuple[TaskKey, str], Record] = field(default_factory=dict)
@@ -179,6 +182,9 @@ class Salvage:
     def _settled(self, wreck: Wreck) -> bool:
         try:
             return self._handle(wreck)
+        except MissingConnectionError as error:
+            self.unconnected += 1
+            problem = str(error)
         except JimengError as error:
             problem = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - a missing connection of one render must not strand the others
@@ -196,6 +202,7 @@ class Salvage:
             self.summary["already_landed"].append(there.to_payload())
             return True
         hook = self._hook(wreck.render.jimeng_conn_id)
+        need_connection(hook)
         ended = ask_now(lambda: _ask(hook, wreck), poller_for(wreck.render, deadline=float("inf")))
         if ended is None:
             return False

@@ -361,6 +361,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.core.parameters import check_aigc_meta
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.hooks.waiting import need_connection
         from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
         from airflow_provider_jimeng.operators.references import named_render
         from airflow_provider_jimeng.operators.refusals import kept
@@ -375,8 +376,10 @@ class JimengDownloadVideoOperator(BaseOperator):
             try:
                 with kept(render):
                     check_names(target)
+                    hook = JimengHook(jimeng_conn_id=render.jimeng_conn_id)
+                    need_connection(hook)
                     manifest = land_render(
-                        JimengHook(jimeng_conn_id=render.jimeng_conn_id),
+                        hook,
                         render,
                         target=target,
                         overwrite=as_bool("overwrite", self.overwrite),

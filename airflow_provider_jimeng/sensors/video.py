@@ -87,6 +87,7 @@ class JimengVideoSensor(BaseSensorOperator):
         self.deferrable = deferrable
         check_waiting_literals(self)
         self._told: dict[str, Any] | None = None
+        self._connected = False
 
     def execute(self, context: Context) -> Any:
         """Wait in the mode that was chosen; a render that is done already is not waited for."""
@@ -94,6 +95,7 @@ class JimengVideoSensor(BaseSensorOperator):
             return super().execute(context)
         with self._as_sensor():
             render, fixed = named_render(self), self._fixed_interval()
+            self._need_connection(render)
             ended = self._ask(context, render)
             if ended is not None:
                 return self._end(context, render, ended)
@@ -105,6 +107,7 @@ class JimengVideoSensor(BaseSensorOperator):
         """Ask once, and again only where one answer settles nothing."""
         with self._as_sensor():
             render = named_render(self)
+            self._need_connection(render)
             ended = self._ask(context, render)
             if ended is None:
                 _announce(context, render)
@@ -118,6 +121,15 @@ class JimengVideoSensor(BaseSensorOperator):
 
     def _fixed_interval(self) -> float | None:
         return None if is_absent(self.poll_interval) else read_seconds("poll_interval", self.poll_interval)
+
+    def _need_connection(self, render: Render) -> None:
+        """Fail at once if there is no connection, before the first poke; a later poke waits until there is one again."""
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+        from airflow_provider_jimeng.hooks.waiting import need_connection
+
+        if not self._connected:
+            need_connection(JimengHook(jimeng_conn_id=render.jimeng_conn_id))
+        self._connected = True
 
     def _defer(self, render: Render, fixed: float | None) -> None:
         from airflow_provider_jimeng.triggers.render import JimengRenderTrigger

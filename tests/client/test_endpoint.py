@@ -43,6 +43,16 @@ def url(host: str | None = None, schema: str | None = None, port: int | None = N
         ("HTTP://[::1]:8787/x", None, None, "http://[::1]:8787/x"),
         ("fe80::1%25eth0", "http", None, "http://[fe80::1%eth0]/"),
         ("[fe80::1%eth0]:8080", "http", None, "http://[fe80::1%eth0]:8080/"),
+        ("http://[fe80::1%25eth0]:80/path", None, None, "http://[fe80::1%eth0]/path"),
+        ("http://::1", "path", 8787, "http://[::1]:8787/path"),
+        ("::1/path", "http", None, "http://[::1]/path"),
+        ("::", "http", None, "http://[::]/"),
+        ("::ffff:127.0.0.1", "http", 8787, "http://[::ffff:7f00:1]:8787/"),
+        ("//gw.example.com", None, None, "https://gw.example.com/"),
+        ("gw.example.com.", None, None, "https://gw.example.com/"),
+        ("gw.example.com", "http://", None, "http://gw.example.com/"),
+        ("gw.example.com", "HTTP:", None, "http://gw.example.com/"),
+        ("gw.example.com", "https/", None, "https://gw.example.com/"),
     ],
 )
 def test_host_schema_and_port_make_one_url(
@@ -85,6 +95,14 @@ def test_a_bearer_gateway_is_asked_at_its_jimeng_path_unless_a_path_is_given(
         ("https://", None, None, "host"),
         ("http://[::1", None, None, "host"),
         ("http://[v1.x]", None, None, "host"),
+        ("::1:8787", "http", None, "host"),
+        ("http://::1:8787/", None, None, "host"),
+        ("fe80::1:2:3:4:5:6:7:8080", None, None, "host"),
+        ("http:/gw.example.com", None, None, "host"),
+        ("https//gw.example.com", None, None, "host"),
+        ("http://https://gw.example.com", None, None, "host"),
+        ("'https://gw.example.com'", None, None, "host"),
+        ("<gw.example.com>", None, None, "host"),
         ("gw.example.com", "gopher", None, "schema"),
         ("http://gw.example.com", "https", None, "schema"),
         ("http://gw.example.com/base", "other", None, "schema"),
@@ -99,6 +117,21 @@ def test_nonsense_is_refused_with_the_name_of_the_field(
     with pytest.raises(SettingsError, match=f"^{field}: ") as refusal:
         url(host, schema, port)
     assert "SK" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "remedy"),
+    [
+        ("::1:8787", r"\[::1\]:8787"),
+        ("fe80::1:2:3:4:5:6:7:8080", "IPv6 address in brackets"),
+        ("http:/gw.example.com", "both slashes"),
+        ('"gw.example.com"', "Remove them"),
+        ("即梦.example.com", r"In ASCII the name is 'xn--.*\.example\.com'"),
+    ],
+)
+def test_a_host_that_can_be_understood_is_refused_with_the_way_to_write_it(host: str, remedy: str) -> None:
+    with pytest.raises(SettingsError, match=remedy):
+        url(host)
 
 
 def test_a_bearer_gateway_needs_a_host() -> None:

@@ -171,6 +171,27 @@ def test_missing_or_broken_keys_are_refused_without_showing_them(given: dict[str
     ("login", "password", "auth", "remedy"),
     [
         ("AKLT", '"c2VjcmV0"', "volc", "password: quotation marks"),
+        ("AKLT", "`c2VjcmV0`", "volc", "password: quotation marks"),
+        ("AKLT", "\u300cc2VjcmV0\u300d", "volc", "password: quotation marks"),
+        ("AKLT", "'c2VjcmV0", "volc", "password: quotation marks"),
+        ("AKLT", "<c2VjcmV0>", "volc", "password: quotation marks or brackets"),
+        (None, "[c2VjcmV0]", "bearer", "password: quotation marks or brackets"),
+        ("AKLT", "AKLT,c2VjcmV0", "volc", "password: this looks like both keys"),
+        ("AKLT", "AKLT/c2VjcmV0", "volc", "password: this looks like both keys"),
+        ("AKLT", "AKLT\nc2VjcmV0", "volc", "password: this looks like both keys"),
+        ("AKLT c2VjcmV0", "x", "volc", "login: this looks like both keys"),
+        (None, "AKLT|c2VjcmV0", "bearer", "set auth to volc"),
+        ("AKLT", "SecretAccessKey=c2VjcmV0", "volc", "a key with its name"),
+        ("AccessKeyId: c2VjcmV0", "x", "volc", "login: this looks like both keys"),
+        ("AKLT", "c2VjcmV0%3D%3D", "volc", "password: it is percent-encoded"),
+        ("c2VjcmV0", "AKLTMjAyNi0xMS0yNg", "volc", "password: this looks like an Access Key ID"),
+        ("AKLT", "eyJhbGciOiJI.c2VjcmV0.c2ln", "volc", "set auth to bearer"),
+        (None, "BEARER:sk-c2VjcmV0", "bearer", "Give the token alone"),
+        (None, "Authorization: Bearer sk-c2VjcmV0", "bearer", "Give the token alone"),
+        (None, "Token sk-c2VjcmV0", "bearer", "Give the token alone"),
+        (None, "Bearer", "bearer", "Give the token alone"),
+        ("AKLT", "***", "volc", "the mask that stands in place of a saved key"),
+        (None, "c2VjcmV0\ufeff", "bearer", "plain ASCII text"),
         ("'AKLT'", "c2VjcmV0", "volc", "login: quotation marks"),
         ("AKLT", "\u201cc2VjcmV0\u201d", "volc", "password: quotation marks"),
         ("AKLT", "AKLT|c2VjcmV0", "volc", "password: this looks like both keys"),
@@ -194,8 +215,29 @@ def test_what_was_pasted_wrong_is_refused_with_the_remedy_and_never_shown(
     assert "c2VjcmV0" not in str(refused.value)
 
 
-def test_white_space_around_a_pasted_key_is_dropped() -> None:
-    assert settings(login=" AKTEST\n", password="SKTEST==\n") == settings()
+@pytest.mark.parametrize("around", [" ", "\n", "\t", "\r\n", "\u00a0", "\u3000"])
+def test_white_space_around_a_pasted_key_is_dropped(around: str) -> None:
+    assert settings(login=f"{around}AKTEST{around}", password=f"{around}SKTEST=={around}") == settings()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "TVRJek5EVTJOemc1TURFeU16UTFOamM0T1RBeE1qTTBOVFk=",
+        "a/b+c==",
+        "bearers-x",
+        "tokenless",
+        "skeleton",
+        "eyJhbGciOiJI",
+    ],
+)
+def test_a_secret_that_only_resembles_something_else_is_taken(secret: str) -> None:
+    assert settings(password=secret).secret_key == secret
+
+
+def test_a_region_with_quotation_marks_is_refused_with_the_remedy() -> None:
+    with pytest.raises(SettingsError, match=r"^extra\.region: quotation marks or brackets"):
+        with_extra(region='"cn-north-1"')
 
 
 def test_a_bearer_token_is_the_password_and_needs_no_login() -> None:

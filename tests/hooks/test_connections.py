@@ -5,9 +5,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-from airflow_provider_jimeng.core.errors import SettingsError
+from airflow_provider_jimeng.core.errors import MissingConnectionError, SettingsError
 from airflow_provider_jimeng.hooks import connections
 from airflow_provider_jimeng.hooks.connections import Known, look_up, shared_client
 
@@ -93,8 +92,11 @@ def test_one_waiter_that_is_cancelled_does_not_take_the_flight_from_the_others(c
 
 def test_a_missing_connection_and_an_unusable_one_are_told_and_asked_for_anew(connect: Any) -> None:
     async def story() -> None:
-        with pytest.raises(AirflowNotFoundException):
+        with pytest.raises(MissingConnectionError, match="airflow connections add jimeng_missing"):
             await look_up("jimeng_missing")
+        connect(conn_type="http")
+        with pytest.raises(SettingsError, match="'jimeng_x': its type is 'http'"):
+            await look_up("jimeng_x")
         connect(login=None)
         with pytest.raises(SettingsError, match="'jimeng_x': login"):
             await look_up("jimeng_x")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.core.errors import LandingError, ParameterError
+from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
 from tests.chaos.lab import Lab, landed_files, with_points
@@ -98,6 +98,19 @@ def test_a_task_that_is_cleared_after_its_rescue_returns_the_landed_file(lab: La
     left.clear()
     assert left.run() == "success"
     assert lab.emulator.bill()["media_requests"] == 1
+
+
+def test_a_rescue_without_its_connection_fails_at_once_and_waits_for_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(lab)
+    finished(lab)
+    monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT")
+    stage = rescue(lab, retries=3, wait_timeout=100_000)
+    assert (stage.state, stage.try_number, counts(stage)) == ("failed", 1, {"problems": 1})
+    assert isinstance(stage.errors[0], MissingConnectionError)
+    assert "kept until" in str(stage.errors[0])
+    assert "airflow connections add jimeng_default" in str(stage.errors[0])
 
 
 def test_records_are_enough_where_the_run_and_its_xcom_are_gone(lab: Lab) -> None:
