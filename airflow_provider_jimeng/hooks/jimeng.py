@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.target import OutputPath
 
 
+__all__ = ["FinishedRender", "JimengHook"]
+
 log = logging.getLogger(__name__)
 
 DEFAULT_WAIT_TIMEOUT = 21600.0

@@ -65,6 +65,7 @@ class Claim:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         patience_seconds: float = 3600.0,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self.token = token
         self._file = file
@@ -73,6 +74,7 @@ class Claim:
         self._sleep = sleep
         self._clock = clock
         self._patience_seconds = patience_seconds
+        self._beat_seconds = beat_seconds
         self._rest: frozenset[str] = frozenset()
         self._taken = False
 
@@ -135,7 +137,7 @@ class Claim:
     def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
         last = None
         with suppress(ValueError):  # the part file is closed
-            while not stop.wait(BEAT_SECONDS):
+            while not stop.wait(self._beat_seconds):
                 now = progress()
                 if now == last:
                     continue

@@ -245,7 +245,13 @@ def _completed(file: StoredFile, asked: Render | str, claim: Claim) -> RenderMan
     return found
 
 
-def already_landed(target: Target, asked: Render | str) -> RenderManifest | None:
+def already_landed(
+    target: Target,
+    asked: Render | str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> RenderManifest | None:
     """Return the manifest of a landed file that is still what its manifest says; missing or altered: ``None``.
 
     Reads the whole file. With a fingerprint instead of a render, ``target`` must be a full file name.
@@ -253,7 +259,7 @@ def already_landed(target: Target, asked: Render | str) -> RenderManifest | None
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
     file = target.file() if isinstance(asked, str) else target.file_for(asked)
-    claim = _claim(file)
+    claim = _claim(file, sleep=sleep, clock=clock)
     if (found := _in_place(file, asked, claim)) is not None or landed_manifest(
         file, asked, pending_of
     ) is None:

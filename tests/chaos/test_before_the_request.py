@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -76,7 +77,7 @@ def functions_on_the_way(folder: Path) -> list[Function]:
     for run in ("first", "second"):  # what is imported and cached in the first is not called again
         seen.clear()
         with open_lab(folder / run) as lab, between_intent_and_request(seen.setdefault):
-            assert lab.stage(lambda lab=lab: submit(lab)).run() == "success"
+            assert lab.stage(partial(submit, lab)).run() == "success"
     return list(seen)
 
 
@@ -93,7 +94,7 @@ def test_whatever_fails_before_the_request_leaves_takes_the_intent_back(tmp_path
                 raise error
 
         with open_lab(tmp_path / str(number)) as lab:
-            stage = lab.stage(lambda lab=lab: submit(lab), retries=1)
+            stage = lab.stage(partial(submit, lab), retries=1)
             with between_intent_and_request(fail):
                 stage.run()
             assert not waiting, f"{function} was not called"

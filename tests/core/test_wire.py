@@ -427,6 +427,7 @@ def test_a_label_that_is_not_said_plainly_is_unknown(tagged: Any) -> None:
 
 
 def test_done_without_a_link_is_done_without_a_link() -> None:
+    url: Any
     for url in (
         None,
         "",

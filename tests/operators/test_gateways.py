@@ -65,7 +65,7 @@ def failed(lab: Lab, kind: type[JimengError]) -> Stage:
 def test_a_render_is_paid_once_and_landed_from_a_link_that_needs_the_token(
     tmp_path: Path, submit: str, query: str, deferrable: bool
 ) -> None:
-    options = {"gateway_submit": submit, "gateway_query": query, "gateway_links": "own"}
+    options: dict[str, Any] = {"gateway_submit": submit, "gateway_query": query, "gateway_links": "own"}
     with open_lab(tmp_path, bearer=TOKEN, **options) as lab:
         through_the_gateway(lab)
         lab.options = {"deferrable": deferrable}

@@ -33,7 +33,11 @@ def task(lab: Lab, **changes: Any) -> Stage:
 def hold_up(lab: Lab, stage: Stage, action: Callable[[], object]) -> None:
     """Cut the next download, and let something happen before it goes on."""
     lab.emulator.faults.add(where="media", what="cut", nth=1)
-    stage.blows.at("log Download interrupted", lambda: action() and None)
+
+    def held_up() -> None:
+        action()
+
+    stage.blows.at("log Download interrupted", held_up)
 
 
 def run_one_try(stage: Stage) -> None:

@@ -25,7 +25,7 @@ from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
-from airflow_provider_jimeng.storage.ledger import RecordObjects
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.lab import CONNECTION, Lab, landed_files, open_lab, with_points
 from tests.chaos.stage import Stage

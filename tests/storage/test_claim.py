@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +130,13 @@ def test_a_landing_that_shows_signs_of_life_is_not_taken_for_dead(tmp_path: Path
         assert part.exists()
         beat.write_text(str(number))
 
+    def end() -> None:
+        for path in (place, part, beat):
+            path.unlink()
+
     for number in range(1, 200):
-        hours.after_waits[number] = lambda number=number: show(number)
-    hours.after_waits[200] = lambda: (place.unlink(), part.unlink(), beat.unlink())
+        hours.after_waits[number] = partial(show, number)
+    hours.after_waits[200] = end
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, f"{tmp_path}/", **hours.options)
     assert hours.now > 5 * claims.SILENCE_SECONDS
@@ -155,10 +160,7 @@ def test_nobody_waits_for_ever(tmp_path: Path, lander: Lander) -> None:
     assert f".{NAME}.claim.part" in names(tmp_path)
 
 
-def test_progress_shows_and_silence_follows_when_there_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
+def test_progress_shows_and_silence_follows_when_there_is_none(tmp_path: Path) -> None:
     file = Target(output_path=f"{tmp_path}/v.mp4").file()
     beat = tmp_path / ".v.mp4.beat.part"
     progress = [0]
@@ -166,7 +168,7 @@ def test_progress_shows_and_silence_follows_when_there_is_none(
     def written(number: int) -> bool:
         return beat.exists() and beat.read_text() == f"{TOKEN} {number}"
 
-    with Claim(file, TOKEN) as claim:
+    with Claim(file, TOKEN, beat_seconds=0.01) as claim:
         assert claim.take()
         with claim.beating(lambda: progress[0]):
             for number in (1, 2):
@@ -182,13 +184,17 @@ def test_progress_shows_and_silence_follows_when_there_is_none(
 @pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize("rest", ["json.part", "claim only"])
 def test_a_landing_that_was_killed_at_its_end_is_tidied_up_by_whoever_looks(
-    tmp_path: Path, lander: Lander, monkeypatch: pytest.MonkeyPatch, rest: str, *, ended: bool
+    tmp_path: Path, lander: Lander, rest: str, *, ended: bool
 ) -> None:
-    monkeypatch.setattr(claims, "SILENCE_SECONDS", 0.05)
+    hours = Hours()
     target = Target(output_path=f"{tmp_path}/")
     with MediaServer(answers=[whole(VIDEO)]) as server:
         manifest = lander(server, f"{tmp_path}/")
-        for look in (lambda: already_landed(target, lander.render()), lambda: lander(server, f"{tmp_path}/")):
+        looks: tuple[Callable[[], RenderManifest | None], ...] = (
+            lambda: already_landed(target, lander.render(), **hours.options),
+            lambda: lander(server, f"{tmp_path}/", **hours.options),
+        )
+        for look in looks:
             claimed(tmp_path, ended=ended)
             (tmp_path / f".{NAME}.json.{TOKEN}.part").write_bytes(b"half")
             if rest == "json.part":
@@ -221,7 +227,8 @@ def test_a_store_that_cannot_create_a_file_exclusively_still_takes_the_claim(lan
                 raise NotImplementedError(mode)
             return super().open(path, mode, **options)
 
-    store, claims_seen = Simple(), []
+    store = Simple()
+    claims_seen: list[str] = []
     lander.on_link = lambda: claims_seen.extend(name for name in store.files() if "claim" in name)
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, "memory://bucket/videos/", output_conn_id=attached(store))

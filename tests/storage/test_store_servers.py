@@ -213,7 +213,7 @@ def test_records_are_kept_found_and_deleted(store: Store) -> None:
     records.write(record)
     assert records.read(key) == record
     assert records.of_request(record.fingerprint) == [record]
-    records.delete(key)
+    records.remove(record)
     assert records.read(key) is None
     assert not [name for name in store.names if name.endswith(".part")]
 
