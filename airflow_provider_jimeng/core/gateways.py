@@ -32,6 +32,7 @@ REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 _OPEN_STATUSES = frozenset({408, 499})
 """A timeout, at the gateway or at the API: the request may have been carried out."""
 _OWN_TYPES = frozenset({"new_api_error", "one_api_error"})
+_WRAPPER = "fail_to_fetch_task"
 _NOT_SENT_ON = frozenset(
     {
         "model_not_found",
@@ -113,7 +114,7 @@ def _refusal(reply: Envelope, *, bearer: bool, depth: int) -> ApiError:
     own, wrapped = _is_own(reply), _is_wrapped(reply)
     if own and reply.http_status == 503 and (reply.code or "").lower() in _NOT_SENT_ON:
         return _no_channel(reply)
-    answer = None if depth == _MAX_DEPTH or _is_number(reply.code) else _answer_in(reply)
+    answer = _answer_in(reply) if depth < _MAX_DEPTH and _quotes_the_api(reply) else None
     if answer is not None and answer.succeeded and reply.http_status != 429:
         return _of_kind(reply, ErrorKind.SERVER)  # a refusal outside, a yes inside
     inner = None if answer is None else _inner_refusal(reply, answer, depth=depth)
@@ -170,6 +171,13 @@ def _of_kind(reply: Envelope, kind: ErrorKind) -> ApiError:
     return kind.error_class(
         reply.message, code=reply.code, request_id=reply.request_id, http_status=reply.http_status
     )
+
+
+def _quotes_the_api(reply: Envelope) -> bool:
+    """Whether the message may be an answer of the API. Where that counts, other words quote anything, a prompt too."""
+    if reply.http_status >= 500 or reply.http_status in _OPEN_STATUSES:
+        return reply.code == _WRAPPER
+    return not _is_number(reply.code)
 
 
 def _is_number(code: str | None) -> bool:

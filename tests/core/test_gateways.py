@@ -226,6 +226,7 @@ def test_a_4xx_in_a_shape_of_the_gateway_is_a_refusal(reply: Any, http_status: i
         wrapped(api(10000)),
         wrapped(f"body: {api(10000)}: cannot unmarshal", code="unmarshal_response_body_failed"),
         wrapped(api(50500)),
+        wrapped(f"Post failed, sent: {api(50412)}", code="do_request_failed"),
         wrapped("no channel", code="get_channel_failed"),
         own(),
         own("do_request_failed"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -15,6 +17,7 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.texts import (
     MAX_TEXT_LENGTH,
     first_control,
@@ -191,3 +194,29 @@ def test_no_refusal_takes_long_whatever_came_in(unit: str) -> None:
     assert len(unknown_column(text)) < 500
     with contextlib.suppress(ParameterError):
         read_reference("first_frame", text)
+
+
+ARGUMENTS = sorted(set(inspect.signature(RenderRequest.build).parameters) - {"catalogue"})
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"https://b.example/x.png?X-Amz-Signature={SECRET}",
+        "QUJD/+9" * 1_200_000,
+        {"a": f"https://b.example/x.png?sign={SECRET}"},
+        [f"s3://b/x.png?sign={SECRET}"] * 5_000,
+    ],
+    ids=["signed link", "base64", "object", "list"],
+)
+def test_no_argument_is_quoted_at_length_or_with_a_signature(name: str, value: Any) -> None:
+    given: dict[str, Any] = {"prompt": "a kite", "model": "i2v_recamera_720p", name: value}
+    try:
+        request = RenderRequest.build(**given)
+    except JimengError as error:
+        texts = [str(error), *map(str, error.args)]
+    else:
+        texts = list(request.warnings)
+
+    assert all(len(text) <= MAX_TEXT_LENGTH and SECRET not in text for text in texts)
