@@ -10,6 +10,6 @@ from airflow.secrets.base_secrets import BaseSecretsBackend
 class FailingBackend(BaseSecretsBackend):
     """Fails whatever it is asked."""
 
-    def get_connection(self, conn_id: str, team_name: str | None = None) -> Any:  # noqa: ARG002
+    def get_connection(self, conn_id: str, team_name: str | None = None) -> Any:
         """Fail."""
         raise ConnectionRefusedError(conn_id)
