@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
     from airflow_provider_jimeng.storage.target import OutputPath
 
+__all__ = ["FinishedRender", "JimengHook", "RenderOrId"]
 
 __all__ = ["FinishedRender", "JimengHook"]
 

@@ -5,6 +5,7 @@ What a template, another task or a mapping decides is checked when the task runs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def check_render_literals(task: BaseOperator) -> None:
     """
     known = _final_arguments(task)
     _check_options(known)
-    check_request(known, default_connection=known.get("jimeng_conn_id") == DEFAULT_CONNECTION)
+    check_request(known, default_connection=_uses_catalogue(known.get("jimeng_conn_id")))
 
 
 def check_plan_literals(task: BaseOperator) -> None:
@@ -62,7 +63,7 @@ def check_plan_literals(task: BaseOperator) -> None:
     """
     known = _final_arguments(task)
     _check_options(known)
-    check_defaults(known, default_connection=known.get("jimeng_conn_id") == DEFAULT_CONNECTION)
+    check_defaults(known, default_connection=_uses_catalogue(known.get("jimeng_conn_id")))
 
 
 def check_waiting_literals(task: BaseOperator) -> None:
@@ -74,6 +75,16 @@ def check_waiting_literals(task: BaseOperator) -> None:
     _check_options(known)
     if "render_id" in known:
         check_known_wrong(known.get("model"))
+
+
+def _uses_catalogue(jimeng_conn_id: Any) -> bool:
+    """Return whether the models of a connection are those of the catalogue, as far as that is known without a look-up.
+
+    The variable of the environment is at hand, and may describe models. A secrets back end or database is not asked.
+    """
+    if jimeng_conn_id != DEFAULT_CONNECTION:
+        return False
+    return "models" not in os.environ.get(f"AIRFLOW_CONN_{DEFAULT_CONNECTION.upper()}", "")
 
 
 def _final_arguments(task: BaseOperator) -> dict[str, Any]:

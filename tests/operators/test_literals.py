@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,17 @@ def test_another_connection_may_have_models_and_limits_of_its_own(kind: type[Any
     build(kind, model="jimeng_t2v_v99", duration="10")
     with pytest.raises(ParameterError, match="camera_template"):
         build(kind, model="house_style", camera_template="spin", jimeng_conn_id="films")
+
+
+@pytest.mark.parametrize("kind", RENDERING)
+def test_a_default_connection_of_the_environment_may_have_models_of_its_own(
+    kind: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"models": {"house_style": {"like": "t2v_720p", "durations": [7]}}}
+    monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", json.dumps({"conn_type": "jimeng", "extra": extra}))
+    build(kind, model="house_style", duration=7)
+    with pytest.raises(ParameterError, match="camera_template"):
+        build(kind, task_id="wrong", camera_template="spin")
 
 
 def test_a_default_of_the_dag_that_is_of_no_use_to_a_task_is_not_checked() -> None:
