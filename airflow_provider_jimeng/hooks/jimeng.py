@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]
 
-__all__ = ["FinishedRender", "JimengHook"]
-
 log = logging.getLogger(__name__)
 
 DEFAULT_WAIT_TIMEOUT = 21600.0
