@@ -159,7 +159,7 @@ def test_what_others_pushed_under_our_key_takes_no_card_away(site: Site, window:
     page.goto(site.gallery)
     expect(page.locator(".card")).to_have_count(9)
     expect(page.locator(".card .prompt", has_text=KITE).first).to_be_visible()
-    expect(page.locator(".card[data-state=failed]", has_text="spoiled")).to_contain_text("still running when")
+    expect(page.locator(".card[data-state=failed]", has_text="spoiled")).to_contain_text("not finished when")
     visitor.shoot("spoiled")
     for run in ("failed", "running", "landed"):
         page.goto(f"{site.url}/jimeng/render?dag_id=spoiled&run_id={run}&task_id=render&map_index=-1")
