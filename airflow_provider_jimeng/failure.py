@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_jimeng.core.errors import JimengError
+from airflow_provider_jimeng.core.errors import JimengError, SettingsError
 
 
 def a_retry_may_help(error: JimengError) -> bool:
@@ -25,6 +26,11 @@ def airflow_errors(operator: Any) -> Iterator[None]:
     """
     try:
         yield
+    except SettingsError as error:
+        plain = copy(error)  # without the frames below: the text says what to do, not where it was noticed
+        if getattr(operator, "retry_policy", None) is not None:
+            raise plain from None
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from plain
     except JimengError as error:
         if getattr(operator, "retry_policy", None) is not None or a_retry_may_help(error):
             raise

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_jimeng.core.errors import (
     JimengError,
     LandingError,
+    MissingConnectionError,
     ParameterError,
     RenderFailedError,
     TargetTakenError,
@@ -58,3 +60,18 @@ def test_errors_of_others_pass_through_unchanged(operator: SimpleNamespace) -> N
 def test_with_a_policy_every_error_reaches_it_as_it_is() -> None:
     with pytest.raises(ParameterError), airflow_errors(WITH_POLICY):
         raise ParameterError("seed", "is bad")
+
+
+@pytest.mark.parametrize("operator", [WITH_POLICY, WITHOUT])
+def test_an_unusable_connection_is_told_without_the_frames_below(operator: SimpleNamespace) -> None:
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        raise MissingConnectionError("The connection 'nowhere' does not exist.")
+
+    with (
+        pytest.raises((MissingConnectionError, AirflowFailException), match="'nowhere'") as caught,
+        airflow_errors(operator),
+    ):
+        deep(30)
+    assert len(traceback.format_exception(caught.value)) < 12
