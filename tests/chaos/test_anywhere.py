@@ -25,6 +25,16 @@ SAMPLE = 24
 Line = tuple[str, int]
 
 
+def is_below_a_constructor(frame: FrameType) -> bool:
+    """A task is constructed when its DAG file is parsed, which pays nothing."""
+    caller = frame.f_back
+    while caller is not None and caller.f_code.co_filename.startswith(f"{PACKAGE}/"):
+        if caller.f_code.co_name == "__init__" and caller.f_code.co_filename.startswith(WATCHED[0]):
+            return True
+        caller = caller.f_back
+    return False
+
+
 @contextmanager
 def traced(on_line: Callable[[Line], None]) -> Iterator[None]:
     """Call `on_line` before each line of ours that a running task comes to."""
@@ -32,7 +42,7 @@ def traced(on_line: Callable[[Line], None]) -> Iterator[None]:
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
         code = frame.f_code
         ours = code.co_filename.startswith(WATCHED) and code.co_name not in DAG_PARSING
-        return step if ours else None
+        return step if ours and not is_below_a_constructor(frame) else None
 
     def step(frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line":
