@@ -34,7 +34,7 @@ from airflow_provider_jimeng.storage.names import check_names
 from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     import httpx
@@ -71,6 +71,8 @@ class JimengHook(BaseHook):
         self._auth: httpx.Auth | None = None
         self._submitted: dict[str, Render] = {}
         self._open: JimengClient | None = None
+        self.has_sent = False
+        """Has the first byte of a submit left since the hook was entered? What fails before that was not accepted."""
         self._clients = ExitStack()
 
     @classmethod
@@ -106,6 +108,7 @@ class JimengHook(BaseHook):
 
     def __enter__(self) -> Self:
         """Read the connection and open a client; the calls within the ``with`` block share it."""
+        self.has_sent = False
         self._open = self._clients.enter_context(self.get_conn())
         return self
 
@@ -125,37 +128,24 @@ class JimengHook(BaseHook):
             return False, str(error)
 
     # ------------------------------------------------------------------------------------------------------ submit
-    def submit(
-        self,
-        request: RenderRequest | None = None,
-        *,
-        on_sent: Callable[[], None] | None = None,
-        **arguments: Any,
-    ) -> Render:
+    def submit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
         """Ask for a render, which costs money, and return it as accepted.
 
         :param request: a checked request; without one, ``arguments`` describe the video as those of the submitting
             operators do. Its label is an argument of :meth:`download`.
-        :param on_sent: called before the first byte of the request leaves. What fails before that was not accepted.
         :param arguments: ``max_cost_cny``, with a checked request too: refuse what costs more, or nobody knows how much.
         """
         ready = self._ready(request, self.settings, arguments)
         with self._client() as client:
-            reply = client.submit(ready, on_sent=on_sent)
+            reply = client.submit(ready, on_sent=self._note_sent)
         log.info("The API accepted the render %s.", reply.task_id)
         return self._accepted(ready, reply.task_id)
 
-    async def asubmit(
-        self,
-        request: RenderRequest | None = None,
-        *,
-        on_sent: Callable[[], None] | None = None,
-        **arguments: Any,
-    ) -> Render:
+    async def asubmit(self, request: RenderRequest | None = None, **arguments: Any) -> Render:
         """Ask for a render from an event loop; see :meth:`submit`."""
         async with shared_client(self.jimeng_conn_id) as lease:
             ready = await asyncio.to_thread(self._ready, request, lease.client.settings, arguments)
-            reply = await lease.client.submit(ready, on_sent=on_sent)
+            reply = await lease.client.submit(ready, on_sent=self._note_sent)
         log.info("The API accepted the render %s.", reply.task_id)
         return self._accepted(ready, reply.task_id)
 
@@ -328,6 +318,9 @@ class JimengHook(BaseHook):
         ]
 
     # ------------------------------------------------------------------------------------------------------- inner
+    def _note_sent(self) -> None:
+        self.has_sent = True
+
     def _now(self) -> float:
         return time.time()
 

@@ -7,7 +7,6 @@ answer nothing stands between it and the record.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,11 +78,10 @@ class SubmitOnce:
         """
         with self.hook:  # its connection, authentication and client are ready before the intent
             self._begin(intent, before)
-            sent = threading.Event()
             try:
-                answer = self._look() or self.hook.submit(request, on_sent=sent.set)
+                answer = self._look() or self.hook.submit(request)
             except (Exception, *_INTERRUPTIONS) as error:
-                if _left_nothing(error, sent=sent.is_set()):
+                if _left_nothing(error, sent=self.hook.has_sent):
                     self.ledger.withdraw(intent, before, cause=error)
                     raise
                 if not isinstance(error, Exception):

