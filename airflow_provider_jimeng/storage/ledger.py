@@ -281,6 +281,7 @@ class _Write(threading.Thread):
         self._ended = ended
         self.problem: LedgerError | None = None
         self.crash: BaseException | None = None
+        self._has_ended = False
 
     def run(self) -> None:
         """Write, and say that it is over."""
@@ -292,11 +293,12 @@ class _Write(threading.Thread):
             self.problem = error
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self.crash = error
+        self._has_ended = True
         self._ended.put(self)
 
     def outcome(self) -> LedgerError | None:
         """Return what went wrong so far."""
-        if self.is_alive() and self.problem is None:
+        if not self._has_ended:
             return LedgerError(f"{self._place.name} has not answered yet.")
         return self.problem
 

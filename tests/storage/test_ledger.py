@@ -6,13 +6,13 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, task_key
+from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, _Write, task_key
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.stage import Blows, StateStore, TaskInstance, TryStore
@@ -316,6 +316,23 @@ def test_a_place_that_hangs_does_not_hold_up_the_other(places: Places) -> None:
     gate.opened.set()
     ledger.write(make_record(RecordState.LANDED))  # waits for what came before it
     assert (places.stored(), places.beside()) == ("landed", "landed")
+
+
+def test_a_write_that_has_ended_counts_although_its_thread_lingers(places: Places) -> None:
+    told, may_go = threading.Event(), threading.Event()
+
+    class Ended:
+        def put(self, _: Any) -> None:
+            told.set()
+            assert may_go.wait(60)
+
+    ledger = places.ledger()
+    write = _Write(ledger._insist, ledger._places[0], lambda _: None, after=None, ended=cast("Any", Ended()))
+    write.start()
+    assert told.wait(60)
+    assert write.outcome() is None
+    may_go.set()
+    write.join()
 
 
 def test_an_id_that_no_place_takes_in_time_is_an_error_and_is_written_all_the_same(
