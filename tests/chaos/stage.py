@@ -302,8 +302,8 @@ class Stage:
 def _let_writes_end() -> None:
     """Wait for what a killed task was writing beside its main thread: it was killed right after that."""
     for thread in threading.enumerate():
-        if thread.name.startswith("jimeng record"):
-            thread.join()
+        while thread.name.startswith("jimeng record") and thread in threading.enumerate():
+            time.sleep(0.002)  # not join(): a thread of another task is listed before it can be joined
 
 
 def reason_of(error: BaseException) -> BaseException:
