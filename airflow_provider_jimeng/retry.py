@@ -18,6 +18,8 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.failure import a_retry_may_help
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
 else:
     try:
@@ -80,8 +82,8 @@ class JimengRetryPolicy(RetryPolicy):
         return cls()
 
 
-def with_default_policy(arguments: dict[str, Any], retry_policy: Any) -> dict[str, Any]:
+def with_default_policy(arguments: Mapping[str, Any], retry_policy: Any) -> dict[str, Any]:
     """Return an operator's arguments with its retry policy, ours where the author gave none."""
     if not RETRY_POLICIES_EXIST:
-        return arguments
+        return dict(arguments)
     return {**arguments, "retry_policy": JimengRetryPolicy() if retry_policy is None else retry_policy}

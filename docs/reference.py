@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 CAPS = tomllib.loads((ROOT / "requirements" / "matrix.toml").read_text("utf-8"))["caps"]
 
 OPERATORS = {
-    "JimengSubmittingOperator": "operators.submitting",
+    "JimengSubmittingOperator": "operators.base",
     "JimengGenerateVideoOperator": "operators.video",
     "JimengDownloadVideoOperator": "operators.video",
     "JimengPlanOperator": "operators.plan",

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import (
@@ -73,7 +74,7 @@ _REFUSED_IN_BODY: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RenderRequest:
     """A checked request. ``duration`` in seconds; ``seed`` −1 is random; ``take`` tells wanted twins apart."""
 
@@ -155,6 +156,10 @@ class RenderRequest:
             warnings=(*self.warnings, *orientation_warnings(opened), *_crop_warning(self.spec, first)),
         )
 
+    def as_take(self, take: int) -> RenderRequest:
+        """Return the same request as another take."""
+        return self if take == self.take else replace(self, take=take)
+
     def body(self) -> dict[str, Any]:
         """Return the JSON object that a submit sends (docs 85621, the page on each model)."""
         body: dict[str, Any] = {"req_key": self.spec.req_key}
@@ -177,6 +182,10 @@ class RenderRequest:
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hex, of everything that makes the video: not who pays, not where it goes."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:  # an image of 4.7 MB is hashed once
         images = [frame.identity() for frame in (self.first_frame, self.last_frame) if frame is not None]
         parts = {
             "req_key": self.spec.req_key,

@@ -1,7 +1,11 @@
-"""Waiting on a worker or in a script, by the same decisions as the trigger."""
+"""The loops that ask what became of a render: on a worker, on an event loop, and in one poke.
+
+All of them execute the decisions of one :class:`~airflow_provider_jimeng.core.polling.Poller`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from contextlib import suppress
@@ -10,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, NotSentError
-from airflow_provider_jimeng.core.polling import CONFIRMATIONS, Finish, Poller
+from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-
 
 _CADENCES: dict[str, Cadence] = {}
 
@@ -31,36 +34,43 @@ def cadence_of(req_key: str) -> Cadence:
     return _CADENCES.setdefault(req_key, Cadence())
 
 
-def poller_for(render: Render, *, deadline: float, poll_interval: float | None = None) -> Poller:
-    """Return the decisions of one wait for a render; ``deadline`` in epoch seconds."""
+def poller_for(
+    render: Render,
+    *,
+    deadline: float = float("inf"),
+    poll_interval: float | None = None,
+    no_link_since: float | None = None,
+) -> Poller:
+    """Return the decisions of one wait for a render; times are epoch seconds."""
     return Poller(
         task_id=render.task_id,
         req_key=render.req_key,
         submitted_at=render.submitted_at.timestamp(),
         deadline=deadline,
         poll_interval=poll_interval,
+        no_link_since=no_link_since,
         cadence=cadence_of(render.req_key),
     )
 
 
-def wait_until_finished(
+def poll(
     ask: Callable[[], QueryReply],
     poller: Poller,
     log: Any,
     *,
-    renew: Callable[[], None] = lambda: None,
+    renew: Callable[[], None],
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[RenderEvent, QueryReply | JimengError]:
-    """Ask until the poller finishes; return its event and the answer that ended it.
+    """Ask until the poller finishes; return its event and the answer that ended the wait.
 
-    :param renew: reads the connection anew, after its credentials were refused.
+    :param renew: reads the connection again; called after its credentials were refused.
     """
     while True:
-        seen = answer(ask)
-        decision = poller.decide(seen, now(), random.random())
+        reply = answer(ask)
+        decision = poller.decide(reply, now(), random.random())
         if isinstance(decision, Finish):
-            return decision.event, seen
+            return decision.event, reply
         if decision.note:
             log.info("Render %s: %s", poller.task_id, decision.note)
         if decision.renew_connection:
@@ -68,31 +78,64 @@ def wait_until_finished(
         sleep(decision.seconds)
 
 
-def ask_now(
+async def apoll(
+    ask: Callable[[], Awaitable[QueryReply]],
+    poller: Poller,
+    log: Any,
+    *,
+    renew: Callable[[], Awaitable[None]],
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> tuple[RenderEvent, QueryReply | JimengError]:
+    """Ask from an event loop until the poller finishes; see :func:`poll`."""
+    while True:
+        reply = await aanswer(ask)
+        decision = poller.decide(reply, now(), random.random())
+        if isinstance(decision, Finish):
+            return decision.event, reply
+        if decision.note:
+            log.info("Render %s: %s", poller.task_id, decision.note)
+        if decision.renew_connection:
+            await renew()
+        await sleep(decision.seconds)
+
+
+def poke(
     ask: Callable[[], QueryReply],
     poller: Poller,
     *,
+    renew: Callable[[], None] | None = None,
+    note: Callable[[str], None] = lambda _: None,
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RenderEvent | None:
-    """Ask what became of a render, without waiting for it; ``None`` while it runs, or if the answer settles nothing.
+    """Ask what became of a render without waiting for it; return ``None`` while it runs.
 
-    Only "not found" is asked again until it is certain, which takes about 20 s of a render that the API should keep.
+    "Not found" is asked again until it is certain, which takes about 20 s for a render that the API should still keep.
+
+    :param renew: if given, refused access is asked again until it is certain, too, with the connection read again.
+    :param note: receives what changed.
     """
-    for _ in range(2 * CONFIRMATIONS):
-        seen = answer(ask)
-        decision = poller.decide(seen, now(), random.random())
+    give_up = now() + 1.5 * REFUSED_SPAN
+    while True:
+        reply = answer(ask)
+        decision = poller.decide(reply, now(), random.random())
         if isinstance(decision, Finish):
             return decision.event
-        if isinstance(seen, JimengError) or seen.status is not RenderStatus.NOT_FOUND:
+        if decision.note:
+            note(decision.note)
+        is_missing = not isinstance(reply, JimengError) and reply.status is RenderStatus.NOT_FOUND
+        is_refused = renew is not None and decision.renew_connection
+        if not (is_missing or is_refused) or now() > give_up:
             return None
-        if now() - poller.submitted_at < RETENTION_SECONDS:
+        if renew is not None and is_refused:
+            renew()
+        if is_refused or now() - poller.submitted_at < RETENTION_SECONDS:
             sleep(decision.seconds)
-    return None
 
 
 def read_settings(hook: JimengHook) -> ClientSettings:
-    """Return a hook's settings; a connection that cannot be read now is one of our errors, as :func:`unread` says."""
+    """Return a hook's settings; raise one of our errors if the connection cannot be read now, see :func:`unread`."""
     try:
         return hook.settings
     except Exception as error:
@@ -100,7 +143,7 @@ def read_settings(hook: JimengHook) -> ClientSettings:
 
 
 def need_connection(hook: JimengHook) -> None:
-    """Fail at once if the connection certainly does not exist; an outage is left to the wait that follows.
+    """Fail at once if the connection certainly does not exist. During an outage, the wait that follows asks again.
 
     :raises MissingConnectionError: saying how to add it.
     """
@@ -115,10 +158,10 @@ def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | 
 
 
 def unread(jimeng_conn_id: str, error: Exception) -> JimengError:
-    """Return what a failed look-up of the connection means to a wait: unusable settings, or a reason to ask again.
+    """Return the error that a failed look-up of the connection means for a wait: unusable settings, or "ask again".
 
-    Neither an outage of the secrets back end, the database or the API server, nor a connection that was deleted meanwhile,
-    must end the wait for a paid render: both can be repaired while it goes on.
+    An outage of the secrets back end, the database or the API server must not end the wait for a paid render, nor must
+    a connection that was deleted meanwhile: both can be repaired while the wait goes on.
     """
     if isinstance(error, MissingConnectionError):
         return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read. {error}")
@@ -131,5 +174,13 @@ def answer(ask: Callable[[], QueryReply]) -> QueryReply | JimengError:
     """Return the answer to a query, or the error in its place."""
     try:
         return ask()
+    except JimengError as error:
+        return error
+
+
+async def aanswer(ask: Callable[[], Awaitable[QueryReply]]) -> QueryReply | JimengError:
+    """Return the answer to a query from an event loop, or the error in its place."""
+    try:
+        return await ask()
     except JimengError as error:
         return error

@@ -28,18 +28,24 @@ from airflow_provider_jimeng.core.plan import (
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.literals import check_plan_literals
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.request import check_plan_literals
+from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from collections.abc import Iterable, Mapping
+    from decimal import Decimal
+    from os import PathLike
+    from typing import Unpack
+
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.arguments import DataFrame, OperatorArguments
     from airflow_provider_jimeng.operators.standing import Standing
     from airflow_provider_jimeng.storage.paid import PaidRenders
-    from airflow_provider_jimeng.storage.target import OutputPath
 
 
 _ENOUGH_FAILURES = 3
@@ -107,35 +113,36 @@ class JimengPlanOperator(BaseOperator):
     def __init__(
         self,
         *,
-        rows: Any,
-        rows_sheet: str | None = None,
-        ignore_columns: str | Iterable[str] | None = None,
-        max_cost_cny: float | str | None = None,
-        output_path: OutputPath | None = None,
-        output_conn_id: str | None = None,
-        rows_conn_id: str | None = None,
-        overwrite: bool = False,
-        jimeng_conn_id: str = DEFAULT_CONNECTION,
-        model: str = DEFAULT_MODEL,
-        duration: int | str | None = None,
-        aspect_ratio: str | None = None,
-        seed: int | str | None = None,
-        first_frame: str | None = None,
-        last_frame: str | None = None,
-        camera_template: str | None = None,
-        camera_strength: str | None = None,
-        extra_body: dict[str, Any] | None = None,
+        rows: Iterable[Mapping[str, Any]] | DataFrame | str | PathLike[str] | ObjectStoragePath | XComArg,
+        rows_sheet: str | XComArg | None = None,
+        ignore_columns: str | Iterable[str] | XComArg | None = None,
+        max_cost_cny: float | Decimal | str | XComArg | None = None,
+        output_path: str | PathLike[str] | ObjectStoragePath | XComArg | None = None,
+        output_conn_id: str | XComArg | None = None,
+        rows_conn_id: str | XComArg | None = None,
+        overwrite: bool | str | XComArg = False,
+        jimeng_conn_id: str | XComArg = DEFAULT_CONNECTION,
+        model: str | XComArg = DEFAULT_MODEL,
+        duration: int | str | XComArg | None = None,
+        aspect_ratio: str | XComArg | None = None,
+        seed: int | str | XComArg | None = None,
+        first_frame: str | PathLike[str] | XComArg | None = None,
+        last_frame: str | PathLike[str] | XComArg | None = None,
+        camera_template: str | XComArg | None = None,
+        camera_strength: str | XComArg | None = None,
+        extra_body: Mapping[str, Any] | str | XComArg | None = None,
         retries: int | None = DEFAULT_RETRIES,
-        **kwargs: Any,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Unpack[OperatorArguments],
     ) -> None:
-        super().__init__(retries=retries, **kwargs)
+        super().__init__(retries=retries, **with_default_policy(kwargs, retry_policy))
         self.rows = rows
-        self.rows_sheet = rows_sheet
+        self.rows_sheet: Any = rows_sheet
         self.ignore_columns = ignore_columns
         self.max_cost_cny = max_cost_cny
         self.output_path = path_as_text(output_path)
-        self.output_conn_id = output_conn_id
-        self.rows_conn_id = rows_conn_id
+        self.output_conn_id: Any = output_conn_id
+        self.rows_conn_id: Any = rows_conn_id
         self.overwrite = overwrite
         self.jimeng_conn_id = jimeng_conn_id
         self.model = model
@@ -222,7 +229,7 @@ class JimengPlanOperator(BaseOperator):
         return error
 
     def _settings(self) -> ClientSettings:
-        return self.hook_for(self.jimeng_conn_id).settings
+        return self.hook_for(str(self.jimeng_conn_id)).settings
 
     def _open_images(self, planned: Iterable[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
         """Open every image, each once, and keep what tells it apart."""

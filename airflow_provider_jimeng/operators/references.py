@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 
@@ -12,6 +12,9 @@ from airflow_provider_jimeng.core.arguments import is_absent, parse_text, read_t
 from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.render import Render
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
 _ONE = {
     "render": "the payload of one render",
@@ -22,13 +25,12 @@ _LIST_MARKS = ("[", "(", "Lazy", "<Lazy")
 """How the text of a list, a tuple or a lazy sequence of Airflow begins."""
 
 
-def named_render(task: Any) -> Render:
+def named_render(task: Any, hook: JimengHook) -> Render:
     """Return the render that a sensor's or operator's ``render``, or ``render_id`` and ``model``, stand for.
 
+    :param hook: the hook of the task's connection, whose settings can name more models.
     :raises ParameterError: naming the argument, what it takes and the remedy.
     """
-    from airflow_provider_jimeng.hooks.jimeng import JimengHook
-
     for argument in ("render", "render_id", "model"):
         _refuse_several(type(task).__name__, argument, getattr(task, argument))
     if not is_absent(task.render):
@@ -38,8 +40,7 @@ def named_render(task: Any) -> Render:
         raise ParameterError(
             "model", "is missing: the API answers for a render_id only with the model it was made by."
         )
-    catalogue = JimengHook(jimeng_conn_id=task.jimeng_conn_id).settings.catalogue
-    spec = find_model(task.model, catalogue)
+    spec = find_model(task.model, hook.settings.catalogue)
     return bare_render(render_id, req_key=spec.req_key, name=spec.name, jimeng_conn_id=task.jimeng_conn_id)
 
 

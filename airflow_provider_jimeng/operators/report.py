@@ -17,12 +17,18 @@ from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report_page import Sight, render_page
 from airflow_provider_jimeng.core.task_end import End
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
+from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from collections.abc import Iterable
+    from os import PathLike
+    from typing import Unpack
 
-    from airflow_provider_jimeng.storage.target import OutputPath, Target
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
+
+    from airflow_provider_jimeng.operators.arguments import TaskArguments
+    from airflow_provider_jimeng.storage.target import Target
 
 REPORT_NAME = "jimeng-report.html"
 _PAGE = ".html"
@@ -59,17 +65,20 @@ class JimengReportOperator(BaseOperator):
     def __init__(
         self,
         *,
-        task_ids: str | Iterable[str] | None = None,
-        output_path: OutputPath | None = None,
-        output_conn_id: str | None = None,
-        contact_sheet: bool = True,
-        fail_if_incomplete: bool = False,
+        task_ids: str | Iterable[str] | XComArg | None = None,
+        output_path: str | PathLike[str] | ObjectStoragePath | XComArg | None = None,
+        output_conn_id: str | XComArg | None = None,
+        contact_sheet: bool | str | XComArg = True,
+        fail_if_incomplete: bool | str | XComArg = False,
         trigger_rule: str = "all_done",
         retries: int | None = DEFAULT_RETRIES,
-        **kwargs: Any,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Unpack[TaskArguments],
     ) -> None:
-        super().__init__(trigger_rule=trigger_rule, retries=retries, **kwargs)
-        self.task_ids = task_ids
+        super().__init__(
+            trigger_rule=trigger_rule, retries=retries, **with_default_policy(kwargs, retry_policy)
+        )
+        self.task_ids: Any = task_ids
         self.output_path = path_as_text(output_path, ending=_PAGE)
         self.output_conn_id = output_conn_id
         self.contact_sheet = contact_sheet

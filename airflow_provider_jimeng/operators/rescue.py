@@ -14,15 +14,20 @@ from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionE
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from collections.abc import Iterable, Mapping
+    from os import PathLike
+    from typing import Unpack
+
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.arguments import TaskArguments
     from airflow_provider_jimeng.operators.salvage import Salvage
-    from airflow_provider_jimeng.storage.target import OutputPath, Target
+    from airflow_provider_jimeng.storage.target import Target
 
 DEFAULT_WAIT_TIMEOUT = 600
 
@@ -66,24 +71,24 @@ class JimengRescueOperator(BaseOperator):
     def __init__(
         self,
         *,
-        output_path: OutputPath,
-        task_ids: str | Sequence[str] | None = None,
-        dag_id: str | None = None,
-        run_id: str | None = None,
-        output_conn_id: str | None = None,
-        wait_timeout: float | str = DEFAULT_WAIT_TIMEOUT,
-        aigc_meta: dict[str, str] | None = None,
-        require_tagged: bool = False,
-        compare_bytes: bool | str = False,
+        output_path: str | PathLike[str] | ObjectStoragePath | XComArg,
+        task_ids: str | Iterable[str] | XComArg | None = None,
+        dag_id: str | XComArg | None = None,
+        run_id: str | XComArg | None = None,
+        output_conn_id: str | XComArg | None = None,
+        wait_timeout: float | str | XComArg = DEFAULT_WAIT_TIMEOUT,
+        aigc_meta: Mapping[str, str] | str | XComArg | None = None,
+        require_tagged: bool | str | XComArg = False,
+        compare_bytes: bool | str | XComArg = False,
         trigger_rule: str = "all_done",
         retries: int | None = DEFAULT_RETRIES,
-        retry_policy: Any = None,
-        **kwargs: Any,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Unpack[TaskArguments],
     ) -> None:
         super().__init__(
             trigger_rule=trigger_rule, retries=retries, **with_default_policy(kwargs, retry_policy)
         )
-        self.task_ids = task_ids
+        self.task_ids: Any = task_ids
         self.source_dag_id = dag_id
         self.source_run_id = run_id
         self.output_path = path_as_text(output_path)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.render import parse_money, parse_time
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT, TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
-from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 

@@ -23,7 +23,7 @@ from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 from airflow_provider_jimeng.hooks.landing import land_render
-from airflow_provider_jimeng.hooks.waiting import ask_now, need_connection, poller_for
+from airflow_provider_jimeng.hooks.waiting import need_connection, poke, poller_for
 from airflow_provider_jimeng.operators.outcome import lacks_label, render_error, unlabelled_for_good
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
@@ -203,7 +203,7 @@ class Salvage:
             return True
         hook = self._hook(wreck.render.jimeng_conn_id)
         need_connection(hook)
-        ended = ask_now(lambda: _ask(hook, wreck), poller_for(wreck.render, deadline=float("inf")))
+        ended = poke(lambda: _ask(hook, wreck), poller_for(wreck.render, deadline=float("inf")))
         if ended is None:
             return False
         if ended.outcome is Outcome.SUCCEEDED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,38 +21,38 @@ from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
-from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.metrics import count_end
-from airflow_provider_jimeng.operators.literals import check_waiting_literals
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
 from airflow_provider_jimeng.operators.publishing import push
 from airflow_provider_jimeng.operators.references import named_render
-from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.request import check_waiting_literals
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from typing import Unpack
+
+    from airflow.providers.common.compat.sdk import Context, RetryPolicy, XComArg
 
     from airflow_provider_jimeng.core.render import Render
-    from airflow_provider_jimeng.core.wire import QueryReply
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.arguments import SensorArguments
 
-_CONFIRM_SECONDS = 11.0
-_TOLD_KEY = "jimeng_told"
+_NOTE_KEY = "jimeng_told"
 
 
 class JimengVideoSensor(BaseSensorOperator):
     """Wait until a submitted render is done, and return its payload.
 
-    :param render: the submit operator's return value.
-    :param render_id: in place of ``render``: a bare vendor ``task_id``.
+    :param render: the return value of the submit operator.
+    :param render_id: in place of ``render``: the vendor's ``task_id``.
     :param model: with ``render_id``: short name or ``req_key`` of its model.
-    :param jimeng_conn_id: connection for a bare ``render_id``; a render payload names the one that pays.
-    :param poll_interval: deferrable mode: seconds between two queries; by default they follow the render's age.
-    :param poke_interval: poke and reschedule mode: as Airflow's.
-    :param timeout: as Airflow's, in every mode; the render stays adoptable.
+    :param jimeng_conn_id: connection for a ``render_id``; a render payload names the connection that pays.
+    :param poll_interval: deferrable mode: seconds between two queries; by default they depend on the age of the render.
+    :param poke_interval: poke and reschedule mode: as in Airflow.
+    :param timeout: as in Airflow, in every mode; the render can still be adopted later.
     :param deferrable: wait in the triggerer instead of on the worker.
     """
 
@@ -65,16 +64,16 @@ class JimengVideoSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        render: Any = None,
-        render_id: str | None = None,
-        model: str | None = None,
-        jimeng_conn_id: str = "jimeng_default",
-        poll_interval: float | str | None = None,
+        render: Mapping[str, Any] | str | XComArg | None = None,
+        render_id: str | int | XComArg | None = None,
+        model: str | XComArg | None = None,
+        jimeng_conn_id: str | XComArg = "jimeng_default",
+        poll_interval: float | str | XComArg | None = None,
         poke_interval: timedelta | float = 15,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         retries: int | None = DEFAULT_RETRIES,
-        retry_policy: Any = None,
-        **kwargs: Any,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Unpack[SensorArguments],
     ) -> None:
         super().__init__(
             poke_interval=poke_interval, retries=retries, **with_default_policy(kwargs, retry_policy)
@@ -86,52 +85,61 @@ class JimengVideoSensor(BaseSensorOperator):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         check_waiting_literals(self)
-        self._told: dict[str, Any] | None = None
-        self._connected = False
+        self._hook: JimengHook | None = None
+        self._last_note: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait in the mode that was chosen; a render that is done already is not waited for."""
         if not self.deferrable:
             return super().execute(context)
         with self._as_sensor():
-            render, fixed = named_render(self), self._fixed_interval()
-            self._need_connection(render)
-            ended = self._ask(context, render)
+            poll_interval = self._fixed_interval()
+            render, hook = self._named_render()
+            ended = self._ask(context, render, hook)
             if ended is not None:
                 return self._end(context, render, ended)
             _announce(context, render)
-            self._defer(render, fixed)
+            self._defer(render, poll_interval)
             return None
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once, and again only where one answer settles nothing."""
+        """Ask once; ask again only if one answer is not enough."""
         with self._as_sensor():
-            render = named_render(self)
-            self._need_connection(render)
-            ended = self._ask(context, render)
+            render, hook = self._named_render()
+            ended = self._ask(context, render, hook)
             if ended is None:
                 _announce(context, render)
                 return PokeReturnValue(is_done=False)
             return PokeReturnValue(is_done=True, xcom_value=self._end(context, render, ended))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after the wait: return the render payload, or say what became of it."""
+        """Continue after the wait: return the render payload, or say how the render ended."""
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
         with self._as_sensor():
-            return self._end(context, named_render(self), RenderEvent.from_payload(event))
+            render = named_render(self, JimengHook(jimeng_conn_id=str(self.jimeng_conn_id)))
+            return self._end(context, render, RenderEvent.from_payload(event))
 
     def _fixed_interval(self) -> float | None:
         return None if is_absent(self.poll_interval) else read_seconds("poll_interval", self.poll_interval)
 
-    def _need_connection(self, render: Render) -> None:
-        """Fail at once if there is no connection, before the first poke; a later poke waits until there is one again."""
+    def _named_render(self) -> tuple[Render, JimengHook]:
+        """Return the render to wait for, and the hook of the connection that pays: one for all pokes of the process.
+
+        The first poke fails at once if there is no connection. A later poke waits until there is one again.
+        """
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.waiting import need_connection
 
-        if not self._connected:
-            need_connection(JimengHook(jimeng_conn_id=render.jimeng_conn_id))
-        self._connected = True
+        own = self._hook or JimengHook(jimeng_conn_id=str(self.jimeng_conn_id))
+        render = named_render(self, own)
+        if self._hook is None:
+            hook = own.for_render(render)
+            need_connection(hook)
+            self._hook = hook
+        return render, self._hook
 
-    def _defer(self, render: Render, fixed: float | None) -> None:
+    def _defer(self, render: Render, poll_interval: float | None) -> None:
         from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
 
         now = time.time()
@@ -140,69 +148,52 @@ class JimengVideoSensor(BaseSensorOperator):
         )
         self.defer(
             trigger=JimengRenderTrigger.after_deferring(
-                render, deadline=deadline, poll_interval=fixed, now=now
+                render, deadline=deadline, poll_interval=poll_interval, now=now
             ),
             method_name="execute_complete",
         )
 
-    def _ask(self, context: Context, render: Render) -> RenderEvent | None:
-        """Ask once; a doubtful end (not found, access refused) is confirmed in the same poke.
+    def _ask(self, context: Context, render: Render, hook: JimengHook) -> RenderEvent | None:
+        """Ask once. If an end is uncertain (not found, access refused), ask again in the same poke.
 
-        A reschedule loses what earlier pokes saw, so nothing can be confirmed across pokes. Only the time since when
-        a link is missing is kept where there is a place for it, see :meth:`_recall`.
+        A reschedule forgets what earlier pokes saw, so nothing can be confirmed across pokes. Only the time at which a
+        link was first missing is kept, see :meth:`_recall`.
         """
-        from airflow_provider_jimeng.hooks.jimeng import JimengHook
-        from airflow_provider_jimeng.hooks.waiting import ask_for
+        from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poller_for
 
-        poller = Poller(
-            no_link_since=self._recall(context),
-            task_id=render.task_id,
-            req_key=render.req_key,
-            submitted_at=render.submitted_at.timestamp(),
-            deadline=float("inf"),
+        poller = poller_for(render, no_link_since=self._recall(context))
+        return poke(
+            lambda: ask_for(hook, render),
+            poller,
+            renew=hook.renew,
+            note=lambda note: self._note(context, render, note, poller.no_link_since),
         )
-        give_up = time.monotonic() + 1.5 * REFUSED_SPAN
-        while True:
-            seen: QueryReply | JimengError
-            try:
-                seen = ask_for(JimengHook(jimeng_conn_id=render.jimeng_conn_id), render)
-            except JimengError as error:
-                seen = error
-            decision = poller.decide(seen, time.time(), random.random())
-            if isinstance(decision, Finish):
-                return decision.event
-            if decision.note:
-                self._tell(context, render, decision.note, poller.no_link_since)
-            doubtful = decision.renew_connection or getattr(seen, "status", None) is RenderStatus.NOT_FOUND
-            if not doubtful or time.monotonic() > give_up:
-                return None
-            time.sleep(
-                max(decision.seconds, _CONFIRM_SECONDS) if decision.renew_connection else _CONFIRM_SECONDS
-            )
 
     def _recall(self, context: Context) -> float | None:
-        """Read what the last poke of this try noted, and return since when it saw the render done without a link.
+        """Read the note of the last poke of this try; return when a poke first saw the render done without a link.
 
-        In reschedule mode that poke was another process: Airflow's task state store (3.3 and newer) is what outlives
-        that. A poke never fails for want of it.
+        In reschedule mode that poke was another process. Airflow's task state store (3.3 and newer) keeps the note. A
+        poke does not fail if the store cannot be read.
         """
         with suppress(Exception):
             if (store := self._store(context)) is not None:
-                self._told = store.get(_TOLD_KEY)
-        same_try = self._told is not None and self._told.get("try_number") == context["ti"].try_number
-        return self._told.get("no_link_since") if self._told is not None and same_try else None
+                self._last_note = store.get(_NOTE_KEY)
+        same_try = (
+            self._last_note is not None and self._last_note.get("try_number") == context["ti"].try_number
+        )
+        return self._last_note.get("no_link_since") if self._last_note is not None and same_try else None
 
-    def _tell(self, context: Context, render: Render, note: str, no_link_since: float | None) -> None:
+    def _note(self, context: Context, render: Render, note: str, no_link_since: float | None) -> None:
         """Log what changed since the last poke, and note it for the next one."""
-        before, now = self._told, {"state": note, "try_number": context["ti"].try_number}
+        before, now = self._last_note, {"state": note, "try_number": context["ti"].try_number}
         if no_link_since is not None:
             now["no_link_since"] = no_link_since
         if before == now:
             return
-        self._told = now
+        self._last_note = now
         with suppress(Exception):
             if (store := self._store(context)) is not None:
-                store.set(_TOLD_KEY, now)
+                store.set(_NOTE_KEY, now)
         if before is None or {**before, "no_link_since": None} != {**now, "no_link_since": None}:
             self.log.info("Render %s: %s", render.task_id, note)
 
@@ -226,7 +217,7 @@ def _announce(context: Context, render: Render, **more: Any) -> None:
 
 
 class _SensorErrors:
-    """Maps our errors to a sensor's manners: a timeout is a sensor's timeout, ``soft_fail`` and ``never_fail`` skip."""
+    """Maps our errors to those of a sensor: a timeout is a sensor's timeout; ``soft_fail`` and ``never_fail`` skip."""
 
     def __init__(self, sensor: JimengVideoSensor) -> None:
         self._sensor = sensor

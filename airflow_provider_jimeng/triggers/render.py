@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from math import ceil
 from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
@@ -16,9 +15,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import JimengError, NotSentError
 from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.polling import Finish, Poller
+from airflow_provider_jimeng.core.polling import Poller
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
-from airflow_provider_jimeng.hooks.waiting import cadence_of, unread
+from airflow_provider_jimeng.hooks.waiting import apoll, cadence_of, unread
 from airflow_provider_jimeng.triggers.loading import load_clients
 from airflow_provider_jimeng.triggers.queues import slot_queue
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 FIRST_POLL_SECONDS = 11.0
 """The first poll comes no earlier: a task that resumes within about 6 s can be failed by the scheduler."""
-GRAIN_SECONDS = 0.1
-"""Waits between two polls end at multiples of this, unless they are not much longer themselves."""
 MOVED_SECONDS = 5.0
 """A trigger that another triggerer takes over asks within this time."""
 
@@ -138,17 +135,9 @@ class JimengRenderTrigger(BaseTrigger):
             asking = _Asking(self, stack)
             await asking.prepare()
             await asyncio.sleep(self._first_pause(poller))
-            while True:
-                seen = await asking.ask()
-                decision = poller.decide(seen, time.time(), random.random())
-                if isinstance(decision, Finish):
-                    asking.ended = decision.event.outcome in _SLOT_IS_FREE
-                    return decision.event
-                if decision.note:
-                    self.log.info("Render %s: %s", self.render_id, decision.note)
-                if decision.renew_connection:
-                    asking.renew_next_time()
-                await asyncio.sleep(_rounded(decision.seconds, asyncio.get_running_loop().time()))
+            event, _ = await apoll(asking.ask, poller, self.log, renew=asking.renew_next_time)
+            asking.ended = event.outcome in _SLOT_IS_FREE
+            return event
 
     def _first_pause(self, poller: Poller) -> float:
         """Triggers that were moved together do not ask together."""
@@ -157,16 +146,6 @@ class JimengRenderTrigger(BaseTrigger):
         if not_before <= now:
             not_before = now + MOVED_SECONDS * random.random()
         return poller.first_wait(now, random.random(), not_before=not_before)
-
-
-def _rounded(seconds: float, now: float) -> float:
-    """Return a wait a little longer, so that it ends when those of other triggers end too.
-
-    Requests that start together share the turns of the event loop, which cost more than the requests.
-    """
-    if seconds < GRAIN_SECONDS * 5:
-        return seconds
-    return ceil((now + seconds) / GRAIN_SECONDS) * GRAIN_SECONDS - now
 
 
 class _Asking:
@@ -182,7 +161,7 @@ class _Asking:
         self._renew = False
         self.ended = False
 
-    def renew_next_time(self) -> None:
+    async def renew_next_time(self) -> None:
         self._renew = True
 
     async def prepare(self) -> JimengError | None:
@@ -204,12 +183,9 @@ class _Asking:
         self._renew = False
         return None
 
-    async def ask(self) -> QueryReply | JimengError:
-        """Ask once and return the answer, or the error in its place."""
+    async def ask(self) -> QueryReply:
+        """Ask once."""
         problem = await self.prepare()
         if problem is not None or self._lease is None:
-            return problem or NotSentError("The connection was not read.")
-        try:
-            return await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)
-        except JimengError as error:
-            return error
+            raise problem or NotSentError("The connection was not read.")
+        return await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)

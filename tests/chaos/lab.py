@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.operators.submitting import JimengSubmittingOperator
+from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator, JimengSubmitVideoOperator
 from tests.chaos.chain import Chain
 from tests.chaos.stage import Blows, Stage

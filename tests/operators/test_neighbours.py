@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.operators.neighbours import Neighbours
+from airflow_provider_jimeng.operators.other_tasks import OtherTasks
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from airflow_provider_jimeng.storage.target import Target
@@ -55,9 +55,9 @@ class Street:
         self.waited = 0.0
         self.answer: Record | None = None
 
-    def seen(self) -> Neighbours:
+    def seen(self) -> OtherTasks:
         ledger = Ledger(MINE, folder=self.folder)
-        return Neighbours(ledger=ledger, timeout_seconds=30, sleep=self._sleep, clock=lambda: self.waited)
+        return OtherTasks(ledger=ledger, timeout_seconds=30, sleep=self._sleep, clock=lambda: self.waited)
 
     def _sleep(self, seconds: float) -> None:
         self.waited += seconds
@@ -180,7 +180,7 @@ def test_a_task_that_moved_to_another_file_name_leaves_the_first_one_free(street
 def test_a_submit_under_way_elsewhere_is_waited_for(street: Street, clock_differs_by_minutes: float) -> None:
     street.objects.write(record(RecordState.INTENT, minutes_ago=clock_differs_by_minutes))
     street.answer = record(RecordState.SUBMITTED)
-    assert street.seen().of_request(SAME, but=()) == [street.answer]
+    assert street.seen().of_request(SAME, except_ids=()) == [street.answer]
     assert 0 < street.waited < 2
 
 
@@ -188,26 +188,26 @@ def test_a_submit_that_nobody_answers_while_it_is_watched_is_handed_over(street:
     left = record(RecordState.INTENT)
     street.objects.write(left)
     seen = street.seen()
-    assert seen.of_request(SAME, but=()) == [left]
+    assert seen.of_request(SAME, except_ids=()) == [left]
     assert 90 <= street.waited < 93
-    assert seen.twin(SAME, but=()) is None
+    assert seen.twin(SAME, except_ids=()) is None
 
 
 def test_an_intent_of_long_ago_is_handed_over_at_once(street: Street) -> None:
     left = record(RecordState.INTENT, minutes_ago=20)
     street.objects.write(left)
     seen = street.seen()
-    assert seen.of_request(SAME, but=()) == [left]
+    assert seen.of_request(SAME, except_ids=()) == [left]
     assert street.waited == 0
-    assert seen.twin(SAME, but=()) is None
+    assert seen.twin(SAME, except_ids=()) is None
 
 
 def test_a_paid_render_counts_more_than_an_intent(street: Street) -> None:
     street.objects.write(record(RecordState.INTENT, minutes_ago=9))
     paid = record(RecordState.SUBMITTED, key=replace(OTHER, map_index=1))
     street.objects.write(paid)
-    assert street.seen().of_request(SAME, but=()) == [paid]
-    assert street.seen().of_request(SAME, but={"7392616336519610409"}) != [paid]
+    assert street.seen().of_request(SAME, except_ids=()) == [paid]
+    assert street.seen().of_request(SAME, except_ids={"7392616336519610409"}) != [paid]
 
 
 @pytest.mark.parametrize("minutes_ago", [0, 2, 60, 60 * 24 * 7, -600])
@@ -216,10 +216,10 @@ def test_a_twin_that_began_meanwhile_counts_whatever_time_it_names(
     street: Street, state: RecordState, minutes_ago: float
 ) -> None:
     seen = street.seen()
-    assert seen.of_request(SAME, but=()) == []
+    assert seen.of_request(SAME, except_ids=()) == []
     twin = record(state, minutes_ago=minutes_ago)
     street.objects.write(twin)
-    assert seen.twin(SAME, but=()) == twin
+    assert seen.twin(SAME, except_ids=()) == twin
 
 
 def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab: Lab) -> None:

@@ -17,10 +17,11 @@ from PIL import Image
 
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import ParameterError, TargetTakenError
+from airflow_provider_jimeng.core.output_path import folder_of
 from airflow_provider_jimeng.core.record import Record
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.operators.neighbours import landed_by
+from airflow_provider_jimeng.operators.other_tasks import saved_by
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
@@ -400,8 +401,8 @@ def test_a_file_outside_that_a_record_names_is_nobodys_landing(lab: Lab) -> None
     inside = f"{lab.videos}/kite.mp4"
     for place, found in ((f"{lab.folder}/outside.mp4", True), (f"{lab.videos}/../outside.mp4", False)):
         record = Record.from_payload({**told, "output_path": place})
-        mine = place if found else inside
-        manifest = landed_by(record, output_path=mine, output_conn_id=None)
+        folder = Target.of(folder_of(place if found else inside))
+        manifest = saved_by(record, folder)
         assert (manifest is not None) is found
 
 

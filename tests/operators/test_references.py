@@ -13,6 +13,7 @@ from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 
 if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.render import Render
     from tests.chaos.lab import Lab
 
 ID = "7392616336519610409"
@@ -26,6 +27,10 @@ class LazySequence(Sequence[Any]):
 
     def __len__(self) -> int:
         raise AssertionError("the items were counted")
+
+
+def named(task: Any) -> Render:
+    return named_render(task, JimengHook())
 
 
 def download(**given: Any) -> JimengDownloadVideoOperator:
@@ -55,7 +60,7 @@ def sense(**given: Any) -> JimengVideoSensor:
 )
 def test_several_renders_are_refused_with_the_way_to_map_the_task(make: Any, several: Any) -> None:
     with pytest.raises(ParameterError, match=r"\.partial\(…\)\.expand\(render=…\)") as refused:
-        named_render(make(render=several))
+        named(make(render=several))
     assert refused.value.argument == "render"
     assert make is download or "JimengVideoSensor.partial" in str(refused.value)
 
@@ -73,12 +78,12 @@ def test_several_renders_are_refused_with_the_way_to_map_the_task(make: Any, sev
 )
 def test_several_ids_are_mapped_with_their_model(make: Any, given: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match=r"\.expand\(render_id=…\).*partial\(model=…\)"):
-        named_render(make(**given))
+        named(make(**given))
 
 
 def test_several_models_are_refused() -> None:
     with pytest.raises(ParameterError, match=r"^model: .*\.expand\(model=…\)"):
-        named_render(sense(render_id=ID, model=["t2v_720p"]))
+        named(sense(render_id=ID, model=["t2v_720p"]))
 
 
 @pytest.mark.parametrize(
@@ -94,12 +99,12 @@ def test_several_models_are_refused() -> None:
 )
 def test_what_names_no_render_is_refused_with_the_remedy(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ParameterError) as refused:
-        named_render(sense(**given))
+        named(sense(**given))
     assert str(refused.value).startswith(says)
 
 
 def test_an_id_that_a_native_template_turned_into_a_number_is_read(lab: Lab) -> None:
-    assert named_render(sense(render_id=int(ID), model="t2v_720p")).task_id == ID
+    assert named(sense(render_id=int(ID), model="t2v_720p")).task_id == ID
 
 
 def fail() -> None:

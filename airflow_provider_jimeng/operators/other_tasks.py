@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import TargetTakenError
-from airflow_provider_jimeng.core.output_path import folder_of, is_below
+from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.operators.refusals import claimed
@@ -36,7 +36,7 @@ ABANDONED_SECONDS = 15 * 60.0
 _SLACK_SECONDS = 60.0
 
 
-class Neighbours:
+class OtherTasks:
     """The other task instances that keep their records in the same directory.
 
     :param timeout_seconds: the connection's: a submit that began much longer ago is not under way any more.
@@ -57,47 +57,47 @@ class Neighbours:
         self._first_seen: dict[tuple[TaskKey, str], float] = {}
         self._has_looked = False
 
-    def of_request(self, fingerprint: str, *, but: Collection[str]) -> list[Record]:
+    def of_request(self, fingerprint: str, *, except_ids: Collection[str]) -> list[Record]:
         """Return who has paid for a request, the best first; if nobody has, return open intents of it.
 
         A submit of it that is under way is waited for.
 
-        :param but: ids of renders that do not count.
+        :param except_ids: ids of renders that do not count.
         """
         while True:
-            found = self._look(fingerprint, but)
+            found = self._look(fingerprint, except_ids)
             if paid := [other for other in found if other.state in PAID]:
                 return paid
             if not any(self._is_under_way(other) for other in found):
                 return found
             self._sleep(spread(LOOK_PAUSE_SECONDS, random.random()))
 
-    def twin(self, fingerprint: str, *, but: Collection[str]) -> Record | None:
+    def twin(self, fingerprint: str, *, except_ids: Collection[str]) -> Record | None:
         """Return another task that has paid for a request, or has begun to, since the looks before."""
-        found = self._look(fingerprint, but)
+        found = self._look(fingerprint, except_ids)
         return next((other for other in found if other.state in PAID or self._is_under_way(other)), None)
 
-    def refuse_rival(self, target: Target, *, but: Collection[str] = ()) -> None:
+    def refuse_rival(self, target: Target, *, except_ids: Collection[str] = ()) -> None:
         """Stop if another task instance is yet to land under a full file name, or has in this run.
 
-        :param but: renders that are known to have failed or to be lost, whatever their tasks' records say.
+        :param except_ids: renders that are known to have failed or to be lost, whatever their tasks' records say.
         :raises TargetTakenError: naming that task and the remedy.
         """
         own = self._ledger.key
         for rival in self._ledger.rivals(target.output_path):
             same_run = (rival.key.dag_id, rival.key.run_id) == (own.dag_id, own.run_id)
-            if (rival.render or {}).get("task_id") in but:
+            if (rival.render or {}).get("task_id") in except_ids:
                 continue
             landed_now = same_run and rival.state is RecordState.LANDED
             if landed_now or rival.is_yet_to_land(time.time()):
                 raise TargetTakenError(claimed(rival, target.output_path))
 
-    def _look(self, fingerprint: str, but: Collection[str]) -> list[Record]:
+    def _look(self, fingerprint: str, except_ids: Collection[str]) -> list[Record]:
         found = [
             other
             for other in self._ledger.others(fingerprint)
             if other.state is RecordState.INTENT
-            or (other.state in PAID and (other.render or {}).get("task_id") not in but)
+            or (other.state in PAID and (other.render or {}).get("task_id") not in except_ids)
         ]
         first_look, self._has_looked = not self._has_looked, True
         for other in found:
@@ -113,15 +113,15 @@ class Neighbours:
         return is_intent and self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
 
 
-def landed_by(other: Record, *, output_path: str | None, output_conn_id: str | None) -> dict[str, Any] | None:
+def saved_by(other: Record, folder: Target | None) -> dict[str, Any] | None:
     """Return the manifest of another's file that its record does not tell of, as after a rescue.
 
-    :param output_path: this task's; the file of a record beside it is in the same directory, or nowhere.
+    :param folder: the directory of this task's records: the other's file is there too, or it is not found.
     """
-    if not other.output_path or other.render is None:
+    if not other.output_path or other.render is None or folder is None:
         return None
-    if not is_below(folder_of(output_path or ""), other.output_path):
+    if not is_below(folder.output_path, other.output_path):
         return None
-    place = Target(output_path=other.output_path, output_conn_id=output_conn_id)
-    found = manifest_in_place(place, Render.from_payload(other.render))
-    return None if found is None else found.to_payload()
+    place = Target(output_path=other.output_path, output_conn_id=folder.output_conn_id)
+    saved = manifest_in_place(place, Render.from_payload(other.render))
+    return None if saved is None else saved.to_payload()

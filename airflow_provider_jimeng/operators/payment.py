@@ -1,0 +1,215 @@
+"""One payment: the intent is recorded, the request leaves at most once, the id of the render is recorded.
+
+Everything that can fail before the request leaves happens before the intent is recorded, or takes the intent back.
+After the answer, nothing happens before the id is recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pendulum
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_jimeng.core.deadlines import landable_until
+from airflow_provider_jimeng.core.errors import ApiError, LedgerError, TransportError, UnknownSubmitError
+from airflow_provider_jimeng.core.record import Record, RecordState
+from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
+from airflow_provider_jimeng.core.wire import certainly_not_accepted
+from airflow_provider_jimeng.metrics import count
+from airflow_provider_jimeng.operators.refusals import summary_of, under_way, unknown_now
+from airflow_provider_jimeng.storage.manifest import refuse_taken
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError, RateLimitedError
+    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.announcements import Announcements
+    from airflow_provider_jimeng.operators.other_tasks import OtherTasks
+    from airflow_provider_jimeng.operators.task_record import TaskRecord
+    from airflow_provider_jimeng.storage.target import Target
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 5.0
+"""The request leaves at most this long after the last look at other tasks. A process can be stopped for a while."""
+MAX_LOOKS = 5
+
+_INTERRUPTIONS = (KeyboardInterrupt, SystemExit, AirflowTaskTimeout)
+"""What can end a task at any line without being an ``Exception``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """A render that is paid for.
+
+    ``adopted``: an earlier try or another task paid for it. ``ended``: how it ended, if that is known already.
+    ``manifest``: its saved file, if there is one.
+    """
+
+    render: Render
+    adopted: bool = False
+    ended: RenderEvent | None = None
+    manifest: RenderManifest | None = None
+
+    @classmethod
+    def of(cls, record: Record, *, landed: bool) -> Paid:
+        """Return the render that an earlier try, or another task, has paid for."""
+        if record.render is None:
+            raise ValueError("The record has no render.")
+        manifest = RenderManifest.from_payload(record.manifest) if landed and record.manifest else None
+        return cls(render=Render.from_payload(record.render), adopted=True, manifest=manifest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """The API accepts no submit now; nothing is recorded or paid."""
+
+    error: ConcurrencyLimitedError | RateLimitedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """Another task submits the same request at this moment; nothing was paid here."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """Pays for one request.
+
+    :param asked: fingerprint of the request as the author writes it.
+    :param reuses: do renders of other tasks count?
+    :param target: where the video will be saved, ``None`` for a task that only submits.
+    """
+
+    hook: JimengHook
+    record: TaskRecord
+    others: OtherTasks
+    asked: str
+    reuses: bool
+    target: Target | None
+    overwrite: bool
+    on_unknown_submit: str
+    told: Announcements
+
+    def make(self, request: RenderRequest) -> Paid | Twin:
+        """Submit a request, and return the paid render.
+
+        :raises UnknownSubmitError: the request left, and nobody knows whether it was accepted; the intent stays.
+        """
+        before, intent = self.record.current, self.intent(request)
+        self._refuse_taken_target(intent.fingerprint)
+        log.info(
+            "Submitting %s, %s s, estimated cost %s.",
+            request.spec.name,
+            request.duration,
+            self.told.cost(request),
+        )
+        self.hook.prepare()  # its connection, authentication and client are ready before the intent
+        self._begin(intent, before)
+        try:
+            answer = self._look(intent) or self.hook.submit(request)
+        except (Exception, *_INTERRUPTIONS) as error:
+            if _left_nothing(error, sent=self.hook.has_sent):
+                self.record.ledger.withdraw(intent, before, cause=error)
+                raise
+            if not isinstance(error, Exception):
+                raise
+            self.record.current = intent
+            raise UnknownSubmitError(
+                unknown_now(intent, error, on_unknown_submit=self.on_unknown_submit),
+                new_try_may_help=self.on_unknown_submit == "resubmit",
+            ) from error
+        if isinstance(answer, Record):
+            self.record.ledger.withdraw(intent, before, cause=LedgerError(under_way(answer)))
+            return Twin(record=answer)
+        self._settle(intent, answer)
+        count("submitted", answer.model)
+        log.info(
+            "The render %s is paid for (%s). It usually takes 1 to 5 minutes. The API keeps it until %s.",
+            *(answer.task_id, cost_in_words(answer.estimated_cost_cny), landable_until(answer)),
+        )
+        self.told.paid(answer, self.record.current)
+        return Paid(render=answer)
+
+    def intent(self, request: RenderRequest) -> Record:
+        """Return the record of a submit that is about to begin."""
+        record, ti = self.record, self.record.ti
+        before = record.current
+        return Record(
+            state=RecordState.INTENT,
+            key=record.ledger.key,
+            asked=self.asked,
+            fingerprint=request.fingerprint(),
+            take=request.take,
+            max_tries=ti.max_tries,
+            try_number=ti.try_number,
+            intent_at=format_time(pendulum.now("UTC")),
+            jimeng_conn_id=self.hook.jimeng_conn_id,
+            output_path=self.told.output_path,
+            request=summary_of(request),
+            previous=() if before is None else before.past(),
+            serial=record.ledger.next_serial,
+            lost_try=ti.try_number if before is not None and before.state is RecordState.LOST else None,
+        )
+
+    def _begin(self, intent: Record, before: Record | None) -> None:
+        try:
+            self.record.ledger.begin(intent, before)
+        except LedgerError as error:
+            raise LedgerError(
+                f"{error} Nothing was submitted, because the intent could not be recorded."
+            ) from error
+
+    def _look(self, intent: Record) -> Record | None:
+        """Look at other tasks once more: they may have recorded their intents at the same moment."""
+        for _ in range(MAX_LOOKS):
+            began = time.monotonic()
+            self._refuse_rival()
+            twin = self.others.twin(intent.asked, except_ids=self.record.given_up()) if self.reuses else None
+            if twin is not None or time.monotonic() - began < FRESH_SECONDS:
+                return twin
+        return None
+
+    def _refuse_taken_target(self, fingerprint: str) -> None:
+        """Refuse before the payment what saving would refuse after it."""
+        self._refuse_rival()
+        target = self.target
+        if target is None or target.is_directory:
+            return
+        if self.overwrite or self.record.may_replace(target):
+            target.file().size()  # refuses a directory of this name
+        else:
+            refuse_taken(target, fingerprint)
+
+    def _refuse_rival(self) -> None:
+        if self.target is not None and not self.target.is_directory and not self.overwrite:
+            self.others.refuse_rival(self.target, except_ids=self.record.given_up())
+
+    def _settle(self, intent: Record, render: Render) -> None:
+        """Record the id of a paid render. If no place takes it, this try goes on with it: nothing else knows it."""
+        self.record.current = replace(intent, state=RecordState.SUBMITTED, render=render.to_payload())
+        try:
+            self.record.ledger.settle(self.record.current)
+        except LedgerError as error:
+            log.error(  # noqa: TRY400 - the trace says nothing that the message does not
+                "The render %s is paid for and could not be recorded (%s). This try goes on with it. If this try ends "
+                "now, no later one finds it. Save it then by JimengDownloadVideoOperator(render_id=%r, model=%r).",
+                *(render.task_id, error, render.task_id, render.model),
+            )
+
+
+def _left_nothing(error: BaseException, *, sent: bool) -> bool:
+    """After a failed submit: is it certain that the API accepted nothing?
+
+    The class of an API or transport error tells it. After any other error it depends on whether the request had left.
+    """
+    if isinstance(error, ApiError | TransportError):
+        return certainly_not_accepted(error)
+    return not sent

@@ -1,0 +1,399 @@
+"""One try of a task: adopt the render that is paid for, or pay for one; then save its video.
+
+A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task
+pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` while the account
+renders as many videos as it may. What stops the task is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import pendulum
+
+from airflow_provider_jimeng.core.arguments import as_bool
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    ChangedRequestError,
+    ConcurrencyLimitedError,
+    JimengError,
+    LedgerError,
+    ParameterError,
+    RateLimitedError,
+    RenderNotFoundError,
+    SettingsError,
+    UnknownSubmitError,
+)
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
+from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
+from airflow_provider_jimeng.metrics import count, count_end, count_landing
+from airflow_provider_jimeng.operators.announcements import Announcements
+from airflow_provider_jimeng.operators.other_tasks import OtherTasks, saved_by
+from airflow_provider_jimeng.operators.outcome import (
+    TAKE_UNLABELLED,
+    lacks_label,
+    landing_fields,
+    outcome_fields,
+    render_error,
+    success_of,
+    unlabelled_for_good,
+)
+from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
+from airflow_provider_jimeng.operators.publishing import publish
+from airflow_provider_jimeng.operators.refusals import (
+    argument_refused,
+    changed,
+    kept,
+    owner_of,
+    under_way,
+    unknown_before,
+)
+from airflow_provider_jimeng.operators.request import aigc_label, build_request, read_policies
+from airflow_provider_jimeng.operators.task_record import TaskRecord
+from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.ledger import Ledger
+from airflow_provider_jimeng.storage.names import check_names
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.render import Render, RenderManifest
+    from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
+    from airflow_provider_jimeng.storage.target import Target
+
+log = logging.getLogger(__name__)
+
+_LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
+STEP_BACK_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""The longest pauses before a task looks again, after another task submitted the same request at the same moment.
+
+The real pause is a random part of it.
+"""
+
+
+class Submission:
+    """Adopts, submits at most once at a time, saves, and keeps the record up to date.
+
+    :param task: the operator, whose arguments are rendered.
+    :param hook: the hook of the task's connection.
+    :param target: where the video is saved, ``None`` for a task that only submits.
+    :param folder: the directory that keeps the records, ``None`` without ``output_path``.
+    """
+
+    def __init__(
+        self,
+        task: JimengSubmittingOperator,
+        context: Context,
+        *,
+        hook: JimengHook,
+        target: Target | None,
+        folder: Target | None,
+        overwrite: bool = False,
+    ) -> None:
+        self._task = task
+        self._policies = read_policies(task)
+        self._context = context
+        self._ti = context["ti"]
+        self._hook = hook
+        self._hooks = {hook.jimeng_conn_id: hook}
+        self._target = target
+        self._folder = folder
+        self._overwrite = overwrite
+        self._record = TaskRecord(Ledger.open(context, folder), self._ti)
+        self._told = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
+        self._take = 1
+        self._unknown: Record | None = None
+        self._clients = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Share one client per connection until the end of the ``with`` block."""
+        self._clients.enter_context(self._hook)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._clients.close()
+
+    @cached_property
+    def request(self) -> RenderRequest:
+        """The request as the author writes it now."""
+        return build_request(self._task, self._hook.settings)
+
+    def adopt(self) -> Paid | None:
+        """Return the render that this task goes on with, ``None`` if one must be paid for.
+
+        :raises UnknownSubmitError: an earlier submit may have been accepted under an unknown id.
+        :raises ChangedRequestError: a retry asks for another video than the one that is paid for.
+        :raises RenderError: the paid render ended badly, and no new one may be paid for.
+        :raises LedgerError: what was paid cannot be known.
+        """
+        while True:
+            with self._telling_failures():
+                paid = self._recorded()
+            if paid is None:
+                return None
+            count("adopted", paid.render.model)
+            self._told.paid(paid.render, self._record.current)
+            paid = self._look_at(paid)
+            if paid.ended is None or paid.ended.outcome is Outcome.SUCCEEDED:
+                return paid
+            self._conclude(paid.render, paid.ended, adopted=True)
+
+    def submit(self) -> Paid | Busy:
+        """Pay for the request, unless another task submits the same one at this moment.
+
+        :raises UnknownSubmitError: the submit may have been accepted under an unknown id.
+        :raises ApiError: the API refused the request, and nothing was paid.
+        """
+        for longest in (*STEP_BACK_SECONDS, None):
+            try:
+                with self._telling_failures():
+                    answer = self._payment().make(self.request.as_take(self._take))
+            except (ConcurrencyLimitedError, RateLimitedError) as error:
+                return Busy(error=error)
+            if isinstance(answer, Paid):
+                return answer
+            if longest is None:
+                raise LedgerError(under_way(answer.record))
+            log.info("%s submits the same request at this moment. Looking again.", owner_of(answer.record))
+            time.sleep(random.uniform(0.0, longest))
+            if (paid := self.adopt()) is not None:
+                return paid
+        raise AssertionError  # the last round returns or raises
+
+    def resume(self, event: Mapping[str, Any]) -> tuple[Paid, RenderEvent]:
+        """Return the render that a wait in the triggerer was for, and how that wait ended."""
+        ended = RenderEvent.from_payload(event)
+        announced = self._told.render_of(ended, jimeng_conn_id=self._hook.jimeng_conn_id)
+        return Paid(render=self._record.recover(announced) or announced), ended
+
+    def poll(self, render: Render, *, deadline: float, poll_interval: float | None) -> RenderEvent:
+        """Ask on this worker until the render is done, or the deadline (epoch seconds) passes."""
+        hook = self._hook_of(render)
+        poller = poller_for(render, deadline=deadline, poll_interval=poll_interval)
+        return poll(lambda: ask_for(hook, render), poller, log, renew=hook.renew)[0]
+
+    def land(self, paid: Paid, ended: RenderEvent) -> dict[str, Any] | None:
+        """Save the video and return its manifest as a payload; ``None`` if a new render is to be paid for.
+
+        :raises RenderError: the render did not end well: what happened, what it can have cost, what comes next.
+        :raises LandingError: or one of its kin; a retry saves the video without paying again.
+        """
+        if ended.outcome is not Outcome.SUCCEEDED:
+            self._conclude(paid.render, ended, adopted=False)
+            return None
+        manifest = paid.manifest
+        if manifest is None:
+            manifest = self._save(paid.render, ended, unlabelled=None)
+        elif lacks_label(manifest, required=as_bool("require_tagged", self._task.require_tagged)):
+            log.info("%s was landed without the label. Fetching it again, free.", manifest.uri)
+            manifest = self._save(paid.render, ended, unlabelled=manifest)
+        else:
+            log.info("%s is landed already and matches its manifest.", manifest.uri)
+        if manifest is None:
+            return None
+        self._record.note(paid.render, RecordState.LANDED, manifest)
+        return publish(self._task, self._context, manifest)
+
+    def no_slot(self, ended: RenderEvent) -> None:
+        """Push ``jimeng_refusal`` after a wait for a slot that was in vain."""
+        try:
+            request = self.request
+        except (ParameterError, SettingsError):  # they could be read before the wait
+            request = None
+        self._told.no_slot(request, str(self._task.model), ended)
+
+    def _recorded(self) -> Paid | None:
+        """Return the recorded render that counts; ``None``, and the take to submit, if a new one is due."""
+        if self._folder is not None:
+            check_names(self._target or self._folder)
+        record = self._record.read()
+        try:
+            asked, take = self.request.fingerprint(), self.request.take
+        except (ParameterError, SettingsError) as error:
+            return self._adopt_unread(record, error)
+        decision = self._record.decide(asked=asked, take=take, policies=self._policies)
+        if record is None or isinstance(decision, Start):
+            self._take = decision.take if isinstance(decision, Start) else take
+            return self._reuse(self._take)
+        if isinstance(decision, Adopt):
+            return Paid.of(self._record.adopt(record), landed=decision.landed)
+        if decision.unknown:
+            raise UnknownSubmitError(unknown_before(record))
+        raise ChangedRequestError(changed(record))
+
+    def _adopt_unread(self, record: Record | None, error: ParameterError | SettingsError) -> Paid:
+        """Go on with the paid render although the arguments cannot be read any more: that costs nothing."""
+        if record is None or record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
+            raise error
+        if self._record.cleared:
+            error.args = (argument_refused(record, error),)
+            raise error
+        log.warning("%s Going on with the recorded render, which is paid for.", error)
+        return Paid.of(self._record.adopt(record), landed=record.state is RecordState.LANDED)
+
+    def _reuse(self, take: int) -> Paid | None:
+        """Return a render of the same request that another task has paid for, if the author wants that."""
+        if not self._reuses(take):
+            return None
+        for other in self._others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
+            if other.state is RecordState.INTENT:
+                if self._policies["on_unknown_submit"] == "resubmit":
+                    continue
+                self._unknown = other
+                raise UnknownSubmitError(unknown_before(other))
+            log.info("Adopting the render %s of %s.", (other.render or {})["task_id"], owner_of(other))
+            adopted = replace(
+                self._payment().intent(self.request.as_take(take)),
+                state=other.state,
+                take=other.take,
+                fingerprint=other.fingerprint,
+                render={**(other.render or {}), "prompt": self.request.prompt},
+                manifest=other.manifest or saved_by(other, self._folder),
+            )
+            self._record.save(adopted)
+            return Paid.of(adopted, landed=adopted.manifest is not None)
+        return None
+
+    def _reuses(self, take: int) -> bool:
+        """Return whether renders of other tasks count. A new take after a Clear is asked for by this task alone."""
+        return self._policies["reuse"] == "output_path" and take == self.request.take
+
+    @cached_property
+    def _others(self) -> OtherTasks:
+        return OtherTasks(ledger=self._record.ledger, timeout_seconds=self._hook.settings.timeout_seconds)
+
+    def _look_at(self, paid: Paid) -> Paid:
+        """Find out, free, whether an adopted render is saved, or how it ended; a wait is not begun."""
+        render = paid.render
+        try:
+            saved = self._saved(paid)
+        except JimengError as error:
+            self._told.render(render, **landing_fields(error, None))
+            raise
+        if saved is not None:
+            return replace(paid, ended=success_of(saved), manifest=saved)
+        hook = self._hook_of(render)
+        ended = poke(lambda: hook.query(render), poller_for(render))
+        log.info("Adopted render %s: %s.", render.task_id, ended.outcome.value if ended else "it goes on")
+        if ended is not None and ended.outcome is not Outcome.SUCCEEDED and self._is_downloaded(render):
+            return paid
+        return replace(paid, ended=ended, manifest=None)
+
+    def _is_downloaded(self, render: Render) -> bool:
+        """Has the task that downloads the render saved its video already? Then nothing is lost."""
+        if self._target is not None or self._folder is None:
+            return False
+        return already_landed(self._folder, render) is not None
+
+    def _saved(self, paid: Paid) -> RenderManifest | None:
+        """Return the manifest of the adopted render's file, if the file is there and unaltered."""
+        if self._target is None:
+            return paid.manifest
+        saved = already_landed(self._target, paid.render)
+        if saved is not None or paid.manifest is None:
+            return saved
+        return still_landed(
+            paid.manifest, output_conn_id=self._target.output_conn_id, output_path=self._target.output_path
+        )
+
+    def _payment(self) -> Payment:
+        return Payment(
+            hook=self._hook,
+            record=self._record,
+            others=self._others,
+            asked=self.request.fingerprint(),
+            reuses=self._reuses(self._take),
+            target=self._target,
+            overwrite=self._overwrite,
+            on_unknown_submit=self._policies["on_unknown_submit"],
+            told=self._told,
+        )
+
+    def _save(
+        self, render: Render, ended: RenderEvent, *, unlabelled: RenderManifest | None
+    ) -> RenderManifest | None:
+        """Save a finished render; ``None`` if the API lost it and a new one is to be paid for.
+
+        :param unlabelled: its file, which was saved before without the label that is required now.
+        """
+        if self._target is None:
+            raise RuntimeError("A task that only submits saves nothing.")
+        began, target = pendulum.now("UTC"), self._target
+        try:
+            with kept(render):
+                manifest = land_render(
+                    self._hook_of(render),
+                    render,
+                    target=target,
+                    overwrite=self._overwrite or self._record.may_replace(target),
+                    aigc_meta=aigc_label(self._task),
+                    require_tagged=as_bool("require_tagged", self._task.require_tagged),
+                    event=ended,
+                    confirm=lambda: self._record.refuse_replaced(render, target),
+                )
+        except RenderNotFoundError as error:
+            if unlabelled is None:
+                self._conclude(render, replace(ended, outcome=Outcome.NOT_FOUND), adopted=False)
+                return None
+            final = unlabelled_for_good(unlabelled)
+            self._told.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
+            raise final from error
+        except JimengError as error:
+            self._told.render(render, **landing_fields(error, ended.outcome))
+            raise
+        count_landing(manifest, since=began, again=self._record.was_landed)
+        return manifest
+
+    def _conclude(self, render: Render, ended: RenderEvent, *, adopted: bool) -> None:
+        """Record and announce a render that did not succeed; return if a new one may be paid for in this try.
+
+        It may if an adopted render failed unbilled and a retry or a Clear asks for a new one anyway, and if the render
+        is lost and the author allows another payment.
+
+        :raises RenderError: what happened, what it can have cost and what comes next.
+        """
+        self._told.render(render, **outcome_fields(ended))
+        count_end(render, ended)
+        error = render_error(ended, render, on_lost=self._policies["on_lost"])
+        if ended.outcome is Outcome.FAILED:
+            if adopted and (self._record.cleared or error.new_try_may_help):
+                self._record.close(render, RecordState.FAILED)
+                log.info("The adopted render %s failed unbilled; starting a new one.", render.task_id)
+                return
+            self._record.note(render, RecordState.FAILED)
+        elif ended.outcome in _LOST:
+            if self._policies["on_lost"] == "resubmit" and not self._record.resubmitted_in_this_try:
+                self._record.close(render, RecordState.LOST)
+                log.warning("%s Submitting in this try already.", error)
+                return
+            self._record.note(render, RecordState.LOST)
+        raise error
+
+    def _hook_of(self, render: Render) -> JimengHook:
+        """Return the hook of the connection that pays for a render."""
+        conn_id = render.jimeng_conn_id
+        if conn_id not in self._hooks:
+            self._hooks[conn_id] = self._clients.enter_context(self._hook.for_render(render))
+        return self._hooks[conn_id]
+
+    @contextmanager
+    def _telling_failures(self) -> Iterator[None]:
+        """Push to XCom, and count, why nothing was paid, or what may have been."""
+        try:
+            yield
+        except JimengError as error:
+            self._told.earlier(None, self._record.current)
+            if isinstance(error, ApiError | UnknownSubmitError):
+                self._told.failure(self.request, error, self._unknown or self._record.current)
+            raise
