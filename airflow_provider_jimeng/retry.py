@@ -27,6 +27,8 @@ else:
     except ImportError:  # Airflow below 3.3 has no retry policies.
         RetryDecision, RetryPolicy = None, object
 
+__all__ = ["JimengRetryPolicy"]
+
 RETRY_POLICIES_EXIST = RetryPolicy is not object
 
 _DELAYS: tuple[tuple[type[JimengError], timedelta], ...] = (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
     from os import PathLike
+    from typing import Never
 
     from airflow_provider_jimeng.client.settings import ClientSettings
 
@@ -49,6 +50,7 @@ class JimengSubmittingHook(JimengConnectionHook):
         take: int | str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
     ) -> Render:
         """Submit a render, which costs money, and return it as accepted.
 
@@ -56,23 +58,20 @@ class JimengSubmittingHook(JimengConnectionHook):
             operators do. The label is an argument of :meth:`download`.
         :param max_cost_cny: refuse a render if its estimated cost is higher or unknown; it limits a ``request``, too.
         """
-        described = {
-            name: value
-            for name, value in {
-                "prompt": prompt,
-                "model": model,
-                "duration": duration,
-                "aspect_ratio": aspect_ratio,
-                "seed": seed,
-                "first_frame": first_frame,
-                "last_frame": last_frame,
-                "camera_template": camera_template,
-                "camera_strength": camera_strength,
-                "take": take,
-                "extra_body": extra_body,
-            }.items()
-            if value is not None
-        }
+        described = _given(
+            prompt=prompt,
+            model=model,
+            duration=duration,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            first_frame=first_frame,
+            last_frame=last_frame,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            **unknown,
+        )
         ready = self._ready(request, self.settings, described, max_cost_cny)
         with self._open_client() as client:
             reply = client.submit(ready, on_sent=self._note_sent)
@@ -94,25 +93,23 @@ class JimengSubmittingHook(JimengConnectionHook):
         take: int | str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
     ) -> Render:
         """Submit a render from an event loop; see :meth:`submit`."""
-        described = {
-            name: value
-            for name, value in {
-                "prompt": prompt,
-                "model": model,
-                "duration": duration,
-                "aspect_ratio": aspect_ratio,
-                "seed": seed,
-                "first_frame": first_frame,
-                "last_frame": last_frame,
-                "camera_template": camera_template,
-                "camera_strength": camera_strength,
-                "take": take,
-                "extra_body": extra_body,
-            }.items()
-            if value is not None
-        }
+        described = _given(
+            prompt=prompt,
+            model=model,
+            duration=duration,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            first_frame=first_frame,
+            last_frame=last_frame,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            **unknown,
+        )
         async with self._open_lease() as lease:
             settings = lease.client.settings
             ready = await asyncio.to_thread(self._ready, request, settings, described, max_cost_cny)
@@ -130,6 +127,7 @@ class JimengSubmittingHook(JimengConnectionHook):
         take: int | str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
     ) -> Render:
         """Submit a video from a text; see :meth:`submit`."""
         return self.submit(
@@ -141,6 +139,7 @@ class JimengSubmittingHook(JimengConnectionHook):
             take=take,
             extra_body=extra_body,
             max_cost_cny=max_cost_cny,
+            **unknown,
         )
 
     def submit_image_to_video(
@@ -159,6 +158,7 @@ class JimengSubmittingHook(JimengConnectionHook):
         take: int | str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
     ) -> Render:
         """Submit a video from an image, or from a first and a last one; see :meth:`submit`.
 
@@ -179,6 +179,7 @@ class JimengSubmittingHook(JimengConnectionHook):
             take=take,
             extra_body=extra_body,
             max_cost_cny=max_cost_cny,
+            **unknown,
         )
 
     def _now(self) -> float:
@@ -222,3 +223,7 @@ class JimengSubmittingHook(JimengConnectionHook):
         )
         self._submitted[task_id] = render
         return render
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}

@@ -106,8 +106,6 @@ def poke(
     *,
     renew: Callable[[], None] | None = None,
     note: Callable[[str], None] = lambda _: None,
-    now: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> RenderEvent | None:
     """Ask what became of a render without waiting for it; return ``None`` while it runs.
 
@@ -116,22 +114,22 @@ def poke(
     :param renew: if given, refused access is asked again until it is certain, too, with the connection read again.
     :param note: receives what changed.
     """
-    give_up = now() + 1.5 * REFUSED_SPAN
+    give_up = time.time() + 1.5 * REFUSED_SPAN
     while True:
         reply = answer(ask)
-        decision = poller.decide(reply, now(), random.random())
+        decision = poller.decide(reply, time.time(), random.random())
         if isinstance(decision, Finish):
             return decision.event
         if decision.note:
             note(decision.note)
         is_missing = not isinstance(reply, JimengError) and reply.status is RenderStatus.NOT_FOUND
         is_refused = renew is not None and decision.renew_connection
-        if not (is_missing or is_refused) or now() > give_up:
+        if not (is_missing or is_refused) or time.time() > give_up:
             return None
         if renew is not None and is_refused:
             renew()
-        if is_refused or now() - poller.submitted_at < RETENTION_SECONDS:
-            sleep(decision.seconds)
+        if is_refused or time.time() - poller.submitted_at < RETENTION_SECONDS:
+            time.sleep(decision.seconds)
 
 
 def read_settings(hook: JimengHook) -> ClientSettings:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.submission import Submission
     from airflow_provider_jimeng.storage.target import Target
 
+__all__ = ["JimengSubmittingOperator"]
+
 DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0))
 """After a crash another try must save what the first one paid for."""
 DEFAULT_WAIT_TIMEOUT = 6 * 3600

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.standing import Standing
     from airflow_provider_jimeng.storage.paid import PaidRenders
 
+__all__ = ["JimengPlanOperator"]
+
 
 _ENOUGH_FAILURES = 3
 """After so many rows one after another a store is taken to be away, and no further row is looked up."""

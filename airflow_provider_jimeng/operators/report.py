@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.arguments import TaskArguments
     from airflow_provider_jimeng.storage.target import Target
 
+__all__ = ["JimengReportOperator"]
+
 REPORT_NAME = "jimeng-report.html"
 _PAGE = ".html"
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.salvage import Salvage
     from airflow_provider_jimeng.storage.target import Target
 
+__all__ = ["JimengRescueOperator"]
+
 DEFAULT_WAIT_TIMEOUT = 600
 
 

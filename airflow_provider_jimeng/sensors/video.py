@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.arguments import SensorArguments
 
+__all__ = ["JimengVideoSensor"]
+
 _NOTE_KEY = "jimeng_told"
 
 

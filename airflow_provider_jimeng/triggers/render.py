@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.connections import Lease
 
+__all__ = ["JimengRenderTrigger"]
+
 FIRST_POLL_SECONDS = 11.0
 """The first poll comes no earlier: a task that resumes within about 6 s can be failed by the scheduler."""
 MOVED_SECONDS = 5.0

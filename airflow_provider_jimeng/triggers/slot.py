@@ -12,6 +12,8 @@ from airflow_provider_jimeng.core.slots import Waiter
 from airflow_provider_jimeng.triggers.loading import load_clients
 from airflow_provider_jimeng.triggers.queues import slot_queue
 
+__all__ = ["JimengSlotTrigger"]
+
 
 class JimengSlotTrigger(BaseTrigger):
     """Wakes a task that found the account busy. It reads a connection and sends nothing.
