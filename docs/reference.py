@@ -88,7 +88,9 @@ def hook_methods() -> Table:
     forms = {"get_connection_form_widgets", "get_ui_field_behaviour"}
     rows = [
         (f"`{name}`", _markdown(inspect.getdoc(member) or "").partition("\n\n")[0].replace("\n", " "))
-        for name, member in vars(hook).items()
+        for part in reversed(hook.__mro__)
+        if part.__module__.startswith("airflow_provider_jimeng.")
+        for name, member in vars(part).items()
         if callable(member) and not name.startswith("_") and name not in forms
     ]
     return ("method", "what it does"), rows

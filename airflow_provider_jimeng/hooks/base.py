@@ -88,6 +88,7 @@ class JimengConnectionHook(BaseHook):
     async def __aenter__(self) -> Self:
         """Share one client among the asynchronous calls of the ``async with`` block."""
         self._lease = await self._leases.enter_async_context(shared_client(self.jimeng_conn_id))
+        self._settings = self._lease.client.settings
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -24,7 +24,7 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
-from airflow_provider_jimeng.core.render import Render, RenderStatus
+from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
 from airflow_provider_jimeng.hooks.landing import land_render
@@ -576,3 +576,62 @@ def test_all_secrets_of_a_connection_are_masked(world: World) -> None:
     assert world.hook().settings.secrets == ("Quux-to-be-masked", "Corge-to-be-masked", "Grault-to-be-masked")
     shown = str(redact("text with Quux-to-be-masked, Corge-to-be-masked and Grault-to-be-masked"))
     assert "to-be-masked" not in shown
+
+
+def test_the_asynchronous_half_submits_waits_and_downloads_over_one_client(
+    world: World, tmp_path: Path
+) -> None:
+    world.ahead = 3600
+
+    async def story() -> RenderManifest:
+        async with world.hook() as hook:
+            render = await hook.asubmit(prompt=PROMPT)
+            world.ahead += 200
+            finished = await hook.await_for_completion(render, poll_interval=0.05)
+            return await hook.adownload(finished, f"{tmp_path}/")
+
+    manifest = asyncio.run(story())
+    assert (tmp_path / f"t2v_720p-{manifest.task_id}.mp4").stat().st_size == manifest.bytes
+    assert world.emulator.bill()["billed"] == 1
+
+
+def test_an_asynchronous_wait_ends_as_its_twin_does(world: World) -> None:
+    world.emulator.faults.add(where="render", what="fail", code=50511)
+
+    async def story() -> None:
+        hook = world.hook()
+        render = await hook.asubmit(prompt=PROMPT)
+        world.ahead += 200
+        await hook.await_for_completion(render, poll_interval=0.05)
+
+    with pytest.raises(RenderFailedError):
+        asyncio.run(story())
+
+
+def test_an_asynchronous_cancel_is_refused_for_a_render_that_runs(world: World) -> None:
+    async def story() -> None:
+        async with world.hook() as hook:
+            render = await hook.asubmit(prompt=PROMPT)
+            world.ahead += 200
+            await hook.acancel(render)
+
+    with pytest.raises(ApiError):
+        asyncio.run(story())
+
+
+def test_the_calls_in_a_with_block_share_one_look_up_and_one_client(world: World) -> None:
+    looked_up: list[str] = []
+
+    class Counting(HookOf):
+        @classmethod
+        def get_connection(cls, conn_id: str) -> Any:
+            looked_up.append(conn_id)
+            return super().get_connection(conn_id)
+
+    with Counting(world) as hook:
+        render = hook.submit(prompt=PROMPT)
+        with hook._open_client() as first:
+            assert hook.query(render).status is not RenderStatus.DONE
+            with hook._open_client() as second:
+                assert first is second
+    assert looked_up == ["jimeng_default"]
