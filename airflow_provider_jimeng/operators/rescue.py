@@ -1,4 +1,4 @@
-"""The operator at the end of a DAG that brings home what was paid for and not landed. It never pays."""
+"""The operator at the end of a DAG that saves what was paid for and not saved. It never pays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.arguments import TaskArguments
-    from airflow_provider_jimeng.operators.salvage import Salvage
+    from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
     from airflow_provider_jimeng.storage.target import Target
 
 __all__ = ["JimengRescueOperator"]
@@ -35,25 +35,28 @@ DEFAULT_WAIT_TIMEOUT = 600
 
 
 class JimengRescueOperator(BaseOperator):
-    """Land every render that was paid for, is not landed, and is still kept by the API; list what cannot be.
+    """Save every render that was paid for, is not saved, and is still kept by the API; list the others.
 
-    Two sources: the render payloads that tasks left in XCom (``jimeng_render``; they stay when a task has failed),
-    and the record objects under the output path. A render of either is landed once. Nothing is ever submitted, and no
-    record of another task is changed: its own next try, or a Clear, finds the file and returns it. Temporary files of
-    landings that were killed more than a day ago are removed.
+    It reads two sources: the render payloads that tasks pushed to XCom (``jimeng_render``, which stays after a failure),
+    and the record objects under the output path. Each render is saved once. The operator submits nothing and changes no
+    record of another task: the next try of that task, or a Clear, finds the file and returns it. Temporary files of
+    downloads that were killed more than a day ago are removed.
 
     XCom: ``return_value`` and ``jimeng_rescue``, a JSON summary: ``landed`` and ``already_landed`` (manifests),
     ``running``, ``failed`` (unbilled) and ``lost`` (renders with ``message``), ``unknown`` (intents whose submit was
     never answered: who, when, model, estimated cost, what to check), ``problems`` (text). The task fails while there
-    are problems that another try may mend.
+    are problems that another try can solve.
 
-    :param output_path: directory URI ending in ``/``: the records in it and in the directories below are read, and
-        renders whose own place is not there, or not known, are landed in it.
-    :param task_ids: tasks whose XCom to read; their records too. Without it, every record under ``output_path``.
+    :param output_path: directory URI that ends in ``/``. The records in it and in the directories below are read.
+        Renders whose own place is elsewhere, or not known, are saved in it.
+    :param task_ids: tasks whose XCom and records are read. Default: every record under ``output_path``.
     :param dag_id: DAG of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
     :param run_id: run of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
-    :param wait_timeout: seconds to wait for renders that still run; 0 lists them only.
-    :param compare_bytes: read every landed video to find altered ones; by default the sizes are compared.
+    :param output_conn_id: Airflow connection of the storage.
+    :param wait_timeout: seconds to wait for renders that still run; 0 only lists them.
+    :param aigc_meta: implicit label, as for the submitting operators; default: the label of the connection.
+    :param require_tagged: save only videos that the API has labelled.
+    :param compare_bytes: read every saved video to find altered ones; by default only sizes are compared.
     """
 
     template_fields: Sequence[str] = (
@@ -101,7 +104,7 @@ class JimengRescueOperator(BaseOperator):
         self.compare_bytes = compare_bytes
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Land what can be landed and return the summary."""
+        """Save what can be saved and return the summary."""
         with airflow_errors(self):
             return self._rescue(context)
 
@@ -112,7 +115,7 @@ class JimengRescueOperator(BaseOperator):
         return JimengHook(jimeng_conn_id=jimeng_conn_id)
 
     def _rescue(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_jimeng.operators.salvage import Salvage
+        from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
         from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.target import Target
 
@@ -123,15 +126,15 @@ class JimengRescueOperator(BaseOperator):
             )
         check_names(folder)
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)
-        salvage = Salvage(
+        unsaved = UnsavedRenders(
             folder=folder,
             hook_for=self.hook_for,
             aigc_meta=check_aigc_meta(as_mapping("aigc_meta", self.aigc_meta)),
             require_tagged=as_bool("require_tagged", self.require_tagged),
             compare_bytes=as_bool("compare_bytes", self.compare_bytes),
         )
-        self._collect(context, salvage, folder)
-        summary = salvage.run(deadline=time.time() + wait_timeout)
+        self._collect(context, unsaved, folder)
+        summary = unsaved.run(deadline=time.time() + wait_timeout)
         context["ti"].xcom_push(key="jimeng_rescue", value=summary)
         counts = ", ".join(
             f"{len(items)} {kind}" for kind, items in summary.items() if isinstance(items, list)
@@ -141,15 +144,15 @@ class JimengRescueOperator(BaseOperator):
             self.log.warning("%s", item["message"])
         if summary["problems"]:
             problems = " ".join(summary["problems"])
-            if salvage.unconnected == len(summary["problems"]):
+            if unsaved.unconnected == len(summary["problems"]):
                 raise MissingConnectionError(problems)
             raise LandingError(
                 f"{len(summary['problems'])} of the rescue's findings need another try, which is free: {problems}"
             )
         return summary
 
-    def _collect(self, context: Context, salvage: Salvage, folder: Target) -> None:
-        from airflow_provider_jimeng.operators.salvage import flattened
+    def _collect(self, context: Context, unsaved: UnsavedRenders, folder: Target) -> None:
+        from airflow_provider_jimeng.operators.unsaved_renders import flattened
         from airflow_provider_jimeng.storage.claim import remove_dead_parts
         from airflow_provider_jimeng.storage.record_tree import all_records
 
@@ -161,15 +164,15 @@ class JimengRescueOperator(BaseOperator):
         for name in names:
             owner = (str(dag_id), str(run_id), name)
             for payload in flattened(pulled(ti, "jimeng_render", owner)):
-                salvage.add_payload(payload, owner=owner)
+                unsaved.add_payload(payload, owner=owner)
             for payload in flattened(pulled(ti, "return_value", owner)):
                 if "sha256" in payload and "task_id" in payload:
-                    salvage.add_payload(payload, owner=owner)
+                    unsaved.add_payload(payload, owner=owner)
             for payload in flattened(pulled(ti, "jimeng_intent", owner)):
-                salvage.add_intent(payload)
+                unsaved.add_intent(payload)
         records, problems = all_records(folder, visit=remove_dead_parts)
-        salvage.summary["problems"] += [str(problem) for problem in problems]
-        salvage.add_records(
+        unsaved.summary["problems"] += [str(problem) for problem in problems]
+        unsaved.add_records(
             record
             for record in records
             if (not names or record.key.task_id in names)
@@ -179,7 +182,7 @@ class JimengRescueOperator(BaseOperator):
 
 
 def pulled(ti: Any, key: str, owner: tuple[str, str, str]) -> Any:
-    """Return what a task, by DAG, run and task id, left in XCom under a key; of a mapped task, what each index left."""
+    """Return what a task pushed to XCom under a key; for a mapped task, what each index pushed. ``owner``: DAG, run, task."""
     dag_id, run_id, task_id = owner
     if AIRFLOW_V_3_0_PLUS:
         return ti.xcom_pull(task_ids=[task_id], key=key, dag_id=dag_id, run_id=run_id)

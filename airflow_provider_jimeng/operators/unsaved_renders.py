@@ -1,4 +1,4 @@
-"""What a rescue finds, and what becomes of each: landed, there already, running, failed, lost, unknown."""
+"""The renders that a rescue finds, and what it does with each."""
 
 from __future__ import annotations
 
@@ -45,8 +45,11 @@ KINDS = ("landed", "already_landed", "running", "failed", "lost", "unknown", "pr
 
 
 @dataclass(slots=True, kw_only=True)
-class Wreck:
-    """A render that somebody paid for. ``manifest``: where it was landed once; ``trouble``: why it cannot be asked."""
+class UnsavedRender:
+    """A render that a task paid for, and perhaps did not save.
+
+    ``manifest``: its file, if it was saved once. ``trouble``: why the API cannot be asked for it.
+    """
 
     render: Render
     target: Target
@@ -55,13 +58,13 @@ class Wreck:
 
 
 @dataclass(slots=True, kw_only=True)
-class Salvage:
-    """Collects renders and intents, then lands what can be landed. It submits nothing and changes no record.
+class UnsavedRenders:
+    """Collects renders and intents, then saves every video that can be saved. It submits nothing and changes no record.
 
-    :param folder: directory that renders of unknown destination are landed in.
+    :param folder: directory for renders whose own place is not known.
     :param hook_for: returns the hook of a connection.
-    :param compare_bytes: read every landed video to see whether it is unaltered.
-    :param unconnected: counts the renders whose connection does not exist, which no other try mends.
+    :param compare_bytes: read every saved video to see whether it is unaltered.
+    :param unconnected: number of renders whose connection does not exist; another try does not help them.
     """
 
     folder: Target
@@ -73,7 +76,7 @@ class Salvage:
     sleep: Callable[[float], None] = time.sleep
     unconnected: int = 0
     summary: dict[str, list[Any]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
-    _wrecks: dict[tuple[str, str], Wreck] = field(default_factory=dict)
+    _renders: dict[tuple[str, str], UnsavedRender] = field(default_factory=dict)
     _intents: dict[tuple[TaskKey, str], Record] = field(default_factory=dict)
     _certain: set[tuple[TaskKey, str]] = field(default_factory=set)
     _recorded: dict[TaskKey, Record] = field(default_factory=dict)
@@ -82,7 +85,7 @@ class Salvage:
     _answers: dict[tuple[tuple[str, str, str], str], Render] = field(default_factory=dict)
 
     def add_payload(self, payload: Mapping[str, Any], *, owner: tuple[str, str, str]) -> None:
-        """Take in a render payload from XCom; a manifest is one, too. ``owner``: DAG, run and task that pushed it."""
+        """Add a render payload, or a manifest, from XCom. ``owner``: DAG, run and task that pushed it."""
         try:
             render = Render.from_payload(payload)
             manifest = RenderManifest.from_payload(payload) if "sha256" in payload else None
@@ -90,11 +93,11 @@ class Salvage:
             self.summary["problems"].append(f"An XCom holds no render payload: {error}")
             return
         target = self._target_of(payload.get("output_path"))
-        self._add(Wreck(render=render, target=target, manifest=manifest))
+        self._add(UnsavedRender(render=render, target=target, manifest=manifest))
         self._answers[owner, render.task_id] = render
 
     def add_intent(self, payload: Mapping[str, Any]) -> None:
-        """Take in a ``jimeng_intent`` from XCom, which its try left last: no payload beside it is the answer."""
+        """Add a ``jimeng_intent`` from XCom. Its try pushed it last, so no payload beside it is its answer."""
         try:
             intent = Record.from_payload(payload)
         except (KeyError, TypeError, ValueError) as error:
@@ -104,7 +107,7 @@ class Salvage:
         self._certain.add((intent.key, intent.intent_at))
 
     def add_records(self, records: Iterable[Record]) -> None:
-        """Take in records of tasks."""
+        """Add records of tasks."""
         for record in records:
             self._add_record(record)
             self._known |= {str(past["render"]["task_id"]) for past in record.past()}
@@ -112,16 +115,16 @@ class Salvage:
                 self._recorded[record.key] = record
 
     def run(self, *, deadline: float) -> dict[str, Any]:
-        """Land what is done, and what gets done before ``deadline`` (epoch seconds); return the summary."""
+        """Save what is done, or is done before ``deadline`` (epoch seconds); return the summary."""
         self.summary["unknown"] += [_unknown(intent) for intent in self._unanswered()]
-        pending = list(self._wrecks.values())
-        while pending := [wreck for wreck in pending if not self._settled(wreck)]:
+        pending = list(self._renders.values())
+        while pending := [unsaved for unsaved in pending if not self._is_settled(unsaved)]:
             left = deadline - self.now()
             if left <= 0:
                 break
             self.sleep(min(left, spread(ROUND_SECONDS, random.random())))
-        for wreck in pending:
-            self._still_there(wreck)
+        for unsaved in pending:
+            self._list_running(unsaved)
         return {"version": PAYLOAD_VERSION, **self.summary}
 
     def _add_record(self, record: Record) -> None:
@@ -130,15 +133,18 @@ class Salvage:
         elif record.render is not None:
             manifest = None if record.manifest is None else RenderManifest.from_payload(record.manifest)
             target = self._target_of(record.output_path)
-            self._add(Wreck(render=Render.from_payload(record.render), target=target, manifest=manifest))
+            self._add(
+                UnsavedRender(render=Render.from_payload(record.render), target=target, manifest=manifest)
+            )
         for past in record.previous:
             if past["state"] == RecordState.SUBMITTED:
-                self._add(Wreck(render=Render.from_payload(past["render"]), target=self.folder))
+                self._add(UnsavedRender(render=Render.from_payload(past["render"]), target=self.folder))
 
     def _unanswered(self) -> list[Record]:
-        """Return the intents that nothing answers: neither a later record of the task, nor an XCom that no record knows.
+        """Return the intents whose submit has no known answer.
 
-        An XCom answers one intent of its task and request, the last that was begun before it.
+        The answer to an intent is a later record of its task, or an XCom with a render that no record has. Such an XCom
+        answers one intent of its task and request: the last one that began before the render.
         """
         answers = {key: render for key, render in self._answers.items() if render.task_id not in self._known}
         unknown: list[Record] = []
@@ -160,95 +166,97 @@ class Salvage:
                 del answers[answer]
         return unknown[::-1]
 
-    def _add(self, wreck: Wreck) -> None:
-        """Keep a render once; a record knows better than an XCom where it belongs."""
-        key = (wreck.render.task_id, wreck.render.req_key)
-        before = self._wrecks.get(key)
+    def _add(self, unsaved: UnsavedRender) -> None:
+        """Keep each render once. The place in a record counts more than the one in an XCom."""
+        key = (unsaved.render.task_id, unsaved.render.req_key)
+        before = self._renders.get(key)
         if before is not None:
-            wreck.manifest = wreck.manifest or before.manifest
-            if wreck.target == self.folder:
-                wreck.target = before.target
-        self._wrecks[key] = wreck
+            unsaved.manifest = unsaved.manifest or before.manifest
+            if unsaved.target == self.folder:
+                unsaved.target = before.target
+        self._renders[key] = unsaved
 
     def _target_of(self, output_path: str | None) -> Target:
-        """Return where a task lands its render, if that is in this folder."""
+        """Return where a task saves its render, if that is in this folder."""
         if isinstance(output_path, str) and is_below(self.folder.output_path, output_path):
             target = Target(output_path=output_path, output_conn_id=self.folder.output_conn_id)
-            with suppress(ParameterError):  # a name that holds no video and its manifest
+            with suppress(ParameterError):  # too long a name for a manifest beside it
                 check_names(target)
                 return target
         return self.folder
 
-    def _settled(self, wreck: Wreck) -> bool:
+    def _is_settled(self, unsaved: UnsavedRender) -> bool:
         try:
-            return self._handle(wreck)
+            return self._handle(unsaved)
         except MissingConnectionError as error:
             self.unconnected += 1
             problem = str(error)
         except JimengError as error:
             problem = f"{type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001 - a missing connection of one render must not strand the others
+        except Exception as error:  # noqa: BLE001 - the other renders are saved all the same
             problem = f"{type(error).__name__}: {error}"
-        until = kept_until(wreck.render.submitted_at)
+        until = kept_until(unsaved.render.submitted_at)
         self.summary["problems"].append(
-            f"Render {wreck.render.task_id}, kept until {until}, could not be landed. {problem}"
+            f"Render {unsaved.render.task_id}, kept until {until}, could not be landed. {problem}"
         )
         return True
 
-    def _handle(self, wreck: Wreck) -> bool:
-        """Do what can be done for a render now; return whether that was the last of it."""
-        there = self._there(wreck)
-        if there is not None and not lacks_label(there, required=self.require_tagged):
-            self.summary["already_landed"].append(there.to_payload())
+    def _handle(self, unsaved: UnsavedRender) -> bool:
+        """Save a render, or list why not; return ``False`` while it still runs."""
+        saved = self._saved_file(unsaved)
+        if saved is not None and not lacks_label(saved, required=self.require_tagged):
+            self.summary["already_landed"].append(saved.to_payload())
             return True
-        hook = self._hook(wreck.render.jimeng_conn_id)
+        hook = self._hook(unsaved.render.jimeng_conn_id)
         need_connection(hook)
-        ended = poke(lambda: _ask(hook, wreck), poller_for(wreck.render, deadline=float("inf")))
+        ended = poke(lambda: _ask(hook, unsaved), poller_for(unsaved.render, deadline=float("inf")))
         if ended is None:
             return False
         if ended.outcome is Outcome.SUCCEEDED:
             try:
-                self.summary["landed"].append(self._land(hook, wreck, ended).to_payload())
+                self.summary["landed"].append(self._land(hook, unsaved, ended).to_payload())
             except RenderNotFoundError as error:
-                lost = error if there is None else unlabelled_for_good(there)
-                self.summary["lost"].append(_listed(wreck, str(lost)))
+                lost = error if saved is None else unlabelled_for_good(saved)
+                self.summary["lost"].append(_listed(unsaved, str(lost)))
             return True
         kind = "failed" if ended.outcome is Outcome.FAILED else "lost"
         why = (
-            render_error(ended, wreck.render, submits=False) if there is None else unlabelled_for_good(there)
+            render_error(ended, unsaved.render, submits=False)
+            if saved is None
+            else unlabelled_for_good(saved)
         )
-        self.summary[kind].append({**_listed(wreck, str(why)), "code": ended.code})
+        self.summary[kind].append({**_listed(unsaved, str(why)), "code": ended.code})
         return True
 
-    def _there(self, wreck: Wreck) -> RenderManifest | None:
-        """Return the manifest of a render that is landed; its size must do, unless bytes are to be compared."""
-        places = [wreck.target] if wreck.target == self.folder else [wreck.target, self.folder]
+    def _saved_file(self, unsaved: UnsavedRender) -> RenderManifest | None:
+        """Return the manifest of a saved render. Its size is compared, or its bytes if ``compare_bytes`` is set."""
+        places = [unsaved.target] if unsaved.target == self.folder else [unsaved.target, self.folder]
         for target in places:
-            found = None if self.compare_bytes else manifest_in_place(target, wreck.render, completed=True)
-            if (found := found or already_landed(target, wreck.render)) is not None:
-                return found
-        if wreck.manifest is None:
+            saved = None if self.compare_bytes else manifest_in_place(target, unsaved.render, completed=True)
+            if (saved := saved or already_landed(target, unsaved.render)) is not None:
+                return saved
+        if unsaved.manifest is None:
             return None
         return still_landed(
-            wreck.manifest,
+            unsaved.manifest,
             output_conn_id=self.folder.output_conn_id,
             output_path=self.folder.output_path,
             compare_bytes=self.compare_bytes,
         )
 
     def _hook(self, jimeng_conn_id: str) -> JimengHook:
-        """Return the hook of a connection, which is looked up once for all its renders."""
+        """Return the hook of a connection: one for all its renders."""
         if jimeng_conn_id not in self._hooks:
             self._hooks[jimeng_conn_id] = self.hook_for(jimeng_conn_id)
         return self._hooks[jimeng_conn_id]
 
-    def _land(self, hook: JimengHook, wreck: Wreck, ended: RenderEvent) -> RenderManifest:
-        """Land a render where its task would have; if another's file is there, under a name of its own."""
-        for target in (wreck.target, self.folder):
+    def _land(self, hook: JimengHook, unsaved: UnsavedRender, ended: RenderEvent) -> RenderManifest:
+        """Save a render where its task would save it, or in the folder if another file has that name."""
+        for target in (unsaved.target, self.folder):
             try:
                 return land_render(
                     hook,
-                    wreck.render,
+                    unsaved.render,
                     target=target,
                     aigc_meta=self.aigc_meta,
                     require_tagged=self.require_tagged,
@@ -256,27 +264,27 @@ class Salvage:
                 )
             except TargetTakenError as error:
                 log.warning("%s The render is landed in the directory instead.", error)
-        raise AssertionError  # a directory is never taken
+        raise AssertionError  # a directory always has a free name
 
-    def _still_there(self, wreck: Wreck) -> None:
-        until = kept_until(wreck.render.submitted_at)
-        if wreck.trouble is not None:
+    def _list_running(self, unsaved: UnsavedRender) -> None:
+        until = kept_until(unsaved.render.submitted_at)
+        if unsaved.trouble is not None:
             self.summary["problems"].append(
-                f"Render {wreck.render.task_id}, kept until {until}, could not be asked for. {wreck.trouble}"
+                f"Render {unsaved.render.task_id}, kept until {until}, could not be asked for. {unsaved.trouble}"
             )
             return
         self.summary["running"].append(
-            _listed(wreck, f"It still runs, or has no link yet, and can be landed until {until}.")
+            _listed(unsaved, f"It still runs, or has no link yet, and can be landed until {until}.")
         )
 
 
-def _ask(hook: JimengHook, wreck: Wreck) -> QueryReply:
+def _ask(hook: JimengHook, unsaved: UnsavedRender) -> QueryReply:
     try:
-        reply = hook.query(wreck.render)
+        reply = hook.query(unsaved.render)
     except JimengError as error:
-        wreck.trouble = f"{type(error).__name__}: {error}"
+        unsaved.trouble = f"{type(error).__name__}: {error}"
         raise
-    wreck.trouble = None
+    unsaved.trouble = None
     return reply
 
 
@@ -284,8 +292,8 @@ def _began(record: Record) -> pendulum.DateTime:
     return parse_time(record.intent_at)
 
 
-def _listed(wreck: Wreck, message: str) -> dict[str, Any]:
-    return {**wreck.render.to_payload(), "message": message}
+def _listed(unsaved: UnsavedRender, message: str) -> dict[str, Any]:
+    return {**unsaved.render.to_payload(), "message": message}
 
 
 def _unknown(intent: Record) -> dict[str, Any]:
