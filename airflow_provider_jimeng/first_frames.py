@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def can_decode() -> bool:
     return True
 
 
-def first_frame(file: StoredFile) -> bytes | None:
+def first_frame(file: AtomicFile) -> bytes | None:
     """Return the first frame as JPEG, at most 360 pixels a side; ``None`` if the file gives none.
 
     A picture is a convenience: whatever is wrong with one video is logged and does not end a report.

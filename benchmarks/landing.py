@@ -19,6 +19,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 LEAST_RATIO = 0.6
 MOST_GROWTH_MB = 32
@@ -68,7 +69,13 @@ def land_once(url: str, folder: str) -> None:
 
     from airflow_provider_jimeng.client.media import MediaPolicy
     from airflow_provider_jimeng.core.render import Render
-    from airflow_provider_jimeng.storage.landing import Link, Target, land
+    from airflow_provider_jimeng.storage.download import Link
+    from airflow_provider_jimeng.storage.landing import land
+    from airflow_provider_jimeng.storage.output import OutputPath
+
+    class Links(SimpleNamespace):
+        def fetch(self) -> Link:
+            return Link(url=url)
 
     render = Render(
         task_id="1",
@@ -81,9 +88,8 @@ def land_once(url: str, folder: str) -> None:
     started = time.perf_counter()
     land(
         render,
-        fetch_link=lambda: Link(url=url),
-        target=Target(output_path=f"{folder}/"),
-        policy=MediaPolicy(endpoint=url),
+        Links(media_policy=MediaPolicy(endpoint=url)),
+        target=OutputPath(output_path=f"{folder}/"),
     )
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.ledger import Ledger
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import MAX_REMOVALS, RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 from tests.harness.store_servers import S3Server
 
 ASKED = "a" * 64
@@ -55,7 +55,7 @@ def record(number: int, output_path: str) -> Record:
     )
 
 
-def look_ups(folder: Target) -> dict[str, Callable[[], object]]:
+def look_ups(folder: OutputPath) -> dict[str, Callable[[], object]]:
     """Return the look-ups of a task, by name."""
     ledger = Ledger(ME, folder=folder)
     path = f"{folder.output_path}kite.mp4"
@@ -69,7 +69,7 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def write(folder: Target, numbers: range, *, by_0_1_0: bool) -> None:
+def write(folder: OutputPath, numbers: range, *, by_0_1_0: bool) -> None:
     """Write records as a task does, or with all their pointers, as 0.1.0 does."""
     objects = RecordObjects(folder)
     for number in numbers:
@@ -91,13 +91,16 @@ def write(folder: Target, numbers: range, *, by_0_1_0: bool) -> None:
             file.write_plainly(content)
 
 
-def stores(folder: Path) -> Iterator[tuple[str, Callable[[str], Target]]]:
+def stores(folder: Path) -> Iterator[tuple[str, Callable[[str], OutputPath]]]:
     """Yield each kind of store with a way to get an empty directory in it."""
-    yield "files", lambda name: Target(output_path=f"{folder / name}/")
+    yield "files", lambda name: OutputPath(output_path=f"{folder / name}/")
     with ExitStack() as stack:
         server = stack.enter_context(S3Server(home=folder / "s3"))
         os.environ["AIRFLOW_CONN_GROWTH"] = json.dumps(server.connection())
-        yield "S3", lambda name: Target(output_path=f"s3://{server.bucket}/{name}/", output_conn_id="growth")
+        yield (
+            "S3",
+            lambda name: OutputPath(output_path=f"s3://{server.bucket}/{name}/", output_conn_id="growth"),
+        )
 
 
 def main() -> int:

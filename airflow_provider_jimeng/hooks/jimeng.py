@@ -16,21 +16,24 @@ from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.endings import error_of
-from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
 from airflow_provider_jimeng.hooks.submitting import JimengSubmittingHook
 from airflow_provider_jimeng.hooks.waiting import apoll, ask_for, poll, poller_for
+from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.polling import Poller
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
-    from airflow_provider_jimeng.storage.target import OutputPath
 
 __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]
 
@@ -132,7 +135,7 @@ class JimengHook(JimengSubmittingHook):
     def download(
         self,
         render_or_id: RenderOrId,
-        output_path: OutputPath,
+        output_path: str | PathLike[str] | ObjectStoragePath,
         model: str | None = None,
         *,
         output_conn_id: str | None = None,
@@ -148,14 +151,17 @@ class JimengHook(JimengSubmittingHook):
         :param require_tagged: save nothing unless the API wrote the implicit AIGC label.
         :raises LandingError: or one of its kin; there is no new file under the final name then.
         """
-        target = Target.of(output_path, output_conn_id)
+        target = OutputPath.of(output_path, output_conn_id)
         check_names(target)
-        return land_render(
-            self,
-            self._render_of(render_or_id, model, self.settings),
+        render = self._render_of(render_or_id, model, self.settings)
+        links = RenderLinks.of(
+            self, render, aigc_meta=aigc_meta, require_tagged=require_tagged, sleep=self._sleep
+        )
+        return land(
+            render,
+            links,
             target=target,
             overwrite=overwrite,
-            aigc_meta=aigc_meta,
             require_tagged=require_tagged,
             sleep=self._sleep,
         )
@@ -163,7 +169,7 @@ class JimengHook(JimengSubmittingHook):
     async def adownload(
         self,
         render_or_id: RenderOrId,
-        output_path: OutputPath,
+        output_path: str | PathLike[str] | ObjectStoragePath,
         model: str | None = None,
         *,
         output_conn_id: str | None = None,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.payment import Paid
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengSubmittingOperator"]
 
@@ -180,17 +180,17 @@ class JimengSubmittingOperator(BaseOperator):
         )
 
     @property
-    def target(self) -> Target | None:
+    def target(self) -> OutputPath | None:
         """Where the video is saved, ``None`` for a task that only submits."""
         return None
 
     @property
-    def folder(self) -> Target | None:
+    def folder(self) -> OutputPath | None:
         """The directory of the video and of the records, ``None`` without ``output_path``."""
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
         output_path = read_output_path(self.output_path)
-        return None if output_path is None else Target.of(folder_of(output_path), self.output_conn_id)
+        return None if output_path is None else OutputPath.of(folder_of(output_path), self.output_conn_id)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""

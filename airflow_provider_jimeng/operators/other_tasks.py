@@ -20,7 +20,7 @@ from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.operators.refusals import claimed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -77,7 +77,7 @@ class OtherTasks:
         found = self._look(fingerprint, except_ids)
         return next((other for other in found if other.state in PAID or self._is_under_way(other)), None)
 
-    def refuse_rival(self, target: Target, *, except_ids: Collection[str] = ()) -> None:
+    def refuse_rival(self, target: OutputPath, *, except_ids: Collection[str] = ()) -> None:
         """Stop if another task instance is yet to land under a full file name, or has in this run.
 
         :param except_ids: renders that are known to have failed or to be lost, whatever their tasks' records say.
@@ -113,7 +113,7 @@ class OtherTasks:
         return is_intent and self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
 
 
-def saved_by(other: Record, folder: Target | None) -> dict[str, Any] | None:
+def saved_by(other: Record, folder: OutputPath | None) -> dict[str, Any] | None:
     """Return the manifest of another's file that its record does not tell of, as after a rescue.
 
     :param folder: the directory of this task's records: the other's file is there too, or it is not found.
@@ -122,6 +122,6 @@ def saved_by(other: Record, folder: Target | None) -> dict[str, Any] | None:
         return None
     if not is_below(folder.output_path, other.output_path):
         return None
-    place = Target(output_path=other.output_path, output_conn_id=folder.output_conn_id)
+    place = OutputPath(output_path=other.output_path, output_conn_id=folder.output_conn_id)
     saved = manifest_in_place(place, Render.from_payload(other.render))
     return None if saved is None else saved.to_payload()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.announcements import Announcements
     from airflow_provider_jimeng.operators.other_tasks import OtherTasks
     from airflow_provider_jimeng.operators.task_record import TaskRecord
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Payment:
     others: OtherTasks
     asked: str
     reuses: bool
-    target: Target | None
+    target: OutputPath | None
     overwrite: bool
     on_unknown_submit: str
     told: Announcements

@@ -208,7 +208,7 @@ class JimengPlanOperator(BaseOperator):
     def _folder(self) -> str | None:
         """Return the directory for all rows, ``None`` without one."""
         from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
         self.output_path = folder = read_output_path(self.output_path)
         self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
@@ -218,7 +218,7 @@ class JimengPlanOperator(BaseOperator):
             raise ParameterError(
                 "output_path", f"{shown(folder)} names a file; a campaign needs a directory, ending in /."
             )
-        check_names(Target.of(folder, self.output_conn_id))
+        check_names(OutputPath.of(folder, self.output_conn_id))
         return folder
 
     def _refusal(self, problems: Sequence[Problem], rows: int) -> ParameterError:
@@ -295,12 +295,13 @@ class JimengPlanOperator(BaseOperator):
         return found
 
     def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
-        from airflow_provider_jimeng.storage.landing import Target, refuse_taken
+        from airflow_provider_jimeng.storage.manifest import refuse_taken
         from airflow_provider_jimeng.storage.names import check_names
+        from airflow_provider_jimeng.storage.output import OutputPath
 
         if item.output_path is None:
             return item
-        check_names(Target.of(item.output_path, self.output_conn_id))
+        check_names(OutputPath.of(item.output_path, self.output_conn_id))
         fingerprint = item.fingerprint()
         known = paid.look_up(fingerprint, item.output_path)
         state, note = known.state, known.note
@@ -309,7 +310,7 @@ class JimengPlanOperator(BaseOperator):
         if note:
             self.log.warning("Row %d: %s", item.row.number, note)
         if state is not RowState.LANDED and not as_bool("overwrite", self.overwrite):
-            target = Target(output_path=item.output_path, output_conn_id=self.output_conn_id)
+            target = OutputPath(output_path=item.output_path, output_conn_id=self.output_conn_id)
             refuse_taken(target, fingerprint, *([known.render] if known.render else []))
         return replace(item, state=state)
 

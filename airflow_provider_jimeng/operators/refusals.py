@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
     from airflow_provider_jimeng.storage.ledger import Ledger
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def is_replaced(ledger: Ledger, own: Record | None, render: Render) -> bool:
     return there.render is None or there.render.get("task_id") != render.task_id
 
 
-def refuse_replaced(ledger: Ledger, own: Record | None, render: Render, target: Target) -> None:
+def refuse_replaced(ledger: Ledger, own: Record | None, render: Render, target: OutputPath) -> None:
     """Refuse to land a render in a full file name that a newer submit of the same task is going to land in.
 
     :raises LandingError: nothing was written.

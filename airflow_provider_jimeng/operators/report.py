@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
     from airflow_provider_jimeng.operators.arguments import TaskArguments
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengReportOperator"]
 
@@ -105,10 +105,10 @@ class JimengReportOperator(BaseOperator):
             )
         return summary
 
-    def _target(self) -> Target | None:
+    def _target(self) -> OutputPath | None:
         """Return the page's file name as a target; ``None`` if nothing is to be written."""
         from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
         path = read_output_path(self.output_path, ending=_PAGE)
         if path is None:
@@ -119,7 +119,7 @@ class JimengReportOperator(BaseOperator):
                 "output_path",
                 f"{shown(path)} is neither a directory, ending in /, nor a file name ending in {_PAGE}.",
             )
-        target = Target.of(path, self.output_conn_id)
+        target = OutputPath.of(path, self.output_conn_id)
         check_names(target)
         return target
 
@@ -145,7 +145,7 @@ class JimengReportOperator(BaseOperator):
             ends=tuple(read_ends(tasks, context)),
         )
 
-    def _write(self, report: Report, target: Target) -> dict[str, str]:
+    def _write(self, report: Report, target: OutputPath) -> dict[str, str]:
         page = target.file()
         data = page.beside(page.name.removesuffix(_PAGE) + ".json")
         sights = self._sights(report, target) if as_bool("contact_sheet", self.contact_sheet) else {}
@@ -154,10 +154,10 @@ class JimengReportOperator(BaseOperator):
         page.write(render_page(report, sights).encode(), secrets.token_hex(8))
         return {"html": page.uri, "json": data.uri}
 
-    def _sights(self, report: Report, target: Target) -> dict[str, Sight]:
+    def _sights(self, report: Report, target: OutputPath) -> dict[str, Sight]:
         """Return what there is to see of every landed video."""
         from airflow_provider_jimeng.first_frames import can_decode, first_frame
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()
         if not decodes:
@@ -173,7 +173,7 @@ class JimengReportOperator(BaseOperator):
             picture = None
             try:
                 if decodes:
-                    picture = first_frame(Target(output_path=uri, output_conn_id=conn_id).file())
+                    picture = first_frame(OutputPath(output_path=uri, output_conn_id=conn_id).file())
             except JimengError as error:
                 self.log.warning("No first frame of %s: %s", uri, error)
             sights[uri] = Sight(path=path, picture=picture)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.arguments import TaskArguments
     from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengRescueOperator"]
 
@@ -117,9 +117,9 @@ class JimengRescueOperator(BaseOperator):
     def _rescue(self, context: Context) -> dict[str, Any]:
         from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
         from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
-        folder = Target.of(self.output_path, self.output_conn_id)
+        folder = OutputPath.of(self.output_path, self.output_conn_id)
         if not folder.is_directory:
             raise ParameterError(
                 "output_path", f"{shown(folder.output_path)} must be a directory: end it with /."
@@ -151,10 +151,10 @@ class JimengRescueOperator(BaseOperator):
             )
         return summary
 
-    def _collect(self, context: Context, unsaved: UnsavedRenders, folder: Target) -> None:
+    def _collect(self, context: Context, unsaved: UnsavedRenders, folder: OutputPath) -> None:
         from airflow_provider_jimeng.operators.unsaved_renders import flattened
         from airflow_provider_jimeng.storage.claim import remove_dead_parts
-        from airflow_provider_jimeng.storage.record_tree import all_records
+        from airflow_provider_jimeng.storage.record_objects import all_records
 
         ti = context["ti"]
         names = [self.task_ids] if isinstance(self.task_ids, str) else list(self.task_ids or ())

@@ -33,7 +33,7 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
-from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
 from airflow_provider_jimeng.metrics import count, count_end, count_landing
 from airflow_provider_jimeng.operators.announcements import Announcements
@@ -59,7 +59,7 @@ from airflow_provider_jimeng.operators.refusals import (
 )
 from airflow_provider_jimeng.operators.request import aigc_label, build_request, read_policies
 from airflow_provider_jimeng.operators.task_record import TaskRecord
-from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.names import check_names
 
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render, RenderManifest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Submission:
         context: Context,
         *,
         hook: JimengHook,
-        target: Target | None,
-        folder: Target | None,
+        target: OutputPath | None,
+        folder: OutputPath | None,
         overwrite: bool = False,
     ) -> None:
         self._task = task
@@ -330,15 +330,21 @@ class Submission:
         if self._target is None:
             raise RuntimeError("A task that only submits saves nothing.")
         began, target = pendulum.now("UTC"), self._target
+        require_tagged = as_bool("require_tagged", self._task.require_tagged)
         try:
             with kept(render):
-                manifest = land_render(
+                links = RenderLinks.of(
                     self._hook_of(render),
                     render,
+                    aigc_meta=aigc_label(self._task),
+                    require_tagged=require_tagged,
+                )
+                manifest = land(
+                    render,
+                    links,
                     target=target,
                     overwrite=self._overwrite or self._record.may_replace(target),
-                    aigc_meta=aigc_label(self._task),
-                    require_tagged=as_bool("require_tagged", self._task.require_tagged),
+                    require_tagged=require_tagged,
                     event=ended,
                     confirm=lambda: self._record.refuse_replaced(render, target),
                 )

@@ -15,7 +15,7 @@ from airflow_provider_jimeng.storage.manifest import read_manifest, sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.ledger import Ledger
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class TaskRecord:
             return False
         return stored.render is None or stored.render.get("task_id") != render.task_id
 
-    def refuse_replaced(self, render: Render, target: Target) -> None:
+    def refuse_replaced(self, render: Render, target: OutputPath) -> None:
         """Refuse to save a render under a full file name that a newer submit of the same task will use.
 
         :raises LandingError: nothing was written.
@@ -132,7 +132,7 @@ class TaskRecord:
                 f"video belongs in {target.output_path}. JimengRescueOperator lands the older video in a directory."
             )
 
-    def may_replace(self, target: Target) -> bool:
+    def may_replace(self, target: OutputPath) -> bool:
         """Return whether this task may replace the file under a full file name, because that file is its own."""
         if target.is_directory:
             return True

@@ -22,14 +22,14 @@ from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
-from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import need_connection, poke, poller_for
 from airflow_provider_jimeng.operators.outcome import lacks_label, render_error, unlabelled_for_good
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
-from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     import pendulum
@@ -52,7 +52,7 @@ class UnsavedRender:
     """
 
     render: Render
-    target: Target
+    target: OutputPath
     manifest: RenderManifest | None = None
     trouble: str | None = None
 
@@ -67,7 +67,7 @@ class UnsavedRenders:
     :param unconnected: number of renders whose connection does not exist; another try does not help them.
     """
 
-    folder: Target
+    folder: OutputPath
     hook_for: Callable[[str], JimengHook]
     aigc_meta: Mapping[str, str] | None = None
     require_tagged: bool = False
@@ -176,10 +176,10 @@ class UnsavedRenders:
                 unsaved.target = before.target
         self._renders[key] = unsaved
 
-    def _target_of(self, output_path: str | None) -> Target:
+    def _target_of(self, output_path: str | None) -> OutputPath:
         """Return where a task saves its render, if that is in this folder."""
         if isinstance(output_path, str) and is_below(self.folder.output_path, output_path):
-            target = Target(output_path=output_path, output_conn_id=self.folder.output_conn_id)
+            target = OutputPath(output_path=output_path, output_conn_id=self.folder.output_conn_id)
             with suppress(ParameterError):  # too long a name for a manifest beside it
                 check_names(target)
                 return target
@@ -252,13 +252,15 @@ class UnsavedRenders:
 
     def _land(self, hook: JimengHook, unsaved: UnsavedRender, ended: RenderEvent) -> RenderManifest:
         """Save a render where its task would save it, or in the folder if another file has that name."""
+        links = RenderLinks.of(
+            hook, unsaved.render, aigc_meta=self.aigc_meta, require_tagged=self.require_tagged
+        )
         for target in (unsaved.target, self.folder):
             try:
-                return land_render(
-                    hook,
+                return land(
                     unsaved.render,
+                    links,
                     target=target,
-                    aigc_meta=self.aigc_meta,
                     require_tagged=self.require_tagged,
                     event=ended,
                 )

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengDownloadVideoOperator", "JimengGenerateVideoOperator", "JimengSubmitVideoOperator"]
 
@@ -182,11 +182,11 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
             waiting_since = None
 
     @property
-    def target(self) -> Target:
+    def target(self) -> OutputPath:
         """Where the video is saved."""
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
-        return Target.of(self.output_path, self.output_conn_id)
+        return OutputPath.of(self.output_path, self.output_conn_id)
 
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""
@@ -283,31 +283,35 @@ class JimengDownloadVideoOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
-        from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.hooks.links import RenderLinks
         from airflow_provider_jimeng.hooks.waiting import need_connection
         from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
         from airflow_provider_jimeng.operators.references import named_render
         from airflow_provider_jimeng.operators.refusals import kept
+        from airflow_provider_jimeng.storage.landing import land
         from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.target import Target
+        from airflow_provider_jimeng.storage.output import OutputPath
 
         with airflow_errors(self):
-            target = Target.of(self.output_path, self.output_conn_id)
+            target = OutputPath.of(self.output_path, self.output_conn_id)
             hook = JimengHook(jimeng_conn_id=str(self.jimeng_conn_id))
             render = named_render(self, hook)
             push(context["ti"], "jimeng_render", render.to_payload())
             began = pendulum.now("UTC")
             try:
+                require_tagged = as_bool("require_tagged", self.require_tagged)
                 with kept(render), hook.for_render(render) as paying:
                     check_names(target)
                     need_connection(paying)
-                    manifest = land_render(
-                        paying,
+                    links = RenderLinks.of(
+                        paying, render, aigc_meta=aigc_label(self), require_tagged=require_tagged
+                    )
+                    manifest = land(
                         render,
+                        links,
                         target=target,
                         overwrite=as_bool("overwrite", self.overwrite),
-                        aigc_meta=aigc_label(self),
-                        require_tagged=as_bool("require_tagged", self.require_tagged),
+                        require_tagged=require_tagged,
                     )
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}

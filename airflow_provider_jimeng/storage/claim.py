@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import LandingError
+from airflow_provider_jimeng.storage.atomic_file import PART, AtomicFile
 from airflow_provider_jimeng.storage.manifest import sidecar_of
-from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Claim:
 
     def __init__(
         self,
-        file: StoredFile,
+        file: AtomicFile,
         token: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
@@ -229,7 +229,7 @@ class Claim:
         )
 
 
-def remove_dead_parts(place: Target, entries: Iterable[Mapping[str, Any]]) -> None:
+def remove_dead_parts(place: OutputPath, entries: Iterable[Mapping[str, Any]]) -> None:
     """Remove the temporary files in a directory of landings that were killed more than a day ago.
 
     The next landing of a video removes them by their names. It does not know those that 0.1.0 wrote, and a video that

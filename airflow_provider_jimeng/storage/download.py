@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from airflow_provider_jimeng.client.media import MediaPolicy, MediaStream, open_media
 from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, TransportError
@@ -31,6 +31,17 @@ class Link:
     url: str = field(repr=False)
     request_id: str | None = None
     aigc_meta_tagged: bool | None = None
+
+
+class LinkSource(Protocol):
+    """Gives links to one video."""
+
+    @property
+    def media_policy(self) -> MediaPolicy:
+        """How the link's host may be reached."""
+
+    def fetch(self) -> Link:
+        """Ask the API for a fresh link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,9 @@ from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collec
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4
 from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words
+from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
 from airflow_provider_jimeng.storage.claim import Claim
-from airflow_provider_jimeng.storage.download import Download, Link, Patience, Received
+from airflow_provider_jimeng.storage.download import Download, Link, LinkSource, Patience, Received
 from airflow_provider_jimeng.storage.manifest import (
     announce,
     commit,
@@ -36,18 +37,13 @@ from airflow_provider_jimeng.storage.manifest import (
     sidecar_of,
     withdraw,
 )
-from airflow_provider_jimeng.storage.stored_file import StoredFile, sync
-from airflow_provider_jimeng.storage.target import Target
-from airflow_provider_jimeng.storage.uploads import abort_unfinished
+from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from decimal import Decimal
+    from collections.abc import Callable
     from typing import Any, BinaryIO
 
-    from airflow_provider_jimeng.client.media import MediaPolicy
-
-__all__ = ["Link", "Patience", "Target", "already_landed", "land", "refuse_taken", "still_landed"]
+    from airflow_provider_jimeng.core.event import RenderEvent
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +56,10 @@ _DOWNLOADS = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Landing:
     render: Render
-    target: Target
-    file: StoredFile
+    target: OutputPath
+    file: AtomicFile
     claim: Claim
-    fetch_link: Callable[[], Link]
-    policy: MediaPolicy
+    links: LinkSource
     patience: Patience
     sleep: Callable[[float], None]
     clock: Callable[[], float]
@@ -72,7 +67,18 @@ class _Landing:
     overwrite: bool
     require_tagged: bool
     now: Callable[[], pendulum.DateTime]
-    facts: Mapping[str, Any]
+    event: RenderEvent | None
+
+    def fetch_link(self) -> Link:
+        """Return a fresh link to the video, labelled if it must be."""
+        link = self.links.fetch()
+        if self.require_tagged and link.aigc_meta_tagged is not True:
+            raise MissingLabelError(
+                "require_tagged is set and the API did not write the implicit AIGC label "
+                f"(aigc_meta_tagged is {link.aigc_meta_tagged}, request id {link.request_id}). Nothing was landed; "
+                "the render is kept. Check aigc_meta, or land it without require_tagged."
+            )
+        return link
 
     def usable(self, found: RenderManifest | None) -> RenderManifest | None:
         """Return the manifest of the render's file if it is labelled as is asked for."""
@@ -84,10 +90,9 @@ class _Landing:
 
 def land(
     render: Render,
+    links: LinkSource,
     *,
-    fetch_link: Callable[[], Link],
-    target: Target,
-    policy: MediaPolicy,
+    target: OutputPath,
     overwrite: bool = False,
     require_tagged: bool = False,
     confirm: Callable[[], None] = lambda: None,
@@ -95,21 +100,20 @@ def land(
     patience: Patience | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-    cost_cny: Decimal | None = None,
-    polls: int | None = None,
-    queued_seconds: float | None = None,
-    render_seconds: float | None = None,
+    event: RenderEvent | None = None,
 ) -> RenderManifest:
-    """Land the video of a finished render and return its manifest, which lies beside the file as ``<file>.json``.
+    """Save the video of a finished render and return its manifest, which is stored beside it as ``<file>.json``.
 
-    :param fetch_link: one query for a fresh link; called when a link is needed, its errors pass through.
-    :param overwrite: replace a full file name that holds another request's file.
-    :param require_tagged: land nothing unless the API says that it wrote the implicit AIGC label.
-    :param confirm: called right before the file gets its name; raises if the render must not be landed any more.
-    :param cost_cny: what the render cost, ``None`` if the price is unknown; this and the rest go into the manifest.
-    :raises TargetTakenError: the target holds another request's file.
-    :raises MissingLabelError: ``require_tagged``, and the API wrote no label.
-    :raises LandingError: or one of its kin; nothing new is under the final name then.
+    :param links: gives a fresh link when one is needed; its errors pass through.
+    :param overwrite: replace a file that holds the video of another request.
+    :param require_tagged: save nothing unless the API says that it wrote the implicit AIGC label.
+    :param confirm: called right before the file gets its name; raises if the render must not be saved any more.
+    :param event: how the wait ended; its counts are stored in the manifest.
+    :raises TargetTakenError: the name belongs to the video of another request.
+    :raises MissingLabelError: ``require_tagged`` is set, and the API wrote no label.
+    :raises RenderNotFoundError: the API does not keep the render any more.
+    :raises LostContactError: the API refuses the connection's access, also after the connection was read again.
+    :raises LandingError: or one of its kin; there is no new file under the final name then. A retry is free.
     """
     patience = patience or Patience()
     file = target.file_for(render)
@@ -118,8 +122,7 @@ def land(
         target=target,
         file=file,
         claim=_claim(file, sleep=sleep, clock=clock, patience_seconds=patience.total_seconds),
-        fetch_link=_labelled(fetch_link) if require_tagged else fetch_link,
-        policy=policy,
+        links=links,
         patience=patience,
         sleep=sleep,
         clock=clock,
@@ -127,12 +130,7 @@ def land(
         overwrite=overwrite,
         require_tagged=require_tagged,
         now=now,
-        facts={
-            "cost_cny": cost_cny,
-            "polls": polls,
-            "queued_seconds": queued_seconds,
-            "render_seconds": render_seconds,
-        },
+        event=event,
     )
     if (found := landing.usable(_in_place(file, render, landing.claim))) is not None:
         return found
@@ -160,7 +158,7 @@ def _adopted(landing: _Landing) -> RenderManifest | None:
     return landing.usable(landed_manifest(landing.file, landing.render))
 
 
-def _claim(file: StoredFile, **options: Any) -> Claim:
+def _claim(file: AtomicFile, **options: Any) -> Claim:
     return Claim(file, secrets.token_hex(8), **options)
 
 
@@ -227,9 +225,9 @@ def _give_way(landing: _Landing, manifest: RenderManifest) -> RenderManifest:
     )
 
 
-def _in_place(file: StoredFile, asked: Render | str, claim: Claim) -> RenderManifest | None:
+def _in_place(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
     """Return the manifest of a landed file; what a landing left that was killed as the last thing it did is removed."""
-    found = landed_manifest(file, asked)
+    found = landed_manifest(file, render)
     if found is not None:
         with suppress(LandingError):
             if claim.tidy():
@@ -237,37 +235,35 @@ def _in_place(file: StoredFile, asked: Render | str, claim: Claim) -> RenderMani
     return found
 
 
-def _completed(file: StoredFile, asked: Render | str, claim: Claim) -> RenderManifest | None:
+def _completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
     """Complete a landing that was killed between file and manifest; the claim must be held."""
-    found = landed_manifest(file, asked, pending_of)
+    found = landed_manifest(file, render, pending_of)
     if found is not None:
         commit(file, found, claim.token)
     return found
 
 
 def already_landed(
-    target: Target,
-    asked: Render | str,
+    target: OutputPath,
+    render: Render,
     *,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> RenderManifest | None:
-    """Return the manifest of a landed file that is still what its manifest says; missing or altered: ``None``.
-
-    Reads the whole file. With a fingerprint instead of a render, ``target`` must be a full file name.
+    """Return the manifest of a render's saved file; ``None`` if the file is missing or altered. Reads the whole file.
 
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
-    file = target.file() if isinstance(asked, str) else target.file_for(asked)
+    file = target.file_for(render)
     claim = _claim(file, sleep=sleep, clock=clock)
-    if (found := _in_place(file, asked, claim)) is not None or landed_manifest(
-        file, asked, pending_of
+    if (found := _in_place(file, render, claim)) is not None or landed_manifest(
+        file, render, pending_of
     ) is None:
         return found
     with claim:  # of who is about to write the manifest, or was killed before
         while not claim.take():
             claim.wait()
-        return landed_manifest(file, asked) or _completed(file, asked, claim)
+        return landed_manifest(file, render) or _completed(file, render, claim)
 
 
 def still_landed(
@@ -283,24 +279,10 @@ def still_landed(
     :param compare_bytes: read the whole file; without it, the size must do.
     :raises LandingError: the store cannot be read, which does not mean that the file is missing.
     """
-    conn_id = output_conn_id or (Target(output_path=output_path).url_conn_id if output_path else None)
-    file = Target(output_path=manifest.uri, output_conn_id=conn_id).file()
+    conn_id = output_conn_id or (OutputPath(output_path=output_path).url_conn_id if output_path else None)
+    file = OutputPath(output_path=manifest.uri, output_conn_id=conn_id).file()
     fits = matches(file, manifest) if compare_bytes else file.size() == manifest.bytes
     return manifest if fits else None
-
-
-def _labelled(fetch_link: Callable[[], Link]) -> Callable[[], Link]:
-    def fetch() -> Link:
-        link = fetch_link()
-        if link.aigc_meta_tagged is not True:
-            raise MissingLabelError(
-                "require_tagged is set and the API did not write the implicit AIGC label "
-                f"(aigc_meta_tagged is {link.aigc_meta_tagged}, request id {link.request_id}). Nothing was landed; "
-                "the render is kept. Check aigc_meta, or land it without require_tagged."
-            )
-        return link
-
-    return fetch
 
 
 def _receive(landing: _Landing, part: BinaryIO) -> tuple[Received, MediaInfo]:
@@ -309,7 +291,7 @@ def _receive(landing: _Landing, part: BinaryIO) -> tuple[Received, MediaInfo]:
         received = Download(
             part,
             landing.fetch_link,
-            policy=landing.policy,
+            policy=landing.links.media_policy,
             patience=landing.patience,
             sleep=landing.sleep,
             clock=landing.clock,
@@ -346,9 +328,13 @@ def _whole(media: MediaInfo, received: Received, asked_seconds: int | None) -> M
 
 
 def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> RenderManifest:
+    event = landing.event
     return RenderManifest(
         **{field.name: getattr(landing.render, field.name) for field in fields(Render)},
-        **landing.facts,
+        cost_cny=landing.render.estimated_cost_cny,
+        polls=None if event is None else event.polls,
+        queued_seconds=None if event is None else event.queued_seconds,
+        render_seconds=None if event is None else event.render_seconds,
         uri=landing.file.uri,
         bytes=received.bytes,
         sha256=received.sha256,
@@ -363,7 +349,7 @@ def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> Render
     )
 
 
-def _report(file: StoredFile, manifest: RenderManifest, media: MediaInfo) -> None:
+def _report(file: AtomicFile, manifest: RenderManifest, media: MediaInfo) -> None:
     """Tell the log and Airflow's lineage; what is odd about the file without being damage is worth a warning."""
     get_hook_lineage_collector().add_output_asset(context=file.context, uri=manifest.uri)
     if manifest.aigc_meta_tagged and media.aigc is None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Ledger:
         key: TaskKey,
         *,
         store: Any = None,
-        folder: Target | None = None,
+        folder: OutputPath | None = None,
         sleep: Callable[[float], None] = time.sleep,
         longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
         grace_seconds: float = GRACE_SECONDS,
@@ -89,7 +89,7 @@ class Ledger:
         self._unfinished: dict[_Place, _Write] = {}
 
     @classmethod
-    def open(cls, context: Context | Mapping[str, Any], folder: Target | None) -> Ledger:
+    def open(cls, context: Context | Mapping[str, Any], folder: OutputPath | None) -> Ledger:
         """Open the ledger of the running task; says so when there is no place to keep it."""
         ledger = cls(task_key(context), store=context.get("task_state_store"), folder=folder)
         if not ledger.keeps:

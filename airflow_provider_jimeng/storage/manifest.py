@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.errors import LandingError, TargetTakenError
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.stored_file import PART, StoredFile
+from airflow_provider_jimeng.storage.atomic_file import PART, AtomicFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 SUFFIX = ".json"
 
 
-def sidecar_of(file: StoredFile) -> StoredFile:
+def sidecar_of(file: AtomicFile) -> AtomicFile:
     """Return the manifest's place: ``<file>.json``."""
     return file.beside(f"{file.name}{SUFFIX}")
 
 
-def pending_of(file: StoredFile) -> StoredFile:
+def pending_of(file: AtomicFile) -> AtomicFile:
     """Return the place of the manifest of a landing under way."""
     return file.beside(file.hidden_name(f"json{PART}"))
 
 
-def read_manifest(file: StoredFile) -> RenderManifest | None:
+def read_manifest(file: AtomicFile) -> RenderManifest | None:
     """Read a manifest; ``None`` if there is none or it is not one.
 
     :raises LandingError: the store cannot be read, which says nothing about whether there is one.
@@ -50,7 +50,9 @@ def parse_manifest(content: bytes) -> RenderManifest | None:
         return None
 
 
-def manifest_in_place(target: Target, render: Render, *, completed: bool = False) -> RenderManifest | None:
+def manifest_in_place(
+    target: OutputPath, render: Render, *, completed: bool = False
+) -> RenderManifest | None:
     """Return the manifest of a render's file, or the one that a landing killed at the end left, if its size is right.
 
     :param completed: leave out what a landing left that was killed at the end.
@@ -67,52 +69,52 @@ def manifest_in_place(target: Target, render: Render, *, completed: bool = False
     return None
 
 
-def announce(file: StoredFile, manifest: RenderManifest) -> None:
+def announce(file: AtomicFile, manifest: RenderManifest) -> None:
     """Write the pending manifest of a file that is about to get its final name."""
     pending_of(file).write_plainly(_encode(manifest))
 
 
-def withdraw(file: StoredFile, manifest: RenderManifest) -> None:
+def withdraw(file: AtomicFile, manifest: RenderManifest) -> None:
     """Remove the pending manifest of a file that did not get its final name."""
     with suppress(LandingError):
         if file.size() != manifest.bytes:
             pending_of(file).remove()
 
 
-def commit(file: StoredFile, manifest: RenderManifest, token: str) -> None:
+def commit(file: AtomicFile, manifest: RenderManifest, token: str) -> None:
     """Write the sidecar of a file that has its final name, and drop the pending one."""
     sidecar_of(file).write(_encode(manifest), token)
     pending_of(file).remove()
 
 
-def drop_pending(file: StoredFile) -> None:
+def drop_pending(file: AtomicFile) -> None:
     """Remove the pending manifest that a landing left which was killed as the last thing it did."""
     if pending_of(file).size() is not None:
         pending_of(file).remove()
 
 
-def matches(file: StoredFile, manifest: RenderManifest) -> bool:
+def matches(file: AtomicFile, manifest: RenderManifest) -> bool:
     """Whether a file is, byte for byte, what a manifest says. Reads all of it."""
     return file.size() == manifest.bytes and file.sha256() == manifest.sha256
 
 
 def landed_manifest(
-    file: StoredFile, asked: Render | str, place: Callable[[StoredFile], StoredFile] = sidecar_of
+    file: AtomicFile, render: Render, place: Callable[[AtomicFile], AtomicFile] = sidecar_of
 ) -> RenderManifest | None:
     """Return the manifest of a file that is landed and unaltered.
 
-    :param asked: the render, or a fingerprint of the request, whose file it must be.
-    :param place: where the manifest lies; ``pending_of`` finds that of a landing that was killed before its end.
+    :param render: the file must be this render's.
+    :param place: where the manifest is; ``pending_of`` finds the one of a task that was killed before its end.
     """
     if file.size() is None:
         return None
     manifest = read_manifest(place(file))
-    if manifest is None or not _is_of(manifest, asked, same_render=True) or not matches(file, manifest):
+    if manifest is None or not _is_of(manifest, render, same_render=True) or not matches(file, manifest):
         return None
     return replace(manifest, uri=file.uri)
 
 
-def refuse_taken(target: Target, *asked: Render | str) -> None:
+def refuse_taken(target: OutputPath, *asked: Render | str) -> None:
     """Refuse a full file name that holds another request's file, or a file of unknown origin.
 
     Costs up to three small reads; a directory costs none, since every render has a name of its own there. Call it

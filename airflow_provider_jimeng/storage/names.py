@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from airflow_provider_jimeng.core.arguments import shown
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
 from airflow_provider_jimeng.core.output_path import check_lengths
+from airflow_provider_jimeng.storage.atomic_file import PART
 from airflow_provider_jimeng.storage.manifest import pending_of, sidecar_of
-from airflow_provider_jimeng.storage.stored_file import PART
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 _SAMPLE_NAME = f"{'x' * 60}.mp4"
 """About as long as the name of a render in a directory."""
@@ -28,7 +28,7 @@ _IMPOSSIBLE = {
 }
 
 
-def check_names(target: Target) -> None:
+def check_names(target: OutputPath) -> None:
     """Refuse a target whose names a landing could not write. Of the stores, only the local file system is asked.
 
     :raises ParameterError: the scheme cannot be opened, or a name is impossible, naming the limit and the remedy.
@@ -50,7 +50,7 @@ def check_names(target: Target) -> None:
         )
 
 
-def _names_of(file: StoredFile) -> tuple[StoredFile, ...]:
+def _names_of(file: AtomicFile) -> tuple[AtomicFile, ...]:
     """Return every file that the landing of one file writes."""
     sidecar = sidecar_of(file)
     parts = [each.beside(each.hidden_name(f"{_TOKEN}{PART}")) for each in (file, sidecar)]

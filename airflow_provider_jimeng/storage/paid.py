@@ -16,8 +16,8 @@ from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     import pendulum
@@ -80,8 +80,8 @@ class PaidRenders:
         manifest = RenderManifest.from_payload(record.manifest)
         conn_id = self._output_conn_id
         if conn_id is None and record.output_path:
-            conn_id = Target(output_path=record.output_path).url_conn_id
-        return Target(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes
+            conn_id = OutputPath(output_path=record.output_path).url_conn_id
+        return OutputPath(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes
 
     def _is_in_place(self, render: Render, *output_paths: str) -> bool:
         """Is the render's file where the row wants it, or where its own task does?
@@ -89,7 +89,7 @@ class PaidRenders:
         A rescue, or a try that was killed, leaves the record behind.
         """
         return any(
-            manifest_in_place(Target(output_path=path, output_conn_id=self._output_conn_id), render)
+            manifest_in_place(OutputPath(output_path=path, output_conn_id=self._output_conn_id), render)
             is not None
             for path in dict.fromkeys(output_paths)
         )
@@ -98,6 +98,6 @@ class PaidRenders:
         folder = folder_of(output_path)
         if folder not in self._folders:
             self._folders[folder] = RecordObjects(
-                Target(output_path=folder, output_conn_id=self._output_conn_id)
+                OutputPath(output_path=folder, output_conn_id=self._output_conn_id)
             )
         return self._folders[folder]

@@ -14,16 +14,17 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.record import PAID, Record, RecordState, TaskKey, by_preference
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
+    from airflow_provider_jimeng.storage.output import OutputPath
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ Found = dict[str, Record | None]
 class RecordObjects:
     """The records of one directory; ``folder`` is a directory target."""
 
-    def __init__(self, folder: Target) -> None:
+    def __init__(self, folder: OutputPath) -> None:
         self._folder = folder
 
     def read(self, key: TaskKey) -> Record | None:
@@ -194,7 +195,7 @@ class RecordObjects:
         found = _guarded(f"list {place.uri.rpartition('/')[0]}", place.siblings)
         return sorted(name for name in found if name.endswith(".json"))
 
-    def _file(self, *parts: str) -> StoredFile:
+    def _file(self, *parts: str) -> AtomicFile:
         return _guarded("open the records", lambda: self._folder.file("/".join((FOLDER, *parts))))
 
 
@@ -267,3 +268,68 @@ def _guarded(what: str, action: Callable[[], T]) -> T:
         raise
     except Exception as error:
         raise LedgerError(f"Cannot {what} ({type(error).__name__}: {error}).") from error
+
+
+_NOT_FOR_VIDEOS = "lost+found"
+"""What file systems keep for themselves at their root, and let nobody list."""
+
+
+Entries = Sequence[Mapping[str, Any]]
+"""What a file system says of each file and directory in a directory."""
+
+
+def all_records(
+    folder: OutputPath, *, visit: Callable[[OutputPath, Entries], None] | None = None
+) -> tuple[list[Record], list[LedgerError]]:
+    """Return every record of a directory and those below that can be read, and what is wrong with the others.
+
+    :param visit: called with each directory and its listing.
+    """
+    records: list[Record] = []
+    problems: list[LedgerError] = []
+    pending = [folder]
+    while pending:
+        place = pending.pop()
+        try:
+            entries = _entries(place)
+            names = _directories(place, entries)
+            if visit is not None:
+                visit(place, entries)
+            found, damaged = RecordObjects(place).all() if FOLDER in names else ([], [])
+        except LedgerError as error:
+            problems.append(error)
+            continue
+        records += found
+        problems += damaged
+        pending += [
+            replace(place, output_path=f"{place.output_path}{name}/")
+            for name in names
+            if not name.startswith(".") and name != _NOT_FOR_VIDEOS
+        ]
+    return records, problems
+
+
+def _entries(place: OutputPath) -> Entries:
+    """List a directory; an empty list if it does not exist."""
+    here = place.file("any")
+    folder = here.folder or "/"
+    try:
+        here.fs.invalidate_cache(folder)
+        return list(here.fs.ls(folder, detail=True))
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # no two file systems agree on their classes
+        raise LedgerError(
+            f"Cannot list {place.output_path} for records ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _directories(place: OutputPath, entries: Entries) -> list[str]:
+    """Return the names of a directory's directories, sorted the other way round."""
+    paths = [
+        str(entry["name"]).rstrip("/")
+        for entry in entries
+        if entry["type"] == "directory" and not entry.get("islink")
+    ]
+    own = place.file("any").folder.strip("/")  # object stores list the marker of a directory in it
+    return sorted({path.rpartition("/")[2] for path in paths if path.strip("/") != own}, reverse=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -33,7 +33,7 @@ class Identity:
     size: int
 
 
-def look(file: StoredFile, beside: StoredFile, most_bytes: int) -> tuple[Identity, bytes]:
+def look(file: AtomicFile, beside: AtomicFile, most_bytes: int) -> tuple[Identity, bytes]:
     """Return which file it is, and what the small file beside it holds, at most ``most_bytes``.
 
     :raises OtherFileError: one of them is no file of that kind.
@@ -51,7 +51,7 @@ def look(file: StoredFile, beside: StoredFile, most_bytes: int) -> tuple[Identit
 
 
 @contextmanager
-def reopened(file: StoredFile, identity: Identity) -> Iterator[BinaryIO]:
+def reopened(file: AtomicFile, identity: Identity) -> Iterator[BinaryIO]:
     """Open a file that was looked at before.
 
     :raises OtherFileError: its name means another one by now.

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.storage.manifest import parse_manifest, read_manifest, sidecar_of
-from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.web import local
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import RenderManifest
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
 
 PIECE_BYTES = 1024 * 1024
 """The most that is read, or answered to one Range request, at once. Browsers ask for the next piece themselves."""
@@ -60,7 +60,7 @@ class UnsatisfiableRangeError(Exception):
 class Video:
     """A landed video that was there a moment ago. ``size`` in bytes; ``identity`` is that of a file on a disk."""
 
-    file: StoredFile
+    file: AtomicFile
     size: int
     sha256: str
     identity: local.Identity | None = None
@@ -135,7 +135,7 @@ def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -
     if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
         raise MediaGoneError("The manifest names no file in a store.")
     try:
-        return _landed_video(Target(output_path=uri, output_conn_id=conn_id).file(), sha256)
+        return _landed_video(OutputPath(output_path=uri, output_conn_id=conn_id).file(), sha256)
     except MediaGoneError:
         raise
     except JimengError as error:
@@ -146,7 +146,7 @@ def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -
         ) from error
 
 
-def _landed_video(file: StoredFile, sha256: str) -> Video:
+def _landed_video(file: AtomicFile, sha256: str) -> Video:
     identity, landed = _landed_beside(file)
     if landed is None or landed.sha256 != sha256:
         raise MediaGoneError(_GONE)
@@ -158,7 +158,7 @@ def _landed_video(file: StoredFile, sha256: str) -> Video:
     return video
 
 
-def _landed_beside(file: StoredFile) -> tuple[local.Identity | None, RenderManifest | None]:
+def _landed_beside(file: AtomicFile) -> tuple[local.Identity | None, RenderManifest | None]:
     """Return the manifest that a landing left beside a file, if any; for a file on a disk, also which file it is."""
     sidecar = sidecar_of(file)
     if file.is_local:

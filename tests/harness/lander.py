@@ -11,7 +11,10 @@ from typing import Any
 from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.storage.landing import Link, Target, land
+from airflow_provider_jimeng.storage.download import Link
+from airflow_provider_jimeng.storage.landing import land
+from airflow_provider_jimeng.storage.output import OutputPath
+from tests.harness.links import Links
 
 LANDED = "This is its manifest: "
 
@@ -37,9 +40,8 @@ def main(
     logging.basicConfig(level=logging.INFO)
     manifest = land(
         Render.from_payload(render),
-        fetch_link=lambda: Link(url=url),
-        target=Target(output_path=output_path),
-        policy=MediaPolicy(endpoint=endpoint, timeout_seconds=30),
+        Links(lambda: Link(url=url), MediaPolicy(endpoint=endpoint, timeout_seconds=30)),
+        target=OutputPath(output_path=output_path),
         overwrite=overwrite,
         confirm=confirm,
     )

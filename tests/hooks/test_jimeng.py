@@ -27,9 +27,8 @@ from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
-from airflow_provider_jimeng.hooks.landing import land_render
+from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
-from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -498,7 +497,7 @@ def test_a_connection_that_cannot_be_read_is_worth_another_landing(
     render = world.hook().submit(prompt=PROMPT)
     monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT")
     with pytest.raises(NotSentError, match="'jimeng_default' cannot be read") as raised:
-        land_render(world.hook(), render, target=Target(output_path=f"file://{tmp_path}/"))
+        RenderLinks.of(world.hook(), render)
     assert raised.value.retryable
 
 

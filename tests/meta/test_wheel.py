@@ -255,7 +255,7 @@ import logging, pathlib, pendulum, sys
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.task_end import TaskEnd
 from airflow_provider_jimeng.operators.report import JimengReportOperator
-from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.output import OutputPath
 
 told = logging.getLogger("told")
 told.addHandler(logging.StreamHandler(sys.stdout))
@@ -270,7 +270,7 @@ now = pendulum.now("UTC")
 manifest = {"task_id": "1", "uri": folder + "/film.mp4", "landed_at": now.isoformat(), "submitted_at": now.isoformat()}
 end = TaskEnd(task="render", manifest=manifest)
 report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=None, quoted=False, ends=(end,))
-print(operator._sights(report, Target(output_path=folder + "/report.html")))
+print(operator._sights(report, OutputPath(output_path=folder + "/report.html")))
 """
     said = run(installed, "-c", code, home=home)
     assert "pip install 'airflow-provider-jimeng[report]'" in said

@@ -14,8 +14,8 @@ from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.operators.other_tasks import OtherTasks
 from airflow_provider_jimeng.storage.ledger import Ledger
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.lab import Lab, Tally
 from tests.chaos.stage import Stage
 
@@ -50,7 +50,7 @@ class Street:
     """A directory of records, and what the task of `manual__1` sees of the others' there."""
 
     def __init__(self, lab: Lab) -> None:
-        self.folder = Target(output_path=f"{lab.videos}/")
+        self.folder = OutputPath(output_path=f"{lab.videos}/")
         self.objects = RecordObjects(self.folder)
         self.waited = 0.0
         self.answer: Record | None = None
@@ -161,7 +161,7 @@ def test_a_file_name_is_taken_by_who_is_yet_to_land_or_has_landed_in_this_run(
     path = f"{street.folder.output_path}kite.mp4"
     street.objects.write(replace(other, output_path=path))
     street.objects.write(record(RecordState.SUBMITTED, output_path=path, key=MINE))
-    target = Target(output_path=path)
+    target = OutputPath(output_path=path)
     if refused:
         with pytest.raises(TargetTakenError, match="is taken"):
             street.seen().refuse_rival(target)
@@ -173,7 +173,7 @@ def test_a_task_that_moved_to_another_file_name_leaves_the_first_one_free(street
     path = f"{street.folder.output_path}kite.mp4"
     street.objects.write(record(RecordState.SUBMITTED, output_path=path))
     street.objects.write(record(RecordState.SUBMITTED, output_path=f"{street.folder.output_path}blue.mp4"))
-    street.seen().refuse_rival(Target(output_path=path))
+    street.seen().refuse_rival(OutputPath(output_path=path))
 
 
 @pytest.mark.parametrize("clock_differs_by_minutes", [0, 10, -10, -600])

@@ -26,8 +26,8 @@ from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.lab import CONNECTION, Lab, landed_files, open_lab, with_points
 from tests.chaos.stage import Stage
 from tests.harness.dag_runs import dag_file, run_dag
@@ -314,7 +314,7 @@ def test_a_payload_does_not_lead_out_of_the_directory(lab: Lab, field: str, valu
             Render.from_payload({**payload, field: value})
         return
     render = Render.from_payload({**payload, field: value})
-    file = Target(output_path=f"{lab.videos}/").file_for(render)
+    file = OutputPath(output_path=f"{lab.videos}/").file_for(render)
     assert file.folder == str(lab.videos)
     assert Path(file.path).resolve().parent == lab.videos.resolve()
     assert len(file.name.encode()) <= 250
@@ -401,7 +401,7 @@ def test_a_file_outside_that_a_record_names_is_nobodys_landing(lab: Lab) -> None
     inside = f"{lab.videos}/kite.mp4"
     for place, found in ((f"{lab.folder}/outside.mp4", True), (f"{lab.videos}/../outside.mp4", False)):
         record = Record.from_payload({**told, "output_path": place})
-        folder = Target.of(folder_of(place if found else inside))
+        folder = OutputPath.of(folder_of(place if found else inside))
         manifest = saved_by(record, folder)
         assert (manifest is not None) is found
 
@@ -412,7 +412,7 @@ def test_a_record_does_not_lead_its_pointers_out_of_the_directory(lab: Lab, aske
     assert stage.run() == "success"
     (path,) = (lab.videos / ".jimeng" / "tasks").iterdir()
     path.write_text(json.dumps({**json.loads(path.read_text()), "asked": asked}))
-    records, problems = RecordObjects(Target(output_path=f"{lab.videos}/")).all()
+    records, problems = RecordObjects(OutputPath(output_path=f"{lab.videos}/")).all()
     assert (records, len(problems)) == ([], 1)
     assert "asked is not a fingerprint" in str(problems[0])
 

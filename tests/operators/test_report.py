@@ -220,18 +220,18 @@ def test_the_report_refuses_tasks_and_places_that_are_none() -> None:
 
 def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -> None:
     from airflow_provider_jimeng.first_frames import first_frame
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("broken.mp4", "missing.mp4"):
-        assert first_frame(Target(output_path=f"{tmp_path}/{name}").file()) is None
+        assert first_frame(OutputPath(output_path=f"{tmp_path}/{name}").file()) is None
 
 
 def test_a_store_that_fails_in_its_own_way_gives_no_picture_and_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     from airflow_provider_jimeng.first_frames import first_frame
-    from airflow_provider_jimeng.storage.target import Target
+    from airflow_provider_jimeng.storage.output import OutputPath
 
     class AwayError(Exception):
         """What no other store raises."""
@@ -240,7 +240,7 @@ def test_a_store_that_fails_in_its_own_way_gives_no_picture_and_no_error(
         def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
             raise AwayError(path)
 
-    file = Target(output_path="memory://bucket/kite.mp4", output_conn_id=attached(Away())).file()
+    file = OutputPath(output_path="memory://bucket/kite.mp4", output_conn_id=attached(Away())).file()
     assert first_frame(file) is None
     assert "No first frame of memory://bucket/kite.mp4 (AwayError" in caplog.text
 

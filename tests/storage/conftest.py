@@ -10,7 +10,10 @@ import pytest
 
 from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.landing import Link, Patience, Target, land
+from airflow_provider_jimeng.storage.download import Link, Patience
+from airflow_provider_jimeng.storage.landing import land
+from airflow_provider_jimeng.storage.output import OutputPath
+from tests.harness.links import Links
 
 if TYPE_CHECKING:
     from tests.harness.media_server import MediaServer
@@ -55,16 +58,18 @@ class Lander:
                 aigc_meta_tagged=self.tagged,
             )
 
+        links = Links(
+            options.pop("fetch_link", fetch_link),
+            options.pop("policy", MediaPolicy(endpoint=server.endpoint, timeout_seconds=5)),
+        )
         conn_id = options.pop("output_conn_id", None)
         given: dict[str, Any] = {
-            "fetch_link": fetch_link,
-            "target": Target(output_path=output_path, output_conn_id=conn_id),
-            "policy": MediaPolicy(endpoint=server.endpoint, timeout_seconds=5),
+            "target": OutputPath(output_path=output_path, output_conn_id=conn_id),
             "patience": Patience(),
             "sleep": self.pauses.append,
             "now": lambda: LANDED_AT,
         }
-        return land(render or self.render(), **{**given, **options})
+        return land(render or self.render(), links, **{**given, **options})
 
 
 @pytest.fixture

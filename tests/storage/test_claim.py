@@ -18,7 +18,8 @@ import pytest
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.storage import claim as claims
 from airflow_provider_jimeng.storage.claim import Claim
-from airflow_provider_jimeng.storage.landing import Target, already_landed
+from airflow_provider_jimeng.storage.landing import already_landed
+from airflow_provider_jimeng.storage.output import OutputPath
 from tests.harness.media_server import Answer, MediaServer, Request, reply, whole
 from tests.harness.stores import ObjectStore, RemoteStore, attached
 from tests.harness.videos import video
@@ -161,7 +162,7 @@ def test_nobody_waits_for_ever(tmp_path: Path, lander: Lander) -> None:
 
 
 def test_progress_shows_and_silence_follows_when_there_is_none(tmp_path: Path) -> None:
-    file = Target(output_path=f"{tmp_path}/v.mp4").file()
+    file = OutputPath(output_path=f"{tmp_path}/v.mp4").file()
     beat = tmp_path / ".v.mp4.beat.part"
     progress = [0]
 
@@ -187,7 +188,7 @@ def test_a_landing_that_was_killed_at_its_end_is_tidied_up_by_whoever_looks(
     tmp_path: Path, lander: Lander, rest: str, *, ended: bool
 ) -> None:
     hours = Hours()
-    target = Target(output_path=f"{tmp_path}/")
+    target = OutputPath(output_path=f"{tmp_path}/")
     with MediaServer(answers=[whole(VIDEO)]) as server:
         manifest = lander(server, f"{tmp_path}/")
         looks: tuple[Callable[[], RenderManifest | None], ...] = (
@@ -275,7 +276,7 @@ def test_what_could_not_be_removed_beside_the_manifest_is_removed_by_the_next_lo
         assert any(".json." in name for name in store.files())
         store.stubborn = False
         if looks_only:
-            assert already_landed(Target(output_path=folder, output_conn_id=conn_id), lander.render())
+            assert already_landed(OutputPath(output_path=folder, output_conn_id=conn_id), lander.render())
         else:
             lander(server, folder, output_conn_id=conn_id)
         assert len(server.seen) == 1
@@ -297,7 +298,7 @@ def test_a_landing_lists_no_folder(kind: type[RemoteStore], lander: Lander, *, f
 
     store = Watched()
     path = f"{store.protocol}://bucket/videos/{'v.mp4' if full_name else ''}"
-    target = Target(output_path=path, output_conn_id=attached(store))
+    target = OutputPath(output_path=path, output_conn_id=attached(store))
     with MediaServer(answers=[whole(VIDEO)]) as server:
         for _ in range(2):
             lander(server, path, output_conn_id=target.output_conn_id)

@@ -16,7 +16,7 @@ from airflow_provider_jimeng.core.errors import (
     LinkRefusedError,
     MediaHostRefusedError,
 )
-from airflow_provider_jimeng.storage.landing import Patience
+from airflow_provider_jimeng.storage.download import Patience
 from tests.harness.media_server import (
     Answer,
     MediaServer,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,12 @@ from airflow_provider_jimeng.core.errors import (
     ServerError,
     TargetTakenError,
 )
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.render import RenderManifest
-from airflow_provider_jimeng.storage.landing import (
-    Link,
-    Target,
-    already_landed,
-    refuse_taken,
-    still_landed,
-)
+from airflow_provider_jimeng.storage.download import Link
+from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.manifest import refuse_taken
+from airflow_provider_jimeng.storage.output import OutputPath
 from tests.harness.media_server import MediaServer, reply, whole
 from tests.harness.videos import video
 from tests.storage.conftest import LANDED_AT, Lander
@@ -44,10 +41,7 @@ def test_a_landed_file_is_the_video_and_its_manifest_says_so(tmp_path: Path, lan
         manifest = lander(
             server,
             f"{folder}/",
-            cost_cny=Decimal("1.4"),
-            polls=7,
-            queued_seconds=3.5,
-            render_seconds=61.0,
+            event=RenderEvent(outcome=Outcome.SUCCEEDED, polls=7, queued_seconds=3.5, render_seconds=61.0),
         )
     assert names(folder) == [NAME, f"{NAME}.json"]
     assert (folder / NAME).read_bytes() == VIDEO
@@ -94,7 +88,7 @@ def test_a_file_that_is_not_what_its_manifest_says_is_landed_again(
             path.unlink()
         else:
             path.write_bytes(VIDEO[:-1] + (b"\1" if damage == "altered" else b""))
-        assert already_landed(Target(output_path=f"{tmp_path}/"), lander.render()) is None
+        assert already_landed(OutputPath(output_path=f"{tmp_path}/"), lander.render()) is None
         assert still_landed(first) is None
         lander(server, f"{tmp_path}/")
         assert path.read_bytes() == VIDEO
@@ -156,7 +150,7 @@ def test_a_target_with_another_requests_file_is_refused_before_any_link(
         assert lander.links == 1
         assert lander(server, f"{tmp_path}/v.mp4", overwrite=True).task_id == lander.render().task_id
     assert names(tmp_path) == ["v.mp4", "v.mp4.json"]
-    assert already_landed(Target(output_path=f"{tmp_path}/v.mp4"), other) is None
+    assert already_landed(OutputPath(output_path=f"{tmp_path}/v.mp4"), other) is None
 
 
 def test_a_file_of_unknown_origin_is_refused_and_kept(tmp_path: Path, lander: Lander) -> None:
@@ -187,14 +181,14 @@ def test_renders_without_fingerprint_are_told_apart_by_their_id(tmp_path: Path, 
 
 
 def test_a_target_can_be_checked_before_anything_is_paid(tmp_path: Path, lander: Lander) -> None:
-    target = Target(output_path=f"{tmp_path}/v.mp4")
+    target = OutputPath(output_path=f"{tmp_path}/v.mp4")
     refuse_taken(target, "f" * 64)
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, f"{tmp_path}/v.mp4")
     refuse_taken(target, "f" * 64)
     with pytest.raises(TargetTakenError):
         refuse_taken(target, "e" * 64)
-    refuse_taken(Target(output_path=f"{tmp_path}/"), "e" * 64)
+    refuse_taken(OutputPath(output_path=f"{tmp_path}/"), "e" * 64)
 
 
 def test_a_target_that_is_taken_while_the_download_runs_is_left_alone(tmp_path: Path, lander: Lander) -> None:
@@ -205,14 +199,12 @@ def test_a_target_that_is_taken_while_the_download_runs_is_left_alone(tmp_path: 
     assert (tmp_path / "v.mp4").read_text() == "somebody else's"
 
 
-def test_a_landed_file_is_found_by_render_or_by_fingerprint(tmp_path: Path, lander: Lander) -> None:
-    target = Target(output_path=f"{tmp_path}/v.mp4")
+def test_a_landed_file_is_found_by_its_render(tmp_path: Path, lander: Lander) -> None:
+    target = OutputPath(output_path=f"{tmp_path}/v.mp4")
     assert already_landed(target, lander.render()) is None
     with MediaServer(answers=[whole(VIDEO)]) as server:
         manifest = lander(server, f"{tmp_path}/v.mp4")
     assert already_landed(target, lander.render()) == manifest
-    assert already_landed(target, "f" * 64) == manifest
-    assert already_landed(target, "e" * 64) is None
     assert still_landed(manifest) == manifest
     assert still_landed(manifest, output_path=f"{tmp_path}/v.mp4") == manifest
 
@@ -221,7 +213,7 @@ def test_a_folder_that_was_moved_still_holds_landed_files(tmp_path: Path, lander
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, f"{tmp_path}/old/")
     (tmp_path / "old").rename(tmp_path / "new")
-    found = already_landed(Target(output_path=f"{tmp_path}/new/"), lander.render())
+    found = already_landed(OutputPath(output_path=f"{tmp_path}/new/"), lander.render())
     assert found is not None
     assert found.uri == f"file://{tmp_path}/new/{NAME}"
 
@@ -236,7 +228,7 @@ def test_a_landing_killed_before_its_manifest_is_completed_without_a_request(
             lander(server, f"{tmp_path}/v.mp4")
         assert names(tmp_path) == [".v.mp4.json.part", "v.mp4", "v.mp4.json"]
         blocked.rmdir()
-        refuse_taken(Target(output_path=f"{tmp_path}/v.mp4"), lander.render())
+        refuse_taken(OutputPath(output_path=f"{tmp_path}/v.mp4"), lander.render())
         manifest = lander(server, f"{tmp_path}/v.mp4")
         assert len(server.seen) == 1
     assert names(tmp_path) == ["v.mp4", "v.mp4.json"]

@@ -13,8 +13,8 @@ import pytest
 from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, _Write, task_key
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 from tests.chaos.stage import Blows, StateStore, TaskInstance, TryStore
 from tests.harness.stores import StepwiseStore, attached
 
@@ -67,8 +67,8 @@ class Places:
         )
 
     @property
-    def target(self) -> Target:
-        return Target(output_path=f"{self.folder}/")
+    def target(self) -> OutputPath:
+        return OutputPath(output_path=f"{self.folder}/")
 
     def stored(self) -> str | None:
         payload = self.server.values.get("jimeng_render")
@@ -436,7 +436,7 @@ def test_a_record_outlives_its_replacement_where_a_store_does_not_rename_over_fi
     quiet: bool, end: type[BaseException], step: str
 ) -> None:
     store = StepwiseStore(quiet=quiet)
-    folder = Target(output_path="memory://bucket/videos/", output_conn_id=attached(store))
+    folder = OutputPath(output_path="memory://bucket/videos/", output_conn_id=attached(store))
     ledger = Ledger(KEY, folder=folder, sleep=lambda _: None)
     ledger.begin(INTENT, None)
     store.ends_at = [(step, end)] * 100  # at every attempt, and at the step back of each
@@ -453,7 +453,7 @@ def test_a_record_outlives_its_replacement_where_a_store_does_not_rename_over_fi
 
 def test_a_record_that_was_taken_back_does_not_return_from_a_replacement_that_was_killed() -> None:
     store = StepwiseStore()
-    folder = Target(output_path="memory://bucket/videos/", output_conn_id=attached(store))
+    folder = OutputPath(output_path="memory://bucket/videos/", output_conn_id=attached(store))
     ledger = Ledger(KEY, folder=folder, sleep=lambda _: None)
     ledger.begin(INTENT, None)
     store.ends_at = [(r"/tasks/\w+\.json$", Killed)] * 2  # the second at the step back

@@ -8,25 +8,25 @@ import pytest
 
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
 from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.target import Target, safe_model
+from airflow_provider_jimeng.storage.output import OutputPath, safe_model
 from tests.harness.stores import RemoteStore, attached
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_jimeng.storage.stored_file import StoredFile
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
 
 
 def refused(output_path: str) -> str:
     with pytest.raises(ParameterError) as caught:
-        check_names(Target.of(output_path))
+        check_names(OutputPath.of(output_path))
     assert not caught.value.retryable
     return caught.value.reason
 
 
 def test_a_directory_that_is_not_there_yet_passes_and_is_not_made(tmp_path: Path) -> None:
-    check_names(Target.of(f"{tmp_path}/a/b/"))
-    check_names(Target.of(f"{tmp_path}/a/b/kite.mp4"))
+    check_names(OutputPath.of(f"{tmp_path}/a/b/"))
+    check_names(OutputPath.of(f"{tmp_path}/a/b/kite.mp4"))
     assert not list(tmp_path.iterdir())
 
 
@@ -41,7 +41,7 @@ def test_a_directory_is_not_a_file_also_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "videos")
     for name in ("videos", "link"):
         assert f"{name}' is a directory. End it with /" in refused(f"{tmp_path}/{name}")
-        check_names(Target.of(f"{tmp_path}/{name}/"))
+        check_names(OutputPath.of(f"{tmp_path}/{name}/"))
 
 
 @pytest.mark.parametrize("below", ["{long}.mp4", "a/{long}.mp4", "{long}/kite.mp4", "{long}/"])
@@ -58,8 +58,8 @@ def test_a_home_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_store_that_does_not_answer_says_nothing_about_names() -> None:
-    class Away(Target):
-        def file(self, name: str | None = None) -> StoredFile:
+    class Away(OutputPath):
+        def file(self, name: str | None = None) -> AtomicFile:
             raise LandingError(f"Cannot open {name}")
 
     check_names(Away(output_path="sftp://host/kite.mp4"))
@@ -71,9 +71,9 @@ def test_a_name_of_a_store_is_checked_without_asking_it() -> None:
             raise AssertionError(path)
 
     conn_id = attached(Away())
-    check_names(Target.of("memory://bucket/kite.mp4", conn_id))
+    check_names(OutputPath.of("memory://bucket/kite.mp4", conn_id))
     with pytest.raises(ParameterError, match="It can have at most 250"):
-        check_names(Target.of(f"memory://bucket/{'x' * 250}.mp4", conn_id))
+        check_names(OutputPath.of(f"memory://bucket/{'x' * 250}.mp4", conn_id))
 
 
 @pytest.mark.parametrize("name", ["t2v_720p", "my-model", "模型", "own model", "a.b"])

@@ -9,9 +9,9 @@ import pytest
 
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.paid import GONE, Paid, PaidRenders
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def landed(folder: Path, *, size: int = 5, **options: Any) -> Record:
 
 
 def look_up(folder: Path, *records: Record, name: str = "any-name.mp4") -> Paid:
-    store = RecordObjects(Target(output_path=f"{folder}/"))
+    store = RecordObjects(OutputPath(output_path=f"{folder}/"))
     for found in records:
         store.write(found)
     return PaidRenders(output_conn_id=None, now=NOW).look_up(FINGERPRINT, f"{folder}/{name}")

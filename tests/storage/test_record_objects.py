@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import KEPT_POINTERS, MAX_POINTERS, RecordObjects
-from airflow_provider_jimeng.storage.target import Target
 from tests.harness.stores import ObjectStore, attached
 from tests.harness.version_0_1_0 import run_0_1_0
 
@@ -60,12 +60,12 @@ class Requests(ObjectStore):
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Target:
-    return Target(output_path=f"{tmp_path}/")
+def folder(tmp_path: Path) -> OutputPath:
+    return OutputPath(output_path=f"{tmp_path}/")
 
 
 @pytest.fixture
-def objects(folder: Target) -> RecordObjects:
+def objects(folder: OutputPath) -> RecordObjects:
     return RecordObjects(folder)
 
 
@@ -74,7 +74,7 @@ def store() -> Requests:
     return Requests()
 
 
-def pointers(folder: Target, kind: str = "requests") -> list[Path]:
+def pointers(folder: OutputPath, kind: str = "requests") -> list[Path]:
     return sorted(Path(folder.output_path, ".jimeng", kind).rglob("*.json"))
 
 
@@ -82,7 +82,7 @@ def pointers(folder: Target, kind: str = "requests") -> list[Path]:
 def test_a_look_costs_the_same_however_many_tasks_have_asked_for_it(
     store: Requests, full_name: str | None
 ) -> None:
-    place = Target(output_path="s3://bucket/videos/", output_conn_id=attached(store))
+    place = OutputPath(output_path="s3://bucket/videos/", output_conn_id=attached(store))
     objects = RecordObjects(place)
     path = None if full_name is None else f"{place.output_path}{full_name}"
     costs = []
@@ -96,7 +96,7 @@ def test_a_look_costs_the_same_however_many_tasks_have_asked_for_it(
 
 
 def test_the_best_renders_open_intents_and_what_is_under_way_stay_findable(
-    objects: RecordObjects, folder: Target
+    objects: RecordObjects, folder: OutputPath
 ) -> None:
     intent = record(3, RecordState.INTENT)
     objects.write(intent)
@@ -118,7 +118,7 @@ def test_tasks_that_adopt_one_render_leave_one_pointer_to_it(objects: RecordObje
     assert ids == {"7000001", "7000050"}
 
 
-def test_a_record_that_says_nothing_leaves_no_pointer(objects: RecordObjects, folder: Target) -> None:
+def test_a_record_that_says_nothing_leaves_no_pointer(objects: RecordObjects, folder: OutputPath) -> None:
     path = f"{folder.output_path}kite.mp4"
     intent = record(1, RecordState.INTENT, output_path=path)
     objects.write(intent)
@@ -131,7 +131,7 @@ def test_a_record_that_says_nothing_leaves_no_pointer(objects: RecordObjects, fo
 
 
 def test_old_pointers_to_nothing_are_removed_and_young_ones_stay(
-    objects: RecordObjects, folder: Target
+    objects: RecordObjects, folder: OutputPath
 ) -> None:
     for number in range(20):
         objects.write(record(number, RecordState.INTENT))
@@ -146,7 +146,7 @@ def test_old_pointers_to_nothing_are_removed_and_young_ones_stay(
 
 
 def test_records_that_0_1_0_writes_before_and_in_between_are_found(
-    objects: RecordObjects, folder: Target
+    objects: RecordObjects, folder: OutputPath
 ) -> None:
     old = [record(number, output_path=f"{folder.output_path}kite.mp4") for number in range(30)]
     run_0_1_0(folder.output_path, write=[each.to_payload() for each in old])
@@ -161,7 +161,7 @@ def test_records_that_0_1_0_writes_before_and_in_between_are_found(
     assert all(each in found for each in (between, ours, old[-1]))
 
 
-def test_0_1_0_finds_what_we_write_and_tidy(objects: RecordObjects, folder: Target) -> None:
+def test_0_1_0_finds_what_we_write_and_tidy(objects: RecordObjects, folder: OutputPath) -> None:
     for number in range(30):
         objects.write(record(number, serial=number + 1))
     objects.of_request(ASKED)
@@ -169,7 +169,7 @@ def test_0_1_0_finds_what_we_write_and_tidy(objects: RecordObjects, folder: Targ
     assert best["render"] == record(29).render
 
 
-def test_a_record_of_0_1_0_counts_its_renders_as_submits(objects: RecordObjects, folder: Target) -> None:
+def test_a_record_of_0_1_0_counts_its_renders_as_submits(objects: RecordObjects, folder: OutputPath) -> None:
     first = record(1, RecordState.FAILED)
     second = record(2, previous=first.past(), key=first.key)
     run_0_1_0(folder.output_path, write=[second.to_payload()])
@@ -179,7 +179,7 @@ def test_a_record_of_0_1_0_counts_its_renders_as_submits(objects: RecordObjects,
 
 
 def test_writers_of_both_versions_that_race_hide_no_paid_record_from_each_other(
-    objects: RecordObjects, folder: Target
+    objects: RecordObjects, folder: OutputPath
 ) -> None:
     def theirs(start: int) -> None:
         payloads = [record(number).to_payload() for number in range(start, start + 40)]

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from airflow_provider_jimeng.storage.record_tree import all_records
-from airflow_provider_jimeng.storage.target import Target
+from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.record_objects import RecordObjects, all_records
 from tests.harness.stores import ObjectStore, attached
 
 RECORD = Record(
@@ -48,40 +47,40 @@ def store() -> CountedStore:
 
 
 @pytest.fixture(params=["local", "objects"])
-def root(request: pytest.FixtureRequest, tmp_path: Path, store: CountedStore) -> Target:
+def root(request: pytest.FixtureRequest, tmp_path: Path, store: CountedStore) -> OutputPath:
     if request.param == "local":
-        return Target(output_path=f"{tmp_path}/v/")
-    return Target(output_path="s3://bucket/v/", output_conn_id=attached(store))
+        return OutputPath(output_path=f"{tmp_path}/v/")
+    return OutputPath(output_path="s3://bucket/v/", output_conn_id=attached(store))
 
 
-def fill(root: Target, *folders: str) -> None:
+def fill(root: OutputPath, *folders: str) -> None:
     for folder in folders:
         key = replace(RECORD.key, run_id=folder)
         place = replace(root, output_path=f"{root.output_path}{folder}")
         RecordObjects(place).write(replace(RECORD, key=key))
 
 
-def found(root: Target) -> list[str]:
+def found(root: OutputPath) -> list[str]:
     return sorted(record.key.run_id for record in all_records(root)[0])
 
 
-def test_a_directory_that_does_not_exist_has_no_records(root: Target) -> None:
+def test_a_directory_that_does_not_exist_has_no_records(root: OutputPath) -> None:
     assert all_records(root) == ([], [])
 
 
-def test_records_are_found_in_every_directory_below(root: Target) -> None:
+def test_records_are_found_in_every_directory_below(root: OutputPath) -> None:
     fill(root, *FOLDERS)
     assert found(root) == sorted(FOLDERS)
     assert all_records(root)[1] == []
 
 
-def test_hidden_directories_are_left_out(root: Target) -> None:
+def test_hidden_directories_are_left_out(root: OutputPath) -> None:
     fill(root, "shots/", ".trash/", "shots/.snapshots/", "lost+found/")
     assert found(root) == ["shots/"]
 
 
 def test_each_directory_is_listed_once_and_its_records_once(store: CountedStore) -> None:
-    root = Target(output_path="s3://bucket/v/", output_conn_id=attached(store))
+    root = OutputPath(output_path="s3://bucket/v/", output_conn_id=attached(store))
     fill(root, *FOLDERS)
     for number in range(50):
         store.pipe_file(f"/bucket/v/shots/{number}.mp4", b"video")
@@ -93,7 +92,7 @@ def test_each_directory_is_listed_once_and_its_records_once(store: CountedStore)
 
 
 def test_a_directory_that_cannot_be_listed_is_a_problem_and_hides_no_other(store: CountedStore) -> None:
-    root = Target(output_path="s3://bucket/v/", output_conn_id=attached(store))
+    root = OutputPath(output_path="s3://bucket/v/", output_conn_id=attached(store))
     fill(root, *FOLDERS)
     store.away = "v/shots"
     records, problems = all_records(root)
@@ -104,14 +103,14 @@ def test_a_directory_that_cannot_be_listed_is_a_problem_and_hides_no_other(store
 
 
 def test_links_lead_nowhere_so_that_none_leads_round_in_circles(tmp_path: Path) -> None:
-    root = Target(output_path=f"{tmp_path}/v/")
+    root = OutputPath(output_path=f"{tmp_path}/v/")
     fill(root, "shots/")
     (tmp_path / "v" / "again").symlink_to(tmp_path / "v", target_is_directory=True)
     assert found(root) == ["shots/"]
 
 
 def test_damaged_records_of_a_directory_below_are_told_apart(tmp_path: Path) -> None:
-    root = Target(output_path=f"{tmp_path}/v/")
+    root = OutputPath(output_path=f"{tmp_path}/v/")
     fill(root, "shots/", "other/")
     (tmp_path / "v" / "shots" / ".jimeng" / "tasks" / "strange.json").write_text("{")
     records, problems = all_records(root)

@@ -29,8 +29,9 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.images import open_images
-from airflow_provider_jimeng.storage.landing import Target, already_landed
+from airflow_provider_jimeng.storage.landing import already_landed
 from airflow_provider_jimeng.storage.names import check_names
+from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from tests.harness.lander import LANDED
 from tests.harness.media_server import Answer, MediaServer, Request, whole
@@ -143,7 +144,7 @@ def test_a_path_object_and_the_longest_name_land_on_every_store(store: Store, la
     name = f"{'风' * 82}.mp4"
     folder = ObjectStoragePath(f"{store.root}videos")
     for path in (folder, folder / name):
-        target = Target.of(path)
+        target = OutputPath.of(path)
         check_names(target)
         with MediaServer(answers=[whole(VIDEO)]) as media:
             lander(media, target.output_path)
@@ -151,7 +152,7 @@ def test_a_path_object_and_the_longest_name_land_on_every_store(store: Store, la
         [f"videos/{NAME}", f"videos/{NAME}.json", f"videos/{name}", f"videos/{name}.json"]
     )
     with pytest.raises(TargetTakenError, match=r"is a directory\. End output_path with /"):
-        Target.of(f"{store.root}videos").file().size()
+        OutputPath.of(f"{store.root}videos").file().size()
 
 
 def test_an_altered_video_is_landed_again_under_its_name(store: Store, lander: Lander) -> None:
@@ -159,7 +160,7 @@ def test_an_altered_video_is_landed_again_under_its_name(store: Store, lander: L
     with MediaServer(answers=[whole(VIDEO)]) as media:
         lander(media, folder)
         store.put(f"videos/{NAME}", VIDEO[:-1] + b"x")
-        assert already_landed(Target(output_path=folder), lander.render()) is None
+        assert already_landed(OutputPath(output_path=folder), lander.render()) is None
         lander(media, folder)
     assert store.server.objects()[f"videos/{NAME}"] == VIDEO
 
@@ -207,7 +208,7 @@ def test_records_are_kept_found_and_deleted(store: Store) -> None:
         max_tries=1,
         intent_at="2026-01-02T03:04:05Z",
     )
-    records = RecordObjects(Target(output_path=f"{store.root}videos/"))
+    records = RecordObjects(OutputPath(output_path=f"{store.root}videos/"))
     assert (records.read(key), records.of_request(record.fingerprint)) == (None, [])
     records.write(record)
     records.write(record)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError, TargetTakenError
-from airflow_provider_jimeng.storage.landing import Target, already_landed, still_landed
-from airflow_provider_jimeng.storage.target import safe_name
+from airflow_provider_jimeng.storage.landing import already_landed, still_landed
+from airflow_provider_jimeng.storage.output import OutputPath, safe_name
 from tests.harness.media_server import MediaServer, whole
 from tests.harness.stores import ObjectStore, RemoteStore, attached
 from tests.harness.videos import video
@@ -53,7 +53,7 @@ def test_a_connection_in_the_url_opens_the_store_and_stays_out_of_the_manifest(
     with MediaServer(answers=[whole(VIDEO)]) as server:
         manifest = lander(server, output_path)
     assert manifest.uri == f"{folder_of(store)}{NAME}"
-    assert already_landed(Target(output_path=output_path), lander.render()) == manifest
+    assert already_landed(OutputPath(output_path=output_path), lander.render()) == manifest
     assert still_landed(manifest, output_path=output_path) == manifest
 
 
@@ -165,7 +165,7 @@ def test_half_a_video_that_a_killed_copy_left_is_replaced(lander: Lander) -> Non
         left_behind(store)
         store.pipe_file(path, VIDEO[:1000])
         store.rm_file(f"{path}.json")
-        target = Target(output_path=folder_of(store), output_conn_id=conn_id)
+        target = OutputPath(output_path=folder_of(store), output_conn_id=conn_id)
         assert already_landed(target, lander.render()) is None
         lander(server, folder_of(store), output_conn_id=conn_id)
     assert store.files()[path] == VIDEO
@@ -243,7 +243,7 @@ def test_a_store_that_cannot_be_read_is_not_an_empty_store(lander: Lander) -> No
 
     conn_id = attached(Offline())
     with pytest.raises(LandingError, match=r"Cannot read s3://bucket/videos/.*PermissionError"):
-        already_landed(Target(output_path="s3://bucket/videos/", output_conn_id=conn_id), lander.render())
+        already_landed(OutputPath(output_path="s3://bucket/videos/", output_conn_id=conn_id), lander.render())
 
 
 def test_a_directory_in_the_files_place_is_named(tmp_path: Path, lander: Lander) -> None:
@@ -279,22 +279,24 @@ def test_a_disk_that_takes_no_more_is_a_landing_error(tmp_path: Path, lander: La
 @pytest.mark.parametrize("output_path", ["", "  "])
 def test_an_empty_output_path_is_refused(output_path: str) -> None:
     with pytest.raises(ParameterError, match="output_path: is empty"):
-        Target(output_path=output_path)
+        OutputPath(output_path=output_path)
 
 
 def test_a_store_that_nobody_knows_is_named_with_the_remedy(lander: Lander) -> None:
     with pytest.raises(ParameterError, match=r"output_path: nosuch://bucket/.* cannot be opened"):
-        Target(output_path="nosuch://bucket/").file_for(lander.render())
+        OutputPath(output_path="nosuch://bucket/").file_for(lander.render())
 
 
 def test_a_relative_path_is_made_absolute(lander: Lander) -> None:
-    file = Target(output_path="videos/").file_for(lander.render())
+    file = OutputPath(output_path="videos/").file_for(lander.render())
     assert file.uri == f"file://{Path.cwd()}/videos/{NAME}"
     assert file.path == f"{Path.cwd()}/videos/{NAME}"
 
 
 def test_a_home_directory_is_found(lander: Lander) -> None:
-    assert Target(output_path="~/videos/").file_for(lander.render()).path == f"{Path.home()}/videos/{NAME}"
+    assert (
+        OutputPath(output_path="~/videos/").file_for(lander.render()).path == f"{Path.home()}/videos/{NAME}"
+    )
 
 
 @pytest.mark.parametrize(

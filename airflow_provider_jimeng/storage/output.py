@@ -6,22 +6,18 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.core.arguments import read_text, shown
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
 from airflow_provider_jimeng.core.output_path import read_output_path
-from airflow_provider_jimeng.storage.stored_file import LOCAL_PROTOCOLS, StoredFile
+from airflow_provider_jimeng.storage.atomic_file import LOCAL_PROTOCOLS, AtomicFile
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from airflow_provider_jimeng.core.render import Render
 
-OutputPath: TypeAlias = "str | PathLike[str] | ObjectStoragePath"
-"""What authors give as ``output_path``."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _UNSAFE_IN_MODEL = re.compile(r"""[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:%?#*"<>|]|^[.\s]|\s$""")
 _LONGEST_ID = 100
@@ -40,7 +36,7 @@ _PACKAGES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class OutputPath:
     """A directory (``output_path`` ends in ``/``) or one file (it does not), and the storage connection.
 
     A connection id may also stand in the URL, as Airflow allows: ``s3://my_conn@bucket/videos/``.
@@ -56,7 +52,7 @@ class Target:
             )
 
     @classmethod
-    def of(cls, output_path: Any, output_conn_id: Any = None) -> Target:
+    def of(cls, output_path: Any, output_conn_id: Any = None) -> OutputPath:
         """Return the target that arguments, as templates leave them, stand for; path objects are read too.
 
         :raises ParameterError: naming the argument and the right spelling.
@@ -79,13 +75,13 @@ class Target:
         _, separator, rest = self.output_path.partition("://")
         return (rest.partition("/")[0].rpartition("@")[0] or None) if separator else None
 
-    def file_for(self, render: Render) -> StoredFile:
+    def file_for(self, render: Render) -> AtomicFile:
         """Return the file that a render lands in; it need not exist. Whatever the render is called, it is in here."""
         return self.file(
             f"{safe_model(render.model)}-{safe_name(render.task_id)}.mp4" if self.is_directory else None
         )
 
-    def file(self, name: str | None = None) -> StoredFile:
+    def file(self, name: str | None = None) -> AtomicFile:
         """Return the full file name's file, or the one called ``name`` in the directory.
 
         :raises ParameterError: no file system is known for the path, or the connection does not fit it.
@@ -97,7 +93,7 @@ class Target:
             path = base / name if name else base
             protocol = str(path.protocol or "file")
             inside = str(path.path)
-            return StoredFile(
+            return AtomicFile(
                 fs=path.fs,
                 protocol=protocol,
                 path=str(Path(inside).absolute()) if protocol in LOCAL_PROTOCOLS else inside,

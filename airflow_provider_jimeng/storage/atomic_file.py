@@ -7,13 +7,14 @@ the final name at once; all others get a temporary name first.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError, LandingError, TargetTakenError
 from airflow_provider_jimeng.core.output_path import OBJECT_STORES, hidden_name
@@ -21,6 +22,8 @@ from airflow_provider_jimeng.core.output_path import OBJECT_STORES, hidden_name
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
     from fsspec import AbstractFileSystem
+
+log = logging.getLogger(__name__)
 
 LOCAL_PROTOCOLS = frozenset({"file", "local", ""})
 WHOLE_PUT_PROTOCOLS = OBJECT_STORES
@@ -30,7 +33,7 @@ _BLOCK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFile:
+class AtomicFile:
     """A file's place in a store. ``path`` is the store's own name of it, ``uri`` what manifests say; ``context`` is what Airflow opened, for its lineage."""
 
     fs: AbstractFileSystem = field(repr=False)
@@ -54,9 +57,9 @@ class StoredFile:
         """The path without the name; empty at the root of a store."""
         return self.path.rpartition("/")[0]
 
-    def beside(self, name: str) -> StoredFile:
+    def beside(self, name: str) -> AtomicFile:
         """Return a file of another name in the same directory."""
-        return StoredFile(
+        return AtomicFile(
             fs=self.fs,
             protocol=self.protocol,
             path=f"{self.folder}/{name}",
@@ -141,7 +144,7 @@ class StoredFile:
         return not self.is_local and self.protocol not in WHOLE_PUT_PROTOCOLS
 
     @property
-    def _aside(self) -> StoredFile:
+    def _aside(self) -> AtomicFile:
         return self.beside(self.hidden_name(_ASIDE))
 
     def remove_aside(self) -> None:
@@ -287,11 +290,11 @@ def sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _replace(part: StoredFile, final: StoredFile, *, existed: bool) -> None:
+def _replace(part: AtomicFile, final: AtomicFile, *, existed: bool) -> None:
     """Rename over what may be there. Where a store does not, the older file steps aside until the new one is in place.
 
     At every moment one of the two has its whole content under the final name or aside, where
-    :meth:`StoredFile.content` finds it: a record that a kill made vanish would be paid for again.
+    :meth:`AtomicFile.content` finds it: a record that a kill made vanish would be paid for again.
     """
     try:
         part.fs.mv(part.path, final.path)
@@ -315,7 +318,7 @@ def _replace(part: StoredFile, final: StoredFile, *, existed: bool) -> None:
         aside._remove()  # noqa: SLF001
 
 
-def _expect_size(file: StoredFile, size: int) -> None:
+def _expect_size(file: AtomicFile, size: int) -> None:
     found = file.size()
     if found != size:
         raise LandingError(f"{file.uri} has {found} bytes in the store after an upload of {size}.")
@@ -329,3 +332,26 @@ def _sync_directory(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def abort_unfinished(fs: Any, path: str) -> None:
+    """Abort unfinished uploads in parts that a killed task left on S3. Nobody sees them, and they cost money.
+
+    Other stores remove theirs after some days. If the credentials do not allow the look-up, the download continues.
+    """
+    if not (hasattr(fs, "call_s3") and hasattr(fs, "split_path")):
+        return
+    try:
+        bucket, key, _ = fs.split_path(path)
+        for upload_id in _unfinished(fs, bucket, key):
+            fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
+            log.info("Aborted an unfinished upload of %s by an earlier landing.", path)
+    except Exception as error:  # noqa: BLE001 - no two file systems agree on their classes
+        log.info("Cannot look for unfinished uploads of %s (%s).", path, type(error).__name__)
+
+
+def _unfinished(fs: Any, bucket: str, key: str) -> Iterator[str]:
+    reply = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+    for upload in reply.get("Uploads") or ():
+        if upload["Key"] == key:  # the prefix matches longer names, too
+            yield upload["UploadId"]
