@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
-from tests.chaos.lab import Lab, open_lab
-from tests.chaos.stage import Stage
+from tests.harness.fake_airflow import FakeTask
+from tests.harness.lab import Lab, open_lab
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "campaigns.md"
 
@@ -50,7 +50,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def test_a_render_is_counted_from_busy_to_landed_with_seconds_bytes_and_cost(lab: Lab, told: Told) -> None:
     lab.emulator.faults.add(where="submit", what="error_before", code=50430, nth=1)
     lab.options.update(deferrable=False, max_wait_for_slot=0.2)
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     assert stage.run() == "success"
     assert told.counted == {
         ("jimeng.busy",): 1,
@@ -64,23 +64,23 @@ def test_a_render_is_counted_from_busy_to_landed_with_seconds_bytes_and_cost(lab
 
 
 def test_an_adopted_render_is_not_counted_as_submitted_again(lab: Lab, told: Told) -> None:
-    stage = lab.stage()
-    stage.blows.at("deferred")
+    stage = lab.task()
+    stage.interruptions.at("deferred")
     assert stage.run() == "success"
     assert told.counted["jimeng.submitted",] == told.counted["jimeng.adopted",] == 1
 
 
 def test_failures_are_counted_by_the_apis_code(lab: Lab, told: Told) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50413)
-    assert lab.stage(retries=0).run() == "failed"
+    assert lab.task(retries=0).run() == "failed"
     assert told.counted["jimeng.failed", "50413"] == 1
 
 
 def test_a_render_that_is_landed_already_is_not_counted_as_landed_again(lab: Lab, told: Told) -> None:
-    submit = lab.stage(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
+    submit = lab.task(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
     assert submit.run() == "success"
     lab.clock.ahead += 10
-    download = Stage(
+    download = FakeTask(
         lambda: JimengDownloadVideoOperator(
             task_id="download", render=submit.result, output_path=lab.output_path
         )
@@ -93,7 +93,7 @@ def test_a_render_that_is_landed_already_is_not_counted_as_landed_again(lab: Lab
 
 
 def test_a_video_that_was_lost_and_is_landed_again_did_not_cost_anything_again(lab: Lab, told: Told) -> None:
-    stage = lab.stage()
+    stage = lab.task()
     assert stage.run() == "success"
     lab.lose_videos()
     stage.clear()
@@ -103,12 +103,12 @@ def test_a_video_that_was_lost_and_is_landed_again_did_not_cost_anything_again(l
 
 def test_a_failure_that_the_sensor_sees_is_counted(lab: Lab, told: Told) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511)
-    submit = lab.stage(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
+    submit = lab.task(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
     assert submit.run() == "success"
     lab.clock.ahead += 10
     for deferrable in (True, False):
         sensor = partial(JimengVideoSensor, task_id="wait", render=submit.result, deferrable=deferrable)
-        assert Stage(sensor, retries=0).run() == "failed"
+        assert FakeTask(sensor, retries=0).run() == "failed"
     assert told.counted["jimeng.failed", "50511"] == 2
 
 
@@ -118,7 +118,7 @@ def test_refused_submits_are_counted_by_the_apis_code_or_by_what_became_of_them(
     lab.emulator.faults.add(where="submit", what="cut_after", prompt_contains="wire")
     lab.options.update(deferrable=False, max_wait_for_slot=0)
     for prompt in ("a bank", "a crowd", "a wire"):
-        stage = lab.stage(partial(lab.generate, prompt=prompt), run_id=prompt, retries=0)
+        stage = lab.task(partial(lab.generate, prompt=prompt), run_id=prompt, retries=0)
         assert stage.run() == "failed"
     failed = {key[1]: count for key, count in told.counted.items() if key[0] == "jimeng.failed"}
     assert failed == {"50412": 1, "slot_timed_out": 1, "unknown_submit": 1}
@@ -128,7 +128,7 @@ def test_an_unknown_price_is_not_counted_as_nothing(
     lab: Lab, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", lab.emulator.connection_json(prices={"t2v_720p": None}))
-    assert lab.stage(retries=0).run() == "success"
+    assert lab.task(retries=0).run() == "success"
     assert ("jimeng.landed",) in told.counted
     assert ("jimeng.cost_fen",) not in told.counted
 

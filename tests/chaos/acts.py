@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos import rows
-from tests.chaos.stage import Killed
+from tests.harness.fake_airflow import Killed
 
 if TYPE_CHECKING:
-    from tests.chaos.lab import Lab
     from tests.chaos.rows import Row
-    from tests.chaos.stage import Stage
+    from tests.harness.fake_airflow import FakeTask
+    from tests.harness.lab import Lab
 
-Act = Callable[["Lab", "Stage"], None]
+Act = Callable[["Lab", "FakeTask"], None]
 HALF_DAY = 12.5 * 3600
 
 
@@ -24,51 +24,51 @@ def _refuse() -> None:
 
 
 def _killed(point: str) -> Act:
-    return lambda lab, stage: stage.blows.at(point)
+    return lambda lab, stage: stage.interruptions.at(point)
 
 
 def _fault(**entry: Any) -> Act:
-    def act(lab: Lab, stage: Stage) -> None:
+    def act(lab: Lab, stage: FakeTask) -> None:
         lab.emulator.faults.add(nth=1, **entry)
 
     return act
 
 
-def _refused(lab: Lab, stage: Stage) -> None:
+def _refused(lab: Lab, stage: FakeTask) -> None:
     lab.go_down()
-    stage.blows.at("store delete", lab.come_up)
+    stage.interruptions.at("store delete", lab.come_up)
 
 
-def _killed_in_download(lab: Lab, stage: Stage) -> None:
+def _killed_in_download(lab: Lab, stage: FakeTask) -> None:
     lab.emulator.faults.add(where="media", what="cut", nth=1)
-    stage.blows.at("log Download interrupted")
+    stage.interruptions.at("log Download interrupted")
 
 
-def _read_timeout(lab: Lab, stage: Stage) -> None:
+def _read_timeout(lab: Lab, stage: FakeTask) -> None:
     lab.connect(timeout_seconds=1)
     lab.emulator.faults.add(where="submit", what="hang_after", seconds=60.0, nth=1)
-    stage.blows.at("xcom jimeng_intent", lab.connect)
+    stage.interruptions.at("xcom jimeng_intent", lab.connect)
 
 
-def _store_refuses_id(lab: Lab, stage: Stage) -> None:
-    stage.blows.at("store before submitted", _refuse, times=3)
+def _store_refuses_id(lab: Lab, stage: FakeTask) -> None:
+    stage.interruptions.at("store before submitted", _refuse, times=3)
 
 
-def _storage_refuses_video(lab: Lab, stage: Stage) -> None:
+def _storage_refuses_video(lab: Lab, stage: FakeTask) -> None:
     """The operating system refuses to let any file grow beyond 64 KiB; remote stores refuse a put instead."""
     if lab.remote is not None:
-        stage.blows.at("resumed", lambda: setattr(lab.remote, "videos_to_refuse", 1))
+        stage.interruptions.at("resumed", lambda: setattr(lab.remote, "videos_to_refuse", 1))
         return
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    stage.blows.at("resumed", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard)))
+    stage.interruptions.at("resumed", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard)))
 
     def lift() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
-    stage.blows.at("xcom jimeng_render", lambda: stage.blows.at("xcom jimeng_render", lift))
+    stage.interruptions.at("xcom jimeng_render", lambda: stage.interruptions.at("xcom jimeng_render", lift))
 
 
-def _storage_refuses_manifest(lab: Lab, stage: Stage) -> None:
+def _storage_refuses_manifest(lab: Lab, stage: FakeTask) -> None:
     """A directory has the manifest's name; remote stores refuse a put instead."""
     _with_full_name(lab, stage)
     if lab.remote is not None:
@@ -76,45 +76,47 @@ def _storage_refuses_manifest(lab: Lab, stage: Stage) -> None:
         return
     blocked = lab.videos / "kite.mp4.json"
     blocked.mkdir()
-    stage.blows.at("xcom jimeng_render", lambda: stage.blows.at("xcom jimeng_render", blocked.rmdir))
+    stage.interruptions.at(
+        "xcom jimeng_render", lambda: stage.interruptions.at("xcom jimeng_render", blocked.rmdir)
+    )
 
 
-def _unreadable_once(lab: Lab, stage: Stage) -> None:
-    stage.blows.at("resumed", lambda: stage.blows.at("store get", _refuse))
+def _unreadable_once(lab: Lab, stage: FakeTask) -> None:
+    stage.interruptions.at("resumed", lambda: stage.interruptions.at("store get", _refuse))
 
 
-def _unreadable_then(lab: Lab, stage: Stage) -> None:
+def _unreadable_then(lab: Lab, stage: FakeTask) -> None:
     def die_unreadably() -> None:
-        stage.blows.at("store get", _refuse)
+        stage.interruptions.at("store get", _refuse)
         raise Killed
 
     stage.retries += 1
-    stage.blows.at(lab.while_waiting, die_unreadably)
+    stage.interruptions.at(lab.while_waiting, die_unreadably)
 
 
-def _damage(lab: Lab, stage: Stage) -> None:
+def _damage(lab: Lab, stage: FakeTask) -> None:
     stage.store.values.update(dict.fromkeys(stage.store.values, '{"state": "submitted"}'))
     lab.damage_records()
 
 
-def _damaged_then(lab: Lab, stage: Stage) -> None:
+def _damaged_then(lab: Lab, stage: FakeTask) -> None:
     def die_damaged() -> None:
         _damage(lab, stage)
         raise Killed
 
-    stage.blows.at(lab.while_waiting, die_damaged)
+    stage.interruptions.at(lab.while_waiting, die_damaged)
 
 
-def _older_try_in_download(lab: Lab, stage: Stage) -> None:
+def _older_try_in_download(lab: Lab, stage: FakeTask) -> None:
     lab.emulator.faults.add(where="media", what="cut", nth=1)
-    stage.blows.at("log Download interrupted", stage.next_try)
+    stage.interruptions.at("log Download interrupted", stage.next_try)
 
 
-def _with_full_name(lab: Lab, stage: Stage) -> None:
+def _with_full_name(lab: Lab, stage: FakeTask) -> None:
     stage.make_operator = lambda: lab.generate(output_path=f"{lab.output_path}kite.mp4")
 
 
-def _cleared_in_download(lab: Lab, stage: Stage) -> None:
+def _cleared_in_download(lab: Lab, stage: FakeTask) -> None:
     """While one try is held up in its download, somebody clears the task, which pays anew and lands first."""
 
     def clear() -> None:
@@ -123,36 +125,36 @@ def _cleared_in_download(lab: Lab, stage: Stage) -> None:
 
     _with_full_name(lab, stage)
     lab.emulator.faults.add(where="media", what="cut", nth=1)
-    stage.blows.at("log Download interrupted", clear)
+    stage.interruptions.at("log Download interrupted", clear)
 
 
-def _cleared_in_download_and_killed(lab: Lab, stage: Stage) -> None:
+def _cleared_in_download_and_killed(lab: Lab, stage: FakeTask) -> None:
     """As before, but the newer try is killed while it waits, so that the older one finds the name free."""
 
     def clear() -> None:
         stage.clear()
-        stage.blows.at(lab.while_waiting)
+        stage.interruptions.at(lab.while_waiting)
         stage.next_try()
 
     _with_full_name(lab, stage)
     lab.emulator.faults.add(where="media", what="cut", nth=1)
-    stage.blows.at("log Download interrupted", clear)
+    stage.interruptions.at("log Download interrupted", clear)
 
 
-def _six_land(lab: Lab, stage: Stage) -> None:
+def _six_land(lab: Lab, stage: FakeTask) -> None:
     """The task that paid is killed while it waits; then it goes on beside five that adopt its render."""
     stage.retries = 1
-    stage.blows.at(lab.while_waiting)
+    stage.interruptions.at(lab.while_waiting)
     stage.run_one_try()
     lab.clock.ahead += 100
-    others = [lab.stage(run_id=f"manual__{number}") for number in range(2, 7)]
+    others = [lab.task(run_id=f"manual__{number}") for number in range(2, 7)]
     with ThreadPoolExecutor(max_workers=6) as pool:
         states = list(pool.map(lambda each: each.run(), [stage, *others]))
     assert states == ["success"] * 6
     assert lab.emulator.bill()["media_requests"] == 1
 
 
-def _restored_from_backup(lab: Lab, stage: Stage) -> None:
+def _restored_from_backup(lab: Lab, stage: FakeTask) -> None:
     """The first render fails, the second is under way: then the metadata database is set back to the time between."""
     lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
     stage.retries = 2
@@ -165,69 +167,69 @@ def _restored_from_backup(lab: Lab, stage: Stage) -> None:
 
     def take_backup() -> None:
         backup.update(stage.store.values)
-        stage.blows.at(lab.while_waiting, restore_and_die)
+        stage.interruptions.at(lab.while_waiting, restore_and_die)
 
-    stage.blows.at("log Submitting", lambda: stage.blows.at("log Submitting", take_backup))
+    stage.interruptions.at("log Submitting", lambda: stage.interruptions.at("log Submitting", take_backup))
 
 
-def _answer_lost(lab: Lab, stage: Stage) -> None:
+def _answer_lost(lab: Lab, stage: FakeTask) -> None:
     """The store takes the intent in, the answer is lost, and so is the first attempt to take it back."""
-    stage.blows.at("store after intent", _refuse)
-    stage.blows.at("store delete", _refuse)
+    stage.interruptions.at("store after intent", _refuse)
+    stage.interruptions.at("store delete", _refuse)
 
 
-def _xcom_refuses(lab: Lab, stage: Stage) -> None:
+def _xcom_refuses(lab: Lab, stage: FakeTask) -> None:
     for key in ("estimated_cost_cny", "task_id", "jimeng_render"):
-        stage.blows.at(f"xcom {key}", _refuse)
+        stage.interruptions.at(f"xcom {key}", _refuse)
 
 
-def _twin_between(lab: Lab, stage: Stage) -> None:
-    other = lab.stage(run_id="manual__2")
-    stage.blows.at("xcom estimated_cost_cny", other.next_try)
+def _twin_between(lab: Lab, stage: FakeTask) -> None:
+    other = lab.task(run_id="manual__2")
+    stage.interruptions.at("xcom estimated_cost_cny", other.next_try)
 
 
 def _older_try(point: str) -> Act:
     """While one try is held up, the scheduler takes it for dead and the next one runs to its end."""
-    return lambda lab, stage: stage.blows.at(point, stage.next_try)
+    return lambda lab, stage: stage.interruptions.at(point, stage.next_try)
 
 
-def _link_expired(lab: Lab, stage: Stage) -> None:
+def _link_expired(lab: Lab, stage: FakeTask) -> None:
     lab.emulator.before_media = lambda: setattr(lab.clock, "ahead", lab.clock.ahead + 3700)
 
 
-def _gone(lab: Lab, stage: Stage) -> None:
+def _gone(lab: Lab, stage: FakeTask) -> None:
     def sleep_and_die() -> None:
         lab.pass_time(HALF_DAY)
-        stage.blows.at("now")
-        stage.blows.pass_by("now")
+        stage.interruptions.at("now")
+        stage.interruptions.reach("now")
 
-    stage.blows.at(lab.while_waiting, sleep_and_die)
+    stage.interruptions.at(lab.while_waiting, sleep_and_die)
 
 
-def _with(lab: Lab, stage: Stage, **arguments: Any) -> None:
+def _with(lab: Lab, stage: FakeTask, **arguments: Any) -> None:
     stage.make_operator = lambda: lab.generate(**arguments)
-    stage.blows.at(lab.while_waiting)
+    stage.interruptions.at(lab.while_waiting)
 
 
-def _presigned(lab: Lab, stage: Stage) -> None:
+def _presigned(lab: Lab, stage: FakeTask) -> None:
     link = "https://images.example.com/kite.jpg?X-Amz-Signature={{ ti.try_number }}"
     _with(lab, stage, model="i2v_first_720p", first_frame=link)
 
 
-def _template(lab: Lab, stage: Stage) -> None:
+def _template(lab: Lab, stage: FakeTask) -> None:
     _with(lab, stage, prompt="a red kite at {{ ti.try_number }} o'clock")
 
 
-def _argument_gone(lab: Lab, stage: Stage) -> None:
+def _argument_gone(lab: Lab, stage: FakeTask) -> None:
     from PIL import Image
 
     picture = lab.folder / "kite.png"
     Image.new("RGB", (1280, 720), "red").save(picture)
     _with(lab, stage, model="i2v_first_720p", first_frame=str(picture))
-    stage.blows.at("log Submitting", lambda: stage.blows.at("xcom task_id", picture.unlink))
+    stage.interruptions.at("log Submitting", lambda: stage.interruptions.at("xcom task_id", picture.unlink))
 
 
-def _nothing(lab: Lab, stage: Stage) -> None:
+def _nothing(lab: Lab, stage: FakeTask) -> None:
     """Let the task succeed."""
 
 
@@ -241,11 +243,11 @@ ACTS: dict[str, Act] = {
     "error-after": _fault(where="submit", what="error_after", code=50500),
     "killed-before-record": _killed("after post"),
     "killed-before-defer": _killed("xcom task_id"),
-    "killed-while-deferred": lambda lab, stage: stage.blows.at(lab.while_waiting),
+    "killed-while-deferred": lambda lab, stage: stage.interruptions.at(lab.while_waiting),
     "killed-before-landing": _killed("resumed"),
     "killed-in-download": _killed_in_download,
     "killed-before-return": _killed("log Landed"),
-    "store-refuses-intent": lambda lab, stage: stage.blows.at("store before intent", _refuse),
+    "store-refuses-intent": lambda lab, stage: stage.interruptions.at("store before intent", _refuse),
     "store-refuses-id": _store_refuses_id,
     "store-answer-lost": _answer_lost,
     "database-restored": _restored_from_backup,
@@ -255,7 +257,7 @@ ACTS: dict[str, Act] = {
     "storage-refuses-manifest": _storage_refuses_manifest,
     "ledger-unreadable": _unreadable_once,
     "ledger-unreadable-then": _unreadable_then,
-    "ledger-damaged": lambda lab, stage: stage.blows.at("resumed", lambda: _damage(lab, stage)),
+    "ledger-damaged": lambda lab, stage: stage.interruptions.at("resumed", lambda: _damage(lab, stage)),
     "ledger-damaged-then": _damaged_then,
     "older-try-before-intent": _older_try("log Submitting"),
     "older-try-before-post": _older_try("before post"),
@@ -272,22 +274,22 @@ ACTS: dict[str, Act] = {
     "presigned-link": _presigned,
     "template-changes": _template,
     "argument-gone": _argument_gone,
-    "run-deleted": lambda lab, stage: stage.blows.at(lab.while_waiting),
+    "run-deleted": lambda lab, stage: stage.interruptions.at(lab.while_waiting),
 }
 
 
-def _change_prompt(lab: Lab, stage: Stage) -> None:
+def _change_prompt(lab: Lab, stage: FakeTask) -> None:
     stage.make_operator = lambda: lab.generate(prompt="a blue kite")
 
 
-def _file_gone_late(lab: Lab, stage: Stage) -> None:
+def _file_gone_late(lab: Lab, stage: FakeTask) -> None:
     lab.lose_videos()
     lab.pass_time(HALF_DAY)
 
 
-def _die_in_the_new_take(lab: Lab, stage: Stage) -> None:
+def _die_in_the_new_take(lab: Lab, stage: FakeTask) -> None:
     stage.retries = 1
-    stage.blows.at(lab.while_waiting)
+    stage.interruptions.at(lab.while_waiting)
 
 
 BETWEEN: dict[str, Act] = {
@@ -313,10 +315,10 @@ NEED_A_DEFERRAL = frozenset(
 """Rows that strike when a task comes back from the triggerer."""
 
 
-def play(row: Row, lab: Lab) -> Stage:
+def play(row: Row, lab: Lab) -> FakeTask:
     """Perform a row: the first life, and the Clear if it has one."""
     lab.options.update(row.policy)
-    stage = lab.stage(retries=1 if row.then == rows.RETRY else 0)
+    stage = lab.task(retries=1 if row.then == rows.RETRY else 0)
     ACTS.get(row.slug, _nothing)(lab, stage)
     stage.clear_on_success = row.slug == "clear-on-success"
     if row.slug == "six-land-one-render":
@@ -327,7 +329,7 @@ def play(row: Row, lab: Lab) -> Stage:
         stage.forget_run()
         stage.run()
     if row.slug == "same-request-twice":
-        lab.stage(run_id="manual__2").run()
+        lab.task(run_id="manual__2").run()
     if row.then == rows.CLEAR:
         BETWEEN.get(row.slug, _nothing)(lab, stage)
         stage.clear()

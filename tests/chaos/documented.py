@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from docs.tables import ROOT, chaos_line
 
 if TYPE_CHECKING:
-    from tests.chaos.lab import Tally
     from tests.chaos.rows import Row
+    from tests.harness.lab import Tally
 
 
 def is_documented(row: Row, tally: Tally) -> bool:

@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.chaos.lab import Tally
 from tests.chaos.real import chaos_dags, many, open_site
+from tests.harness.lab import Tally
 
 
 def main(count: int) -> int:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos.lab import Tally
 from tests.chaos.outages import ANSWER, API_SERVER, POSTGRES, STORE, STORE_CONNECTION, Group, Outage
 from tests.chaos.real import Site, wait_until
 from tests.harness.api import task_path
+from tests.harness.lab import Tally
 from tests.harness.store_servers import S3Server, SftpServer
 
 Store = SftpServer | S3Server

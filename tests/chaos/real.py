@@ -18,8 +18,9 @@ from typing import Any
 
 import psutil
 
-from tests.chaos.lab import Clock, HoldingEmulator, Tally, landed_files
 from tests.harness.api import run_path
+from tests.harness.emulator import Clock, HoldingEmulator
+from tests.harness.lab import Tally, landed_files
 from tests.harness.servers import PostgresServer
 from tests.harness.stack import AirflowStack
 

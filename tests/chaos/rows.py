@@ -291,3 +291,37 @@ PROCESS_ROWS: tuple[Row, ...] = (
         **_renders(2),
     ),
 )
+
+ONE_TASK_ONLY = frozenset(
+    {
+        # Another task is tried again than the one whose arguments change.
+        "template-changes",
+        "argument-gone",
+        # A retry of the sensor cannot pay again for what the submit task lost.
+        "render-gone",
+        "lapsed",
+        "moderated-output",
+        # What only a task does that submits and lands: it reads the record when the render is done.
+        "ledger-unreadable",
+        "ledger-damaged",
+        "ledger-unreadable-then",
+        "ledger-damaged-then",
+        "storage-refuses-video",
+        "storage-refuses-manifest",
+        "store-refuses-id",
+        "database-restored",
+        "xcom-refuses",
+        "twin-between",
+        # Only the submit task has a record, and it does not say that the file is home: the API is asked.
+        "success-old",
+        "same-request-twice",
+        "run-deleted",
+        # The tries that overlap are those of one task.
+        "older-try-before-landing",
+        "older-try-in-download",
+        "older-try-in-download-cleared",
+        "older-try-in-download-paid",
+        "six-land-one-render",
+    }
+)
+"""Rows that come to something else, or make no sense, where the work is divided; tests of the operators tell how."""

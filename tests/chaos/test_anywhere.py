@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.errors import UnknownSubmitError
-from tests.chaos.lab import Lab, open_lab
-from tests.chaos.stage import Killed, Stage
+from tests.harness.fake_airflow import FakeTask, Killed
+from tests.harness.lab import Lab, open_lab
 from tests.meta.tree import ROOT
 
 PACKAGE = ROOT / "airflow_provider_jimeng"
@@ -57,9 +57,9 @@ def traced(on_line: Callable[[Line], None]) -> Iterator[None]:
         sys.settrace(before)
 
 
-def live(lab: Lab, on_line: Callable[[Line], None]) -> Stage:
+def live(lab: Lab, on_line: Callable[[Line], None]) -> FakeTask:
     """Let a task run: its first try is traced, a retry and, if need be, a Clear follow."""
-    stage = lab.stage()
+    stage = lab.task()
     with traced(on_line):
         stage.run_one_try()
     if stage.state == "up_for_retry":

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, Airflo
 
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
-from tests.chaos.lab import Lab, open_lab, with_points
+from tests.harness.lab import Lab, interruptible, open_lab
 
 Function = tuple[str, str]
 
@@ -68,7 +68,7 @@ def between_intent_and_request(on_call: Callable[[Function], None]) -> Iterator[
 
 
 def submit(lab: Lab) -> Any:
-    operator = with_points(JimengSubmitVideoOperator, lab.blows)
+    operator = interruptible(JimengSubmitVideoOperator, lab.interruptions)
     return operator(task_id="render", prompt="a red kite", output_path=lab.output_path, reuse="output_path")
 
 
@@ -77,7 +77,7 @@ def functions_on_the_way(folder: Path) -> list[Function]:
     for run in ("first", "second"):  # what is imported and cached in the first is not called again
         seen.clear()
         with open_lab(folder / run) as lab, between_intent_and_request(seen.setdefault):
-            assert lab.stage(partial(submit, lab)).run() == "success"
+            assert lab.task(partial(submit, lab)).run() == "success"
     return list(seen)
 
 
@@ -94,7 +94,7 @@ def test_whatever_fails_before_the_request_leaves_takes_the_intent_back(tmp_path
                 raise error
 
         with open_lab(tmp_path / str(number)) as lab:
-            stage = lab.stage(partial(submit, lab), retries=1)
+            stage = lab.task(partial(submit, lab), retries=1)
             with between_intent_and_request(fail):
                 stage.run()
             assert not waiting, f"{function} was not called"

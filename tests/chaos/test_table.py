@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.acts import ACTS, BETWEEN, NEED_A_DEFERRAL, play
-from tests.chaos.chain import ONE_TASK_ONLY
 from tests.chaos.documented import is_documented
-from tests.chaos.lab import Tally, open_lab
-from tests.chaos.rows import ROWS, Row
+from tests.chaos.rows import ONE_TASK_ONLY, ROWS, Row
+from tests.harness.lab import Tally, open_lab
 
 
 def by_name(row: Row) -> str:

@@ -33,51 +33,77 @@ def whole(value: Any) -> int:
     return read_whole("take", value, 1, lowest=-1, highest=100, remedy="takes are numbered")
 
 
-@pytest.mark.parametrize("value", [None, "", "  ", "None", " None "])
-def test_what_a_template_leaves_of_nothing_is_absent(value: Any) -> None:
-    assert is_absent(value)
-    assert read_text("prompt", value) is None
-    assert read_reference("first_frame", value) is None
-    assert whole(value) == 1
+def test_what_a_template_leaves_of_nothing_is_absent(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "", "  ", "None", " None "]
+    for value in cases:
+        with subtests.test(value=value):
+            assert is_absent(value)
+            assert read_text("prompt", value) is None
+            assert read_reference("first_frame", value) is None
+            assert whole(value) == 1
 
 
-@pytest.mark.parametrize("value", [5, "5", " 5 ", 5.0, "5.0", Decimal(5), "05"])
-def test_a_whole_number_may_come_as_rendered_text(value: Any) -> None:
-    assert whole(value) == 5
+def test_a_whole_number_may_come_as_rendered_text(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [5, "5", " 5 ", 5.0, "5.0", Decimal(5), "05"]
+    for value in cases:
+        with subtests.test(value=value):
+            assert whole(value) == 5
 
 
-@pytest.mark.parametrize(
-    "value", [5.5, "5.5", "five", "nan", "inf", True, "True", -2, 101, "1e999999999", "1e-99", [5], {}]
-)
-def test_anything_else_is_no_whole_number(value: Any) -> None:
-    with pytest.raises(
-        ParameterError, match=r"take: expected a whole number from -1 to 100, .*; takes are numbered"
-    ):
-        whole(value)
+def test_anything_else_is_no_whole_number(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
+        5.5,
+        "5.5",
+        "five",
+        "nan",
+        "inf",
+        True,
+        "True",
+        -2,
+        101,
+        "1e999999999",
+        "1e-99",
+        [5],
+        {},
+    ]
+    for value in cases:
+        with (
+            subtests.test(value=value),
+            pytest.raises(
+                ParameterError, match=r"take: expected a whole number from -1 to 100, .*; takes are numbered"
+            ),
+        ):
+            whole(value)
 
 
-@pytest.mark.parametrize(
-    ("value", "amount"), [("20", "20"), (7.5, "7.5"), (0, "0"), (Decimal("1.20"), "1.20")]
-)
-def test_an_amount_may_come_as_text_or_number(value: Any, amount: str) -> None:
-    assert read_amount("max_cost_cny", value) == Decimal(amount)
+def test_an_amount_may_come_as_text_or_number(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [("20", "20"), (7.5, "7.5"), (0, "0"), (Decimal("1.20"), "1.20")]
+    for value, amount in cases:
+        with subtests.test(value=value, amount=amount):
+            assert read_amount("max_cost_cny", value) == Decimal(amount)
 
 
-@pytest.mark.parametrize("value", ["cheap", -1, "nan", "inf", True, [], math.nan])
-def test_anything_else_is_no_amount(value: Any) -> None:
-    with pytest.raises(ParameterError, match="max_cost_cny: expected an amount in CNY"):
-        read_amount("max_cost_cny", value)
+def test_anything_else_is_no_amount(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["cheap", -1, "nan", "inf", True, [], math.nan]
+    for value in cases:
+        with subtests.test(value=value):
+            with pytest.raises(ParameterError, match="max_cost_cny: expected an amount in CNY"):
+                read_amount("max_cost_cny", value)
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("1.5", 1.5), (0, 0.0), (60, 60.0), (" 7 ", 7.0)])
-def test_seconds_are_read_as_templates_leave_them(value: Any, seconds: float) -> None:
-    assert read_seconds("wait_timeout", value) == seconds
+def test_seconds_are_read_as_templates_leave_them(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, float]] = [("1.5", 1.5), (0, 0.0), (60, 60.0), (" 7 ", 7.0)]
+    for value, seconds in cases:
+        with subtests.test(value=value, seconds=seconds):
+            assert read_seconds("wait_timeout", value) == seconds
 
 
-@pytest.mark.parametrize("value", ["soon", None, -1, "nan", "inf", math.inf, True, [], 10**400])
-def test_what_is_no_number_of_seconds_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(ParameterError, match="wait_timeout: expected a number of seconds"):
-        read_seconds("wait_timeout", value)
+def test_what_is_no_number_of_seconds_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["soon", None, -1, "nan", "inf", math.inf, True, [], 10**400]
+    for value in cases:
+        with subtests.test(value=value):
+            with pytest.raises(ParameterError, match="wait_timeout: expected a number of seconds"):
+                read_seconds("wait_timeout", value)
 
 
 def test_text_with_half_a_character_is_refused_for_it_cannot_be_sent() -> None:
@@ -85,23 +111,24 @@ def test_text_with_half_a_character_is_refused_for_it_cannot_be_sent() -> None:
         read_text("prompt", "cat \ud83d")
 
 
-@pytest.mark.parametrize(
-    ("value", "reference"),
-    [
+def test_a_reference_is_kept_as_it_is(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         (" /data/cat.jpg ", "/data/cat.jpg"),
         ("https://a.example/cat.jpg?sig=1", "https://a.example/cat.jpg?sig=1"),
         ("s3://conn@bucket/cat.png", "s3://conn@bucket/cat.png"),
         (OpenablePath("/data/cat.jpg"), "/data/cat.jpg"),
-    ],
-)
-def test_a_reference_is_kept_as_it_is(value: Any, reference: str) -> None:
-    assert read_reference("first_frame", value) == reference
+    ]
+    for value, reference in cases:
+        with subtests.test(value=value, reference=reference):
+            assert read_reference("first_frame", value) == reference
 
 
-@pytest.mark.parametrize("value", [b"\xff\xd8", ["a.jpg"], {"url": "a"}, 5])
-def test_what_is_no_reference_is_refused(value: Any) -> None:
-    with pytest.raises(ParameterError, match="first_frame: expected text"):
-        read_reference("first_frame", value)
+def test_what_is_no_reference_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [b"\xff\xd8", ["a.jpg"], {"url": "a"}, 5]
+    for value in cases:
+        with subtests.test(value=value):
+            with pytest.raises(ParameterError, match="first_frame: expected text"):
+                read_reference("first_frame", value)
 
 
 def test_a_data_uri_is_refused_without_being_repeated() -> None:
@@ -111,9 +138,8 @@ def test_a_data_uri_is_refused_without_being_repeated() -> None:
     assert "AAAA" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
+def test_an_image_given_as_itself_is_refused_in_short(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         (
             base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(5_000_000)).decode(),
             "is an image in base64; give a file",
@@ -124,14 +150,13 @@ def test_a_data_uri_is_refused_without_being_repeated() -> None:
         (memoryview(bytes(10)), "expected text, got bytes; give a file"),
         ("x" * 8_000_000, "has 8,000,000 characters, which is no path or link; give a file"),
         ([b"x" * 1_000_000], "expected text, got"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_an_image_given_as_itself_is_refused_in_short(value: Any, says: str) -> None:
-    with pytest.raises(ParameterError, match=f"^first_frame: {says}") as caught:
-        read_reference("first_frame", value)
-    assert len(str(caught.value)) < 300
-    assert not caught.value.retryable
+    ]
+    for value, says in cases:
+        with subtests.test(value=value, says=says):
+            with pytest.raises(ParameterError, match=f"^first_frame: {says}") as caught:
+                read_reference("first_frame", value)
+            assert len(str(caught.value)) < 300
+            assert not caught.value.retryable
 
 
 def test_a_value_is_quoted_in_short_and_without_a_query() -> None:
@@ -143,46 +168,51 @@ def test_a_value_is_quoted_in_short_and_without_a_query() -> None:
     assert shown({"a": 1}) == "{'a': 1}"
 
 
-@pytest.mark.parametrize("value", ["https://", "http://[::1", "https:///cat.jpg"])
-def test_a_link_without_a_host_is_refused(value: str) -> None:
-    with pytest.raises(ParameterError, match="is no complete link"):
-        read_reference("first_frame", value)
+def test_a_link_without_a_host_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["https://", "http://[::1", "https:///cat.jpg"]
+    for value in cases:
+        with subtests.test(value=value), pytest.raises(ParameterError, match="is no complete link"):
+            read_reference("first_frame", value)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_two_links_or_paths_in_one_text_are_refused(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         "https://a.example/1.png https://a.example/2.png?sig=SECRET",
         "https://a.example/1.png,https://a.example/2.png?sig=SECRET",
         "https://a.example/1.png；s3://bucket/2.png?sig=SECRET",
         '["https://a.example/1.png", "https://a.example/2.png?sig=SECRET"]',
         "a.png\nb.png",
-    ],
-)
-def test_two_links_or_paths_in_one_text_are_refused(value: str) -> None:
-    with pytest.raises(ParameterError, match=r"first_frame: .* is more than one link or path") as caught:
-        read_reference("first_frame", value)
-    assert "SECRET" not in str(caught.value)
+    ]
+    for value in cases:
+        with subtests.test(value=value):
+            with pytest.raises(
+                ParameterError, match=r"first_frame: .* is more than one link or path"
+            ) as caught:
+                read_reference("first_frame", value)
+            assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_a_link_inside_another_one_is_part_of_it(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         "https://a.example/get?url=https://b.example/1.png",
         "https://a.example/fetch/https://b.example/1.png",
         "a b.png",
-    ],
-)
-def test_a_link_inside_another_one_is_part_of_it(value: str) -> None:
-    assert read_reference("first_frame", value) == value
+    ]
+    for value in cases:
+        with subtests.test(value=value):
+            assert read_reference("first_frame", value) == value
 
 
-@pytest.mark.parametrize("character", ["\0", "\x1b", "\x0b", "\x7f", "\x85"])
-def test_a_control_character_is_refused_with_its_place(character: str) -> None:
-    with pytest.raises(
-        ParameterError, match=rf"prompt: .*U\+{ord(character):04X} at position 7, after 'a\\nkite '"
-    ):
-        read_text("prompt", f"a\nkite {character} b")
+def test_a_control_character_is_refused_with_its_place(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["\0", "\x1b", "\x0b", "\x7f", "\x85"]
+    for character in cases:
+        with (
+            subtests.test(character=character),
+            pytest.raises(
+                ParameterError, match=rf"prompt: .*U\+{ord(character):04X} at position 7, after 'a\\nkite '"
+            ),
+        ):
+            read_text("prompt", f"a\nkite {character} b")
 
 
 def test_tabs_and_line_ends_are_text() -> None:
@@ -205,11 +235,18 @@ def test_any_value_is_read_or_refused_by_name(value: Any) -> None:
         assert refused is None or refused.argument == "take"
 
 
-@pytest.mark.parametrize(
-    ("value", "truth"), [(True, True), (None, False), ("True", True), ("no", False), ("", False), (1, True)]
-)
-def test_truth_values_may_come_from_a_template(value: Any, *, truth: bool) -> None:
-    assert as_bool("overwrite", value) is truth
+def test_truth_values_may_come_from_a_template(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, bool]] = [
+        (True, True),
+        (None, False),
+        ("True", True),
+        ("no", False),
+        ("", False),
+        (1, True),
+    ]
+    for value, truth in cases:
+        with subtests.test(value=value, truth=truth):
+            assert as_bool("overwrite", value) is truth
 
 
 def test_what_is_no_truth_value_is_refused_by_name() -> None:
@@ -217,28 +254,29 @@ def test_what_is_no_truth_value_is_refused_by_name() -> None:
         as_bool("overwrite", "perhaps")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_a_dict_may_come_from_a_template_in_json_or_in_python_notation(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         '{"a": "x", "b": null}',
         "{'a': 'x', 'b': None}",
         " {'a': 'x',\n 'b': None} ",
-    ],
-)
-def test_a_dict_may_come_from_a_template_in_json_or_in_python_notation(text: str) -> None:
-    assert as_mapping("aigc_meta", text) == {"a": "x", "b": None}
+    ]
+    for text in cases:
+        with subtests.test(text=text):
+            assert as_mapping("aigc_meta", text) == {"a": "x", "b": None}
 
 
-@pytest.mark.parametrize("value", [None, "", " ", "None"])
-def test_a_dict_may_be_absent(value: Any) -> None:
-    assert as_mapping("aigc_meta", value) is None
+def test_a_dict_may_be_absent(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "", " ", "None"]
+    for value in cases:
+        with subtests.test(value=value):
+            assert as_mapping("aigc_meta", value) is None
 
 
-@pytest.mark.parametrize(
-    "value", ["{", "[1]", "5", "nonsense", "{'a': f()}", "[" * 5000, 5, ["a"], "{[]: 1}"]
-)
-def test_what_is_no_dict_is_refused_in_a_short_message(value: Any) -> None:
-    assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
-    with pytest.raises(ParameterError, match="aigc_meta: expected a dict") as refused:
-        as_mapping("aigc_meta", value)
-    assert len(str(refused.value)) < 250
+def test_what_is_no_dict_is_refused_in_a_short_message(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["{", "[1]", "5", "nonsense", "{'a': f()}", "[" * 5000, 5, ["a"], "{[]: 1}"]
+    for value in cases:
+        with subtests.test(value=value):
+            assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
+            with pytest.raises(ParameterError, match="aigc_meta: expected a dict") as refused:
+                as_mapping("aigc_meta", value)
+            assert len(str(refused.value)) < 250

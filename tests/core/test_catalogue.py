@@ -51,37 +51,40 @@ def name_of(spec: ModelSpec) -> str:
     return spec.name
 
 
-@pytest.mark.parametrize("row", DOCUMENTED, ids=lambda row: row[0])
-def test_every_documented_model_has_its_record(row: tuple[Any, ...]) -> None:
-    name, key, images, durations, ratios, prompt_max, price, page = row
-    spec = MODELS[name]
+def test_every_documented_model_has_its_record(subtests: pytest.Subtests) -> None:
+    for row in DOCUMENTED:
+        with subtests.test(row=row[0]):
+            name, key, images, durations, ratios, prompt_max, price, page = row
+            spec = MODELS[name]
 
-    assert (spec.name, spec.req_key) == (name, key)
-    assert (spec.min_images, spec.max_images) == images
-    assert spec.durations == durations
-    assert bool(spec.aspect_ratios) is ratios
-    assert spec.prompt_max == prompt_max
-    assert spec.price_cny_per_second == Decimal(price)
-    assert spec.doc_page == page
+            assert (spec.name, spec.req_key) == (name, key)
+            assert (spec.min_images, spec.max_images) == images
+            assert spec.durations == durations
+            assert bool(spec.aspect_ratios) is ratios
+            assert spec.prompt_max == prompt_max
+            assert spec.price_cny_per_second == Decimal(price)
+            assert spec.doc_page == page
 
 
 def test_the_catalogue_has_no_other_models() -> None:
     assert list(MODELS) == [row[0] for row in DOCUMENTED]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-def test_every_model_is_found_by_name_and_by_key(spec: ModelSpec) -> None:
-    assert find_model(spec.name) is spec
-    assert find_model(f" {spec.req_key} ") is spec
+def test_every_model_is_found_by_name_and_by_key(subtests: pytest.Subtests) -> None:
+    for spec in SPECS:
+        with subtests.test(spec=name_of(spec)):
+            assert find_model(spec.name) is spec
+            assert find_model(f" {spec.req_key} ") is spec
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-def test_every_model_predicts_a_size_for_every_ratio(spec: ModelSpec) -> None:
-    assert set(spec.sizes) == ALL_RATIOS
-    assert set(spec.aspect_ratios) in (set(), ALL_RATIOS)
-    for ratio, (width, height) in spec.sizes.items():
-        across, down = map(int, ratio.split(":"))
-        assert width / height == pytest.approx(across / down, rel=0.02)
+def test_every_model_predicts_a_size_for_every_ratio(subtests: pytest.Subtests) -> None:
+    for spec in SPECS:
+        with subtests.test(spec=name_of(spec)):
+            assert set(spec.sizes) == ALL_RATIOS
+            assert set(spec.aspect_ratios) in (set(), ALL_RATIOS)
+            for ratio, (width, height) in spec.sizes.items():
+                across, down = map(int, ratio.split(":"))
+                assert width / height == pytest.approx(across / down, rel=0.02)
 
 
 def test_the_default_ratio_is_16_9_wherever_there_is_one() -> None:
@@ -114,17 +117,16 @@ def test_the_api_keeps_a_render_twelve_hours_and_a_link_one() -> None:
     assert (RETENTION_SECONDS, LINK_SECONDS) == (43_200, 3_600)
 
 
-@pytest.mark.parametrize(
-    ("name", "inputs"),
-    [
+def test_the_inputs_read_as_words(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str]] = [
         ("t2v_720p", "text"),
         ("i2v_first_720p", "text + 1 image"),
         ("i2v_first_tail_720p", "text + 2 images"),
         ("ti2v_pro", "text and/or 1 image"),
-    ],
-)
-def test_the_inputs_read_as_words(name: str, inputs: str) -> None:
-    assert MODELS[name].inputs == inputs
+    ]
+    for name, inputs in cases:
+        with subtests.test(name=name, inputs=inputs):
+            assert MODELS[name].inputs == inputs
 
 
 CIRCULATING = {
@@ -139,12 +141,15 @@ CIRCULATING = {
 }
 
 
-@pytest.mark.parametrize(("wrong", "right"), CIRCULATING.items())
-def test_a_wrong_key_in_circulation_is_refused_with_the_right_one(wrong: str, right: str) -> None:
-    with pytest.raises(ParameterError, match=f"model: '{wrong}' circulates.* Use '{right}' ") as caught:
-        find_model(wrong)
+def test_a_wrong_key_in_circulation_is_refused_with_the_right_one(subtests: pytest.Subtests) -> None:
+    for wrong, right in CIRCULATING.items():
+        with subtests.test(wrong=wrong, right=right):
+            with pytest.raises(
+                ParameterError, match=f"model: '{wrong}' circulates.* Use '{right}' "
+            ) as caught:
+                find_model(wrong)
 
-    assert find_model(right).name in str(caught.value)
+            assert find_model(right).name in str(caught.value)
 
 
 def test_every_wrong_key_leads_to_a_model() -> None:
@@ -157,10 +162,10 @@ def test_a_wrong_key_whose_model_is_gone_still_names_the_key() -> None:
         find_model("jimeng_v30", {"ti2v_pro": MODELS["ti2v_pro"]})
 
 
-@pytest.mark.parametrize("key", OTHER_PRODUCTS)
-def test_the_key_of_another_product_is_refused_with_what_it_is(key: str) -> None:
-    with pytest.raises(ParameterError, match=r"belongs to .*no operator"):
-        find_model(key)
+def test_the_key_of_another_product_is_refused_with_what_it_is(subtests: pytest.Subtests) -> None:
+    for key in OTHER_PRODUCTS:
+        with subtests.test(key=key), pytest.raises(ParameterError, match=r"belongs to .*no operator"):
+            find_model(key)
 
 
 def test_a_tutorials_key_of_action_imitation_is_refused_with_the_right_one() -> None:
@@ -168,20 +173,24 @@ def test_a_tutorials_key_of_action_imitation_is_refused_with_the_right_one() -> 
         find_model("jimeng_motion_imitation_v2")
 
 
-@pytest.mark.parametrize("model", ["jimeng_t2v_v35", "veo", "T2V_720P"])
-def test_an_unknown_model_is_refused_with_the_known_ones_and_the_way_out(model: str) -> None:
-    with pytest.raises(
-        ParameterError, match=f"'{model}' is unknown. Known models: t2v_720p, .*like"
-    ) as caught:
-        find_model(model)
+def test_an_unknown_model_is_refused_with_the_known_ones_and_the_way_out(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["jimeng_t2v_v35", "veo", "T2V_720P"]
+    for model in cases:
+        with subtests.test(model=model):
+            with pytest.raises(
+                ParameterError, match=f"'{model}' is unknown. Known models: t2v_720p, .*like"
+            ) as caught:
+                find_model(model)
 
-    assert caught.value.argument == "model"
+            assert caught.value.argument == "model"
 
 
-@pytest.mark.parametrize("model", [None, "", " ", 30, ["t2v_720p"]])
-def test_what_is_no_name_is_refused(model: Any) -> None:
-    with pytest.raises(ParameterError, match="model: expected a model name"):
-        find_model(model)
+def test_what_is_no_name_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "", " ", 30, ["t2v_720p"]]
+    for model in cases:
+        with subtests.test(model=model):
+            with pytest.raises(ParameterError, match="model: expected a model name"):
+                find_model(model)
 
 
 def test_without_a_connections_word_the_catalogue_is_as_it_is() -> None:
@@ -264,20 +273,18 @@ def test_a_later_record_and_a_price_may_build_on_an_earlier_record() -> None:
     assert catalogue["another"].price_cny_per_second == Decimal(2)
 
 
-@pytest.mark.parametrize(
-    ("models", "says"),
-    [
+def test_a_record_that_does_not_hold_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"t2v_720p": 5}, "extra.models.t2v_720p: expected an object.*got int"),
         ({"novel": {}}, 'extra.models.novel: a new model needs "like".*Known: t2v_720p'),
         ({"novel": {"like": "unheard"}}, 'needs "like"'),
         ({"t2v_720p": {"fps": 30, "name": "x"}}, "unknown field fps, name. A record takes aspect_ratios"),
         ({"t2v_720p": {"min_images": 1}}, "min_images 1 is more than max_images 0"),
         ({"t2v_720p": {"durations": []}}, "models.t2v_720p.durations: expected a list of whole seconds"),
-    ],
-)
-def test_a_record_that_does_not_hold_is_refused_by_name(models: dict[str, Any], says: str) -> None:
-    with pytest.raises(SettingsError, match=says):
-        merged_catalogue(models)
+    ]
+    for models, says in cases:
+        with subtests.test(models=models, says=says), pytest.raises(SettingsError, match=says):
+            merged_catalogue(models)
 
 
 def test_a_price_of_no_model_is_refused() -> None:

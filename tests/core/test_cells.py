@@ -13,9 +13,8 @@ from airflow_provider_jimeng.core.cells import is_missing, read_cell
 from airflow_provider_jimeng.core.errors import ParameterError
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_every_kind_of_missing_value_is_absent(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         None,
         math.nan,
         np.nan,
@@ -26,18 +25,19 @@ from airflow_provider_jimeng.core.errors import ParameterError
         Decimal("NaN"),
         "nan",
         "<NA>",
-    ],
-    ids=repr,
-)
-def test_every_kind_of_missing_value_is_absent(value: Any) -> None:
-    assert is_missing(value)
-    assert read_cell("seed", value) is None
-    assert read_cell("prompt", value) is None
+    ]
+    for value in cases:
+        with subtests.test(value=repr(value)):
+            assert is_missing(value)
+            assert read_cell("seed", value) is None
+            assert read_cell("prompt", value) is None
 
 
-@pytest.mark.parametrize("value", [0, "", "kite", False, [], {}, np.array([1, 2]), np.int64(0)], ids=repr)
-def test_other_values_are_not_missing(value: Any) -> None:
-    assert not is_missing(value)
+def test_other_values_are_not_missing(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [0, "", "kite", False, [], {}, np.array([1, 2]), np.int64(0)]
+    for value in cases:
+        with subtests.test(value=repr(value)):
+            assert not is_missing(value)
 
 
 def test_what_refuses_to_be_compared_is_not_missing() -> None:
@@ -50,9 +50,8 @@ def test_what_refuses_to_be_compared_is_not_missing() -> None:
     assert not is_missing(Odd())
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "read"),
-    [
+def test_a_cell_is_read_as_the_argument_takes_it(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any, Any]] = [
         ("seed", np.int64(5), 5),
         ("duration", np.float64(5.0), 5.0),
         ("seed", "7", "7"),
@@ -74,23 +73,22 @@ def test_what_refuses_to_be_compared_is_not_missing() -> None:
         ("duration", "10 s", "10"),
         ("duration", "5.0 sec", "5.0"),
         ("duration", "long", "long"),
-    ],
-)
-def test_a_cell_is_read_as_the_argument_takes_it(column: str, value: Any, read: Any) -> None:
-    assert read_cell(column, value) == read
+    ]
+    for column, value, read in cases:
+        with subtests.test(column=column, value=value, read=read):
+            assert read_cell(column, value) == read
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "says"),
-    [
+def test_what_excel_put_in_the_place_of_a_value_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any, str]] = [
         ("prompt", "#N/A", "prompt: holds Excel's error #N/A"),
         ("first_frame", " #REF! ", "first_frame: holds Excel's error #REF!"),
         ("seed", "########", "seed: holds only #"),
         ("seed", "1.23E+09", r"seed: 1\.23E\+09 is what Excel makes of a long number"),
         ("output_name", date(2026, 3, 1), "output_name: holds the date or time '2026-03-01'"),
         ("duration", time(5), "duration: holds the date or time"),
-    ],
-)
-def test_what_excel_put_in_the_place_of_a_value_is_refused(column: str, value: Any, says: str) -> None:
-    with pytest.raises(ParameterError, match=says):
-        read_cell(column, value)
+    ]
+    for column, value, says in cases:
+        with subtests.test(column=column, value=value, says=says):
+            with pytest.raises(ParameterError, match=says):
+                read_cell(column, value)

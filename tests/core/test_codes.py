@@ -7,7 +7,6 @@ from airflow_provider_jimeng.core.codes import (
     BUSINESS_CODES,
     GATEWAY_CODES,
     MISSING_TASK_STATUSES,
-    CodeEntry,
     ErrorKind,
     error_for,
     lookup,
@@ -89,56 +88,59 @@ DOCUMENTED = [
 ]
 
 
-@pytest.mark.parametrize(("code", "http_status", "retryable", "fails_render"), DOCUMENTED)
-def test_every_documented_code_has_its_row(
-    code: int, http_status: int, retryable: bool, fails_render: bool
-) -> None:
-    entry = lookup(code)
+def test_every_documented_code_has_its_row(subtests: pytest.Subtests) -> None:
+    for code, http_status, retryable, fails_render in DOCUMENTED:
+        with subtests.test(
+            code=code, http_status=http_status, retryable=retryable, fails_render=fails_render
+        ):
+            entry = lookup(code)
 
-    assert entry is not None
-    assert (entry.code, entry.http_status) == (code, http_status)
-    assert (entry.retryable, entry.fails_render) == (retryable, fails_render)
+            assert entry is not None
+            assert (entry.code, entry.http_status) == (code, http_status)
+            assert (entry.retryable, entry.fails_render) == (retryable, fails_render)
 
 
 def test_the_table_has_no_other_rows() -> None:
     assert {entry.code for entry in ALL_CODES} == {row[0] for row in DOCUMENTED}
 
 
-@pytest.mark.parametrize("entry", ALL_CODES, ids=lambda entry: str(entry.code))
-def test_every_row_says_what_it_means_and_what_to_do(entry: CodeEntry) -> None:
-    assert entry.message
-    assert entry.meaning.endswith(".")
-    assert entry.advice.endswith(".")
-    assert entry.confidence in {"H", "M", "L"}
+def test_every_row_says_what_it_means_and_what_to_do(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=str(entry.code)):
+            assert entry.message
+            assert entry.meaning.endswith(".")
+            assert entry.advice.endswith(".")
+            assert entry.confidence in {"H", "M", "L"}
 
 
-@pytest.mark.parametrize("entry", ALL_CODES, ids=lambda entry: str(entry.code))
-def test_a_row_is_found_by_number_by_text_and_by_name(entry: CodeEntry) -> None:
-    assert lookup(entry.code) is entry
-    assert lookup(f" {entry.code} ") is entry
-    if entry.name:
-        assert lookup(entry.name) is entry
-        assert lookup(entry.name.upper()) is entry
+def test_a_row_is_found_by_number_by_text_and_by_name(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=str(entry.code)):
+            assert lookup(entry.code) is entry
+            assert lookup(f" {entry.code} ") is entry
+            if entry.name:
+                assert lookup(entry.name) is entry
+                assert lookup(entry.name.upper()) is entry
 
 
-@pytest.mark.parametrize("entry", ALL_CODES, ids=lambda entry: str(entry.code))
-def test_the_error_of_a_row_is_of_its_kind_and_carries_everything(entry: CodeEntry) -> None:
-    error = error_for(str(entry.code), entry.message, request_id="r1", http_status=entry.http_status)
+def test_the_error_of_a_row_is_of_its_kind_and_carries_everything(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=str(entry.code)):
+            error = error_for(str(entry.code), entry.message, request_id="r1", http_status=entry.http_status)
 
-    assert type(error) is entry.kind.error_class
-    assert error.retryable is entry.retryable
-    assert (error.code, error.message, error.request_id) == (str(entry.code), entry.message, "r1")
-    assert error.http_status == entry.http_status
-    assert error.entry is entry
-    assert str(error) == (
-        f"{entry.message} (code {entry.code}, HTTP {entry.http_status}, request id r1). "
-        f"{entry.meaning} {entry.advice}"
-    )
+            assert type(error) is entry.kind.error_class
+            assert error.retryable is entry.retryable
+            assert (error.code, error.message, error.request_id) == (str(entry.code), entry.message, "r1")
+            assert error.http_status == entry.http_status
+            assert error.entry is entry
+            assert str(error) == (
+                f"{entry.message} (code {entry.code}, HTTP {entry.http_status}, request id r1). "
+                f"{entry.meaning} {entry.advice}"
+            )
 
 
-@pytest.mark.parametrize(
-    ("code", "error_class"),
-    [
+def test_the_class_follows_the_number(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[int, type[ApiError]]] = [
         (50411, InputModeratedError),
         (50413, InputModeratedError),
         (60208, InputModeratedError),
@@ -156,24 +158,25 @@ def test_the_error_of_a_row_is_of_its_kind_and_carries_everything(entry: CodeEnt
         (100006, AuthenticationError),
         (50500, ServerError),
         (100016, ServerError),
-    ],
-)
-def test_the_class_follows_the_number(code: int, error_class: type[ApiError]) -> None:
-    assert type(error_for(code, "")) is error_class
+    ]
+    for code, error_class in cases:
+        with subtests.test(code=code, error_class=error_class):
+            assert type(error_for(code, "")) is error_class
 
 
 def test_the_number_decides_and_not_the_text_of_the_message() -> None:
     assert isinstance(error_for(50511, "Text Risk Not Pass"), OutputModeratedError)
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 404, 429, 500])
-def test_the_number_decides_and_not_the_http_status(http_status: int) -> None:
-    assert type(error_for(50429, "", http_status=http_status)) is RateLimitedError
+def test_the_number_decides_and_not_the_http_status(subtests: pytest.Subtests) -> None:
+    cases: list[int] = [200, 400, 404, 429, 500]
+    for http_status in cases:
+        with subtests.test(http_status=http_status):
+            assert type(error_for(50429, "", http_status=http_status)) is RateLimitedError
 
 
-@pytest.mark.parametrize(
-    ("name", "kin"),
-    [
+def test_a_textual_name_means_the_same_as_its_numeric_kin(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, int]] = [
         ("InvalidClientTokenId", 100009),
         ("LackProjectPolicy", 100012),
         ("InternalServiceError", 100014),
@@ -194,10 +197,10 @@ def test_the_number_decides_and_not_the_http_status(http_status: int) -> None:
         ("fail_to_fetch_task", 100014),
         ("insufficient_quota", 50400),
         ("insufficient_user_quota", 50400),
-    ],
-)
-def test_a_textual_name_means_the_same_as_its_numeric_kin(name: str, kin: int) -> None:
-    assert lookup(name) is lookup(kin)
+    ]
+    for name, kin in cases:
+        with subtests.test(name=name, kin=kin):
+            assert lookup(name) is lookup(kin)
 
 
 @pytest.mark.parametrize("name", ["invalid_request", "VALIDATION_FAILED"])
@@ -213,14 +216,15 @@ def test_a_missing_task_is_no_error_of_the_table() -> None:
     assert all(lookup(name) is None for name in MISSING_TASK_STATUSES)
 
 
-@pytest.mark.parametrize("code", [None, True, "", "new_api_error", 50415, "50415", -1, "9" * 5000])
-def test_an_unlisted_code_has_no_row(code: int | str | None) -> None:
-    assert lookup(code) is None
+def test_an_unlisted_code_has_no_row(subtests: pytest.Subtests) -> None:
+    cases: list[int | str | None] = [None, True, "", "new_api_error", 50415, "50415", -1, "9" * 5000]
+    for code in cases:
+        with subtests.test(code=code):
+            assert lookup(code) is None
 
 
-@pytest.mark.parametrize(
-    ("http_status", "error_class"),
-    [
+def test_an_unlisted_code_falls_back_on_the_http_status(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[int | None, type[ApiError]]] = [
         (None, UnknownCodeError),
         (200, UnknownCodeError),
         (400, UnknownCodeError),
@@ -230,15 +234,13 @@ def test_an_unlisted_code_has_no_row(code: int | str | None) -> None:
         (429, RateLimitedError),
         (500, ServerError),
         (503, ServerError),
-    ],
-)
-def test_an_unlisted_code_falls_back_on_the_http_status(
-    http_status: int | None, error_class: type[ApiError]
-) -> None:
-    error = error_for("something_new", "m", http_status=http_status)
+    ]
+    for http_status, error_class in cases:
+        with subtests.test(http_status=http_status, error_class=error_class):
+            error = error_for("something_new", "m", http_status=http_status)
 
-    assert type(error) is error_class
-    assert error.entry is None
+            assert type(error) is error_class
+            assert error.entry is None
 
 
 @given(st.one_of(st.none(), st.integers(), st.text()), st.one_of(st.none(), st.integers(100, 599)))

@@ -20,9 +20,8 @@ def test_every_column_is_known_by_all_its_names_and_has_a_chinese_one() -> None:
         assert any(not alias.isascii() for alias in aliases)
 
 
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
+def test_a_name_is_known_with_what_people_put_around_it(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str | None]] = [
         (" Output Name ", "output_name"),
         ("first-frame", "first_frame"),
         ("\ufeffPROMPT\u200b", "prompt"),
@@ -35,10 +34,10 @@ def test_every_column_is_known_by_all_its_names_and_has_a_chinese_one() -> None:
         ("", None),
         ("备注", None),
         (7, None),
-    ],
-)
-def test_a_name_is_known_with_what_people_put_around_it(name: Any, column: str | None) -> None:
-    assert column_of(name) == column
+    ]
+    for name, column in cases:
+        with subtests.test(name=name, column=column):
+            assert column_of(name) == column
 
 
 def test_an_unknown_name_is_told_with_the_nearest_one_or_with_all() -> None:
@@ -49,9 +48,8 @@ def test_an_unknown_name_is_told_with_the_nearest_one_or_with_all() -> None:
     assert len(unknown_column("x" * 5000)) < 400
 
 
-@pytest.mark.parametrize(
-    ("given", "names"),
-    [
+def test_ignored_columns_come_as_text_or_as_a_list(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, set[str]]] = [
         (None, set()),
         ("", set()),
         ("None", set()),
@@ -59,16 +57,18 @@ def test_an_unknown_name_is_told_with_the_nearest_one_or_with_all() -> None:
         ('["Note 1", "sku"]', {"note_1", "sku"}),
         (("note", "sku "), {"note", "sku"}),
         ({"note"}, {"note"}),
-    ],
-)
-def test_ignored_columns_come_as_text_or_as_a_list(given: Any, names: set[str]) -> None:
-    assert read_ignored(given) == names
+    ]
+    for given, names in cases:
+        with subtests.test(given=given, names=names):
+            assert read_ignored(given) == names
 
 
-@pytest.mark.parametrize("given", [7, {"note": 1}, b"note"])
-def test_what_is_no_list_of_names_is_refused(given: Any) -> None:
-    with pytest.raises(ParameterError, match="ignore_columns: expected names of columns"):
-        read_ignored(given)
+def test_what_is_no_list_of_names_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [7, {"note": 1}, b"note"]
+    for given in cases:
+        with subtests.test(given=given):
+            with pytest.raises(ParameterError, match="ignore_columns: expected names of columns"):
+                read_ignored(given)
 
 
 def test_a_header_without_any_column_is_refused_as_it_was_read() -> None:

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core.envelope import (
@@ -17,26 +16,39 @@ from airflow_provider_jimeng.core.envelope import (
     readable,
 )
 
+if TYPE_CHECKING:
+    import pytest
+
 
 def read(reply: Any, http_status: int = 200) -> Envelope:
     return Envelope.read(http_status, json.dumps(reply).encode())
 
 
-@pytest.mark.parametrize("code", [10000, "10000", 10000.0, "success", "SUCCESS", "0", 0, 200, "ok"])
-def test_a_yes_is_understood_in_every_dialect(code: Any) -> None:
-    assert read({"code": code}).succeeded
+def test_a_yes_is_understood_in_every_dialect(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [10000, "10000", 10000.0, "success", "SUCCESS", "0", 0, 200, "ok"]
+    for code in cases:
+        with subtests.test(code=code):
+            assert read({"code": code}).succeeded
 
 
-@pytest.mark.parametrize("code", [None, "", True, 1, "10000.0", {"a": 1}, [10000]])
-def test_nothing_else_is_a_yes(code: Any) -> None:
-    assert not read({"code": code}).succeeded
+def test_nothing_else_is_a_yes(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "", True, 1, "10000.0", {"a": 1}, [10000]]
+    for code in cases:
+        with subtests.test(code=code):
+            assert not read({"code": code}).succeeded
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(1.5, "1.5"), ("  x ", "x"), ([1], "[1]"), (None, None), (" ", None)]
-)
-def test_a_code_is_text_whatever_it_was(value: Any, text: str | None) -> None:
-    assert code_text(value) == text
+def test_a_code_is_text_whatever_it_was(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str | None]] = [
+        (1.5, "1.5"),
+        ("  x ", "x"),
+        ([1], "[1]"),
+        (None, None),
+        (" ", None),
+    ]
+    for value, text in cases:
+        with subtests.test(value=value, text=text):
+            assert code_text(value) == text
 
 
 def test_an_endless_code_is_cut() -> None:
@@ -51,10 +63,12 @@ def test_an_error_beside_a_code_of_success_is_an_error() -> None:
     assert str(reply.error()) == "no (code none, HTTP 200)"
 
 
-@pytest.mark.parametrize("error", [None, "", {}, [], {"code": "", "message": ""}, {"Code": "", "CodeN": 0}])
-def test_an_empty_error_is_none(error: Any) -> None:
-    assert error_object({"error": error}) == {}
-    assert not read({"code": 10000, "error": error, "ResponseMetadata": {"Error": error}}).refused
+def test_an_empty_error_is_none(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "", {}, [], {"code": "", "message": ""}, {"Code": "", "CodeN": 0}]
+    for error in cases:
+        with subtests.test(error=error):
+            assert error_object({"error": error}) == {}
+            assert not read({"code": 10000, "error": error, "ResponseMetadata": {"Error": error}}).refused
 
 
 def test_answers_wrapped_in_answers_are_followed_so_far_and_no_further() -> None:
@@ -65,21 +79,20 @@ def test_answers_wrapped_in_answers_are_followed_so_far_and_no_further() -> None
     assert len(read(reply).layers()) == MAX_DEPTH
 
 
-@pytest.mark.parametrize(
-    ("reply", "http_status", "flat"),
-    [
+def test_an_answer_without_data_speaks_of_a_render_only_if_it_is_good_and_names_one(
+    subtests: pytest.Subtests,
+) -> None:
+    cases: list[tuple[dict[str, Any], int, bool]] = [
         ({"task_id": "1", "status": "failed"}, 200, True),
         ({"id": "1", "status": "failed"}, 200, True),
         ({"video_url": "https://a.example/1.mp4"}, 200, True),
         ({"status": "failed"}, 200, False),
         ({"id": "1", "status": "failed"}, 502, False),
         ({"data": {}, "status": "failed"}, 200, False),
-    ],
-)
-def test_an_answer_without_data_speaks_of_a_render_only_if_it_is_good_and_names_one(
-    reply: dict[str, Any], http_status: int, flat: bool
-) -> None:
-    assert read(reply, http_status).layers() == ([reply] if flat else [])
+    ]
+    for reply, http_status, flat in cases:
+        with subtests.test(reply=reply, http_status=http_status, flat=flat):
+            assert read(reply, http_status).layers() == ([reply] if flat else [])
 
 
 def test_the_message_is_found_under_either_name() -> None:
@@ -88,12 +101,16 @@ def test_the_message_is_found_under_either_name() -> None:
     assert read({}).message == ""
 
 
-@pytest.mark.parametrize(
-    ("values", "text"),
-    [((None, "", "  ", "a"), "a"), ((True, 5), "5"), ((None, [], {}), None), (("\ud83d",), "?")],
-)
-def test_the_first_text_is_text_or_a_whole_number(values: tuple[Any, ...], text: str | None) -> None:
-    assert first_text(*values) == text
+def test_the_first_text_is_text_or_a_whole_number(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[tuple[Any, ...], str | None]] = [
+        ((None, "", "  ", "a"), "a"),
+        ((True, 5), "5"),
+        ((None, [], {}), None),
+        (("\ud83d",), "?"),
+    ]
+    for values, text in cases:
+        with subtests.test(values=values, text=text):
+            assert first_text(*values) == text
 
 
 def test_an_object_is_found_in_a_list_of_one_and_in_its_json_text() -> None:
@@ -117,18 +134,17 @@ def test_a_long_message_of_nothing_but_links_is_cut_before_it_is_searched() -> N
     assert len(readable("http://" * 500_000) or "") <= 1001
 
 
-@pytest.mark.parametrize(
-    ("message", "text"),
-    [
+def test_a_message_gives_away_no_signed_link(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str | None, str | None]] = [
         (None, None),
         ("plain", "plain"),
         ("get https://a.example/i.png?X-Sig=s&b=1 failed", "get https://a.example/i.png?… failed"),
         ('"http://a.example#frag", then', '"http://a.example?…", then'),
         ("half \ud83d", "half ?"),
-    ],
-)
-def test_a_message_gives_away_no_signed_link(message: str | None, text: str | None) -> None:
-    assert readable(message) == text
+    ]
+    for message, text in cases:
+        with subtests.test(message=message, text=text):
+            assert readable(message) == text
 
 
 @given(st.text())

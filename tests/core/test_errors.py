@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pickle
-
-import pytest
+from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core import errors
 from airflow_provider_jimeng.core.codes import lookup
@@ -16,6 +15,9 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+
+if TYPE_CHECKING:
+    import pytest
 
 ALL_ERRORS = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
@@ -42,13 +44,14 @@ RETRYABLE = {
 }
 
 
-@pytest.mark.parametrize("error_class", ALL_ERRORS, ids=lambda error_class: error_class.__name__)
 def test_every_error_is_a_jimeng_error_with_a_fixed_retryability_and_a_consequence(
-    error_class: type[JimengError],
+    subtests: pytest.Subtests,
 ) -> None:
-    assert issubclass(error_class, JimengError)
-    assert error_class.retryable is (error_class.__name__ in RETRYABLE)
-    assert error_class.__doc__
+    for error_class in ALL_ERRORS:
+        with subtests.test(error_class=error_class.__name__):
+            assert issubclass(error_class, JimengError)
+            assert error_class.retryable is (error_class.__name__ in RETRYABLE)
+            assert error_class.__doc__
 
 
 def test_the_drawing_of_the_tree_names_every_class() -> None:
@@ -70,21 +73,19 @@ def test_an_api_error_without_anything_still_reads() -> None:
 EVENT = RenderEvent(outcome=Outcome.FAILED, task_id="1", code="50511")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_an_error_survives_the_way_between_processes(subtests: pytest.Subtests) -> None:
+    cases: list[JimengError] = [
         ParameterError("seed", "is too high."),
         UnreadableReplyError("half a page", http_status=502),
         ApiError("m", code="50511", request_id="r", http_status=400, entry=lookup(50511)),
         RenderError("m", event=EVENT),
         RenderFailedError("m", event=EVENT, new_try_may_help=True),
         UnknownSubmitError("m", new_try_may_help=True),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_an_error_survives_the_way_between_processes(error: JimengError) -> None:
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own dump
+    ]
+    for error in cases:
+        with subtests.test(error=type(error).__name__):
+            copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own dump
 
-    assert type(copy) is type(error)
-    assert str(copy) == str(error)
-    assert vars(copy) == vars(error)
+            assert type(copy) is type(error)
+            assert str(copy) == str(error)
+            assert vars(copy) == vars(error)

@@ -29,18 +29,17 @@ def opened(
     return Frame(reference="cat.jpg", data=b"x" * size, format=kind, width=width, height=height)
 
 
-@pytest.mark.parametrize(
-    ("reference", "is_link"),
-    [
+def test_only_http_is_a_link(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, bool]] = [
         ("https://a.example/cat.jpg", True),
         ("HTTP://a.example/cat.jpg", True),
         ("s3://bucket/cat.jpg", False),
         ("/data/https/cat.jpg", False),
         ("httpcat.jpg", False),
-    ],
-)
-def test_only_http_is_a_link(reference: str, is_link: bool) -> None:
-    assert Frame(reference=reference).is_link is is_link
+    ]
+    for reference, is_link in cases:
+        with subtests.test(reference=reference, is_link=is_link):
+            assert Frame(reference=reference).is_link is is_link
 
 
 def test_the_bytes_of_an_image_stay_out_of_its_repr() -> None:
@@ -61,23 +60,21 @@ def test_a_file_is_the_same_image_by_its_bytes() -> None:
         Frame(reference="a").identity()
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
+def test_an_image_within_the_limits_passes(subtests: pytest.Subtests) -> None:
+    cases: list[Frame] = [
         opened(320, 320),
         opened(960, 320),
         opened(4096, 4096),
         opened(kind="PNG"),
         opened(size=MAX_IMAGE_BYTES),
-    ],
-)
-def test_an_image_within_the_limits_passes(frame: Frame) -> None:
-    check_frame("first_frame", frame)
+    ]
+    for frame in cases:
+        with subtests.test(frame=frame):
+            check_frame("first_frame", frame)
 
 
-@pytest.mark.parametrize(
-    ("frame", "says"),
-    [
+def test_an_image_beyond_the_limits_is_refused_with_the_limit(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Frame, str]] = [
         (opened(size=MAX_IMAGE_BYTES + 1), "more than 4,700,000 bytes .4.7 MB"),
         (opened(kind="WEBP"), "WEBP.*JPEG or PNG"),
         (opened(kind=None), "no image.*JPEG or PNG"),
@@ -89,11 +86,11 @@ def test_an_image_within_the_limits_passes(frame: Frame) -> None:
         (opened(None, 720), "not read"),
         (opened(1280, None), "not read"),
         (Frame(reference="cat.jpg", format="JPEG", width=1280, height=720), "not read"),
-    ],
-)
-def test_an_image_beyond_the_limits_is_refused_with_the_limit(frame: Frame, says: str) -> None:
-    with pytest.raises(ParameterError, match=f"last_frame: .*{says}"):
-        check_frame("last_frame", frame)
+    ]
+    for frame, says in cases:
+        with subtests.test(frame=frame, says=says):
+            with pytest.raises(ParameterError, match=f"last_frame: .*{says}"):
+                check_frame("last_frame", frame)
 
 
 def test_a_last_frame_of_another_ratio_is_refused() -> None:
@@ -103,22 +100,20 @@ def test_a_last_frame_of_another_ratio_is_refused() -> None:
         check_same_ratio(opened(1280, 720), opened(720, 1280))
 
 
-@pytest.mark.parametrize(
-    ("first", "last"),
-    [
+def test_frames_of_the_same_or_of_an_unknown_ratio_pass(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Frame, Frame]] = [
         (opened(1280, 720), opened(1920, 1080)),
         (opened(1280, 720), opened(1279, 720)),
         (Frame(reference="https://a.example/1.jpg"), Frame(reference="https://a.example/2.jpg")),
         (opened(), Frame(reference="https://a.example/2.jpg")),
-    ],
-)
-def test_frames_of_the_same_or_of_an_unknown_ratio_pass(first: Frame, last: Frame) -> None:
-    check_same_ratio(first, last)
+    ]
+    for first, last in cases:
+        with subtests.test(first=first, last=last):
+            check_same_ratio(first, last)
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "ratio"),
-    [
+def test_the_nearest_listed_ratio_is_found(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[int, int, str]] = [
         (1920, 1080, "16:9"),
         (1080, 1920, "9:16"),
         (1000, 1000, "1:1"),
@@ -126,23 +121,22 @@ def test_frames_of_the_same_or_of_an_unknown_ratio_pass(first: Frame, last: Fram
         (600, 800, "3:4"),
         (2560, 1080, "21:9"),
         (3000, 1000, "21:9"),
-    ],
-)
-def test_the_nearest_listed_ratio_is_found(width: int, height: int, ratio: str) -> None:
-    assert nearest_aspect_ratio(width, height, RATIOS) == ratio
+    ]
+    for width, height, ratio in cases:
+        with subtests.test(width=width, height=height, ratio=ratio):
+            assert nearest_aspect_ratio(width, height, RATIOS) == ratio
 
 
-@pytest.mark.parametrize(
-    ("size", "ratio", "kept"),
-    [
+def test_the_crop_is_the_documented_one(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[tuple[int, int], str, tuple[int, int]]] = [
         ((1600, 900), "16:9", (1600, 900)),
         ((1000, 1000), "16:9", (1000, 562)),
         ((2000, 1000), "16:9", (1778, 1000)),
         ((500, 1000), "9:16", (500, 889)),
-    ],
-)
-def test_the_crop_is_the_documented_one(size: tuple[int, int], ratio: str, kept: tuple[int, int]) -> None:
-    assert predict_crop(*size, ratio) == kept
+    ]
+    for size, ratio, kept in cases:
+        with subtests.test(size=size, ratio=ratio, kept=kept):
+            assert predict_crop(*size, ratio) == kept
 
 
 @given(st.integers(320, 4096), st.integers(320, 4096), st.sampled_from(RATIOS))
@@ -154,9 +148,8 @@ def test_a_crop_keeps_one_side_whole_and_never_grows(width: int, height: int, ra
     assert 0 < kept_height <= height
 
 
-@pytest.mark.parametrize(
-    ("head", "name"),
-    [
+def test_a_format_is_told_by_the_first_bytes(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[bytes, str | None]] = [
         (b"\xff\xd8\xff\xe0", "JPEG"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"GIF89a", "GIF"),
@@ -182,31 +175,42 @@ def test_a_crop_keeps_one_side_whole_and_never_grows(width: int, height: int, ra
         (b"", None),
         (b"hello", None),
         (b"BMW is a car", None),
-    ],
-)
-def test_a_format_is_told_by_the_first_bytes(head: bytes, name: str | None) -> None:
-    assert format_of(head) == name
+    ]
+    for head, name in cases:
+        with subtests.test(head=head, name=name):
+            assert format_of(head) == name
 
 
-@pytest.mark.parametrize("head", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x18ftypheic"])
-def test_an_image_in_base64_is_told_from_a_path(head: bytes) -> None:
-    data = head + b"\xfb\xff" * 60
-    for text in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.encodebytes(data)):
-        assert is_image_text(text.decode())
+def test_an_image_in_base64_is_told_from_a_path(subtests: pytest.Subtests) -> None:
+    cases: list[bytes] = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x18ftypheic"]
+    for head in cases:
+        with subtests.test(head=head):
+            data = head + b"\xfb\xff" * 60
+            for text in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.encodebytes(data)):
+                assert is_image_text(text.decode())
 
 
-@pytest.mark.parametrize(
-    "text", ["/9j/frame.jpg", "/data/" + "x" * 80, "iVBORw0KGgo", "s3://bucket/" + "x" * 80, "图" * 80, ""]
-)
-def test_a_path_is_not_taken_for_base64(text: str) -> None:
-    assert not is_image_text(text)
+def test_a_path_is_not_taken_for_base64(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
+        "/9j/frame.jpg",
+        "/data/" + "x" * 80,
+        "iVBORw0KGgo",
+        "s3://bucket/" + "x" * 80,
+        "图" * 80,
+        "",
+    ]
+    for text in cases:
+        with subtests.test(text=text):
+            assert not is_image_text(text)
 
 
-@pytest.mark.parametrize(
-    ("orientation", "size"), [(n, (4000, 3000) if n < 5 else (3000, 4000)) for n in range(1, 9)]
-)
-def test_the_size_is_what_a_viewer_shows(orientation: int, size: tuple[int, int]) -> None:
-    assert viewed_size(4000, 3000, orientation) == size
+def test_the_size_is_what_a_viewer_shows(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[int, tuple[int, int]]] = [
+        (n, (4000, 3000) if n < 5 else (3000, 4000)) for n in range(1, 9)
+    ]
+    for orientation, size in cases:
+        with subtests.test(orientation=orientation, size=size):
+            assert viewed_size(4000, 3000, orientation) == size
 
 
 def test_an_image_that_is_not_stored_upright_is_worth_a_warning() -> None:

@@ -54,9 +54,8 @@ def test_a_busy_account_is_waited_for() -> None:
     assert SATURATED in str(error)
 
 
-@pytest.mark.parametrize(
-    ("reply", "error_class"),
-    [
+def test_every_429_is_waited_for(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, type[ApiError]]] = [
         (wrapped(api(50430)), ConcurrencyLimitedError),
         (wrapped(api(50429)), RateLimitedError),
         (wrapped("", code="429"), RateLimitedError),
@@ -66,15 +65,14 @@ def test_a_busy_account_is_waited_for() -> None:
         (b"<html>slow down</html>", RateLimitedError),
         ({"error": "saturated"}, RateLimitedError),
         ({"code": "upstream_failed"}, RateLimitedError),
-    ],
-)
-def test_every_429_is_waited_for(reply: Any, error_class: type[ApiError]) -> None:
-    assert type(refused(reply, 429)) is error_class
+    ]
+    for reply, error_class in cases:
+        with subtests.test(reply=reply, error_class=error_class):
+            assert type(refused(reply, 429)) is error_class
 
 
-@pytest.mark.parametrize(
-    ("code", "http_status", "error_class"),
-    [
+def test_a_wrapped_refusal_is_that_of_the_api(subtests: pytest.Subtests) -> None:
+    codes: list[tuple[int, int, type[ApiError]]] = [
         (50412, 400, InputModeratedError),
         (50411, 400, InputModeratedError),
         (50205, 400, InputRejectedError),
@@ -82,19 +80,18 @@ def test_every_429_is_waited_for(reply: Any, error_class: type[ApiError]) -> Non
         (100009, 401, AuthenticationError),
         (50430, 429, ConcurrencyLimitedError),
         (50412, 500, InputModeratedError),
-    ],
-)
-@pytest.mark.parametrize("bearer", [True, False])
-def test_a_wrapped_refusal_is_that_of_the_api(
-    code: int, http_status: int, error_class: type[ApiError], bearer: bool
-) -> None:
-    error = refused(wrapped(api(code, "no ☹")), http_status, bearer=bearer)
+    ]
+    bearers: list[bool] = [True, False]
+    for code, http_status, error_class in codes:
+        for bearer in bearers:
+            with subtests.test(code=code, http_status=http_status, error_class=error_class, bearer=bearer):
+                error = refused(wrapped(api(code, "no ☹")), http_status, bearer=bearer)
 
-    assert type(error) is error_class
-    assert isinstance(error, ApiError)
-    assert (error.code, error.message, error.request_id) == (str(code), "no ☹", "r1")
-    assert error.http_status == http_status
-    assert certainly_not_accepted(error)
+                assert type(error) is error_class
+                assert isinstance(error, ApiError)
+                assert (error.code, error.message, error.request_id) == (str(code), "no ☹", "r1")
+                assert error.http_status == http_status
+                assert certainly_not_accepted(error)
 
 
 GATEWAY_OF_THE_VENDOR = json.dumps(
@@ -123,12 +120,13 @@ DISGUISES = {
 }
 
 
-@pytest.mark.parametrize("name", DISGUISES)
-def test_a_wrapped_refusal_is_found_in_any_disguise(name: str) -> None:
-    error = refused(wrapped(DISGUISES[name]), 400)
+def test_a_wrapped_refusal_is_found_in_any_disguise(subtests: pytest.Subtests) -> None:
+    for name, disguise in DISGUISES.items():
+        with subtests.test(name=name):
+            error = refused(wrapped(disguise), 400)
 
-    assert isinstance(error, InputModeratedError)
-    assert error.code == "50412"
+            assert isinstance(error, InputModeratedError)
+            assert error.code == "50412"
 
 
 def test_a_refusal_in_the_message_of_an_error_object_is_found() -> None:
@@ -151,9 +149,8 @@ def test_the_outer_request_id_stands_in_for_a_missing_one() -> None:
     assert error.request_id == "outer"
 
 
-@pytest.mark.parametrize(
-    ("http_status", "error_class"),
-    [
+def test_a_refusal_that_names_no_cause_is_that_of_its_http_status(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[tuple[int, type[ApiError]]] = [
         (400, UnknownCodeError),
         (401, AuthenticationError),
         (402, PermissionDeniedError),
@@ -163,19 +160,23 @@ def test_the_outer_request_id_stands_in_for_a_missing_one() -> None:
         (413, InputRejectedError),
         (415, UnknownCodeError),
         (422, UnknownCodeError),
-    ],
-)
-@pytest.mark.parametrize(
-    "message",
-    ["请求上游地址失败", "", api(50500), api(50415), '{"a":1}', "{" * 100, '"code": "novel"'],
-)
-def test_a_refusal_that_names_no_cause_is_that_of_its_http_status(
-    http_status: int, error_class: type[ApiError], message: str
-) -> None:
-    error = refused(wrapped(message), http_status)
+    ]
+    messages: list[str] = [
+        "请求上游地址失败",
+        "",
+        api(50500),
+        api(50415),
+        '{"a":1}',
+        "{" * 100,
+        '"code": "novel"',
+    ]
+    for http_status, error_class in http_status_cases:
+        for message in messages:
+            with subtests.test(http_status=http_status, error_class=error_class, message=message):
+                error = refused(wrapped(message), http_status)
 
-    assert type(error) is error_class
-    assert certainly_not_accepted(error)
+                assert type(error) is error_class
+                assert certainly_not_accepted(error)
 
 
 def test_what_is_escaped_without_end_is_read_so_far_and_no_further() -> None:
@@ -190,37 +191,52 @@ def test_what_says_neither_yes_nor_no_inside_is_not_listened_to() -> None:
     assert not certainly_not_accepted(refused(wrapped('{"code":null}'), 200))
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 413, 500])
-def test_a_yes_inside_a_no_leaves_a_submit_open(http_status: int) -> None:
-    inside = json.dumps({"code": 10000, "data": {"task_id": "7392616336519610409"}})
+def test_a_yes_inside_a_no_leaves_a_submit_open(subtests: pytest.Subtests) -> None:
+    cases: list[int] = [200, 400, 413, 500]
+    for http_status in cases:
+        with subtests.test(http_status=http_status):
+            inside = json.dumps({"code": 10000, "data": {"task_id": "7392616336519610409"}})
 
-    assert not certainly_not_accepted(refused(wrapped(inside), http_status))
-
-
-@pytest.mark.parametrize("http_status", [400, 401, 402, 403, 404, 405, 413, 415, 422])
-@pytest.mark.parametrize(
-    "reply", [b"<html>no</html>", b"", {"code": "upstream_failed"}, {"error": "no"}, {"code": 50500}, {}]
-)
-def test_these_statuses_of_a_gateway_say_certainly_not(reply: Any, http_status: int) -> None:
-    assert certainly_not_accepted(refused(reply, http_status))
+            assert not certainly_not_accepted(refused(wrapped(inside), http_status))
 
 
-@pytest.mark.parametrize("http_status", [408, 409, 410, 418, 423, 425, 451, 499])
-@pytest.mark.parametrize("reply", [b"<html>no</html>", {"code": 50500}, {"error": "no"}, {}])
-def test_any_other_4xx_of_a_gateway_leaves_a_submit_open(reply: Any, http_status: int) -> None:
-    assert not certainly_not_accepted(refused(reply, http_status))
+def test_these_statuses_of_a_gateway_say_certainly_not(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[int] = [400, 401, 402, 403, 404, 405, 413, 415, 422]
+    replys: list[Any] = [
+        b"<html>no</html>",
+        b"",
+        {"code": "upstream_failed"},
+        {"error": "no"},
+        {"code": 50500},
+        {},
+    ]
+    for http_status in http_status_cases:
+        for reply in replys:
+            with subtests.test(http_status=http_status, reply=reply):
+                assert certainly_not_accepted(refused(reply, http_status))
 
 
-@pytest.mark.parametrize("http_status", [409, 410, 418, 423, 451])
-@pytest.mark.parametrize("reply", [wrapped("no"), own()])
-def test_a_4xx_in_a_shape_of_the_gateway_is_a_refusal(reply: Any, http_status: int) -> None:
-    assert certainly_not_accepted(refused(reply, http_status))
+def test_any_other_4xx_of_a_gateway_leaves_a_submit_open(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[int] = [408, 409, 410, 418, 423, 425, 451, 499]
+    replys: list[Any] = [b"<html>no</html>", {"code": 50500}, {"error": "no"}, {}]
+    for http_status in http_status_cases:
+        for reply in replys:
+            with subtests.test(http_status=http_status, reply=reply):
+                assert not certainly_not_accepted(refused(reply, http_status))
 
 
-@pytest.mark.parametrize("http_status", [408, 499, 500, 502, 503, 504, 524])
-@pytest.mark.parametrize(
-    "reply",
-    [
+def test_a_4xx_in_a_shape_of_the_gateway_is_a_refusal(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[int] = [409, 410, 418, 423, 451]
+    replys: list[Any] = [wrapped("no"), own()]
+    for http_status in http_status_cases:
+        for reply in replys:
+            with subtests.test(http_status=http_status, reply=reply):
+                assert certainly_not_accepted(refused(reply, http_status))
+
+
+def test_what_may_have_been_sent_on_stays_open(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[int] = [408, 499, 500, 502, 503, 504, 524]
+    replys: list[Any] = [
         wrapped("no"),
         wrapped("Post timeout", code="do_request_failed"),
         wrapped(api(10000)),
@@ -232,12 +248,13 @@ def test_a_4xx_in_a_shape_of_the_gateway_is_a_refusal(reply: Any, http_status: i
         own("do_request_failed"),
         own("get_channel_failed"),
         b"<html>bad gateway</html>",
-    ],
-)
-def test_what_may_have_been_sent_on_stays_open(reply: Any, http_status: int) -> None:
-    error = refused(reply, http_status)
+    ]
+    for http_status in http_status_cases:
+        for reply in replys:
+            with subtests.test(http_status=http_status, reply=reply):
+                error = refused(reply, http_status)
 
-    assert not certainly_not_accepted(error)
+                assert not certainly_not_accepted(error)
 
 
 def test_a_failure_inside_the_api_keeps_its_code() -> None:
@@ -247,15 +264,18 @@ def test_a_failure_inside_the_api_keeps_its_code() -> None:
     assert error.code == "50500"
 
 
-@pytest.mark.parametrize("code", ["model_not_found", "MODEL_NOT_FOUND", "system_cpu_overloaded"])
-@pytest.mark.parametrize("bearer", [True, False])
-def test_a_gateway_without_a_channel_sent_nothing_on(code: str, bearer: bool) -> None:
-    error = refused(own(code), 503, bearer=bearer)
+def test_a_gateway_without_a_channel_sent_nothing_on(subtests: pytest.Subtests) -> None:
+    codes: list[str] = ["model_not_found", "MODEL_NOT_FOUND", "system_cpu_overloaded"]
+    bearers: list[bool] = [True, False]
+    for code in codes:
+        for bearer in bearers:
+            with subtests.test(code=code, bearer=bearer):
+                error = refused(own(code), 503, bearer=bearer)
 
-    assert isinstance(error, PermissionDeniedError)
-    assert certainly_not_accepted(error)
-    assert a_retry_may_help(error)
-    assert "sent nothing on" in str(error)
+                assert isinstance(error, PermissionDeniedError)
+                assert certainly_not_accepted(error)
+                assert a_retry_may_help(error)
+                assert "sent nothing on" in str(error)
 
 
 def test_neither_did_the_gateway_behind_a_gateway() -> None:
@@ -265,25 +285,23 @@ def test_neither_did_the_gateway_behind_a_gateway() -> None:
     assert "sent nothing on" in str(error)
 
 
-@pytest.mark.parametrize(
-    ("reply", "http_status"),
-    [
+def test_only_the_gateways_own_503_says_so(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, int]] = [
         (own("model_not_found"), 500),
         (own("model_not_found"), 502),
         ({"error": {"message": "no", "type": "upstream_error", "code": "model_not_found"}}, 503),
         (wrapped("no", code="model_not_found"), 503),
-    ],
-)
-def test_only_the_gateways_own_503_says_so(reply: Any, http_status: int) -> None:
-    assert not certainly_not_accepted(refused(reply, http_status))
+    ]
+    for reply, http_status in cases:
+        with subtests.test(reply=reply, http_status=http_status):
+            assert not certainly_not_accepted(refused(reply, http_status))
 
 
 # --- advice -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("reply", "http_status", "error_class", "advice"),
-    [
+def test_what_the_gateway_refuses_is_mended_at_the_gateway(subtests: pytest.Subtests) -> None:
+    replys: list[tuple[Any, int, type[ApiError], str]] = [
         (
             wrapped("用户额度不足", "insufficient_user_quota"),
             403,
@@ -296,21 +314,22 @@ def test_only_the_gateways_own_503_says_so(reply: Any, http_status: int) -> None
         (own(), 403, PermissionDeniedError, "Check at the gateway which models"),
         (own(), 402, PermissionDeniedError, "Check at the gateway which models"),
         ({"error": {"code": "KEY_EXPIRED", "message": "m"}}, 401, AuthenticationError, "Put a valid token"),
-    ],
-)
-@pytest.mark.parametrize("bearer", [True, False])
-def test_what_the_gateway_refuses_is_mended_at_the_gateway(
-    reply: Any, http_status: int, error_class: type[ApiError], advice: str, bearer: bool
-) -> None:
-    error = refused(reply, http_status, bearer=bearer)
+    ]
+    bearers: list[bool] = [True, False]
+    for reply, http_status, error_class, advice in replys:
+        for bearer in bearers:
+            with subtests.test(
+                reply=reply, http_status=http_status, error_class=error_class, advice=advice, bearer=bearer
+            ):
+                error = refused(reply, http_status, bearer=bearer)
 
-    assert type(error) is error_class
-    assert isinstance(error, ApiError)
-    assert error.entry is not None
-    assert error.entry.advice.startswith(advice)
-    assert advice in str(error)
-    assert "Volcengine" not in str(error)
-    assert "session token" not in str(error)
+                assert type(error) is error_class
+                assert isinstance(error, ApiError)
+                assert error.entry is not None
+                assert error.entry.advice.startswith(advice)
+                assert advice in str(error)
+                assert "Volcengine" not in str(error)
+                assert "session token" not in str(error)
 
 
 def test_rights_that_the_gateway_lacks_at_the_api_are_its_operators_part() -> None:
@@ -321,12 +340,14 @@ def test_rights_that_the_gateway_lacks_at_the_api_are_its_operators_part() -> No
     assert "The operator's part: Open the model in the Volcengine console" in str(error)
 
 
-@pytest.mark.parametrize("inner", ["", json.dumps(own()), json.dumps(wrapped("no"))])
-def test_a_token_that_the_gateway_sent_on_is_its_operators_part_too(inner: str) -> None:
-    error = refused(wrapped(inner), 401)
+def test_a_token_that_the_gateway_sent_on_is_its_operators_part_too(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["", json.dumps(own()), json.dumps(wrapped("no"))]
+    for inner in cases:
+        with subtests.test(inner=inner):
+            error = refused(wrapped(inner), 401)
 
-    assert isinstance(error, AuthenticationError)
-    assert str(error).count("Ask the operator of the gateway") == 1
+            assert isinstance(error, AuthenticationError)
+            assert str(error).count("Ask the operator of the gateway") == 1
 
 
 def test_a_request_that_is_too_large_is_told_so_with_the_remedy() -> None:
@@ -348,13 +369,16 @@ def test_a_request_that_is_too_large_is_told_so_with_the_remedy() -> None:
 # --- queries ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 401, 403, 404, 500, 503])
-@pytest.mark.parametrize("code", [50411, 50412, 50511, 50400, 100009])
-def test_a_wrapped_refusal_of_a_query_says_nothing_about_the_render(http_status: int, code: int) -> None:
-    with pytest.raises(ServerError) as caught:
-        parse_query(http_status, json.dumps(wrapped(api(code))).encode())
-    assert caught.value.entry is not None
-    assert not caught.value.entry.fails_render
+def test_a_wrapped_refusal_of_a_query_says_nothing_about_the_render(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[int] = [200, 400, 401, 403, 404, 500, 503]
+    codes: list[int] = [50411, 50412, 50511, 50400, 100009]
+    for http_status in http_status_cases:
+        for code in codes:
+            with subtests.test(http_status=http_status, code=code):
+                with pytest.raises(ServerError) as caught:
+                    parse_query(http_status, json.dumps(wrapped(api(code))).encode())
+                assert caught.value.entry is not None
+                assert not caught.value.entry.fails_render
 
 
 def test_a_throttled_query_slows_down() -> None:
@@ -385,12 +409,17 @@ def test_any_message_is_an_error_of_ours(message: str, http_status: int) -> None
     assert len(str(error)) < 4_000
 
 
-@pytest.mark.parametrize(
-    "message",
-    ["{" * 200_000, '{"code":' * 200_000, "\\" * 200_000, '\\"' * 200_000, api(50412, "x" * 600_000)],
-)
-def test_an_endless_message_is_read_so_far_and_no_further(message: str) -> None:
-    assert len(str(refused(wrapped(message), 400))) < 4_000
+def test_an_endless_message_is_read_so_far_and_no_further(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
+        "{" * 200_000,
+        '{"code":' * 200_000,
+        "\\" * 200_000,
+        '\\"' * 200_000,
+        api(50412, "x" * 600_000),
+    ]
+    for message in cases:
+        with subtests.test(message=message):
+            assert len(str(refused(wrapped(message), 400))) < 4_000
 
 
 def test_a_page_with_an_odd_status_stays_unreadable() -> None:

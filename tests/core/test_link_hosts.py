@@ -41,14 +41,16 @@ PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize("link", PRIVATE)
-def test_a_host_of_the_own_network_is_known_by_its_name_or_address(link: str) -> None:
-    assert is_private(link)
+def test_a_host_of_the_own_network_is_known_by_its_name_or_address(subtests: pytest.Subtests) -> None:
+    for link in PRIVATE:
+        with subtests.test(link=link):
+            assert is_private(link)
 
 
-@pytest.mark.parametrize("link", PUBLIC)
-def test_a_host_that_may_be_public_is_not_private(link: str) -> None:
-    assert not is_private(link)
+def test_a_host_that_may_be_public_is_not_private(subtests: pytest.Subtests) -> None:
+    for link in PUBLIC:
+        with subtests.test(link=link):
+            assert not is_private(link)
 
 
 def request(first: str, last: str) -> RenderRequest:

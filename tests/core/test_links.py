@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core.links import any_link, video_link
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import parse_query
+
+if TYPE_CHECKING:
+    import pytest
 
 URL = "https://cdn.example.com/a/b.mp4?sign=s&x=1"
 ENDPOINT = "https://gateway.example.com/jimeng/"
@@ -25,9 +27,8 @@ def link(value: Any, endpoint: str = ENDPOINT) -> str | None:
     return video_link([{"video_url": value}], endpoint)
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
+def test_a_link_is_read_however_it_is_written(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         URL,
         f"  {URL}\n",
         f"\ufeff\u200b{URL}\u3000\xa0",
@@ -55,15 +56,14 @@ def link(value: Any, endpoint: str = ENDPOINT) -> str | None:
         json.dumps({"video_url": URL}),
         json.dumps({"videos": [{"url": URL}]}),
         json.dumps(json.dumps({"url": URL}))[1:-1].replace('\\"', '"'),
-    ],
-)
-def test_a_link_is_read_however_it_is_written(written: Any) -> None:
-    assert link(written) == URL
+    ]
+    for written in cases:
+        with subtests.test(written=written):
+            assert link(written) == URL
 
 
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
+def test_a_link_without_scheme_or_host_is_made_whole(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str]] = [
         ("//cdn.example.com/1.mp4", "https://cdn.example.com/1.mp4"),
         ("cdn.example.com/1.mp4", "https://cdn.example.com/1.mp4"),
         ("cdn.example.com:8443/1.mp4?a=1", "https://cdn.example.com:8443/1.mp4?a=1"),
@@ -77,10 +77,10 @@ def test_a_link_is_read_however_it_is_written(written: Any) -> None:
         ("./1.mp4", "https://gateway.example.com/jimeng/1.mp4"),
         ("../1.mp4?a=1", "https://gateway.example.com/1.mp4?a=1"),
         ("1.mp4", "https://gateway.example.com/jimeng/1.mp4"),
-    ],
-)
-def test_a_link_without_scheme_or_host_is_made_whole(written: str, read: str) -> None:
-    assert link(written) == read
+    ]
+    for written, read in cases:
+        with subtests.test(written=written, read=read):
+            assert link(written) == read
 
 
 def test_a_link_without_scheme_takes_that_of_the_endpoint() -> None:
@@ -116,9 +116,10 @@ NO_LINKS += [
 NO_LINKS += ["[" * 10_000, "/" + "a" * 20_000, [[[[[[URL]]]]]]]
 
 
-@pytest.mark.parametrize("written", NO_LINKS, ids=lambda written: str(written)[:30])
-def test_what_is_no_link_is_none(written: Any) -> None:
-    assert link(written) is None
+def test_what_is_no_link_is_none(subtests: pytest.Subtests) -> None:
+    for written in NO_LINKS:
+        with subtests.test(written=str(written)[:30]):
+            assert link(written) is None
 
 
 def test_a_relative_link_of_nowhere_is_none() -> None:
@@ -143,9 +144,8 @@ def query(data: Any, **more: Any) -> Any:
     return parse_query(200, json.dumps({"code": 10000, "data": data, **more}).encode(), ENDPOINT)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
+def test_a_finished_render_is_read_wherever_a_person_would_find_the_link(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         {"status": "done", "url": URL},
         {"status": "done", "content": {"video_url": URL}},
         {"status": "done", "output": [URL]},
@@ -153,11 +153,11 @@ def query(data: Any, **more: Any) -> Any:
         {"status": "done", "resp_data": json.dumps([{"url": URL}])},
         [{"status": "done", "video_url": URL}],
         json.dumps({"status": "done", "video_url": URL}),
-    ],
-)
-def test_a_finished_render_is_read_wherever_a_person_would_find_the_link(data: Any) -> None:
-    reply = query(data)
-    assert (reply.status, reply.video_url) == (RenderStatus.DONE, URL)
+    ]
+    for data in cases:
+        with subtests.test(data=data):
+            reply = query(data)
+            assert (reply.status, reply.video_url) == (RenderStatus.DONE, URL)
 
 
 def test_other_keys_are_not_read_before_the_render_is_done() -> None:

@@ -16,7 +16,7 @@ NO_CONNECTION_ALLOWS = {
     "camera_template": "spin",
     "camera_strength": "huge",
 }
-THE_CATALOGUE_REFUSES = [
+THE_CATALOGUE_REFUSES: list[dict[str, Any]] = [
     {"duration": 7},
     {"duration": "10", "model": "t2v_s2_pro"},
     {"aspect_ratio": "2:1"},
@@ -28,38 +28,48 @@ THE_CATALOGUE_REFUSES = [
 ]
 
 
-@pytest.mark.parametrize("value", ["t2v_720p", 5, 0.5, True, None, {"a": ["b", 1]}, ("x",)])
-def test_plain_data_is_final(value: Any) -> None:
-    assert is_final(value)
+def test_plain_data_is_final(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["t2v_720p", 5, 0.5, True, None, {"a": ["b", 1]}, ("x",)]
+    for value in cases:
+        with subtests.test(value=value):
+            assert is_final(value)
 
 
-@pytest.mark.parametrize(
-    "value", ["{{ x }}", "{% if x %}a{% endif %}", "a{# b #}", {"a": "{{ x }}"}, ["{{ x }}"], timedelta(1)]
-)
-def test_templates_and_objects_are_not_final(value: Any) -> None:
-    assert not is_final(value)
+def test_templates_and_objects_are_not_final(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
+        "{{ x }}",
+        "{% if x %}a{% endif %}",
+        "a{# b #}",
+        {"a": "{{ x }}"},
+        ["{{ x }}"],
+        timedelta(1),
+    ]
+    for value in cases:
+        with subtests.test(value=value):
+            assert not is_final(value)
 
 
-@pytest.mark.parametrize("argument", NO_CONNECTION_ALLOWS)
-@pytest.mark.parametrize("check", [check_request, check_defaults])
-@pytest.mark.parametrize("default_connection", [True, False])
-def test_what_no_connection_allows_is_always_refused(
-    argument: str, check: Any, *, default_connection: bool
-) -> None:
-    with pytest.raises(ParameterError) as refused:
-        check({argument: NO_CONNECTION_ALLOWS[argument]}, default_connection=default_connection)
-    assert refused.value.argument == argument
+def test_what_no_connection_allows_is_always_refused(subtests: pytest.Subtests) -> None:
+    checks: list[Any] = [check_request, check_defaults]
+    default_connections: list[bool] = [True, False]
+    for argument, value in NO_CONNECTION_ALLOWS.items():
+        for check in checks:
+            for default_connection in default_connections:
+                with subtests.test(argument=argument, check=check, default_connection=default_connection):
+                    with pytest.raises(ParameterError) as refused:
+                        check({argument: value}, default_connection=default_connection)
+                    assert refused.value.argument == argument
 
 
-@pytest.mark.parametrize("arguments", THE_CATALOGUE_REFUSES)
-def test_limits_of_the_catalogue_hold_for_the_default_connection_only(arguments: dict[str, Any]) -> None:
-    arguments = {"model": "t2v_720p", **arguments}
-    with pytest.raises(
-        ParameterError, match="give that connection another id than 'jimeng_default'"
-    ) as refused:
-        check_request(arguments, default_connection=True)
-    assert refused.value.argument in arguments
-    check_request(arguments, default_connection=False)
+def test_limits_of_the_catalogue_hold_for_the_default_connection_only(subtests: pytest.Subtests) -> None:
+    for arguments in THE_CATALOGUE_REFUSES:
+        with subtests.test(arguments=arguments):
+            with pytest.raises(
+                ParameterError, match="give that connection another id than 'jimeng_default'"
+            ) as refused:
+                check_request(arguments, default_connection=True)
+            assert refused.value.argument in arguments
+            check_request(arguments, default_connection=False)
 
 
 @pytest.mark.parametrize("model", ["nope", "t2v_1080", "T2V-720P", 5, ""])
@@ -74,9 +84,11 @@ def test_a_model_that_nobody_knows_is_refused_for_the_default_connection(model: 
     assert "t2v_720p" in str(refused.value)
 
 
-@pytest.mark.parametrize("model", ["jimeng_t2v_v99", " jimeng_t2v_v99 ", "own model", "厂商/模型"])
-def test_a_key_that_only_a_connection_knows_passes_with_any_limit(model: str) -> None:
-    check_request({"model": model, "duration": 7, "first_frame": "/a.png"}, default_connection=True)
+def test_a_key_that_only_a_connection_knows_passes_with_any_limit(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["jimeng_t2v_v99", " jimeng_t2v_v99 ", "own model", "厂商/模型"]
+    for model in cases:
+        with subtests.test(model=model):
+            check_request({"model": model, "duration": 7, "first_frame": "/a.png"}, default_connection=True)
 
 
 @pytest.mark.parametrize("key", ["jimeng_t2v_v30_pro", " jimeng_dreamactor_m20_gen_video "])

@@ -14,20 +14,27 @@ from airflow_provider_jimeng.core.overrides import read_field, read_price
 FIELDS = [each.name for each in fields(ModelSpec)]
 
 
-@pytest.mark.parametrize("value", ["0.28", 0.28, Decimal("0.28")])
-def test_a_price_may_be_text_or_a_number(value: Any) -> None:
-    assert read_price("prices.a", value) == Decimal("0.28")
+def test_a_price_may_be_text_or_a_number(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["0.28", 0.28, Decimal("0.28")]
+    for value in cases:
+        with subtests.test(value=value):
+            assert read_price("prices.a", value) == Decimal("0.28")
 
 
-@pytest.mark.parametrize("value", [-1, "cheap", True, [], "nan", "inf"])
-def test_anything_else_is_no_price(value: Any) -> None:
-    with pytest.raises(SettingsError, match=r"extra.prices.a: expected CNY per second such as 0.28, or null"):
-        read_price("prices.a", value)
+def test_anything_else_is_no_price(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [-1, "cheap", True, [], "nan", "inf"]
+    for value in cases:
+        with (
+            subtests.test(value=value),
+            pytest.raises(
+                SettingsError, match=r"extra.prices.a: expected CNY per second such as 0.28, or null"
+            ),
+        ):
+            read_price("prices.a", value)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
+def test_a_field_of_the_wrong_kind_is_refused_with_what_it_takes(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any, str]] = [
         ("durations", "5", "a list of whole seconds"),
         ("durations", [], "a list of whole seconds"),
         ("durations", ["5"], "a list of whole seconds"),
@@ -51,13 +58,11 @@ def test_anything_else_is_no_price(value: Any) -> None:
         ("req_key", "", "text"),
         ("title", None, "text"),
         ("price_cny_per_second", "cheap", "CNY per second"),
-    ],
-)
-def test_a_field_of_the_wrong_kind_is_refused_with_what_it_takes(
-    name: str, value: Any, expected: str
-) -> None:
-    with pytest.raises(SettingsError, match=rf"extra\.models\.m\.{name}: expected {expected}"):
-        read_field(f"models.m.{name}", name, value)
+    ]
+    for name, value, expected in cases:
+        with subtests.test(name=name, value=value, expected=expected):
+            with pytest.raises(SettingsError, match=rf"extra\.models\.m\.{name}: expected {expected}"):
+                read_field(f"models.m.{name}", name, value)
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -58,20 +58,23 @@ def opened(width: int = 1280, height: int = 720, data: bytes = b"picture") -> Fr
     return Frame(reference="/data/cat.jpg", data=data, format="JPEG", width=width, height=height)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-def test_the_least_request_of_every_model_sends_what_the_model_takes_and_no_more(spec: ModelSpec) -> None:
-    body = build(spec).body()
+def test_the_least_request_of_every_model_sends_what_the_model_takes_and_no_more(
+    subtests: pytest.Subtests,
+) -> None:
+    for spec in SPECS:
+        with subtests.test(spec=name_of(spec)):
+            body = build(spec).body()
 
-    expected: dict[str, Any] = {"req_key": spec.req_key, "prompt": "a cat", "seed": -1}
-    if spec.takes_frames:
-        expected["frames"] = 121
-    if spec.aspect_ratios:
-        expected["aspect_ratio"] = "16:9"
-    if spec.min_images:
-        expected["image_urls"] = [LINK, OTHER_LINK][: spec.min_images]
-    if spec.camera:
-        expected |= {"template_id": "crane_push", "camera_strength": "medium"}
-    assert body == expected
+            expected: dict[str, Any] = {"req_key": spec.req_key, "prompt": "a cat", "seed": -1}
+            if spec.takes_frames:
+                expected["frames"] = 121
+            if spec.aspect_ratios:
+                expected["aspect_ratio"] = "16:9"
+            if spec.min_images:
+                expected["image_urls"] = [LINK, OTHER_LINK][: spec.min_images]
+            if spec.camera:
+                expected |= {"template_id": "crane_push", "camera_strength": "medium"}
+            assert body == expected
 
 
 def test_the_default_is_five_seconds_of_720p_text_to_video() -> None:
@@ -81,24 +84,28 @@ def test_the_default_is_five_seconds_of_720p_text_to_video() -> None:
     assert request.warnings == ()
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-def test_every_documented_duration_is_taken_as_number_or_rendered_text(spec: ModelSpec) -> None:
-    for seconds in spec.durations:
-        for value in (seconds, str(seconds), f"{seconds}.0"):
-            request = build(spec, duration=value)
-            assert request.duration == seconds
-            assert request.body().get("frames") == (24 * seconds + 1 if spec.takes_frames else None)
+def test_every_documented_duration_is_taken_as_number_or_rendered_text(subtests: pytest.Subtests) -> None:
+    for spec in SPECS:
+        with subtests.test(spec=name_of(spec)):
+            for seconds in spec.durations:
+                for value in (seconds, str(seconds), f"{seconds}.0"):
+                    request = build(spec, duration=value)
+                    assert request.duration == seconds
+                    assert request.body().get("frames") == (24 * seconds + 1 if spec.takes_frames else None)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-@pytest.mark.parametrize("duration", [1, 4, 6, 8, 12, "4", "8"])
-def test_a_duration_that_circulates_and_does_not_exist_is_refused(spec: ModelSpec, duration: Any) -> None:
-    takes = " or ".join(map(str, spec.durations))
+def test_a_duration_that_circulates_and_does_not_exist_is_refused(subtests: pytest.Subtests) -> None:
+    durations: list[Any] = [1, 4, 6, 8, 12, "4", "8"]
+    for spec in SPECS:
+        for duration in durations:
+            with subtests.test(spec=name_of(spec), duration=duration):
+                takes = " or ".join(map(str, spec.durations))
 
-    with pytest.raises(
-        ParameterError, match=f"duration: {duration} is refused: {spec.name} renders {takes} seconds"
-    ):
-        build(spec, duration=duration)
+                with pytest.raises(
+                    ParameterError,
+                    match=f"duration: {duration} is refused: {spec.name} renders {takes} seconds",
+                ):
+                    build(spec, duration=duration)
 
 
 @pytest.mark.parametrize("name", ["t2v_s2_pro", "i2v_s2_pro"])
@@ -107,37 +114,43 @@ def test_s2_renders_no_ten_seconds(name: str) -> None:
         build(name, duration=10)
 
 
-@pytest.mark.parametrize("duration", ["long", 0, -5, 5.5, True])
-def test_what_is_no_duration_is_refused_with_the_durations(duration: Any) -> None:
-    with pytest.raises(ParameterError, match=r"duration: expected a whole number.*takes 5 or 10 seconds"):
-        build(duration=duration)
+def test_what_is_no_duration_is_refused_with_the_durations(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["long", 0, -5, 5.5, True]
+    for duration in cases:
+        with (
+            subtests.test(duration=duration),
+            pytest.raises(ParameterError, match=r"duration: expected a whole number.*takes 5 or 10 seconds"),
+        ):
+            build(duration=duration)
 
 
-@pytest.mark.parametrize("spec", WITH_RATIO, ids=name_of)
-def test_every_listed_ratio_is_taken(spec: ModelSpec) -> None:
-    for ratio in spec.aspect_ratios:
-        assert build(spec, aspect_ratio=ratio).body()["aspect_ratio"] == ratio
+def test_every_listed_ratio_is_taken(subtests: pytest.Subtests) -> None:
+    for spec in WITH_RATIO:
+        with subtests.test(spec=name_of(spec)):
+            for ratio in spec.aspect_ratios:
+                assert build(spec, aspect_ratio=ratio).body()["aspect_ratio"] == ratio
 
 
-@pytest.mark.parametrize("prompt", ["\u200b", "\ufeff\u2060 \u200d", "\u3164", "\u2800\u2800"])
-def test_a_prompt_that_nobody_can_see_is_refused_also_where_none_is_needed(prompt: str) -> None:
-    with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
-        build(prompt=prompt)
-    with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
-        RenderRequest.build(model="ti2v_pro", prompt=prompt, first_frame="https://a.example/1.png")
+def test_a_prompt_that_nobody_can_see_is_refused_also_where_none_is_needed(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["\u200b", "\ufeff\u2060 \u200d", "\u3164", "\u2800\u2800"]
+    for prompt in cases:
+        with subtests.test(prompt=prompt):
+            with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
+                build(prompt=prompt)
+            with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
+                RenderRequest.build(model="ti2v_pro", prompt=prompt, first_frame="https://a.example/1.png")
 
 
-@pytest.mark.parametrize(
-    ("extra_body", "place"),
-    [
+def test_a_control_character_anywhere_in_the_extra_body_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         ({"a": "x\0"}, r"extra_body\.a: holds the control character U\+0000 at position 1"),
         ({"a": {"b": [1, "x\0"]}}, r"extra_body\.a\.b\[1\]: "),
         ({"a\0": 1}, "extra_body: holds the control character"),
-    ],
-)
-def test_a_control_character_anywhere_in_the_extra_body_is_refused(extra_body: Any, place: str) -> None:
-    with pytest.raises(ParameterError, match=place):
-        build(extra_body=extra_body)
+    ]
+    for extra_body, place in cases:
+        with subtests.test(extra_body=extra_body, place=place):
+            with pytest.raises(ParameterError, match=place):
+                build(extra_body=extra_body)
 
 
 def test_a_control_character_in_the_label_is_refused() -> None:
@@ -149,11 +162,17 @@ def test_a_ratio_typed_with_a_chinese_keyboard_is_understood() -> None:
     assert build(aspect_ratio="9：16").aspect_ratio == "9:16"
 
 
-@pytest.mark.parametrize("spec", WITH_RATIO, ids=name_of)
-@pytest.mark.parametrize("ratio", ["9:21", "2:1", "16x9", "1.78"])
-def test_a_ratio_that_a_model_lacks_is_refused_with_those_it_has(spec: ModelSpec, ratio: str) -> None:
-    with pytest.raises(ParameterError, match=f"aspect_ratio: '{ratio}' is refused: {spec.name} takes 16:9, "):
-        build(spec, aspect_ratio=ratio)
+def test_a_ratio_that_a_model_lacks_is_refused_with_those_it_has(subtests: pytest.Subtests) -> None:
+    ratios: list[str] = ["9:21", "2:1", "16x9", "1.78"]
+    for spec in WITH_RATIO:
+        for ratio in ratios:
+            with (
+                subtests.test(spec=name_of(spec), ratio=ratio),
+                pytest.raises(
+                    ParameterError, match=f"aspect_ratio: '{ratio}' is refused: {spec.name} takes 16:9, "
+                ),
+            ):
+                build(spec, aspect_ratio=ratio)
 
 
 def test_a_ratio_that_yaml_made_a_number_is_refused() -> None:
@@ -161,10 +180,11 @@ def test_a_ratio_that_yaml_made_a_number_is_refused() -> None:
         build(aspect_ratio=969)
 
 
-@pytest.mark.parametrize("spec", WITHOUT_RATIO, ids=name_of)
-def test_a_ratio_for_a_model_that_follows_its_first_frame_is_refused(spec: ModelSpec) -> None:
-    with pytest.raises(ParameterError, match=f"aspect_ratio: {spec.name} takes none: .*first frame"):
-        build(spec, aspect_ratio="16:9")
+def test_a_ratio_for_a_model_that_follows_its_first_frame_is_refused(subtests: pytest.Subtests) -> None:
+    for spec in WITHOUT_RATIO:
+        with subtests.test(spec=name_of(spec)):
+            with pytest.raises(ParameterError, match=f"aspect_ratio: {spec.name} takes none: .*first frame"):
+                build(spec, aspect_ratio="16:9")
 
 
 def test_a_ratio_that_pro_would_ignore_is_refused() -> None:
@@ -178,21 +198,24 @@ def test_pro_with_an_image_sends_no_ratio_and_may_do_without_a_prompt() -> None:
     assert body == {"req_key": "jimeng_ti2v_v30_pro", "seed": -1, "frames": 121, "image_urls": [LINK]}
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-@pytest.mark.parametrize("prompt", [None, "", "   ", "None"])
-def test_an_empty_prompt_is_refused(spec: ModelSpec, prompt: str | None) -> None:
-    with pytest.raises(ParameterError, match=f"prompt: is empty; {spec.name} needs a prompt"):
-        build(spec, prompt=prompt)
+def test_an_empty_prompt_is_refused(subtests: pytest.Subtests) -> None:
+    prompts: list[str | None] = [None, "", "   ", "None"]
+    for spec in SPECS:
+        for prompt in prompts:
+            with subtests.test(spec=name_of(spec), prompt=prompt):
+                with pytest.raises(ParameterError, match=f"prompt: is empty; {spec.name} needs a prompt"):
+                    build(spec, prompt=prompt)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-def test_a_prompt_is_counted_in_characters(spec: ModelSpec) -> None:
-    assert len(build(spec, prompt="猫" * spec.prompt_max).prompt) == spec.prompt_max
-    with pytest.raises(
-        ParameterError,
-        match=f"prompt: has {spec.prompt_max + 1} characters; {spec.name} takes at most {spec.prompt_max}",
-    ):
-        build(spec, prompt="猫" * (spec.prompt_max + 1))
+def test_a_prompt_is_counted_in_characters(subtests: pytest.Subtests) -> None:
+    for spec in SPECS:
+        with subtests.test(spec=name_of(spec)):
+            assert len(build(spec, prompt="猫" * spec.prompt_max).prompt) == spec.prompt_max
+            with pytest.raises(
+                ParameterError,
+                match=f"prompt: has {spec.prompt_max + 1} characters; {spec.name} takes at most {spec.prompt_max}",
+            ):
+                build(spec, prompt="猫" * (spec.prompt_max + 1))
 
 
 def test_a_prompt_longer_than_advised_is_sent_with_a_warning() -> None:
@@ -202,52 +225,70 @@ def test_a_prompt_longer_than_advised_is_sent_with_a_warning() -> None:
     )
 
 
-@pytest.mark.parametrize("prompt", [5, ["a cat"], b"a cat"])
-def test_a_prompt_that_is_no_text_is_refused(prompt: Any) -> None:
-    with pytest.raises(ParameterError, match="prompt: expected text"):
-        build(prompt=prompt)
+def test_a_prompt_that_is_no_text_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [5, ["a cat"], b"a cat"]
+    for prompt in cases:
+        with subtests.test(prompt=prompt):
+            with pytest.raises(ParameterError, match="prompt: expected text"):
+                build(prompt=prompt)
 
 
-@pytest.mark.parametrize(
-    ("seed", "sent"), [(None, -1), (-1, -1), (0, 0), ("42", 42), (MAX_SEED, MAX_SEED), ("", -1)]
-)
-def test_a_seed_within_range_is_sent(seed: Any, sent: int) -> None:
-    assert build(seed=seed).body()["seed"] == sent
+def test_a_seed_within_range_is_sent(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, int]] = [(None, -1), (-1, -1), (0, 0), ("42", 42), (MAX_SEED, MAX_SEED), ("", -1)]
+    for seed, sent in cases:
+        with subtests.test(seed=seed, sent=sent):
+            assert build(seed=seed).body()["seed"] == sent
 
 
-@pytest.mark.parametrize("seed", [-2, MAX_SEED + 1, "many", 1.5])
-def test_a_seed_out_of_range_is_refused(seed: Any) -> None:
-    with pytest.raises(
-        ParameterError, match=r"seed: expected a whole number from -1 to 2147483647.*-1 draws"
-    ):
-        build(seed=seed)
+def test_a_seed_out_of_range_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [-2, MAX_SEED + 1, "many", 1.5]
+    for seed in cases:
+        with (
+            subtests.test(seed=seed),
+            pytest.raises(
+                ParameterError, match=r"seed: expected a whole number from -1 to 2147483647.*-1 draws"
+            ),
+        ):
+            build(seed=seed)
 
 
-@pytest.mark.parametrize("take", [0, -1, "x"])
-def test_takes_are_numbered_from_one(take: Any) -> None:
-    with pytest.raises(ParameterError, match=r"take: .*numbered from 1"):
-        build(take=take)
+def test_takes_are_numbered_from_one(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [0, -1, "x"]
+    for take in cases:
+        with subtests.test(take=take):
+            with pytest.raises(ParameterError, match=r"take: .*numbered from 1"):
+                build(take=take)
 
 
-@pytest.mark.parametrize("name", ["t2v_720p", "t2v_1080p", "t2v_s2_pro"])
-def test_an_image_for_a_text_model_is_refused(name: str) -> None:
-    with pytest.raises(ParameterError, match=f"first_frame: {name} takes no image; it renders from text"):
-        build(name, first_frame=LINK)
+def test_an_image_for_a_text_model_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["t2v_720p", "t2v_1080p", "t2v_s2_pro"]
+    for name in cases:
+        with (
+            subtests.test(name=name),
+            pytest.raises(ParameterError, match=f"first_frame: {name} takes no image; it renders from text"),
+        ):
+            build(name, first_frame=LINK)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.max_images < 2], ids=name_of)
-def test_a_last_frame_for_a_model_without_one_is_refused_with_those_that_take_it(spec: ModelSpec) -> None:
-    with pytest.raises(
-        ParameterError,
-        match=f"last_frame: {spec.name} takes no last frame. These do: i2v_first_tail_720p, i2v_first_tail_1080p",
-    ):
-        build(spec, last_frame=OTHER_LINK)
+def test_a_last_frame_for_a_model_without_one_is_refused_with_those_that_take_it(
+    subtests: pytest.Subtests,
+) -> None:
+    cases: list[ModelSpec] = [spec for spec in SPECS if spec.max_images < 2]
+    for spec in cases:
+        with subtests.test(spec=name_of(spec)):
+            with pytest.raises(
+                ParameterError,
+                match=f"last_frame: {spec.name} takes no last frame. These do: i2v_first_tail_720p, i2v_first_tail_1080p",
+            ):
+                build(spec, last_frame=OTHER_LINK)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.min_images >= 1], ids=name_of)
-def test_a_missing_first_frame_is_refused(spec: ModelSpec) -> None:
-    with pytest.raises(ParameterError, match=f"first_frame: is missing; {spec.name} renders from"):
-        build(spec, first_frame=None)
+def test_a_missing_first_frame_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[ModelSpec] = [spec for spec in SPECS if spec.min_images >= 1]
+    for spec in cases:
+        with subtests.test(spec=name_of(spec)):
+            with pytest.raises(ParameterError, match=f"first_frame: is missing; {spec.name} renders from"):
+                build(spec, first_frame=None)
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.min_images >= 2], ids=name_of)
@@ -272,19 +313,27 @@ def test_a_link_and_a_file_cannot_be_mixed() -> None:
         build("i2v_first_tail_720p", last_frame="/data/last.jpg")
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if not spec.camera], ids=name_of)
-@pytest.mark.parametrize("argument", ["camera_template", "camera_strength"])
-def test_a_camera_on_another_model_is_refused(spec: ModelSpec, argument: str) -> None:
-    with pytest.raises(ParameterError, match=f"{argument}: {spec.name} takes none.*: i2v_recamera_720p"):
-        build(spec, **{argument: "medium"})
+def test_a_camera_on_another_model_is_refused(subtests: pytest.Subtests) -> None:
+    specs: list[ModelSpec] = [spec for spec in SPECS if not spec.camera]
+    arguments: list[str] = ["camera_template", "camera_strength"]
+    for spec in specs:
+        for argument in arguments:
+            with (
+                subtests.test(spec=name_of(spec), argument=argument),
+                pytest.raises(
+                    ParameterError, match=f"{argument}: {spec.name} takes none.*: i2v_recamera_720p"
+                ),
+            ):
+                build(spec, **{argument: "medium"})
 
 
-@pytest.mark.parametrize("template", CAMERA_TEMPLATES)
-@pytest.mark.parametrize("strength", CAMERA_STRENGTHS)
-def test_every_camera_movement_is_sent(template: str, strength: str) -> None:
-    body = build("i2v_recamera_720p", camera_template=template, camera_strength=strength).body()
+def test_every_camera_movement_is_sent(subtests: pytest.Subtests) -> None:
+    for template in CAMERA_TEMPLATES:
+        for strength in CAMERA_STRENGTHS:
+            with subtests.test(template=template, strength=strength):
+                body = build("i2v_recamera_720p", camera_template=template, camera_strength=strength).body()
 
-    assert (body["template_id"], body["camera_strength"]) == (template, strength)
+                assert (body["template_id"], body["camera_strength"]) == (template, strength)
 
 
 @pytest.mark.parametrize("argument", ["camera_template", "camera_strength"])
@@ -295,14 +344,15 @@ def test_a_camera_argument_that_is_missing_or_unknown_is_refused_with_the_known_
         build("i2v_recamera_720p", **{argument: "spin"})
 
 
-@pytest.mark.parametrize("argument", REFUSED_ARGUMENTS)
-def test_an_argument_that_circulates_and_does_not_exist_is_refused(argument: str) -> None:
-    with pytest.raises(ParameterError, match=f"{argument}: is refused: ") as caught:
-        refuse_arguments({argument: 24})
+def test_an_argument_that_circulates_and_does_not_exist_is_refused(subtests: pytest.Subtests) -> None:
+    for argument in REFUSED_ARGUMENTS:
+        with subtests.test(argument=argument):
+            with pytest.raises(ParameterError, match=f"{argument}: is refused: ") as caught:
+                refuse_arguments({argument: 24})
 
-    assert caught.value.argument == argument
-    with pytest.raises(ParameterError, match="is refused"):
-        build(extra_body={argument: 24})
+            assert caught.value.argument == argument
+            with pytest.raises(ParameterError, match="is refused"):
+                build(extra_body={argument: 24})
 
 
 def test_any_other_argument_is_refused_by_name() -> None:
@@ -311,9 +361,8 @@ def test_any_other_argument_is_refused_by_name() -> None:
         build(cfg_scale=7)
 
 
-@pytest.mark.parametrize(
-    ("argument", "instead"),
-    [
+def test_an_argument_of_another_place_is_refused_with_the_right_one(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str]] = [
         ("image_urls", "give first_frame, and last_frame"),
         ("image_url", "give first_frame"),
         ("binary_data_base64", "give first_frame as the path"),
@@ -325,21 +374,21 @@ def test_any_other_argument_is_refused_by_name() -> None:
         ("wait_timeout", "JimengHook.wait_for_completion"),
         ("jimeng_conn_id", "JimengHook itself"),
         ("on_lost", "only the operators"),
-    ],
-)
-def test_an_argument_of_another_place_is_refused_with_the_right_one(argument: str, instead: str) -> None:
-    with pytest.raises(ParameterError, match=f"^{argument}: is refused: .*{instead}") as caught:
-        build(**{argument: "x"})
+    ]
+    for argument, instead in cases:
+        with subtests.test(argument=argument, instead=instead):
+            with pytest.raises(ParameterError, match=f"^{argument}: is refused: .*{instead}") as caught:
+                build(**{argument: "x"})
 
-    assert "extra_body" not in str(caught.value)
+            assert "extra_body" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "argument", [*REFUSED_ARGUMENTS, *ARGUMENTS_ELSEWHERE, "model", "duration", "first_frame", "take"]
-)
-def test_the_body_takes_nothing_that_is_an_argument_and_no_field(argument: str) -> None:
-    with pytest.raises(ParameterError, match=f"^extra_body: '{argument}' is refused: "):
-        build(extra_body={argument: "x"})
+def test_the_body_takes_nothing_that_is_an_argument_and_no_field(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [*REFUSED_ARGUMENTS, *ARGUMENTS_ELSEWHERE, "model", "duration", "first_frame", "take"]
+    for argument in cases:
+        with subtests.test(argument=argument):
+            with pytest.raises(ParameterError, match=f"^extra_body: '{argument}' is refused: "):
+                build(extra_body={argument: "x"})
 
 
 def test_a_wrong_key_is_refused_before_anything_else_is_looked_at() -> None:
@@ -357,25 +406,26 @@ def test_what_the_vendor_adds_is_merged_last_with_a_warning() -> None:
     )
 
 
-@pytest.mark.parametrize("nothing", [None, {}, "", "None"])
-def test_no_extra_body_is_no_extra_body(nothing: Any) -> None:
-    assert build(extra_body=nothing) == build()
+def test_no_extra_body_is_no_extra_body(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, {}, "", "None"]
+    for nothing in cases:
+        with subtests.test(nothing=nothing):
+            assert build(extra_body=nothing) == build()
 
 
-@pytest.mark.parametrize(
-    ("extra", "says"),
-    [
+def test_an_extra_body_that_cannot_be_sent_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         ({"req_key": "x"}, "'req_key' is refused: choose the model"),
         ({"req_json": "{}"}, "'req_json' is refused: .*aigc_meta"),
         ("text", "expected a dict of body fields, got str"),
         ({"a": object()}, "is no JSON"),
         ({"a": float("nan")}, "is no JSON"),
         ({"a": "\ud83d"}, "is no JSON"),
-    ],
-)
-def test_an_extra_body_that_cannot_be_sent_is_refused(extra: Any, says: str) -> None:
-    with pytest.raises(ParameterError, match=f"extra_body: .*{says}"):
-        build(extra_body=extra)
+    ]
+    for extra, says in cases:
+        with subtests.test(extra=extra, says=says):
+            with pytest.raises(ParameterError, match=f"extra_body: .*{says}"):
+                build(extra_body=extra)
 
 
 def test_an_endless_extra_body_is_refused() -> None:
@@ -441,9 +491,8 @@ def test_a_model_whose_crop_is_undocumented_warns_of_none(name: str) -> None:
 BASE = build("ti2v_pro")
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_whatever_makes_another_video_makes_another_fingerprint(subtests: pytest.Subtests) -> None:
+    cases: list[dict[str, Any]] = [
         {"prompt": "a dog"},
         {"duration": 10},
         {"aspect_ratio": "1:1"},
@@ -452,11 +501,10 @@ BASE = build("ti2v_pro")
         {"extra_body": {"a": 1}},
         {"model": "t2v_1080p"},
         {"first_frame": LINK},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
-def test_whatever_makes_another_video_makes_another_fingerprint(changed: dict[str, Any]) -> None:
-    assert build("ti2v_pro", **changed).fingerprint() != BASE.fingerprint()
+    ]
+    for changed in cases:
+        with subtests.test(changed=next(iter(changed))):
+            assert build("ti2v_pro", **changed).fingerprint() != BASE.fingerprint()
 
 
 @pytest.mark.parametrize("argument", ["camera_template", "camera_strength"])
@@ -495,10 +543,11 @@ def test_a_fingerprint_of_the_first_version_is_still_the_same() -> None:
     )
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
-def test_the_cost_is_the_price_of_the_seconds_asked_for(spec: ModelSpec) -> None:
-    assert spec.price_cny_per_second is not None
-    assert build(spec).estimated_cost() == spec.price_cny_per_second * 5
+def test_the_cost_is_the_price_of_the_seconds_asked_for(subtests: pytest.Subtests) -> None:
+    for spec in SPECS:
+        with subtests.test(spec=name_of(spec)):
+            assert spec.price_cny_per_second is not None
+            assert build(spec).estimated_cost() == spec.price_cny_per_second * 5
 
 
 def test_an_unknown_price_is_no_price_and_never_zero() -> None:
@@ -511,9 +560,11 @@ def test_an_unknown_price_is_no_price_and_never_zero() -> None:
         check_cost(request, 100)
 
 
-@pytest.mark.parametrize("cap", [None, "", "None", "1.40", 1.4, 1000, Decimal("1.4")])
-def test_a_cost_up_to_the_cap_passes(cap: Any) -> None:
-    check_cost(build(), cap)
+def test_a_cost_up_to_the_cap_passes(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "", "None", "1.40", 1.4, 1000, Decimal("1.4")]
+    for cap in cases:
+        with subtests.test(cap=cap):
+            check_cost(build(), cap)
 
 
 def test_a_cost_over_the_cap_is_refused() -> None:
@@ -526,9 +577,11 @@ def test_a_cost_over_the_cap_is_refused() -> None:
 META = {"producer_id": "dag-run-1", "content_propagator": "me"}
 
 
-@pytest.mark.parametrize("nothing", [None, {}, ""])
-def test_no_label_is_no_label(nothing: Any) -> None:
-    assert check_aigc_meta(nothing) is None
+def test_no_label_is_no_label(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, {}, ""]
+    for nothing in cases:
+        with subtests.test(nothing=nothing):
+            assert check_aigc_meta(nothing) is None
 
 
 def test_a_whole_label_passes_without_what_a_template_left_empty() -> None:
@@ -537,27 +590,28 @@ def test_a_whole_label_passes_without_what_a_template_left_empty() -> None:
     )
 
 
-@pytest.mark.parametrize("missing", ["producer_id", "content_propagator"])
-@pytest.mark.parametrize("value", [None, "", "  ", "None"])
-def test_a_label_without_what_a_video_needs_is_refused(missing: str, value: str | None) -> None:
-    with pytest.raises(ParameterError, match=f"aigc_meta: '{missing}' is required for a video"):
-        check_aigc_meta(META | {missing: value})
-    with pytest.raises(ParameterError, match=f"aigc_meta: '{missing}' is required for a video"):
-        check_aigc_meta({key: text for key, text in META.items() if key != missing})
+def test_a_label_without_what_a_video_needs_is_refused(subtests: pytest.Subtests) -> None:
+    missings: list[str] = ["producer_id", "content_propagator"]
+    values: list[str | None] = [None, "", "  ", "None"]
+    for missing in missings:
+        for value in values:
+            with subtests.test(missing=missing, value=value):
+                with pytest.raises(ParameterError, match=f"aigc_meta: '{missing}' is required for a video"):
+                    check_aigc_meta(META | {missing: value})
+                with pytest.raises(ParameterError, match=f"aigc_meta: '{missing}' is required for a video"):
+                    check_aigc_meta({key: text for key, text in META.items() if key != missing})
 
 
-@pytest.mark.parametrize(
-    ("meta", "says"),
-    [
+def test_a_label_that_cannot_be_written_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         ("producer", "aigc_meta: expected a dict with content_producer, producer_id"),
         (META | {"label": "1"}, "aigc_meta: 'label' is unknown; it takes"),
         (META | {"producer_id": "p" * 257}, "aigc_meta: 'producer_id' must be text of at most 256"),
         (META | {"producer_id": 7}, "aigc_meta.producer_id: expected text, got 7"),
-    ],
-)
-def test_a_label_that_cannot_be_written_is_refused(meta: Any, says: str) -> None:
-    with pytest.raises(ParameterError, match=says):
-        check_aigc_meta(meta)
+    ]
+    for meta, says in cases:
+        with subtests.test(meta=meta, says=says), pytest.raises(ParameterError, match=says):
+            check_aigc_meta(meta)
 
 
 ARGUMENTS = (

@@ -9,10 +9,9 @@ from hypothesis import given, settings, strategies as st
 
 from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
-from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, CodeEntry, error_for
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, error_for
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, deadline_for, kept_until, spread
 from airflow_provider_jimeng.core.errors import (
-    ApiError,
     AuthenticationError,
     JimengError,
     NoReplyError,
@@ -94,24 +93,27 @@ class Clock:
 # --- the schedule -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 8), (0.5, 10), (1.0, 12)])
-def test_a_wait_is_spread_by_a_fifth(jitter: float, seconds: float) -> None:
-    assert spread(10, jitter) == pytest.approx(seconds)
+def test_a_wait_is_spread_by_a_fifth(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[float, float]] = [(0.0, 8), (0.5, 10), (1.0, 12)]
+    for jitter, seconds in cases:
+        with subtests.test(jitter=jitter, seconds=seconds):
+            assert spread(10, jitter) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("render_seconds", [60, 90, 120, 180, 240, 300])
-@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
-def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(
-    render_seconds: float, jitter: float
-) -> None:
-    clock = Clock(poller(), jitter=jitter)
-    clock.now += clock.poller.first_wait(clock.now, jitter, not_before=START + 11)
-    while clock.now < START + render_seconds:
-        clock.see(GENERATING)
-    event = clock.end(DONE)
+def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(subtests: pytest.Subtests) -> None:
+    render_seconds_cases: list[float] = [60, 90, 120, 180, 240, 300]
+    jitters: list[float] = [0.0, 0.5, 0.999]
+    for render_seconds in render_seconds_cases:
+        for jitter in jitters:
+            with subtests.test(render_seconds=render_seconds, jitter=jitter):
+                clock = Clock(poller(), jitter=jitter)
+                clock.now += clock.poller.first_wait(clock.now, jitter, not_before=START + 11)
+                while clock.now < START + render_seconds:
+                    clock.see(GENERATING)
+                event = clock.end(DONE)
 
-    assert event.polls <= render_seconds / 7 + 3
-    assert clock.now - START - render_seconds <= 20
+                assert event.polls <= render_seconds / 7 + 3
+                assert clock.now - START - render_seconds <= 20
 
 
 def test_a_render_that_takes_hours_is_asked_about_twice_a_minute_at_most() -> None:
@@ -144,18 +146,22 @@ def test_only_a_finished_render_teaches() -> None:
     assert not cadence.known
 
 
-@pytest.mark.parametrize("interval", [0.5, 10, 300])
-def test_a_number_fixes_the_interval(interval: float) -> None:
-    clock = Clock(poller(poll_interval=interval))
-    for answer in (QUEUED, GENERATING, NOVEL, NO_LINK, NOT_FOUND):
-        clock.see(answer)
+def test_a_number_fixes_the_interval(subtests: pytest.Subtests) -> None:
+    cases: list[float] = [0.5, 10, 300]
+    for interval in cases:
+        with subtests.test(interval=interval):
+            clock = Clock(poller(poll_interval=interval))
+            for answer in (QUEUED, GENERATING, NOVEL, NO_LINK, NOT_FOUND):
+                clock.see(answer)
 
-    assert {wait.seconds for wait in clock.waits} == {interval}
+            assert {wait.seconds for wait in clock.waits} == {interval}
 
 
-@pytest.mark.parametrize("interval", [0, -5, 1e-9, math.nan])
-def test_no_interval_makes_a_loop_spin(interval: float) -> None:
-    assert isinstance(Clock(poller(poll_interval=interval), jitter=0.0).see(GENERATING), Wait)
+def test_no_interval_makes_a_loop_spin(subtests: pytest.Subtests) -> None:
+    cases: list[float] = [0, -5, 1e-9, math.nan]
+    for interval in cases:
+        with subtests.test(interval=interval):
+            assert isinstance(Clock(poller(poll_interval=interval), jitter=0.0).see(GENERATING), Wait)
 
 
 def test_the_jitter_still_tells_old_renders_apart() -> None:
@@ -174,16 +180,20 @@ def test_a_deadline_is_the_earlier_of_patience_and_what_the_api_keeps() -> None:
     assert deadline_for(now=START, wait_timeout=math.nan, submitted_at=START) == START + 41_400
 
 
-@pytest.mark.parametrize("answer", [QUEUED, GENERATING, NOVEL, *HICCUPS], ids=name_of)
-def test_whatever_settles_nothing_is_waited_out_until_the_deadline_and_no_further(answer: Answer) -> None:
-    clock = Clock(poller(deadline=START + 3600))
-    event = clock.end(answer)
+def test_whatever_settles_nothing_is_waited_out_until_the_deadline_and_no_further(
+    subtests: pytest.Subtests,
+) -> None:
+    cases: list[Answer] = [QUEUED, GENERATING, NOVEL, *HICCUPS]
+    for answer in cases:
+        with subtests.test(answer=name_of(answer)):
+            clock = Clock(poller(deadline=START + 3600))
+            event = clock.end(answer)
 
-    assert event.outcome is Outcome.TIMED_OUT
-    assert clock.now == pytest.approx(START + 3600)
-    assert event.polls == len(clock.waits) + 1
-    assert event.message is not None
-    assert event.message.startswith("the last answer was: ")
+            assert event.outcome is Outcome.TIMED_OUT
+            assert clock.now == pytest.approx(START + 3600)
+            assert event.polls == len(clock.waits) + 1
+            assert event.message is not None
+            assert event.message.startswith("the last answer was: ")
 
 
 def test_a_render_that_is_done_at_the_deadline_is_done() -> None:
@@ -256,19 +266,22 @@ def test_an_expired_render_ends_at_once() -> None:
     assert (event.outcome, event.polls) == (Outcome.EXPIRED, 1)
 
 
-@pytest.mark.parametrize("interval", [None, 5.0, 400.0, 7200.0])
-@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 def test_done_without_a_link_ends_after_a_quarter_of_an_hour_and_names_the_field(
-    interval: float | None, jitter: float
+    subtests: pytest.Subtests,
 ) -> None:
-    clock = Clock(poller(poll_interval=interval), jitter=jitter)
-    clock.see(GENERATING)
-    began = clock.now
-    event = clock.end(NO_LINK)
+    intervals: list[float | None] = [None, 5.0, 400.0, 7200.0]
+    jitters: list[float] = [0.0, 0.5, 0.999]
+    for interval in intervals:
+        for jitter in jitters:
+            with subtests.test(interval=interval, jitter=jitter):
+                clock = Clock(poller(poll_interval=interval), jitter=jitter)
+                clock.see(GENERATING)
+                began = clock.now
+                event = clock.end(NO_LINK)
 
-    assert event.outcome is Outcome.NO_LINK
-    assert clock.now == pytest.approx(began + 900)
-    assert "data.video_url" in str(event.message)
+                assert event.outcome is Outcome.NO_LINK
+                assert clock.now == pytest.approx(began + 900)
+                assert "data.video_url" in str(event.message)
 
 
 def test_the_quarter_of_an_hour_begins_with_the_first_answer_without_a_link_of_this_wait() -> None:
@@ -314,18 +327,19 @@ def test_a_failed_render_ends_at_once_with_the_reason() -> None:
     )
 
 
-@pytest.mark.parametrize("entry", ALL_CODES, ids=lambda entry: str(entry.code))
-def test_a_queries_error_ends_a_render_only_if_the_code_table_says_so(entry: CodeEntry) -> None:
-    error = error_for(entry.code, entry.message, request_id="r", http_status=entry.http_status)
-    decision = poller().decide(error, START, MIDDLE)
+def test_a_queries_error_ends_a_render_only_if_the_code_table_says_so(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=str(entry.code)):
+            error = error_for(entry.code, entry.message, request_id="r", http_status=entry.http_status)
+            decision = poller().decide(error, START, MIDDLE)
 
-    if entry.fails_render:
-        assert isinstance(decision, Finish)
-        assert decision.event.outcome is Outcome.FAILED
-        assert (decision.event.code, decision.event.message) == (str(entry.code), entry.message)
-        assert decision.event.request_id == "r"
-    else:
-        assert isinstance(decision, Wait)
+            if entry.fails_render:
+                assert isinstance(decision, Finish)
+                assert decision.event.outcome is Outcome.FAILED
+                assert (decision.event.code, decision.event.message) == (str(entry.code), entry.message)
+                assert decision.event.request_id == "r"
+            else:
+                assert isinstance(decision, Wait)
 
 
 # --- not found --------------------------------------------------------------------------------------------------------
@@ -379,21 +393,22 @@ def test_beyond_what_the_api_keeps_the_count_alone_confirms() -> None:
 # --- hiccups and refusals ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hiccup", HICCUPS, ids=name_of)
-def test_a_hiccup_is_backed_off_from_and_then_forgotten(hiccup: JimengError) -> None:
-    clock = Clock(poller())
-    for _ in range(7):
-        clock.see(hiccup)
-    waits = [wait.seconds for wait in clock.waits]
+def test_a_hiccup_is_backed_off_from_and_then_forgotten(subtests: pytest.Subtests) -> None:
+    for hiccup in HICCUPS:
+        with subtests.test(hiccup=name_of(hiccup)):
+            clock = Clock(poller())
+            for _ in range(7):
+                clock.see(hiccup)
+            waits = [wait.seconds for wait in clock.waits]
 
-    assert waits == sorted(waits)
-    assert waits[0] == Cadence().wait_at(0)
-    assert waits[-1] == MAX_BACK_OFF
-    assert not any(wait.renew_connection for wait in clock.waits)
-    clock.see(GENERATING)
-    clock.see(hiccup)
-    assert clock.waits[-1].seconds == clock.waits[-2].seconds <= 30
-    assert clock.end(DONE).outcome is Outcome.SUCCEEDED
+            assert waits == sorted(waits)
+            assert waits[0] == Cadence().wait_at(0)
+            assert waits[-1] == MAX_BACK_OFF
+            assert not any(wait.renew_connection for wait in clock.waits)
+            clock.see(GENERATING)
+            clock.see(hiccup)
+            assert clock.waits[-1].seconds == clock.waits[-2].seconds <= 30
+            assert clock.end(DONE).outcome is Outcome.SUCCEEDED
 
 
 UNLISTED = [
@@ -401,22 +416,25 @@ UNLISTED = [
 ]
 
 
-@pytest.mark.parametrize("error", UNLISTED, ids=name_of)
 def test_an_unlisted_code_among_those_that_fail_renders_is_believed_when_it_is_repeated(
-    error: ApiError,
+    subtests: pytest.Subtests,
 ) -> None:
-    clock = Clock(poller())
-    for between in (QUEUED, NoReplyError("cut")):
-        clock.see(error)
-        clock.see(error)
-        clock.see(between)
-    event = clock.end(error)
-    assert (event.outcome, event.code, event.polls) == (Outcome.FAILED, error.code, 9)
+    for error in UNLISTED:
+        with subtests.test(error=name_of(error)):
+            clock = Clock(poller())
+            for between in (QUEUED, NoReplyError("cut")):
+                clock.see(error)
+                clock.see(error)
+                clock.see(between)
+            event = clock.end(error)
+            assert (event.outcome, event.code, event.polls) == (Outcome.FAILED, error.code, 9)
 
 
-@pytest.mark.parametrize("code", [50300, 50600, 59999, 5041, 504100, "strange", None])
-def test_any_other_unlisted_code_is_waited_out(code: int | str | None) -> None:
-    assert Clock(poller(deadline=START + 600)).end(error_for(code, "m")).outcome is Outcome.TIMED_OUT
+def test_any_other_unlisted_code_is_waited_out(subtests: pytest.Subtests) -> None:
+    cases: list[int | str | None] = [50300, 50600, 59999, 5041, 504100, "strange", None]
+    for code in cases:
+        with subtests.test(code=code):
+            assert Clock(poller(deadline=START + 600)).end(error_for(code, "m")).outcome is Outcome.TIMED_OUT
 
 
 def test_a_hiccup_never_makes_the_polls_denser_than_asked_for() -> None:
@@ -437,32 +455,34 @@ REFUSALS: list[JimengError] = [
 ]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=name_of)
-@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
-def test_refused_access_is_confirmed_with_the_connection_read_anew(
-    refusal: JimengError, jitter: float
-) -> None:
-    clock = Clock(poller(), jitter=jitter)
-    event = clock.end(refusal)
+def test_refused_access_is_confirmed_with_the_connection_read_anew(subtests: pytest.Subtests) -> None:
+    jitters: list[float] = [0.0, 0.5, 1.0]
+    for refusal in REFUSALS:
+        for jitter in jitters:
+            with subtests.test(refusal=name_of(refusal), jitter=jitter):
+                clock = Clock(poller(), jitter=jitter)
+                event = clock.end(refusal)
 
-    assert event.outcome is Outcome.LOST_CONTACT
-    assert event.polls == 3
-    assert event.message
-    assert clock.now - START >= 60
-    assert all(wait.renew_connection for wait in clock.waits)
-    assert [wait.note is not None for wait in clock.waits] == [True, False]
+                assert event.outcome is Outcome.LOST_CONTACT
+                assert event.polls == 3
+                assert event.message
+                assert clock.now - START >= 60
+                assert all(wait.renew_connection for wait in clock.waits)
+                assert [wait.note is not None for wait in clock.waits] == [True, False]
 
 
-@pytest.mark.parametrize("good", [GENERATING, NOVEL, NoReplyError("cut"), error_for(50429, "m")], ids=name_of)
-def test_refusals_with_anything_else_between_them_do_not_add_up(good: Answer) -> None:
-    refused = AuthenticationError("no", code="100010")
-    clock = Clock(poller(deadline=START + 3000))
-    while clock.now < START + 2000:
-        assert isinstance(clock.see(refused), Wait)
-        assert isinstance(clock.see(refused), Wait)
-        assert isinstance(clock.see(good), Wait)
+def test_refusals_with_anything_else_between_them_do_not_add_up(subtests: pytest.Subtests) -> None:
+    cases: list[Answer] = [GENERATING, NOVEL, NoReplyError("cut"), error_for(50429, "m")]
+    for good in cases:
+        with subtests.test(good=name_of(good)):
+            refused = AuthenticationError("no", code="100010")
+            clock = Clock(poller(deadline=START + 3000))
+            while clock.now < START + 2000:
+                assert isinstance(clock.see(refused), Wait)
+                assert isinstance(clock.see(refused), Wait)
+                assert isinstance(clock.see(good), Wait)
 
-    assert clock.end(DONE).outcome is Outcome.SUCCEEDED
+            assert clock.end(DONE).outcome is Outcome.SUCCEEDED
 
 
 # --- notes ------------------------------------------------------------------------------------------------------------

@@ -108,9 +108,8 @@ def test_an_id_that_came_as_a_number_is_kept_as_text() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
+def test_anything_else_is_a_value_error(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         {},
         {"task_id": "1"},
         STORED_V1_RENDER | {"task_id": None},
@@ -119,11 +118,10 @@ def test_an_id_that_came_as_a_number_is_kept_as_text() -> None:
         STORED_V1_RENDER | {"submitted_at": "P1D"},
         STORED_V1_RENDER | {"estimated_cost_cny": "cheap"},
         ["no", "object"],
-    ],
-)
-def test_anything_else_is_a_value_error(broken: Any) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        Render.from_payload(broken)
+    ]
+    for broken in cases:
+        with subtests.test(broken=broken), pytest.raises(ValueError, match=r"."):
+            Render.from_payload(broken)
 
 
 def test_a_render_payload_is_no_manifest() -> None:
@@ -139,20 +137,19 @@ def test_times_are_rfc_3339_in_utc() -> None:
     assert parse_time("2026-01-02T11:04:05+08:00").timezone_name == "UTC"
 
 
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
+def test_money_is_plain_decimal_text(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Decimal | None, str | None]] = [
         (None, None),
         (Decimal("1.4"), "1.40"),
         (Decimal(10), "10.00"),
         (Decimal("1E+2"), "100.00"),
         (Decimal("0.0000001"), "0.0000001"),
         (Decimal("3.15"), "3.15"),
-    ],
-)
-def test_money_is_plain_decimal_text(amount: Decimal | None, text: str | None) -> None:
-    assert format_money(amount) == text
-    assert parse_money(text) == amount
+    ]
+    for amount, text in cases:
+        with subtests.test(amount=amount, text=text):
+            assert format_money(amount) == text
+            assert parse_money(text) == amount
 
 
 def test_money_is_read_from_a_json_number_too() -> None:

@@ -45,16 +45,18 @@ def test_what_is_no_dict_is_refused_as_a_row() -> None:
     assert said(rows_of_list(["a kite"])) == ["row 1, row: expected a dict such as {'prompt': '…'}, got str."]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_csv_file_is_read_with_its_own_delimiter(delimiter: str) -> None:
-    text = f"prompt{delimiter}ratio{delimiter}output_name\r\n"
-    text += f'"one, two; three"{delimiter}1:1{delimiter}a\r\n\r\nfour{delimiter}{delimiter}b\r\n'
-    rows = read("rows.csv", text)
-    assert [dict(row.values) for row in rows] == [
-        {"prompt": "one, two; three", "aspect_ratio": "1:1", "output_name": "a"},
-        {"prompt": "four", "output_name": "b"},
-    ]
-    assert [(row.number, row.line) for row in rows] == [(1, 2), (2, 4)]
+def test_a_csv_file_is_read_with_its_own_delimiter(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [",", ";", "\t"]
+    for delimiter in cases:
+        with subtests.test(delimiter=delimiter):
+            text = f"prompt{delimiter}ratio{delimiter}output_name\r\n"
+            text += f'"one, two; three"{delimiter}1:1{delimiter}a\r\n\r\nfour{delimiter}{delimiter}b\r\n'
+            rows = read("rows.csv", text)
+            assert [dict(row.values) for row in rows] == [
+                {"prompt": "one, two; three", "aspect_ratio": "1:1", "output_name": "a"},
+                {"prompt": "four", "output_name": "b"},
+            ]
+            assert [(row.number, row.line) for row in rows] == [(1, 2), (2, 4)]
 
 
 def test_a_prompt_of_several_lines_keeps_the_line_numbers_right() -> None:
@@ -107,9 +109,8 @@ def test_a_json_list_is_read() -> None:
     assert read("rows.json", '[{"prompt": "a"}]')[0].values == {"prompt": "a"}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
+def test_a_file_that_cannot_be_read_is_refused_as_a_whole(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, bytes, str]] = [
         ("rows.xlsx", b"", "none of the endings that are read: .csv, .tsv"),
         ("rows", b"", "none of the endings"),
         ("rows.csv", b'prompt,seed\na,1\n"b\nc,"2\n', "cannot be read from line 3 on"),
@@ -117,42 +118,58 @@ def test_a_json_list_is_read() -> None:
         ("rows.json", b'[\n{"prompt": }]', "cannot be read: Expecting value in line 2, column 12"),
         ("rows.json", b"[" * 200_000, "cannot be read"),
         ("rows.json", b'{"prompt": "a"}', "expected a JSON list of objects, got dict"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_refused_as_a_whole(name: str, content: bytes, says: str) -> None:
-    with pytest.raises(ParameterError, match="rows") as refused:
-        rows_of_file(name, content)
-    assert says in str(refused.value)
+    ]
+    for name, content, says in cases:
+        with subtests.test(name=name, content=content, says=says):
+            with pytest.raises(ParameterError, match="rows") as refused:
+                rows_of_file(name, content)
+            assert says in str(refused.value)
 
 
 CHINESE = "提示词;比例;文件名\r\n一只红色的风筝，在海边升起;16:09;风筝\r\n"
 VALUES = {"prompt": "一只红色的风筝，在海边升起", "aspect_ratio": "16:9", "output_name": "风筝"}
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gbk", "gb18030"]
-)
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_a_table_is_read_in_every_encoding_that_excel_saves(encoding: str, delimiter: str) -> None:
-    warnings: list[str] = []
-    content = CHINESE.replace(";", delimiter).encode(encoding)
-    (row,) = rows_of_file("rows.txt", content, warn=warnings.append)
-    assert row.values == VALUES
-    assert [warning for warning in warnings if "GB 18030" in warning] == warnings
-    assert bool(warnings) == (encoding in ("gbk", "gb18030"))
+def test_a_table_is_read_in_every_encoding_that_excel_saves(subtests: pytest.Subtests) -> None:
+    encodings: list[str] = [
+        "utf-8",
+        "utf-8-sig",
+        "utf-16",
+        "utf-16-le",
+        "utf-16-be",
+        "utf-32",
+        "gbk",
+        "gb18030",
+    ]
+    delimiters: list[str] = [",", ";", "\t", "|"]
+    for encoding in encodings:
+        for delimiter in delimiters:
+            with subtests.test(encoding=encoding, delimiter=delimiter):
+                warnings: list[str] = []
+                content = CHINESE.replace(";", delimiter).encode(encoding)
+                (row,) = rows_of_file("rows.txt", content, warn=warnings.append)
+                assert row.values == VALUES
+                assert [warning for warning in warnings if "GB 18030" in warning] == warnings
+                assert bool(warnings) == (encoding in ("gbk", "gb18030"))
 
 
-@pytest.mark.parametrize("ending", ["json", "jsonl"])
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gbk"])
-def test_json_is_read_in_the_same_encodings_and_nan_is_absent(ending: str, encoding: str) -> None:
-    text = '{"提示词": "一只红色的风筝", "seed": NaN, "duration": null}'
-    (row,) = rows_of_file(f"rows.{ending}", (f"[{text}]" if ending == "json" else text).encode(encoding))
-    assert row.values == {"prompt": "一只红色的风筝"}
+def test_json_is_read_in_the_same_encodings_and_nan_is_absent(subtests: pytest.Subtests) -> None:
+    endings: list[str] = ["json", "jsonl"]
+    encodings: list[str] = ["utf-8-sig", "utf-16", "gbk"]
+    for ending in endings:
+        for encoding in encodings:
+            with subtests.test(ending=ending, encoding=encoding):
+                text = '{"提示词": "一只红色的风筝", "seed": NaN, "duration": null}'
+                (row,) = rows_of_file(
+                    f"rows.{ending}", (f"[{text}]" if ending == "json" else text).encode(encoding)
+                )
+                assert row.values == {"prompt": "一只红色的风筝"}
 
 
-@pytest.mark.parametrize(
-    ("encoding", "text"),
-    [
+def test_text_of_another_encoding_is_refused_and_never_read_as_wrong_characters(
+    subtests: pytest.Subtests,
+) -> None:
+    cases: list[tuple[str, str]] = [
         ("big5", "一隻紅色的風箏在海邊升起，鏡頭慢慢拉遠"),
         ("shift_jis", "赤い凧が海辺に上がる"),
         ("euc_jp", "赤い凧が海辺に上がる"),
@@ -160,13 +177,11 @@ def test_json_is_read_in_the_same_encodings_and_nan_is_absent(ending: str, encod
         ("cp1252", "Un été à la plage, élève près"),
         ("cp1251", "Красный змей поднимается над морем"),
         ("koi8-r", "Красный змей поднимается над морем"),
-    ],
-)
-def test_text_of_another_encoding_is_refused_and_never_read_as_wrong_characters(
-    encoding: str, text: str
-) -> None:
-    with pytest.raises(ParameterError, match=r"not UTF-8 .* not clearly GBK either. .*CSV UTF-8"):
-        rows_of_file("rows.csv", f"prompt\n{text}\n".encode(encoding))
+    ]
+    for encoding, text in cases:
+        with subtests.test(encoding=encoding, text=text):
+            with pytest.raises(ParameterError, match=r"not UTF-8 .* not clearly GBK either. .*CSV UTF-8"):
+                rows_of_file("rows.csv", f"prompt\n{text}\n".encode(encoding))
 
 
 @pytest.mark.parametrize("cut", [1, 2])
@@ -175,17 +190,15 @@ def test_damaged_utf_8_is_not_taken_for_gbk(cut: int) -> None:
         rows_of_file("rows.csv", "prompt\n一只红色的风筝在海边升起".encode()[:-cut])
 
 
-@pytest.mark.parametrize(
-    "content", [b"\xff\xfep\x00r", "\ufeffprompt".encode("utf-16")[:-1], b"\xef\xbb\xbfa\xff"]
-)
-def test_a_file_that_breaks_its_own_encoding_is_refused_or_has_no_header(content: bytes) -> None:
-    with pytest.raises(ParameterError, match="rows: "):
-        rows_of_file("rows.csv", content)
+def test_a_file_that_breaks_its_own_encoding_is_refused_or_has_no_header(subtests: pytest.Subtests) -> None:
+    cases: list[bytes] = [b"\xff\xfep\x00r", "\ufeffprompt".encode("utf-16")[:-1], b"\xef\xbb\xbfa\xff"]
+    for content in cases:
+        with subtests.test(content=content), pytest.raises(ParameterError, match="rows: "):
+            rows_of_file("rows.csv", content)
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
+def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(subtests: pytest.Subtests) -> None:
+    contents: list[tuple[bytes, str]] = [
         (b"<!DOCTYPE html><html>log in</html>", "web page"),
         ("\r\n  <html>".encode("utf-16"), "web page"),
         (b'<?xml version="1.0"?><Error/>', "web page or XML"),
@@ -193,14 +206,13 @@ def test_a_file_that_breaks_its_own_encoding_is_refused_or_has_no_header(content
         (b"PK\x03\x04", "ends in .xlsx"),
         (b"\xd0\xcf\x11\xe0", "old or an encrypted Office document"),
         (b"\x1f\x8b", "gzip"),
-    ],
-)
-@pytest.mark.parametrize("ending", ["csv", "txt", "jsonl", "json"])
-def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(
-    ending: str, content: bytes, says: str
-) -> None:
-    with pytest.raises(ParameterError, match=rf"rows: rows\.{ending} is .*{says}"):
-        rows_of_file(f"rows.{ending}", content)
+    ]
+    endings: list[str] = ["csv", "txt", "jsonl", "json"]
+    for content, says in contents:
+        for ending in endings:
+            with subtests.test(content=content, says=says, ending=ending):
+                with pytest.raises(ParameterError, match=rf"rows: rows\.{ending} is .*{says}"):
+                    rows_of_file(f"rows.{ending}", content)
 
 
 def test_a_text_without_any_column_is_no_table() -> None:

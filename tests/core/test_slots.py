@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.slots import (
     SETTLE_SECONDS,
@@ -11,6 +11,9 @@ from airflow_provider_jimeng.core.slots import (
     choose,
     pause_between_tries,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 NOW = 1_000.0
 
@@ -58,17 +61,14 @@ def test_a_waiter_knows_when_its_last_submit_was_refused() -> None:
     assert waiter(50).refused_at == 50
 
 
-@pytest.mark.parametrize(
-    ("running", "peak", "throttled", "pause"),
-    [
+def test_tries_are_rare_while_all_known_slots_are_taken(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[int, int, bool, float]] = [
         (0, 0, False, TRY_WHEN_FREE_SECONDS),
         (0, 2, False, TRY_WHEN_FREE_SECONDS),
         (1, 2, False, TRY_WHEN_FREE_SECONDS),
         (2, 2, False, TRY_WHEN_FULL_SECONDS),
         (2, 2, True, TRY_WHEN_THROTTLED_SECONDS),
-    ],
-)
-def test_tries_are_rare_while_all_known_slots_are_taken(
-    running: int, peak: int, throttled: bool, pause: float
-) -> None:
-    assert pause_between_tries(running=running, peak=peak, throttled=throttled) == pause
+    ]
+    for running, peak, throttled, pause in cases:
+        with subtests.test(running=running, peak=peak, throttled=throttled, pause=pause):
+            assert pause_between_tries(running=running, peak=peak, throttled=throttled) == pause

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core import errors
@@ -27,6 +26,9 @@ from airflow_provider_jimeng.core.texts import (
     trim,
     without_queries,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 SECRET = "d34db33f"
 ALL_ERRORS = [
@@ -60,17 +62,16 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("error_class", ALL_ERRORS, ids=lambda error_class: error_class.__name__)
-def test_no_error_is_longer_than_a_log_line_may_be_or_holds_a_query(
-    error_class: type[JimengError], name: str
-) -> None:
-    error = build(error_class, HOSTILE[name])
+def test_no_error_is_longer_than_a_log_line_may_be_or_holds_a_query(subtests: pytest.Subtests) -> None:
+    for name, hostile in HOSTILE.items():
+        for error_class in ALL_ERRORS:
+            with subtests.test(name=name, error_class=error_class.__name__):
+                error = build(error_class, hostile)
 
-    for text in (str(error), *(arg for arg in error.args if isinstance(arg, str))):
-        assert len(text) <= MAX_TEXT_LENGTH < 4_000 - len("SomeLongNameOfAnError: ")
-        assert SECRET not in text
-        assert text.encode()
+                for text in (str(error), *(arg for arg in error.args if isinstance(arg, str))):
+                    assert len(text) <= MAX_TEXT_LENGTH < 4_000 - len("SomeLongNameOfAnError: ")
+                    assert SECRET not in text
+                    assert text.encode()
 
 
 def test_an_error_whose_text_is_replaced_afterwards_is_bounded_too() -> None:
@@ -89,9 +90,8 @@ def test_what_happened_and_what_to_do_stay_readable() -> None:
     assert f"shortened, {len(text):,} characters" in fit(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
+def test_a_link_in_any_coding_loses_its_query(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str]] = [
         ("get https://a.example/i.png?X-Sig=s&b=1 failed", "get https://a.example/i.png?… failed"),
         ("s3://b/k.mp4?versionId=1", "s3://b/k.mp4?…"),
         ("oss://b/k.mp4?abc", "oss://b/k.mp4?…"),
@@ -108,16 +108,15 @@ def test_what_happened_and_what_to_do_stay_readable() -> None:
         ("https://AK:SK@a.example/k", "https://…@a.example/k"),
         ("jimeng://:sk-1@gateway.example/?auth=bearer", "jimeng://…@gateway.example/?…"),
         ("请看https://a.example/k?sign=1，然后重试", "请看https://a.example/k?…，然后重试"),
-    ],
-)
-def test_a_link_in_any_coding_loses_its_query(text: str, shown: str) -> None:
-    assert without_queries(text) == shown
-    assert without_queries(shown) == shown
+    ]
+    for text, shown in cases:
+        with subtests.test(text=text, shown=shown):
+            assert without_queries(text) == shown
+            assert without_queries(shown) == shown
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_normal_text_stays_as_it_is(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         "Is the host right? Check it.",
         "What is it?",
         "See https://docs.example/page for more. Why?",
@@ -128,10 +127,10 @@ def test_a_link_in_any_coding_loses_its_query(text: str, shown: str) -> None:
         "mail me@a.example",
         "视频里有什么？",
         "path /a//b and //c",
-    ],
-)
-def test_normal_text_stays_as_it_is(text: str) -> None:
-    assert without_queries(text) == text
+    ]
+    for text in cases:
+        with subtests.test(text=text):
+            assert without_queries(text) == text
 
 
 @given(st.text(), st.text(alphabet="/?&=#%3F2a:@ \"'.…"))
@@ -141,17 +140,26 @@ def test_a_text_that_is_fit_stays_as_it_is(text: str, marks: str) -> None:
     assert fit(once) == once
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["\u200b\u200d", "\ufeff", "\u3000\u00a0", "\ufe0f", "\u2800", "\u3164\u115f", "\x07", "\u00ad\u2060"],
-)
-def test_no_character_of_an_empty_looking_text_is_visible(text: str) -> None:
-    assert not any(map(is_visible, text))
+def test_no_character_of_an_empty_looking_text_is_visible(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
+        "\u200b\u200d",
+        "\ufeff",
+        "\u3000\u00a0",
+        "\ufe0f",
+        "\u2800",
+        "\u3164\u115f",
+        "\x07",
+        "\u00ad\u2060",
+    ]
+    for text in cases:
+        with subtests.test(text=text):
+            assert not any(map(is_visible, text))
 
 
-@pytest.mark.parametrize("character", "a风é。🪁$\U0001fae9")
-def test_letters_signs_and_emojis_are_visible(character: str) -> None:
-    assert is_visible(character)
+def test_letters_signs_and_emojis_are_visible(subtests: pytest.Subtests) -> None:
+    for character in "a风é。🪁$\U0001fae9":
+        with subtests.test(character=character):
+            assert is_visible(character)
 
 
 def test_blanks_and_zero_width_characters_around_a_text_are_cut_and_nothing_else() -> None:
@@ -187,36 +195,36 @@ def test_a_refusal_can_be_kept_by_every_database() -> None:
     assert str(ParameterError("a\0b", "c\x1bd\ud800\ne")) == "a\ufffdb: c\ufffdd?\ne"
 
 
-@pytest.mark.parametrize("unit", ["x", "(", ",", "a,", "https://", "?", "a:/"])
-def test_no_refusal_takes_long_whatever_came_in(unit: str) -> None:
-    text = unit * 1_000_000
-    assert len(str(ParameterError(text, text))) <= MAX_TEXT_LENGTH
-    assert len(unknown_column(text)) < 500
-    with contextlib.suppress(ParameterError):
-        read_reference("first_frame", text)
+def test_no_refusal_takes_long_whatever_came_in(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["x", "(", ",", "a,", "https://", "?", "a:/"]
+    for unit in cases:
+        with subtests.test(unit=unit):
+            text = unit * 1_000_000
+            assert len(str(ParameterError(text, text))) <= MAX_TEXT_LENGTH
+            assert len(unknown_column(text)) < 500
+            with contextlib.suppress(ParameterError):
+                read_reference("first_frame", text)
 
 
 ARGUMENTS = sorted(set(inspect.signature(RenderRequest.build).parameters) - {"catalogue"})
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_no_argument_is_quoted_at_length_or_with_a_signature(subtests: pytest.Subtests) -> None:
+    values: list[Any] = [
         f"https://b.example/x.png?X-Amz-Signature={SECRET}",
         "QUJD/+9" * 1_200_000,
         {"a": f"https://b.example/x.png?sign={SECRET}"},
         [f"s3://b/x.png?sign={SECRET}"] * 5_000,
-    ],
-    ids=["signed link", "base64", "object", "list"],
-)
-def test_no_argument_is_quoted_at_length_or_with_a_signature(name: str, value: Any) -> None:
-    given: dict[str, Any] = {"prompt": "a kite", "model": "i2v_recamera_720p", name: value}
-    try:
-        request = RenderRequest.build(**given)
-    except JimengError as error:
-        texts = [str(error), *map(str, error.args)]
-    else:
-        texts = list(request.warnings)
+    ]
+    for name in ARGUMENTS:
+        for value in values:
+            with subtests.test(name=name, value=value):
+                given: dict[str, Any] = {"prompt": "a kite", "model": "i2v_recamera_720p", name: value}
+                try:
+                    request = RenderRequest.build(**given)
+                except JimengError as error:
+                    texts = [str(error), *map(str, error.args)]
+                else:
+                    texts = list(request.warnings)
 
-    assert all(len(text) <= MAX_TEXT_LENGTH and SECRET not in text for text in texts)
+                assert all(len(text) <= MAX_TEXT_LENGTH and SECRET not in text for text in texts)

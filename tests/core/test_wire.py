@@ -150,45 +150,37 @@ def test_bodies_and_links_stay_out_of_reprs() -> None:
 # --- submit -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        pytest.param(success({"task_id": TASK}), id="the API's own"),
-        pytest.param({"ResponseMetadata": METADATA, "Result": success({"task_id": TASK})}, id="wrapped"),
-        pytest.param(
-            {"ResponseMetadata": METADATA, "data": {"task_id": TASK}}, id="a tutorial's, without code"
-        ),
-        pytest.param({"ResponseMetadata": METADATA, "Result": {"task_id": TASK}}, id="wrapped and bare"),
-        pytest.param({"task_id": TASK}, id="oldest gateway"),
-        pytest.param(
-            {
-                "id": TASK,
-                "task_id": TASK,
-                "object": "video",
-                "model": "jimeng_t2v_v30",
-                "status": "queued",
-                "progress": 0,
-                "created_at": 1767323045,
-                "error": {"message": "", "code": ""},
-            },
-            id="newer gateway",
-        ),
-        pytest.param({"id": TASK, "object": "video"}, id="gateway with id only"),
-        pytest.param({"code": "success", "message": "", "data": TASK}, id="gateway with a bare id"),
-        pytest.param({"code": "10000", "data": {"task_id": TASK}}, id="code as text"),
-        pytest.param({"code": 10000.0, "data": {"task_id": TASK}}, id="code with a point"),
-        pytest.param({"code": 10000, "data": {"task_id": int(TASK)}}, id="id as a number"),
-        pytest.param({"code": 10000, "data": {"task_id": f" {TASK}\n"}}, id="id with blanks"),
-        pytest.param({"code": "", "data": {"task_id": TASK}}, id="empty code"),
-        pytest.param(
-            {"code": 12345, "data": {"task_id": TASK}}, id="unlisted code: a paid id is not dropped"
-        ),
-        pytest.param({"code": 50500, "data": {"task_id": TASK}}, id="server error with an id: may be paid"),
-    ],
-)
-def test_a_task_id_with_http_2xx_is_an_accepted_submit(reply: Any) -> None:
-    assert submit(reply).task_id == TASK
-    assert submit(reply, 201).task_id == TASK
+def test_a_task_id_with_http_2xx_is_an_accepted_submit(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
+        success({"task_id": TASK}),
+        {"ResponseMetadata": METADATA, "Result": success({"task_id": TASK})},
+        {"ResponseMetadata": METADATA, "data": {"task_id": TASK}},
+        {"ResponseMetadata": METADATA, "Result": {"task_id": TASK}},
+        {"task_id": TASK},
+        {
+            "id": TASK,
+            "task_id": TASK,
+            "object": "video",
+            "model": "jimeng_t2v_v30",
+            "status": "queued",
+            "progress": 0,
+            "created_at": 1767323045,
+            "error": {"message": "", "code": ""},
+        },
+        {"id": TASK, "object": "video"},
+        {"code": "success", "message": "", "data": TASK},
+        {"code": "10000", "data": {"task_id": TASK}},
+        {"code": 10000.0, "data": {"task_id": TASK}},
+        {"code": 10000, "data": {"task_id": int(TASK)}},
+        {"code": 10000, "data": {"task_id": f" {TASK}\n"}},
+        {"code": "", "data": {"task_id": TASK}},
+        {"code": 12345, "data": {"task_id": TASK}},
+        {"code": 50500, "data": {"task_id": TASK}},
+    ]
+    for reply in cases:
+        with subtests.test(reply=reply):
+            assert submit(reply).task_id == TASK
+            assert submit(reply, 201).task_id == TASK
 
 
 def test_the_code_of_success_outweighs_the_http_status() -> None:
@@ -203,105 +195,78 @@ def test_the_request_id_is_found_in_either_envelope() -> None:
     )
 
 
-@pytest.mark.parametrize("entry", ALL_CODES, ids=code_of)
-def test_a_refused_submit_is_the_error_of_its_code(entry: CodeEntry) -> None:
-    error = refused_submit(refusal(entry), entry.http_status)
+def test_a_refused_submit_is_the_error_of_its_code(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=code_of(entry)):
+            error = refused_submit(refusal(entry), entry.http_status)
 
-    assert type(error) is entry.kind.error_class
-    assert isinstance(error, ApiError)
-    assert error.entry is entry
-    assert (error.request_id, error.http_status) == ("r1", entry.http_status)
-
-
-@pytest.mark.parametrize("entry", ALL_CODES, ids=code_of)
-def test_only_a_server_error_leaves_open_whether_a_submit_was_accepted(entry: CodeEntry) -> None:
-    error = refused_submit(refusal(entry), entry.http_status)
-
-    assert certainly_not_accepted(error) is (entry.kind is not ErrorKind.SERVER)
+            assert type(error) is entry.kind.error_class
+            assert isinstance(error, ApiError)
+            assert error.entry is entry
+            assert (error.request_id, error.http_status) == ("r1", entry.http_status)
 
 
-@pytest.mark.parametrize(
-    ("reply", "http_status", "error_class", "certain"),
-    [
-        pytest.param(
-            {"code": "50430", "message": "m", "data": None}, 500, ConcurrencyLimitedError, True, id="busy"
-        ),
-        pytest.param(
-            {"code": "50412", "message": "m", "data": None}, 500, InputModeratedError, True, id="audit"
-        ),
-        pytest.param(
-            {"code": "fail_to_fetch_task", "data": None}, 500, ServerError, False, id="gateway broke"
-        ),
-        pytest.param(
-            {"code": "invalid_request", "data": None}, 400, InputRejectedError, True, id="gateway refused"
-        ),
-        pytest.param({"code": "novel", "data": None}, 500, ServerError, False, id="unlisted with 5xx"),
-        pytest.param({"code": "novel", "data": None}, 400, UnknownCodeError, True, id="unlisted with 4xx"),
-        pytest.param({"code": "novel", "data": None}, 408, UnknownCodeError, False, id="unlisted with 408"),
-        pytest.param({"code": "novel", "data": None}, 200, UnknownCodeError, False, id="unlisted with 2xx"),
-        pytest.param(
-            {"code": 50430, "data": {"task_id": TASK}}, 200, ConcurrencyLimitedError, True, id="busy, id"
-        ),
-        pytest.param(
+def test_only_a_server_error_leaves_open_whether_a_submit_was_accepted(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=code_of(entry)):
+            error = refused_submit(refusal(entry), entry.http_status)
+
+            assert certainly_not_accepted(error) is (entry.kind is not ErrorKind.SERVER)
+
+
+def test_a_submit_that_was_not_clearly_accepted(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, int, type[JimengError], bool]] = [
+        ({"code": "50430", "message": "m", "data": None}, 500, ConcurrencyLimitedError, True),
+        ({"code": "50412", "message": "m", "data": None}, 500, InputModeratedError, True),
+        ({"code": "fail_to_fetch_task", "data": None}, 500, ServerError, False),
+        ({"code": "invalid_request", "data": None}, 400, InputRejectedError, True),
+        ({"code": "novel", "data": None}, 500, ServerError, False),
+        ({"code": "novel", "data": None}, 400, UnknownCodeError, True),
+        ({"code": "novel", "data": None}, 408, UnknownCodeError, False),
+        ({"code": "novel", "data": None}, 200, UnknownCodeError, False),
+        ({"code": 50430, "data": {"task_id": TASK}}, 200, ConcurrencyLimitedError, True),
+        (
             {"error": {"message": "no (request id: 1)", "type": "new_api_error", "code": ""}},
             401,
             AuthenticationError,
             True,
-            id="gateway 401",
         ),
-        pytest.param(
-            {"error": {"message": "no", "type": "new_api_error"}}, 403, PermissionDeniedError, True, id="403"
-        ),
-        pytest.param(
-            {"error": {"message": "no", "type": "new_api_error"}}, 400, UnknownCodeError, True, id="400"
-        ),
-        pytest.param(
-            {"error": {"message": "no", "type": "new_api_error"}}, 503, ServerError, False, id="503"
-        ),
-        pytest.param({"error": {"message": "saturated"}}, 429, RateLimitedError, True, id="429"),
-        pytest.param(
+        ({"error": {"message": "no", "type": "new_api_error"}}, 403, PermissionDeniedError, True),
+        ({"error": {"message": "no", "type": "new_api_error"}}, 400, UnknownCodeError, True),
+        ({"error": {"message": "no", "type": "new_api_error"}}, 503, ServerError, False),
+        ({"error": {"message": "saturated"}}, 429, RateLimitedError, True),
+        (
             {"error": {"message": "no", "type": "insufficient_user_quota", "code": ""}},
             403,
             PermissionDeniedError,
             True,
-            id="no quota",
         ),
-        pytest.param(
-            {"error": {"code": "RATE_LIMITED", "message": "no"}}, 429, RateLimitedError, True, id="relay 429"
-        ),
-        pytest.param(
-            {"error": {"code": "UPSTREAM_FAILED", "message": "no"}}, 502, ServerError, False, id="relay 502"
-        ),
-        pytest.param({"error": "not json"}, 400, UnknownCodeError, True, id="error as text"),
-        pytest.param({"error": "later", "task_id": TASK}, 200, ServerError, False, id="error beside an id"),
-        pytest.param({"code": 7, "task_id": TASK}, 400, ServerError, False, id="unlisted 4xx beside an id"),
-        pytest.param(
-            {"code": 50411, "task_id": TASK}, 400, InputModeratedError, True, id="listed 4xx beside an id"
-        ),
-        pytest.param({"id": "req-1", "error": "no"}, 401, AuthenticationError, True, id="an error's own id"),
-        pytest.param(success(None), 200, ServerError, False, id="success without an id"),
-        pytest.param(success({"task_id": ""}), 200, ServerError, False, id="success with an empty id"),
-        pytest.param(success({"task_id": 0}), 200, ServerError, False, id="success with a zero id"),
-        pytest.param(success("try again later"), 200, ServerError, False, id="success with free text"),
-        pytest.param(success(None), 400, ServerError, False, id="success without an id, with 4xx"),
-        pytest.param(
-            {"code": 7, "data": "no-money", "msg": "no"}, 200, UnknownCodeError, False, id="text is no id"
-        ),
-        pytest.param({"data": {"task_id": TASK}}, 400, ServerError, False, id="id with 4xx and no code"),
-        pytest.param({}, 200, UnreadableReplyError, False, id="nothing"),
-        pytest.param({"id": TASK}, 302, UnreadableReplyError, False, id="id with 3xx"),
-        pytest.param({}, 502, ServerError, False, id="nothing with 5xx"),
-        pytest.param([], 200, UnreadableReplyError, False, id="a list"),
-        pytest.param("ok", 200, UnreadableReplyError, False, id="a text"),
-    ],
-)
-def test_a_submit_that_was_not_clearly_accepted(
-    reply: Any, http_status: int, error_class: type[JimengError], certain: bool
-) -> None:
-    error = refused_submit(reply, http_status)
+        ({"error": {"code": "RATE_LIMITED", "message": "no"}}, 429, RateLimitedError, True),
+        ({"error": {"code": "UPSTREAM_FAILED", "message": "no"}}, 502, ServerError, False),
+        ({"error": "not json"}, 400, UnknownCodeError, True),
+        ({"error": "later", "task_id": TASK}, 200, ServerError, False),
+        ({"code": 7, "task_id": TASK}, 400, ServerError, False),
+        ({"code": 50411, "task_id": TASK}, 400, InputModeratedError, True),
+        ({"id": "req-1", "error": "no"}, 401, AuthenticationError, True),
+        (success(None), 200, ServerError, False),
+        (success({"task_id": ""}), 200, ServerError, False),
+        (success({"task_id": 0}), 200, ServerError, False),
+        (success("try again later"), 200, ServerError, False),
+        (success(None), 400, ServerError, False),
+        ({"code": 7, "data": "no-money", "msg": "no"}, 200, UnknownCodeError, False),
+        ({"data": {"task_id": TASK}}, 400, ServerError, False),
+        ({}, 200, UnreadableReplyError, False),
+        ({"id": TASK}, 302, UnreadableReplyError, False),
+        ({}, 502, ServerError, False),
+        ([], 200, UnreadableReplyError, False),
+        ("ok", 200, UnreadableReplyError, False),
+    ]
+    for reply, http_status, error_class, certain in cases:
+        with subtests.test(reply=reply, http_status=http_status, error_class=error_class, certain=certain):
+            error = refused_submit(reply, http_status)
 
-    assert type(error) is error_class
-    assert certainly_not_accepted(error) is certain
+            assert type(error) is error_class
+            assert certainly_not_accepted(error) is certain
 
 
 def test_a_yes_without_an_id_keeps_the_request_id_that_support_asks_for() -> None:
@@ -318,15 +283,23 @@ def test_a_no_that_names_a_task_tells_which() -> None:
     assert f"names the task {TASK} but says no" in str(refused_submit({"task_id": TASK}, 500))
 
 
-@pytest.mark.parametrize(
-    "content", [HTML, b"", b"  ", b'{"code":10000,"data":{"task_id":"73', b"\xff\xfe\x00", b"null"]
-)
-@pytest.mark.parametrize("http_status", [200, 302, 404, 502])
-def test_what_is_no_json_object_is_unreadable(content: bytes, http_status: int) -> None:
-    for parse in (parse_submit, parse_query, parse_cancel):
-        with pytest.raises(UnreadableReplyError) as caught:
-            parse(http_status, content)
-        assert caught.value.http_status == http_status
+def test_what_is_no_json_object_is_unreadable(subtests: pytest.Subtests) -> None:
+    contents: list[bytes] = [
+        HTML,
+        b"",
+        b"  ",
+        b'{"code":10000,"data":{"task_id":"73',
+        b"\xff\xfe\x00",
+        b"null",
+    ]
+    http_status_cases: list[int] = [200, 302, 404, 502]
+    for content in contents:
+        for http_status in http_status_cases:
+            with subtests.test(content=content, http_status=http_status):
+                for parse in (parse_submit, parse_query, parse_cancel):
+                    with pytest.raises(UnreadableReplyError) as caught:
+                        parse(http_status, content)
+                    assert caught.value.http_status == http_status
 
 
 def test_429_is_throttling_whatever_page_comes_with_it() -> None:
@@ -343,9 +316,8 @@ def test_a_code_of_five_thousand_digits_is_an_unknown_code() -> None:
     assert isinstance(refused_query({"code": "9" * 5000}), UnknownCodeError)
 
 
-@pytest.mark.parametrize(
-    ("error", "certain"),
-    [
+def test_what_is_certain_after_a_failed_submit(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[JimengError, bool]] = [
         (NotSentError("no connection"), True),
         (ParameterError("seed", "is too high"), True),
         (SettingsError("no key"), True),
@@ -367,19 +339,17 @@ def test_a_code_of_five_thousand_digits_is_an_unknown_code() -> None:
         (UnknownCodeError("m", code="novel"), False),
         (RateLimitedError("m", http_status=429), True),
         (OutputModeratedError("m", code="50511", http_status=400), True),
-    ],
-    ids=str,
-)
-def test_what_is_certain_after_a_failed_submit(error: JimengError, certain: bool) -> None:
-    assert certainly_not_accepted(error) is certain
+    ]
+    for error, certain in cases:
+        with subtests.test(error=error, certain=certain):
+            assert certainly_not_accepted(error) is certain
 
 
 # --- query ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("word", "status"),
-    [
+def test_a_status_is_its_word(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, RenderStatus]] = [
         ("in_queue", RenderStatus.IN_QUEUE),
         ("generating", RenderStatus.GENERATING),
         ("processing", RenderStatus.GENERATING),
@@ -394,10 +364,10 @@ def test_what_is_certain_after_a_failed_submit(error: JimengError, certain: bool
         ("", RenderStatus.UNKNOWN),
         (None, RenderStatus.UNKNOWN),
         (10000, RenderStatus.UNKNOWN),
-    ],
-)
-def test_a_status_is_its_word(word: Any, status: RenderStatus) -> None:
-    assert query(success({"status": word})).status is status
+    ]
+    for word, status in cases:
+        with subtests.test(word=word, status=status):
+            assert query(success({"status": word})).status is status
 
 
 def test_a_finished_render_has_link_label_and_request_id() -> None:
@@ -421,9 +391,11 @@ def test_a_wrapped_answer_reads_the_same() -> None:
     assert (reply.status, reply.video_url, reply.request_id) == (RenderStatus.DONE, URL, "r1")
 
 
-@pytest.mark.parametrize("tagged", [None, "true", 1])
-def test_a_label_that_is_not_said_plainly_is_unknown(tagged: Any) -> None:
-    assert query(success({"status": "done", "aigc_meta_tagged": tagged})).aigc_meta_tagged is None
+def test_a_label_that_is_not_said_plainly_is_unknown(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, "true", 1]
+    for tagged in cases:
+        with subtests.test(tagged=tagged):
+            assert query(success({"status": "done", "aigc_meta_tagged": tagged})).aigc_meta_tagged is None
 
 
 def test_done_without_a_link_is_done_without_a_link() -> None:
@@ -453,46 +425,50 @@ def test_a_link_means_nothing_while_the_word_says_otherwise() -> None:
     assert query(success({"status": "generating", "video_url": URL})).status is RenderStatus.GENERATING
 
 
-@pytest.mark.parametrize("data", [None, {}, [], "text", {"status": 7}])
-def test_a_success_that_says_nothing_is_an_unknown_status(data: Any) -> None:
-    assert query(success(data)).status is RenderStatus.UNKNOWN
+def test_a_success_that_says_nothing_is_an_unknown_status(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [None, {}, [], "text", {"status": 7}]
+    for data in cases:
+        with subtests.test(data=data):
+            assert query(success(data)).status is RenderStatus.UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "reply", [{}, {"ResponseMetadata": METADATA}, {"status": 10000}, {"status": "failed"}]
-)
-def test_an_answer_with_neither_code_nor_task_is_unreadable(reply: Any) -> None:
-    assert isinstance(refused_query(reply), UnreadableReplyError)
+def test_an_answer_with_neither_code_nor_task_is_unreadable(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [{}, {"ResponseMetadata": METADATA}, {"status": 10000}, {"status": "failed"}]
+    for reply in cases:
+        with subtests.test(reply=reply):
+            assert isinstance(refused_query(reply), UnreadableReplyError)
 
 
-@pytest.mark.parametrize("entry", ALL_CODES, ids=code_of)
-def test_a_queries_error_is_the_error_of_its_code(entry: CodeEntry) -> None:
-    error = refused_query(refusal(entry), entry.http_status)
+def test_a_queries_error_is_the_error_of_its_code(subtests: pytest.Subtests) -> None:
+    for entry in ALL_CODES:
+        with subtests.test(entry=code_of(entry)):
+            error = refused_query(refusal(entry), entry.http_status)
 
-    assert type(error) is entry.kind.error_class
-    assert isinstance(error, ApiError)
-    assert error.entry is entry
-
-
-@pytest.mark.parametrize("http_status", [200, 404, 429])
-def test_the_code_decides_and_not_the_http_status(http_status: int) -> None:
-    assert isinstance(refused_query({"code": 50429, "data": None}, http_status), RateLimitedError)
-    assert query(success({"status": "generating"}), http_status).status is RenderStatus.GENERATING
+            assert type(error) is entry.kind.error_class
+            assert isinstance(error, ApiError)
+            assert error.entry is entry
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
+def test_the_code_decides_and_not_the_http_status(subtests: pytest.Subtests) -> None:
+    cases: list[int] = [200, 404, 429]
+    for http_status in cases:
+        with subtests.test(http_status=http_status):
+            assert isinstance(refused_query({"code": 50429, "data": None}, http_status), RateLimitedError)
+            assert query(success({"status": "generating"}), http_status).status is RenderStatus.GENERATING
+
+
+def test_a_gateways_error_goes_by_name_first_and_by_number_then(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"Code": "SignatureDoesNotMatch", "Message": "m"}, "SignatureDoesNotMatch"),
         ({"CodeN": 100010, "Code": "SomethingNew", "Message": "m"}, "100010"),
         ({"CodeN": 100010, "Message": "m"}, "100010"),
-    ],
-)
-def test_a_gateways_error_goes_by_name_first_and_by_number_then(error: dict[str, Any], code: str) -> None:
-    caught = refused_query({"ResponseMetadata": METADATA | {"Error": error}}, 401)
+    ]
+    for error, code in cases:
+        with subtests.test(error=error, code=code):
+            caught = refused_query({"ResponseMetadata": METADATA | {"Error": error}}, 401)
 
-    assert isinstance(caught, AuthenticationError)
-    assert (caught.code, caught.message, caught.request_id) == (code, "m", "r-meta")
+            assert isinstance(caught, AuthenticationError)
+            assert (caught.code, caught.message, caught.request_id) == (code, "m", "r-meta")
 
 
 @pytest.mark.parametrize("code", ["task_not_exist", "TaskNotFound"])
@@ -520,9 +496,8 @@ def gateway(status: str, upstream: Any = None, **task: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    ("word", "status"),
-    [
+def test_a_gateways_words_are_understood(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, RenderStatus]] = [
         ("NOT_START", RenderStatus.IN_QUEUE),
         ("SUBMITTED", RenderStatus.IN_QUEUE),
         ("QUEUED", RenderStatus.IN_QUEUE),
@@ -530,15 +505,14 @@ def gateway(status: str, upstream: Any = None, **task: Any) -> dict[str, Any]:
         ("SUCCESS", RenderStatus.DONE),
         ("FAILURE", RenderStatus.FAILED),
         ("UNKNOWN", RenderStatus.UNKNOWN),
-    ],
-)
-def test_a_gateways_words_are_understood(word: str, status: RenderStatus) -> None:
-    assert query(gateway(word)).status is status
+    ]
+    for word, status in cases:
+        with subtests.test(word=word, status=status):
+            assert query(gateway(word)).status is status
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
+def test_a_gateways_link_is_found_wherever_it_stands(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [
         gateway("SUCCESS", success({"status": "done", "video_url": URL, "aigc_meta_tagged": True})),
         gateway("UNKNOWN", success({"status": "done", "video_url": URL, "aigc_meta_tagged": True})),
         gateway("SUCCESS", result_url=URL, aigc_meta_tagged=True),
@@ -548,12 +522,12 @@ def test_a_gateways_words_are_understood(word: str, status: RenderStatus) -> Non
             "data": {"task_id": "local", "status": "done", "video_url": URL, "aigc_meta_tagged": True},
         },
         {"id": TASK, "object": "video", "status": "completed", "video_url": URL, "aigc_meta_tagged": True},
-    ],
-)
-def test_a_gateways_link_is_found_wherever_it_stands(reply: Any) -> None:
-    found = query(reply)
+    ]
+    for reply in cases:
+        with subtests.test(reply=reply):
+            found = query(reply)
 
-    assert (found.status, found.video_url, found.aigc_meta_tagged) == (RenderStatus.DONE, URL, True)
+            assert (found.status, found.video_url, found.aigc_meta_tagged) == (RenderStatus.DONE, URL, True)
 
 
 def test_the_apis_own_link_comes_before_a_gateways() -> None:
@@ -605,11 +579,13 @@ def test_an_error_object_inside_the_data_is_read() -> None:
     assert (reply.status, reply.code, reply.message) == (RenderStatus.FAILED, "boom", "it broke")
 
 
-@pytest.mark.parametrize("code", [50500, "50501", 59999, "novel"])
-def test_done_with_a_code_that_is_no_success_has_failed(code: Any) -> None:
-    reply = query({"code": code, "message": "no", "data": {"status": "done"}, "request_id": "r1"})
+def test_done_with_a_code_that_is_no_success_has_failed(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [50500, "50501", 59999, "novel"]
+    for code in cases:
+        with subtests.test(code=code):
+            reply = query({"code": code, "message": "no", "data": {"status": "done"}, "request_id": "r1"})
 
-    assert (reply.status, reply.code, reply.message) == (RenderStatus.FAILED, str(code), "no")
+            assert (reply.status, reply.code, reply.message) == (RenderStatus.FAILED, str(code), "no")
 
 
 def test_done_with_a_link_and_an_unlisted_code_is_landed_rather_than_lost() -> None:
@@ -618,21 +594,26 @@ def test_done_with_a_link_and_an_unlisted_code_is_landed_rather_than_lost() -> N
     assert (reply.status, reply.video_url) == (RenderStatus.DONE, URL)
 
 
-@pytest.mark.parametrize("code", [50429, 50430, 50400, 100010])
-def test_done_beside_throttling_or_refused_access_settles_nothing(code: int) -> None:
-    assert isinstance(refused_query({"code": code, "data": {"status": "done"}}), ApiError)
+def test_done_beside_throttling_or_refused_access_settles_nothing(subtests: pytest.Subtests) -> None:
+    cases: list[int] = [50429, 50430, 50400, 100010]
+    for code in cases:
+        with subtests.test(code=code):
+            assert isinstance(refused_query({"code": code, "data": {"status": "done"}}), ApiError)
 
 
-@pytest.mark.parametrize("word", ["expired", "not_found", "generating"])
-def test_a_known_word_counts_beside_an_unlisted_code_and_not_beside_a_listed_one(word: str) -> None:
-    assert query({"code": 40404, "data": {"status": word}}, 404).status == word
-    assert isinstance(refused_query({"code": 50500, "data": {"status": word}}, 500), ServerError)
+def test_a_known_word_counts_beside_an_unlisted_code_and_not_beside_a_listed_one(
+    subtests: pytest.Subtests,
+) -> None:
+    cases: list[str] = ["expired", "not_found", "generating"]
+    for word in cases:
+        with subtests.test(word=word):
+            assert query({"code": 40404, "data": {"status": word}}, 404).status == word
+            assert isinstance(refused_query({"code": 50500, "data": {"status": word}}, 500), ServerError)
 
 
-@pytest.mark.parametrize("http_status", [400, 404, 500, 502, 503, 504])
-@pytest.mark.parametrize(
-    "page",
-    [
+def test_no_proxys_error_in_json_ends_a_render(subtests: pytest.Subtests) -> None:
+    http_status_cases: list[int] = [400, 404, 500, 502, 503, 504]
+    pages: list[Any] = [
         {"status": "failed", "message": "upstream unavailable"},
         {"status": "fail", "error": "bad gateway"},
         {"status": "expired", "id": "trace-1"},
@@ -640,13 +621,14 @@ def test_a_known_word_counts_beside_an_unlisted_code_and_not_beside_a_listed_one
         {"error": {"code": "novel", "message": "no"}, "status": "not_found"},
         {"code": "invalid_request", "message": "no", "data": None},
         {"status": 500, "error": "Internal Server Error", "path": "/"},
-    ],
-)
-def test_no_proxys_error_in_json_ends_a_render(page: Any, http_status: int) -> None:
-    error = refused_query(page, http_status)
+    ]
+    for http_status in http_status_cases:
+        for page in pages:
+            with subtests.test(http_status=http_status, page=page):
+                error = refused_query(page, http_status)
 
-    assert isinstance(error, ApiError)
-    assert error.entry is None or not error.entry.fails_render
+                assert isinstance(error, ApiError)
+                assert error.entry is None or not error.entry.fails_render
 
 
 # --- cancel -----------------------------------------------------------------------------------------------------------

@@ -111,12 +111,13 @@ def test_the_connection_guides_file_is_one_that_the_secrets_backend_reads(tmp_pa
         assert (connection.conn_type, connection.login) == ("jimeng", login)
 
 
-@pytest.mark.parametrize(("path", "arguments"), COMMANDS)
-def test_the_airflow_commands_in_documents_are_known_to_airflow(path: Path, arguments: list[str]) -> None:
-    from airflow.cli import cli_parser
+def test_the_airflow_commands_in_documents_are_known_to_airflow(subtests: pytest.Subtests) -> None:
+    for path, arguments in COMMANDS:
+        with subtests.test(path=path, arguments=arguments):
+            from airflow.cli import cli_parser
 
-    parsed = cli_parser.get_parser().parse_args(arguments)
-    assert inspect.isfunction(parsed.func)
+            parsed = cli_parser.get_parser().parse_args(arguments)
+            assert inspect.isfunction(parsed.func)
 
 
 def test_documents_show_connections_commands_and_python() -> None:

@@ -1,14 +1,19 @@
-"""The emulator as a process of its own, the way a user starts it."""
+"""The emulator for tests: as a process of its own, and as a server in this process that a test controls."""
 
 from __future__ import annotations
 
 import secrets
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from airflow_provider_jimeng.emulator import JimengEmulator
+from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
 from tests.harness.processes import (
     LOOPBACK,
     Service,
@@ -20,6 +25,8 @@ from tests.harness.processes import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from airflow_provider_jimeng.emulator.messages import Outcome, Request
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,3 +90,57 @@ class EmulatorServer:
     def __exit__(self, *_: object) -> None:
         if self._service is not None:
             stop_all([self._service])
+
+
+@dataclass(slots=True)
+class Clock:
+    """Return the real time plus the seconds that a test has added."""
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+class WatchedEmulator(JimengEmulator):
+    """An emulator that calls `before_media` once, before it answers the next request for a video."""
+
+    before_media: Callable[[], None] | None = None
+
+    def handle(self, request: Request) -> Outcome:
+        """Answer a request."""
+        if request.path.startswith(MEDIA_PREFIX) and self.before_media is not None:
+            happen, self.before_media = self.before_media, None
+            happen()
+        return super().handle(request)
+
+
+class HoldingEmulator(JimengEmulator):
+    """An emulator that can accept submits and hold back its responses."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._answers = threading.Event()
+        self._answers.set()
+        self._lock = threading.Lock()
+        self.waiting = 0
+        """The number of clients that wait for the response to a submit."""
+
+    def hold_answers(self) -> None:
+        """Hold back the response to every submit from now on."""
+        self._answers.clear()
+
+    def give_answers(self) -> None:
+        """Send every response that was held back, and hold back no more."""
+        self._answers.set()
+
+    def handle(self, request: Request) -> Outcome:
+        """Answer a request."""
+        outcome = super().handle(request)
+        if "Action=CVSync2AsyncSubmitTask" in request.query_string and not self._answers.is_set():
+            with self._lock:
+                self.waiting += 1
+            self._answers.wait()
+            with self._lock:
+                self.waiting -= 1
+        return outcome

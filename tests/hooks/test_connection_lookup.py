@@ -23,15 +23,15 @@ from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
-from tests.chaos.lab import open_lab
 from tests.harness.dag_runs import dag_file, run_dag
+from tests.harness.lab import open_lab
 from tests.meta.tree import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 SECRET = "c2VjcmV0"
 FIELDS = {"conn_type": "jimeng", "login": "AKLT", "password": SECRET}
@@ -74,7 +74,7 @@ TASKS: dict[str, Callable[[Lab, Any], Any]] = {
 def test_a_task_without_its_connection_fails_at_once_and_pays_nothing(tmp_path: Path, kind: str) -> None:
     with open_lab(tmp_path) as lab:
         render = {**JimengHook().submit(prompt="x").to_payload(), "jimeng_conn_id": "nowhere"}
-        stage = lab.stage(lambda: TASKS[kind](lab, render), retries=3)
+        stage = lab.task(lambda: TASKS[kind](lab, render), retries=3)
         assert stage.run() == "failed"
         assert stage.try_number == 1
         assert isinstance(stage.errors[0], MissingConnectionError)
@@ -86,7 +86,7 @@ def test_a_task_without_its_connection_fails_at_once_and_pays_nothing(tmp_path: 
 def test_a_sensor_waits_for_a_connection_that_was_deleted_after_its_first_poke(tmp_path: Path) -> None:
     with open_lab(tmp_path) as lab:
         render = JimengHook().submit(prompt="x").to_payload()
-        task, stage = sensor(render, deferrable=False), lab.stage(lambda: sensor(render))
+        task, stage = sensor(render, deferrable=False), lab.task(lambda: sensor(render))
         stage.store.latest = "try-1"
         context = stage._context(stage._task_instance())
         assert not task.poke(context)

@@ -34,9 +34,10 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", tables.documents(), ids=by_name)
-def test_generated_blocks_agree_with_the_source(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == tables.filled(path), "run `make docs-tables`"
+def test_generated_blocks_agree_with_the_source(subtests: pytest.Subtests) -> None:
+    for path in tables.documents():
+        with subtests.test(path=by_name(path)):
+            assert path.read_text(encoding="utf-8") == tables.filled(path), "run `make docs-tables`"
 
 
 def test_a_block_that_nobody_makes_stops_the_writing_of_tables(tmp_path: Path) -> None:
@@ -51,12 +52,15 @@ def test_the_readme_shows_models_parameters_prices_and_the_first_example() -> No
     assert {"models", "parameters", "prices", "example", "airflow-versions"} <= shown
 
 
-@pytest.mark.parametrize("name", OTHER_NAMES)
-def test_every_name_of_an_error_is_told_with_what_it_is_read_as(name: str) -> None:
-    entry = lookup(name)
-    assert entry is not None
-    (row,) = re.findall(rf"^\| `{name}` \|.*", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE)
-    assert f"| `{entry.code}` | {entry.kind.error_class.__name__} | {entry.meaning}" in row
+def test_every_name_of_an_error_is_told_with_what_it_is_read_as(subtests: pytest.Subtests) -> None:
+    for name in OTHER_NAMES:
+        with subtests.test(name=name):
+            entry = lookup(name)
+            assert entry is not None
+            (row,) = re.findall(
+                rf"^\| `{name}` \|.*", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE
+            )
+            assert f"| `{entry.code}` | {entry.kind.error_class.__name__} | {entry.meaning}" in row
 
 
 def test_the_readmes_dag_has_ten_lines_and_is_the_example() -> None:
@@ -71,15 +75,16 @@ def test_the_cost_of_the_backfill_follows_from_the_catalogue() -> None:
     assert f"= {cost:.0f} 元" in prose(CHINESE)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
-def test_every_link_inside_the_repository_leads_somewhere(path: Path) -> None:
-    dead = []
-    for target in LINK.findall(prose(path)):
-        name, _, anchor = target.partition("#")
-        home = path.parent / name if name else path
-        if not home.is_file() or (anchor and anchor not in anchors(home)):
-            dead.append(target)
-    assert not dead
+def test_every_link_inside_the_repository_leads_somewhere(subtests: pytest.Subtests) -> None:
+    for path in DOCUMENTS:
+        with subtests.test(path=by_name(path)):
+            dead = []
+            for target in LINK.findall(prose(path)):
+                name, _, anchor = target.partition("#")
+                home = path.parent / name if name else path
+                if not home.is_file() or (anchor and anchor not in anchors(home)):
+                    dead.append(target)
+            assert not dead
 
 
 def test_every_document_can_be_reached_from_the_readme() -> None:
@@ -95,19 +100,25 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
     assert set(tables.documents()) <= reached
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
-def test_json_in_the_documents_is_json(path: Path) -> None:
-    for kind, code in FENCE.findall(path.read_text(encoding="utf-8")):
-        if kind == "json":
-            json.loads(code)
+def test_json_in_the_documents_is_json(subtests: pytest.Subtests) -> None:
+    for path in DOCUMENTS:
+        with subtests.test(path=by_name(path)):
+            for kind, code in FENCE.findall(path.read_text(encoding="utf-8")):
+                if kind == "json":
+                    json.loads(code)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
-def test_the_make_targets_that_documents_name_exist(path: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    code = "\n".join(code for kind, code in FENCE.findall(path.read_text(encoding="utf-8")) if kind == "sh")
-    named = re.findall(r"`make ([a-z-]+)", prose(path)) + re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)
-    assert not [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)]
+def test_the_make_targets_that_documents_name_exist(subtests: pytest.Subtests) -> None:
+    for path in DOCUMENTS:
+        with subtests.test(path=by_name(path)):
+            makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+            code = "\n".join(
+                code for kind, code in FENCE.findall(path.read_text(encoding="utf-8")) if kind == "sh"
+            )
+            named = re.findall(r"`make ([a-z-]+)", prose(path)) + re.findall(
+                r"^make ([a-z-]+)", code, re.MULTILINE
+            )
+            assert not [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)]
 
 
 def test_both_readmes_have_the_same_sections_in_the_same_order() -> None:
@@ -184,12 +195,15 @@ def test_pages_may_link_to_other_hosts(tmp_path: Path) -> None:
     assert conf.loaded_from_elsewhere(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", reference.OPERATORS)
-def test_arguments_are_templated_where_the_guide_says_so(name: str) -> None:
-    operator = getattr(importlib.import_module(f"airflow_provider_jimeng.{reference.OPERATORS[name]}"), name)
-    told = {row[0].strip("`") for row in reference.arguments(name)[1]}
-    templated = {field.removeprefix("source_") for field in operator.template_fields}
-    assert told - templated <= {"deferrable", "poke_interval"}
+def test_arguments_are_templated_where_the_guide_says_so(subtests: pytest.Subtests) -> None:
+    for name in reference.OPERATORS:
+        with subtests.test(name=name):
+            operator = getattr(
+                importlib.import_module(f"airflow_provider_jimeng.{reference.OPERATORS[name]}"), name
+            )
+            told = {row[0].strip("`") for row in reference.arguments(name)[1]}
+            templated = {field.removeprefix("source_") for field in operator.template_fields}
+            assert told - templated <= {"deferrable", "poke_interval"}
 
 
 def test_every_guide_has_its_place_in_the_contents() -> None:

@@ -6,12 +6,14 @@ import inspect
 import subprocess
 import sys
 import tomllib
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.harness.features import TABLE, features, installed_airflow, lack
 from tests.harness.matrix import environments, fast_tests
 from tests.meta.tree import ROOT
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def has_task_state_store() -> bool:
@@ -52,16 +54,18 @@ def _source_of(module: str) -> str:
         return ""
 
 
-@pytest.mark.parametrize("name", PROBES)
-def test_the_table_says_of_this_airflow_what_its_code_says(name: str) -> None:
-    assert features()[name].works_on(installed_airflow()) == PROBES[name]()
+def test_the_table_says_of_this_airflow_what_its_code_says(subtests: pytest.Subtests) -> None:
+    for name, probe in PROBES.items():
+        with subtests.test(name=name):
+            assert features()[name].works_on(installed_airflow()) == probe()
 
 
-@pytest.mark.parametrize("name", features())
-def test_what_an_airflow_lacks_is_said_with_what_happens_then(name: str) -> None:
-    feature = features()[name]
-    lacking = [version for version in TABLE["airflow"] if not feature.works_on(version)]
-    assert bool(lacking) == bool(feature.without_en) == bool(feature.without_zh)
+def test_what_an_airflow_lacks_is_said_with_what_happens_then(subtests: pytest.Subtests) -> None:
+    for name in features():
+        with subtests.test(name=name):
+            feature = features()[name]
+            lacking = [version for version in TABLE["airflow"] if not feature.works_on(version)]
+            assert bool(lacking) == bool(feature.without_en) == bool(feature.without_zh)
 
 
 def test_a_reason_for_skipping_names_airflow_and_feature() -> None:

@@ -82,21 +82,22 @@ def by_name(module: Module) -> str:
     return module.name
 
 
-@pytest.mark.parametrize("module", modules(), ids=by_name)
-def test_every_module_imports_only_what_its_layer_may(module: Module) -> None:
-    layer = layer_of(module)
-    assert layer in ALLOWED, (
-        f"{module.name}: a new layer needs a line in ALLOWED that says what it may import"
-    )
-    allowed = ALLOWED[layer] | ALSO.get(module.name, set()) | {PACKAGE}
-    if layer in AIRFLOW_LAYERS:
-        allowed |= {"httpx"}  # as a type alone; the test below sees to it
-    foreign = [
-        f"line {found.line}: {found.module}"
-        for found in module.imports()
-        if found.top not in sys.stdlib_module_names and found.top not in allowed
-    ]
-    assert not foreign
+def test_every_module_imports_only_what_its_layer_may(subtests: pytest.Subtests) -> None:
+    for module in modules():
+        with subtests.test(module=by_name(module)):
+            layer = layer_of(module)
+            assert layer in ALLOWED, (
+                f"{module.name}: a new layer needs a line in ALLOWED that says what it may import"
+            )
+            allowed = ALLOWED[layer] | ALSO.get(module.name, set()) | {PACKAGE}
+            if layer in AIRFLOW_LAYERS:
+                allowed |= {"httpx"}  # as a type alone; the test below sees to it
+            foreign = [
+                f"line {found.line}: {found.module}"
+                for found in module.imports()
+                if found.top not in sys.stdlib_module_names and found.top not in allowed
+            ]
+            assert not foreign
 
 
 @pytest.mark.parametrize("module", modules(), ids=by_name)
@@ -106,22 +107,27 @@ def test_httpx_is_imported_at_run_time_by_the_client_alone(module: Module) -> No
     assert not [found.line for found in module.imports() if found.top == "httpx" and not found.typing_only]
 
 
-@pytest.mark.parametrize("module", [module for module in modules() if layer_of(module) in KNOWS], ids=by_name)
-def test_lower_layers_do_not_know_the_ones_above(module: Module) -> None:
-    known = KNOWS[layer_of(module)]
-    above = [
-        f"line {found.line}: {found.module}"
-        for found in module.imports()
-        if found.top == PACKAGE and found.module not in EVERYBODY and found.module.split(".")[1] not in known
-    ]
-    assert not above
+def test_lower_layers_do_not_know_the_ones_above(subtests: pytest.Subtests) -> None:
+    cases: list[Module] = [module for module in modules() if layer_of(module) in KNOWS]
+    for module in cases:
+        with subtests.test(module=by_name(module)):
+            known = KNOWS[layer_of(module)]
+            above = [
+                f"line {found.line}: {found.module}"
+                for found in module.imports()
+                if found.top == PACKAGE
+                and found.module not in EVERYBODY
+                and found.module.split(".")[1] not in known
+            ]
+            assert not above
 
 
-@pytest.mark.parametrize("module", modules(f"{PACKAGE}/emulator"), ids=by_name)
-def test_the_emulator_checks_signatures_with_code_of_its_own(module: Module) -> None:
-    assert not [
-        found.line for found in module.imports() if found.module.startswith(f"{PACKAGE}.core.signing")
-    ]
+def test_the_emulator_checks_signatures_with_code_of_its_own(subtests: pytest.Subtests) -> None:
+    for module in modules(f"{PACKAGE}/emulator"):
+        with subtests.test(module=by_name(module)):
+            assert not [
+                found.line for found in module.imports() if found.module.startswith(f"{PACKAGE}.core.signing")
+            ]
 
 
 def test_provider_info_and_the_package_import_nothing() -> None:
@@ -130,17 +136,22 @@ def test_provider_info_and_the_package_import_nothing() -> None:
             assert [found.module for found in module.imports()] == ["__future__.annotations"], module.name
 
 
-@pytest.mark.parametrize("module", modules(f"{PACKAGE}/core"), ids=by_name)
-def test_the_core_has_no_clock_no_randomness_and_no_sleep(module: Module) -> None:
-    impure = [
-        f"line {found.line}: {found.module}"
-        for found in module.imports()
-        if found.module not in EVERYBODY
-        and any(f"{found.module}.".startswith(f"{name}.") for name in IMPURE_MODULES)
-    ]
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in IMPURE_CALLS:
-                impure.append(f"line {node.lineno}: {ast.unparse(node.func)}()")
-    assert not impure
+def test_the_core_has_no_clock_no_randomness_and_no_sleep(subtests: pytest.Subtests) -> None:
+    for module in modules(f"{PACKAGE}/core"):
+        with subtests.test(module=by_name(module)):
+            impure = [
+                f"line {found.line}: {found.module}"
+                for found in module.imports()
+                if found.module not in EVERYBODY
+                and any(f"{found.module}.".startswith(f"{name}.") for name in IMPURE_MODULES)
+            ]
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Call):
+                    called = (
+                        node.func.attr
+                        if isinstance(node.func, ast.Attribute)
+                        else getattr(node.func, "id", "")
+                    )
+                    if called in IMPURE_CALLS:
+                        impure.append(f"line {node.lineno}: {ast.unparse(node.func)}()")
+            assert not impure

@@ -2,24 +2,26 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng import __version__
 from tests.meta.tree import ROOT
+
+if TYPE_CHECKING:
+    import pytest
 
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_lock_files_pin_by_hash_and_name_no_host(lock: Path) -> None:
-    text = lock.read_text(encoding="utf-8")
-    pins = re.findall(r"^[A-Za-z0-9][\w.-]*(?:\[[\w,-]+\])?==", text, re.MULTILINE)
-    assert pins
-    assert len(re.findall(r"^[A-Za-z0-9].*\\$", text, re.MULTILINE)) == len(pins)
-    assert not re.findall(r"://|--index-url|--find-links|--extra-index-url", text)
+def test_lock_files_pin_by_hash_and_name_no_host(subtests: pytest.Subtests) -> None:
+    for lock in LOCKS:
+        with subtests.test(lock=lock.name):
+            text = lock.read_text(encoding="utf-8")
+            pins = re.findall(r"^[A-Za-z0-9][\w.-]*(?:\[[\w,-]+\])?==", text, re.MULTILINE)
+            assert pins
+            assert len(re.findall(r"^[A-Za-z0-9].*\\$", text, re.MULTILINE)) == len(pins)
+            assert not re.findall(r"://|--index-url|--find-links|--extra-index-url", text)
 
 
 def test_everything_the_project_asks_for_is_locked() -> None:

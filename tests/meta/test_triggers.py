@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import TYPE_CHECKING
 
-import pytest
+from tests.meta.tree import PACKAGE, modules
 
-from tests.meta.tree import PACKAGE, Module, modules
+if TYPE_CHECKING:
+    import pytest
 
 # Each of these waits for something on the thread that runs every deferred task of the triggerer.
 BLOCKING_IMPORTS = ("time.sleep", "subprocess", "requests", "urllib.request", "socket", "sqlite3")
@@ -27,27 +29,32 @@ def awaited(tree: ast.AST) -> set[int]:
     return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
 
 
-@pytest.mark.parametrize("module", TRIGGERS, ids=lambda module: module.name)
-def test_nothing_in_a_trigger_waits_without_await(module: Module) -> None:
-    waiting = awaited(module.tree)
-    offences = [f"line {found.line}: {found.module}" for found in module.imports() if _blocks(found.module)]
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Call) and BLOCKING_CALLS.search(called := ast.unparse(node.func)):
-            if called in AWAITED and id(node) in waiting:
-                continue
-            offences.append(f"line {node.lineno}: {called}()")
-    assert not offences
+def test_nothing_in_a_trigger_waits_without_await(subtests: pytest.Subtests) -> None:
+    for module in TRIGGERS:
+        with subtests.test(module=module.name):
+            waiting = awaited(module.tree)
+            offences = [
+                f"line {found.line}: {found.module}" for found in module.imports() if _blocks(found.module)
+            ]
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Call) and BLOCKING_CALLS.search(called := ast.unparse(node.func)):
+                    if called in AWAITED and id(node) in waiting:
+                        continue
+                    offences.append(f"line {node.lineno}: {called}()")
+            assert not offences
 
 
-@pytest.mark.parametrize("module", TRIGGERS, ids=lambda module: module.name)
-def test_triggers_neither_submit_nor_download(module: Module) -> None:
-    offences = [found.module for found in module.imports() if found.module.startswith(WORKER_ONLY)]
-    offences += [
-        ast.unparse(node.func)
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("submit", "download", "stream"))
-    ]
-    assert not offences
+def test_triggers_neither_submit_nor_download(subtests: pytest.Subtests) -> None:
+    for module in TRIGGERS:
+        with subtests.test(module=module.name):
+            offences = [found.module for found in module.imports() if found.module.startswith(WORKER_ONLY)]
+            offences += [
+                ast.unparse(node.func)
+                for node in ast.walk(module.tree)
+                if isinstance(node, ast.Call)
+                and ast.unparse(node.func).endswith(("submit", "download", "stream"))
+            ]
+            assert not offences
 
 
 def _blocks(module: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.lab import Lab, open_lab
+from tests.harness.lab import Lab, open_lab
 
 
 @pytest.fixture

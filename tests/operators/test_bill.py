@@ -12,8 +12,8 @@ from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.operators.run_results import read_ends
 
 if TYPE_CHECKING:
-    from tests.chaos.lab import Lab
-    from tests.chaos.stage import Stage
+    from tests.harness.fake_airflow import FakeTask
+    from tests.harness.lab import Lab
 
 HALF_DAY = 12.5 * 3600
 
@@ -24,7 +24,7 @@ class Reader:
     dag_id = "chaos"
     run_id = "manual__1"
 
-    def __init__(self, *stages: Stage) -> None:
+    def __init__(self, *stages: FakeTask) -> None:
         self._stages = stages
 
     def get_ti_count(self, **_: Any) -> int:
@@ -40,7 +40,7 @@ class Reader:
         return found[max(0, map_indexes)]
 
 
-def reported(lab: Lab, *stages: Stage) -> Report:
+def reported(lab: Lab, *stages: FakeTask) -> Report:
     context: Any = {"ti": Reader(*stages)}
     return Report(
         dag_id="chaos",
@@ -57,7 +57,7 @@ def money(report: Report) -> tuple[Decimal | None, Decimal | None]:
     return report.actual, report.open
 
 
-def cleared(stage: Stage, lab: Lab, **changes: Any) -> str:
+def cleared(stage: FakeTask, lab: Lab, **changes: Any) -> str:
     stage.make_operator = lambda: lab.generate(**changes)
     stage.clear()
     return stage.run()
@@ -67,7 +67,7 @@ ONE, NONE = Decimal("1.40"), Decimal(0)
 
 
 def test_a_take_that_a_clear_replaced_is_on_the_bill(lab: Lab) -> None:
-    stage, other = lab.stage(map_index=0), lab.stage(map_index=1)
+    stage, other = lab.task(map_index=0), lab.task(map_index=1)
     stage.run()
     other.run()
     assert cleared(other, lab, on_rerun="render") == "success"
@@ -78,16 +78,16 @@ def test_a_take_that_a_clear_replaced_is_on_the_bill(lab: Lab) -> None:
 
 
 def test_a_lost_render_that_a_new_one_replaced_may_be_billed(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(on_lost="resubmit"), retries=0)
-    stage.blows.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
+    stage = lab.task(lambda: lab.generate(on_lost="resubmit"), retries=0)
+    stage.interruptions.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
     assert stage.run() == "success"
     assert money(reported(lab, stage)) == (ONE, ONE)
     assert lab.tally().billed == 2
 
 
 def test_a_running_render_that_a_changed_request_replaced_may_be_billed(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
-    stage.blows.at("deferred")
+    stage = lab.task(retries=0)
+    stage.interruptions.at("deferred")
     stage.run()
     assert cleared(stage, lab, prompt="a blue kite") == "success"
     assert money(reported(lab, stage)) == (ONE, ONE)
@@ -96,7 +96,7 @@ def test_a_running_render_that_a_changed_request_replaced_may_be_billed(lab: Lab
 
 def test_a_render_that_failed_unbilled_is_on_no_bill(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
-    stage = lab.stage(retries=1)
+    stage = lab.task(retries=1)
     assert stage.run() == "success"
     assert money(reported(lab, stage)) == (ONE, NONE)
     assert lab.emulator.bill()["cost_cny"] == "1.40"
@@ -104,15 +104,15 @@ def test_a_render_that_failed_unbilled_is_on_no_bill(lab: Lab) -> None:
 
 def test_a_render_that_another_run_paid_for_is_not_on_the_bill_of_who_replaced_it(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
-    lab.stage(run_id="manual__0").run()
-    stage = lab.stage()
+    lab.task(run_id="manual__0").run()
+    stage = lab.task()
     assert stage.run() == "success"
     assert cleared(stage, lab, on_rerun="render") == "success"
     assert money(reported(lab, stage)) == (ONE, NONE)
 
 
 def test_what_was_paid_before_a_clear_that_was_refused_is_on_the_bill(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     stage.run()
     lab.emulator.faults.add(where="submit", what="moderated")
     assert cleared(stage, lab, prompt="a bank") == "failed"
@@ -122,8 +122,8 @@ def test_what_was_paid_before_a_clear_that_was_refused_is_on_the_bill(lab: Lab) 
 
 
 def test_what_was_paid_before_a_try_that_asks_for_something_else_is_on_the_bill(lab: Lab) -> None:
-    stage = lab.stage(retries=1)
-    stage.blows.at("deferred")
+    stage = lab.task(retries=1)
+    stage.interruptions.at("deferred")
     stage.run_one_try()
     stage.make_operator = lambda: lab.generate(prompt="a blue kite")
     assert stage.run() == "failed"
@@ -133,8 +133,8 @@ def test_what_was_paid_before_a_try_that_asks_for_something_else_is_on_the_bill(
 @pytest.mark.parametrize("what", ["cut_after", "moderated"])
 def test_what_was_asked_for_last_is_what_a_task_is_reported_by(lab: Lab, what: str) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
-    stage = lab.stage(retries=1)
-    stage.blows.at("deferred")
+    stage = lab.task(retries=1)
+    stage.interruptions.at("deferred")
     stage.run_one_try()
     lab.clock.ahead += 100
     lab.emulator.faults.add(where="submit", what=what, nth=1)

@@ -19,13 +19,13 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.emulator.gateway import QUERY_SHAPES, SUBMIT_SHAPES
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
-from tests.chaos.lab import CONNECTION, Lab, open_lab
+from tests.harness.lab import CONNECTION, Lab, open_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_jimeng.core.errors import JimengError
-    from tests.chaos.stage import Stage
+    from tests.harness.fake_airflow import FakeTask
 
 TOKEN = "sk-gateway"
 
@@ -48,9 +48,9 @@ def refuse(lab: Lab, what: str, **fault: Any) -> None:
     lab.emulator.faults.add(where="submit", what=what, times=1, **fault)
 
 
-def failed(lab: Lab, kind: type[JimengError]) -> Stage:
+def failed(lab: Lab, kind: type[JimengError]) -> FakeTask:
     """Run a task that fails, without a try after it and without a bill."""
-    stage = lab.stage(retries=3)
+    stage = lab.task(retries=3)
     assert stage.run() == "failed"
     (error,) = stage.errors
     assert type(error) is kind
@@ -69,7 +69,7 @@ def test_a_render_is_paid_once_and_landed_from_a_link_that_needs_the_token(
     with open_lab(tmp_path, bearer=TOKEN, **options) as lab:
         through_the_gateway(lab)
         lab.options = {"deferrable": deferrable}
-        assert lab.stage().run() == "success"
+        assert lab.task().run() == "success"
         tally = lab.tally()
         assert (tally.accepted, tally.billed, tally.landed) == (1, 1, 1)
         assert lab.emulator.bill()["media_requests_with_authorization"] == 0, (
@@ -80,7 +80,7 @@ def test_a_render_is_paid_once_and_landed_from_a_link_that_needs_the_token(
 
 def test_a_download_that_was_cut_goes_on_with_the_token(lab: Lab) -> None:
     lab.emulator.faults.add(where="media", what="cut", nth=1)
-    assert lab.stage().run() == "success"
+    assert lab.task().run() == "success"
     assert lab.tally().landed == 1
     task = next(iter(lab.emulator.bill()["by_task"].values()))
     assert task["media_downloads"] == 2
@@ -88,7 +88,7 @@ def test_a_download_that_was_cut_goes_on_with_the_token(lab: Lab) -> None:
 
 def test_a_busy_gateway_is_waited_for_and_no_submit_becomes_unknown(lab: Lab) -> None:
     refuse(lab, "error_before", code=50430)
-    stage = lab.stage()
+    stage = lab.task()
     stage.try_number, stage.max_tries, stage.store.latest = 1, 1, "try-1"
     with pytest.raises(TaskDeferred) as deferral:
         lab.generate().execute(stage._context(stage._task_instance()))
@@ -126,7 +126,7 @@ def test_what_the_gateway_itself_refuses_is_mended_there(
 @pytest.mark.parametrize("reason", ["no_channel", "overloaded"])
 def test_a_gateway_without_a_channel_is_tried_again_by_a_retry(lab: Lab, reason: str) -> None:
     refuse(lab, "gateway_refuses", reason=reason)
-    stage = lab.stage()
+    stage = lab.task()
     assert stage.run() == "success"
     assert [type(error) for error in stage.errors] == [PermissionDeniedError]
     assert lab.tally().accepted == 1
@@ -135,7 +135,7 @@ def test_a_gateway_without_a_channel_is_tried_again_by_a_retry(lab: Lab, reason:
 @pytest.mark.parametrize("code", [50500, 100016])
 def test_a_failure_behind_the_gateway_stays_an_unknown_submit(lab: Lab, code: int) -> None:
     refuse(lab, "error_after", code=code)
-    stage = lab.stage()
+    stage = lab.task()
     assert stage.run() == "failed"
     assert all(isinstance(error, UnknownSubmitError) for error in stage.errors)
     assert lab.emulator.bill()["accepted"] == 1
@@ -145,7 +145,7 @@ def test_a_failure_behind_the_gateway_stays_an_unknown_submit(lab: Lab, code: in
 def test_a_wrapped_refusal_of_a_query_ends_no_render(lab: Lab, code: int) -> None:
     lab.emulator.faults.add(where="query", what="gateway_wraps", shape="nested", code=code, nth=[1, 2])
     lab.options = {"poll_interval": 0.03}
-    assert lab.stage().run() == "success"
+    assert lab.task().run() == "success"
     assert lab.tally().billed == 1
 
 

@@ -23,9 +23,9 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from tests.chaos.lab import Lab, Tally
-from tests.chaos.stage import Killed, Stage, reason_of
 from tests.harness.asset_events import added_by_alias, outlet_events
+from tests.harness.fake_airflow import FakeTask, Killed, reason_of
+from tests.harness.lab import Lab, Tally
 
 HALF_DAY = 12.5 * 3600
 
@@ -41,7 +41,7 @@ def refuse() -> None:
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_render_is_paid_once_landed_and_described(lab: Lab, *, deferrable: bool) -> None:
-    stage = lab.stage(lambda: lab.generate(deferrable=deferrable))
+    stage = lab.task(lambda: lab.generate(deferrable=deferrable))
     assert stage.run() == "success"
     assert stage.result["uri"].startswith(lab.videos.as_uri())
     assert stage.xcom("task_id") == stage.result["task_id"] == stage.xcom("jimeng_render")["task_id"]
@@ -54,7 +54,7 @@ def test_a_render_is_paid_once_landed_and_described(lab: Lab, *, deferrable: boo
 
 def test_outlets_get_the_manifest_as_the_extra_of_their_events(lab: Lab) -> None:
     video, alias = Asset(uri="file://videos/teaser"), AssetAlias(name="any")
-    stage = lab.stage(lambda: lab.generate(outlets=[video, alias]))
+    stage = lab.task(lambda: lab.generate(outlets=[video, alias]))
     stage.asset_events = outlet_events()
     assert stage.run() == "success"
     assert stage.asset_events[video].extra == stage.result
@@ -62,9 +62,9 @@ def test_outlets_get_the_manifest_as_the_extra_of_their_events(lab: Lab) -> None
 
 
 def test_mapped_tasks_of_one_folder_keep_a_record_each(lab: Lab) -> None:
-    stages = [lab.stage(map_index=index) for index in range(3)]
+    stages = [lab.task(map_index=index) for index in range(3)]
     for stage in stages:
-        stage.blows.at("deferred")
+        stage.interruptions.at("deferred")
         assert stage.run() == "success"
     assert len({stage.result["task_id"] for stage in stages}) == 3
     assert lab.tally() == landed(3)
@@ -72,7 +72,7 @@ def test_mapped_tasks_of_one_folder_keep_a_record_each(lab: Lab) -> None:
 
 @pytest.mark.parametrize("policy", ["on_rerun", "on_unknown_submit", "on_lost", "reuse"])
 def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: Lab, policy: str) -> None:
-    stage = lab.stage(lambda: lab.generate(**{policy: "{{ 'maybe' }}"}))
+    stage = lab.task(lambda: lab.generate(**{policy: "{{ 'maybe' }}"}))
     assert stage.run() == "failed"
     assert policy in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
@@ -82,14 +82,14 @@ def test_a_policy_that_does_not_exist_is_refused_before_anything_is_sent(lab: La
     "argument", ["poll_interval", "wait_timeout", "max_wait_for_slot", "overwrite", "require_tagged"]
 )
 def test_what_only_a_later_step_needs_is_refused_before_anything_is_sent(lab: Lab, argument: str) -> None:
-    stage = lab.stage(lambda: lab.generate(**{argument: "{{ 'perhaps' }}"}))
+    stage = lab.task(lambda: lab.generate(**{argument: "{{ 'perhaps' }}"}))
     assert stage.run() == "failed"
     assert argument in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
 
 
 def test_policies_and_numbers_may_come_from_templates(lab: Lab) -> None:
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(
             on_lost="{{ 'fail' }}",
             poll_interval="{{ 0.03 }}",
@@ -101,7 +101,7 @@ def test_policies_and_numbers_may_come_from_templates(lab: Lab) -> None:
 
 
 def test_a_bad_argument_fails_for_good_before_anything_is_recorded(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(prompt=""))
+    stage = lab.task(lambda: lab.generate(prompt=""))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], ParameterError)
     assert (stage.try_number, stage.record(), lab.emulator.bill()["submits"]) == (1, None, 0)
@@ -109,7 +109,7 @@ def test_a_bad_argument_fails_for_good_before_anything_is_recorded(lab: Lab) -> 
 
 def test_a_failure_is_explained_in_xcom_before_it_is_raised(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50413)
-    stage = lab.stage()
+    stage = lab.task()
     assert stage.run() == "failed"
     said = stage.xcom("jimeng_render")
     assert (said["outcome"], said["code"]) == ("failed", "50413")
@@ -120,7 +120,7 @@ def test_a_failure_is_explained_in_xcom_before_it_is_raised(lab: Lab) -> None:
 
 def test_an_unknown_submit_says_what_it_may_cost_and_the_way_out(lab: Lab) -> None:
     lab.emulator.faults.add(where="submit", what="cut_after")
-    stage = lab.stage()
+    stage = lab.task()
     assert stage.run() == "failed"
     text = str(stage.errors[0])
     assert isinstance(stage.errors[0], UnknownSubmitError)
@@ -137,14 +137,14 @@ def test_an_unknown_submit_says_what_it_may_cost_and_the_way_out(lab: Lab) -> No
 
 def test_an_unknown_submit_that_may_be_repeated_says_that_the_next_try_pays(lab: Lab) -> None:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
-    stage = lab.stage(lambda: lab.generate(on_unknown_submit="resubmit"))
+    stage = lab.task(lambda: lab.generate(on_unknown_submit="resubmit"))
     assert stage.run() == "success"
     assert "may pay, again" in str(stage.errors[0])
 
 
 def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(prompt="{{ ti.try_number }} kites"))
-    stage.blows.at("deferred")
+    stage = lab.task(lambda: lab.generate(prompt="{{ ti.try_number }} kites"))
+    stage.interruptions.at("deferred")
     assert stage.run() == "failed"
     assert isinstance(stage.errors[1], ChangedRequestError)
     assert next(iter(lab.emulator.bill()["by_task"])) in str(stage.errors[1])
@@ -153,20 +153,20 @@ def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) ->
 
 def test_a_request_that_changes_after_an_unknown_submit_is_not_sent_either(lab: Lab) -> None:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
-    stage = lab.stage(lambda: lab.generate(prompt="{{ ti.try_number }} kites", on_unknown_submit="resubmit"))
+    stage = lab.task(lambda: lab.generate(prompt="{{ ti.try_number }} kites", on_unknown_submit="resubmit"))
     assert stage.run() == "failed"
     assert "whose outcome is unknown" in str(stage.errors[1])
     assert lab.emulator.bill()["submits"] == 1
 
 
 def test_a_render_that_went_missing_says_what_it_may_have_cost(lab: Lab) -> None:
-    stage = lab.stage()
+    stage = lab.task()
 
     def sleep_and_die() -> None:
         lab.pass_time(HALF_DAY)
         raise Killed
 
-    stage.blows.at("deferred", sleep_and_die)
+    stage.interruptions.at("deferred", sleep_and_die)
     assert stage.run() == "failed"
     assert isinstance(stage.errors[1], RenderNotFoundError)
     assert "1.40 CNY" in str(stage.errors[1])
@@ -178,7 +178,7 @@ def test_a_render_that_went_missing_says_what_it_may_have_cost(lab: Lab) -> None
 
 def test_a_lost_render_is_paid_again_once_per_try_where_that_is_allowed(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="expire")
-    stage = lab.stage(lambda: lab.generate(on_lost="resubmit"))
+    stage = lab.task(lambda: lab.generate(on_lost="resubmit"))
     assert stage.run() == "failed"
     assert [type(error) for error in stage.errors] == [RenderExpiredError] * 2
     assert lab.emulator.bill()["accepted"] == 3  # the first, its replacement, and the one of the second try
@@ -186,7 +186,7 @@ def test_a_lost_render_is_paid_again_once_per_try_where_that_is_allowed(lab: Lab
 
 def test_a_file_name_that_holds_another_video_is_refused_before_paying(lab: Lab) -> None:
     (lab.videos / "kite.mp4").write_bytes(b"somebody's")
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], TargetTakenError)
     assert lab.emulator.bill()["submits"] == 0
@@ -194,13 +194,13 @@ def test_a_file_name_that_holds_another_video_is_refused_before_paying(lab: Lab)
 
 def test_overwrite_lands_over_another_video(lab: Lab) -> None:
     (lab.videos / "kite.mp4").write_bytes(b"somebody's")
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True))
     assert stage.run() == "success"
     assert lab.tally() == landed()
 
 
 def test_a_new_take_replaces_the_tasks_own_older_file(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", on_rerun="render"))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", on_rerun="render"))
     stage.run()
     first = stage.result["task_id"]
     stage.clear()
@@ -210,12 +210,12 @@ def test_a_new_take_replaces_the_tasks_own_older_file(lab: Lab) -> None:
 
 
 def test_a_file_name_taken_while_it_rendered_can_be_changed_and_lands_free(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
 
     def take_the_name() -> None:
         (lab.videos / "kite.mp4").write_bytes(b"somebody's")
 
-    stage.blows.at("resumed", take_the_name)
+    stage.interruptions.at("resumed", take_the_name)
     assert stage.run() == "failed"
     (lab.videos / "kite.mp4").unlink()
     stage.make_operator = lambda: lab.generate(output_path=f"{lab.videos}/other.mp4")
@@ -226,7 +226,7 @@ def test_a_file_name_taken_while_it_rendered_can_be_changed_and_lands_free(lab: 
 
 def test_a_render_of_another_run_is_reused_where_the_author_wants_that(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
-    first, second = lab.stage(), lab.stage(run_id="manual__2")
+    first, second = lab.task(), lab.task(run_id="manual__2")
     first.run()
     assert second.run() == "success"
     assert second.result == first.result
@@ -235,11 +235,11 @@ def test_a_render_of_another_run_is_reused_where_the_author_wants_that(lab: Lab)
 
 def test_a_reused_render_that_is_lost_is_paid_again_only_with_consent(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
-    first = lab.stage()
+    first = lab.task()
     first.run()
     lab.lose_videos()
     lab.pass_time(HALF_DAY)
-    second = lab.stage(run_id="manual__2")
+    second = lab.task(run_id="manual__2")
     assert second.run() == "failed"
     lab.options["on_lost"] = "resubmit"
     second.clear()
@@ -250,10 +250,10 @@ def test_a_reused_render_that_is_lost_is_paid_again_only_with_consent(lab: Lab) 
 def test_a_reused_render_that_failed_unbilled_is_replaced_at_once(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
     lab.options["reuse"] = "output_path"
-    first = lab.stage(retries=0)
-    first.blows.at("deferred")
+    first = lab.task(retries=0)
+    first.interruptions.at("deferred")
     first.run()
-    second = lab.stage(run_id="manual__2", retries=0)
+    second = lab.task(run_id="manual__2", retries=0)
     lab.clock.ahead += 10
     assert second.run() == "success"
     assert lab.emulator.bill()["accepted"] == 2
@@ -261,8 +261,8 @@ def test_a_reused_render_that_failed_unbilled_is_replaced_at_once(lab: Lab) -> N
 
 def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
-    first, second = lab.stage(), lab.stage(run_id="manual__2")
-    first.blows.at("before post")
+    first, second = lab.task(), lab.task(run_id="manual__2")
+    first.interruptions.at("before post")
     first.run()
     lab.pass_time(300)
     assert second.run() == "failed"
@@ -271,9 +271,9 @@ def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: 
 
 
 def test_an_intent_that_one_place_keeps_is_not_taken_for_an_unknown_submit(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     lab.go_down()
-    stage.blows.at("store delete", refuse, times=3)
+    stage.interruptions.at("store delete", refuse, times=3)
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], NotSentError)
     assert (stage.record() or {})["state"] == "intent"
@@ -284,21 +284,21 @@ def test_an_intent_that_one_place_keeps_is_not_taken_for_an_unknown_submit(lab: 
 
 
 def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) -> None:
-    stage = lab.stage(lab.generate)
+    stage = lab.task(lab.generate)
 
     def block() -> None:
-        stage.blows.at("store before submitted", refuse, times=3)
+        stage.interruptions.at("store before submitted", refuse, times=3)
         folder = lab.videos / ".jimeng" / "tasks"
         folder.rename(folder.with_name("away"))
         folder.write_text("in the way")
-        stage.blows.at("deferred", unblock)
+        stage.interruptions.at("deferred", unblock)
 
     def unblock() -> None:
         folder = lab.videos / ".jimeng" / "tasks"
         folder.unlink()
         folder.with_name("away").rename(folder)
 
-    stage.blows.at("after post", block)
+    stage.interruptions.at("after post", block)
     assert stage.run() == "success"
     record = stage.record()
     assert record is not None
@@ -307,8 +307,8 @@ def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) ->
 
 
 def test_a_record_that_cannot_be_closed_does_not_fail_a_landed_task(lab: Lab) -> None:
-    stage = lab.stage()
-    stage.blows.at("store before landed", refuse)
+    stage = lab.task()
+    stage.interruptions.at("store before landed", refuse)
     assert stage.run() == "success"
     stage.clear()
     assert stage.run() == "success"
@@ -316,7 +316,7 @@ def test_a_record_that_cannot_be_closed_does_not_fail_a_landed_task(lab: Lab) ->
 
 
 def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> None:
-    stage = lab.stage()
+    stage = lab.task()
 
     def forget() -> None:
         stage.store.values.clear()
@@ -324,13 +324,13 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
             path.unlink()
         stage.xcoms["jimeng_render"] = json.dumps({"task_id": "another"})
 
-    stage.blows.at("resumed", forget)
+    stage.interruptions.at("resumed", forget)
     assert stage.run() == "success"
     assert stage.result["model"] == "t2v_720p"
 
 
 def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) -> None:
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(require_tagged=True, aigc_meta={"producer_id": "p", "content_propagator": "c"})
     )
     lab.emulator.faults.add(where="query", what="untagged")
@@ -343,12 +343,12 @@ def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) 
 
 
 def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
 
     def deny() -> None:
         lab.emulator.faults.add(where="query", what="error_before", code=50412)
 
-    stage.blows.at("resumed", deny)
+    stage.interruptions.at("resumed", deny)
     assert stage.run() == "failed"
     left = stage.xcom("jimeng_render")
     assert (left["outcome"], left["code"]) == ("succeeded", "50412")
@@ -357,7 +357,7 @@ def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab)
 
 
 def test_a_store_that_cannot_say_whether_the_video_is_there_is_told_with_the_render(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     assert stage.run() == "success"
     (sidecar,) = lab.videos.glob("*.mp4.json")
     sidecar.unlink()
@@ -378,14 +378,14 @@ LABELLED = {"require_tagged": True, "aigc_meta": {"producer_id": "p", "content_p
 def test_a_video_that_was_landed_unlabelled_is_fetched_again_where_the_label_is_required(
     lab: Lab, again: str
 ) -> None:
-    stage = lab.stage(lambda: lab.generate(reuse="output_path"))
+    stage = lab.task(lambda: lab.generate(reuse="output_path"))
     assert stage.run() == "success"
     assert stage.result["aigc_meta_tagged"] is not True
     if again == "clear":
         stage.make_operator = lambda: lab.generate(reuse="output_path", **LABELLED)
         stage.clear()
     else:
-        stage = lab.stage(lambda: lab.generate(reuse="output_path", **LABELLED), run_id="manual__2")
+        stage = lab.task(lambda: lab.generate(reuse="output_path", **LABELLED), run_id="manual__2")
     for _ in range(2):
         assert stage.run() == "success"
         assert stage.result["aigc_meta_tagged"] is True
@@ -402,7 +402,7 @@ def test_a_video_that_was_landed_unlabelled_is_fetched_again_where_the_label_is_
 def test_an_unlabelled_video_that_the_api_no_longer_keeps_is_neither_taken_nor_paid_again(
     lab: Lab, on_lost: str
 ) -> None:
-    stage = lab.stage(lambda: lab.generate(on_lost=on_lost))
+    stage = lab.task(lambda: lab.generate(on_lost=on_lost))
     stage.run()
     lab.pass_time(HALF_DAY)
     stage.make_operator = lambda: lab.generate(on_lost=on_lost, **LABELLED)
@@ -423,31 +423,31 @@ def test_an_unlabelled_video_that_the_api_no_longer_keeps_is_neither_taken_nor_p
 
 
 def test_an_unreadable_record_does_not_keep_a_finished_render_from_landing(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
-    stage.blows.at("resumed", lambda: stage.blows.at("store get", refuse))
+    stage = lab.task(retries=0)
+    stage.interruptions.at("resumed", lambda: stage.interruptions.at("store get", refuse))
     assert stage.run() == "success"
     assert lab.tally() == landed()
 
 
 def test_an_unreadable_record_forbids_to_pay_for_a_lost_render_again(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="expire", nth=1)
-    stage = lab.stage(lambda: lab.generate(on_lost="resubmit"), retries=0)
-    stage.blows.at("resumed", lambda: stage.blows.at("store get", refuse, times=3))
+    stage = lab.task(lambda: lab.generate(on_lost="resubmit"), retries=0)
+    stage.interruptions.at("resumed", lambda: stage.interruptions.at("store get", refuse, times=3))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], LedgerError)
     assert lab.emulator.bill()["accepted"] == 1
 
 
 def test_a_video_that_vanishes_between_event_and_landing_is_lost_not_landed(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
-    stage.blows.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
+    stage = lab.task(retries=0)
+    stage.interruptions.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], RenderNotFoundError)
 
 
 def test_a_clear_with_a_broken_argument_says_that_the_paid_render_is_kept(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
-    stage.blows.at("deferred")
+    stage = lab.task(retries=0)
+    stage.interruptions.at("deferred")
     stage.run()
     stage.make_operator = lambda: lab.generate(prompt="")
     stage.clear()
@@ -458,10 +458,10 @@ def test_a_clear_with_a_broken_argument_says_that_the_paid_render_is_kept(lab: L
 def test_a_task_that_finds_no_slot_waits_and_gives_up_after_its_limit(lab: Lab) -> None:
     lab.emulator.max_concurrent = 1
     lab.emulator.render_seconds = 60
-    first = lab.stage(retries=0)
-    first.blows.at("deferred")
+    first = lab.task(retries=0)
+    first.interruptions.at("deferred")
     first.run()
-    second = lab.stage(
+    second = lab.task(
         lambda: lab.generate(prompt="blue", deferrable=False, max_wait_for_slot=0), run_id="manual__2"
     )
     assert second.run() == "failed"
@@ -471,7 +471,7 @@ def test_a_task_that_finds_no_slot_waits_and_gives_up_after_its_limit(lab: Lab) 
 
 @pytest.mark.parametrize("outcome", [Outcome.SLOT_FREE, Outcome.SLOT_TIMED_OUT])
 def test_a_wait_for_a_slot_goes_on_where_its_event_says(lab: Lab, outcome: Outcome) -> None:
-    stage = Stage(lab.generate)
+    stage = FakeTask(lab.generate)
     stage.try_number, stage.store.latest = 1, "try-1"
     context = stage._context(stage._task_instance())
     event = RenderEvent(outcome=outcome, waiting_since=1.0).to_payload()
@@ -483,7 +483,7 @@ def test_a_wait_for_a_slot_goes_on_where_its_event_says(lab: Lab, outcome: Outco
 
 def test_the_busy_account_defers_the_task_to_the_slot_trigger(lab: Lab) -> None:
     lab.emulator.max_concurrent = 0
-    stage = Stage(lab.generate)
+    stage = FakeTask(lab.generate)
     stage.try_number, stage.store.latest = 1, "try-1"
     with pytest.raises(TaskDeferred) as deferral:
         lab.generate().resume_submit(
@@ -498,14 +498,14 @@ def test_a_relative_file_name_keeps_its_records_beside_it(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    stage = lab.stage(lambda: lab.generate(output_path="kite.mp4"))
+    stage = lab.task(lambda: lab.generate(output_path="kite.mp4"))
     assert stage.run() == "success"
     assert list((tmp_path / ".jimeng" / "tasks").glob("*.json"))
 
 
 def test_a_render_without_a_link_is_kept_and_a_retry_lands_it_free(lab: Lab) -> None:
-    stage = lab.stage(retries=0)
-    stage.blows.at("deferred")
+    stage = lab.task(retries=0)
+    stage.interruptions.at("deferred")
     stage.run()
     paid = stage.xcom("task_id")
     ended = RenderEvent(

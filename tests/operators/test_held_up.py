@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.chaos.lab import Lab, landed_files, open_lab
+from tests.harness.lab import Lab, landed_files, open_lab
 
 if TYPE_CHECKING:
-    from tests.chaos.stage import Stage
+    from tests.harness.fake_airflow import FakeTask
 
 
 @pytest.fixture(params=["files", "object store"])
@@ -24,28 +24,28 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
         yield opened
 
 
-def task(lab: Lab, **changes: Any) -> Stage:
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.output_path}kite.mp4", **changes), retries=0)
+def task(lab: Lab, **changes: Any) -> FakeTask:
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.output_path}kite.mp4", **changes), retries=0)
     lab.options["on_rerun"] = "render"
     return stage
 
 
-def hold_up(lab: Lab, stage: Stage, action: Callable[[], object]) -> None:
+def hold_up(lab: Lab, stage: FakeTask, action: Callable[[], object]) -> None:
     """Cut the next download, and let something happen before it goes on."""
     lab.emulator.faults.add(where="media", what="cut", nth=1)
 
     def held_up() -> None:
         action()
 
-    stage.blows.at("log Download interrupted", held_up)
+    stage.interruptions.at("log Download interrupted", held_up)
 
 
-def run_one_try(stage: Stage) -> None:
-    with stage.blows.listening():
+def run_one_try(stage: FakeTask) -> None:
+    with stage.interruptions.listening():
         stage.run_one_try()
 
 
-def paid_anew(stage: Stage) -> None:
+def paid_anew(stage: FakeTask) -> None:
     stage.clear()
     stage.next_try()
 
@@ -78,7 +78,7 @@ def test_the_older_try_leaves_the_name_to_a_newer_render_that_still_runs(lab: La
     stage = task(lab, overwrite=True)
 
     def pay_anew_and_die() -> None:
-        stage.blows.at("deferred")
+        stage.interruptions.at("deferred")
         paid_anew(stage)
 
     hold_up(lab, stage, pay_anew_and_die)
@@ -97,7 +97,7 @@ def test_a_newer_try_that_adopts_the_same_render_keeps_the_older_one_from_nothin
     lab.options["on_rerun"] = "adopt"
 
     def adopt_and_die() -> None:
-        stage.blows.at("query")
+        stage.interruptions.at("query")
         paid_anew(stage)
 
     hold_up(lab, stage, adopt_and_die)

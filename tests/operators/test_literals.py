@@ -20,7 +20,7 @@ from airflow_provider_jimeng.operators.video import (
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 
 if TYPE_CHECKING:
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 LABEL = {"producer_id": "dag-1", "content_propagator": "company"}
 ANY_TASK: dict[type[Any], dict[str, Any]] = {
@@ -168,7 +168,7 @@ def test_a_checked_task_can_be_copied(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize("text", [repr(LABEL), str({"producer_id": "it's", "content_propagator": "公司"})])
 def test_a_label_may_be_a_dict_that_a_template_wrote_out(lab: Lab, text: str) -> None:
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(aigc_meta="{{ " + text + " }}", extra_body="{{ {'watermark': False} }}")
     )
     assert stage.run() == "success"
@@ -176,7 +176,7 @@ def test_a_label_may_be_a_dict_that_a_template_wrote_out(lab: Lab, text: str) ->
 
 
 def test_a_text_that_is_no_label_is_refused_before_anything_is_sent(lab: Lab) -> None:
-    stage = lab.stage(lambda: lab.generate(aigc_meta="{{ 'producer' }}"))
+    stage = lab.task(lambda: lab.generate(aigc_meta="{{ 'producer' }}"))
     assert stage.run() == "failed"
     assert "aigc_meta: expected a dict" in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0

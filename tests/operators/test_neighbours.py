@@ -16,8 +16,8 @@ from airflow_provider_jimeng.operators.other_tasks import OtherTasks
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from tests.chaos.lab import Lab, Tally
-from tests.chaos.stage import Stage
+from tests.harness.fake_airflow import FakeTask
+from tests.harness.lab import Lab, Tally
 
 MINE = TaskKey(dag_id="chaos", run_id="manual__1", task_id="render")
 OTHER = TaskKey(dag_id="chaos", run_id="manual__2", task_id="render")
@@ -70,16 +70,16 @@ def street(lab: Lab) -> Street:
     return Street(lab)
 
 
-def run_together(*stages: Stage) -> None:
+def run_together(*stages: FakeTask) -> None:
     with ThreadPoolExecutor(len(stages)) as pool:
-        list(pool.map(Stage.run, stages))
+        list(pool.map(FakeTask.run, stages))
 
 
 @pytest.mark.parametrize("below_3_3", [False, True])
 def test_runs_of_one_moment_that_reuse_pay_once_and_land_one_file(lab: Lab, *, below_3_3: bool) -> None:
     lab.options["reuse"] = "output_path"
     lab.has_store = not below_3_3
-    runs = [lab.stage(run_id=f"manual__{number}", retries=5) for number in range(4)]
+    runs = [lab.task(run_id=f"manual__{number}", retries=5) for number in range(4)]
     run_together(*runs)
     assert [stage.state for stage in runs] == ["success"] * 4
     assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
@@ -87,7 +87,7 @@ def test_runs_of_one_moment_that_reuse_pay_once_and_land_one_file(lab: Lab, *, b
 
 
 def test_mapped_tasks_that_ask_for_the_same_pay_and_land_one_each(lab: Lab) -> None:
-    mapped = [lab.stage(map_index=index) for index in range(3)]
+    mapped = [lab.task(map_index=index) for index in range(3)]
     run_together(*mapped)
     assert len({stage.result["uri"] for stage in mapped}) == 3
     assert lab.tally() == Tally(accepted=3, billed=3, landed=3, state="success")
@@ -99,7 +99,7 @@ def test_mapped_tasks_that_share_a_file_name_pay_for_one_render_only(lab: Lab, *
         prompt = "a kite" if same_prompt else f"kite {index}"
         return lambda: lab.generate(prompt=prompt, output_path=f"{lab.videos}/kite.mp4")
 
-    mapped = [lab.stage(make(index), map_index=index) for index in range(3)]
+    mapped = [lab.task(make(index), map_index=index) for index in range(3)]
     for stage in mapped:
         stage.run()
     assert [stage.state for stage in mapped] == ["success", "failed", "failed"]
@@ -115,7 +115,7 @@ def test_mapped_tasks_that_share_a_file_name_at_the_same_moment_never_pay_for_tw
     def make(index: int) -> Any:
         return lambda: lab.generate(prompt=f"kite {index}", output_path=f"{lab.videos}/kite.mp4")
 
-    mapped = [lab.stage(make(index), map_index=index) for index in range(4)]
+    mapped = [lab.task(make(index), map_index=index) for index in range(4)]
     run_together(*mapped)
     won = [stage.state for stage in mapped].count("success")
     tally = lab.tally()
@@ -124,11 +124,11 @@ def test_mapped_tasks_that_share_a_file_name_at_the_same_moment_never_pay_for_tw
 
 
 def test_a_file_name_that_a_deferred_task_will_land_in_is_refused_before_paying(lab: Lab) -> None:
-    first = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
-    second = lab.stage(
+    first = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    second = lab.task(
         lambda: lab.generate(prompt="blue", output_path=f"{lab.videos}/kite.mp4"), run_id="manual__2"
     )
-    first.blows.at("deferred", second.next_try)
+    first.interruptions.at("deferred", second.next_try)
     assert first.run() == "success", first.errors
     assert isinstance(second.errors[0], TargetTakenError)
     assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")
@@ -136,7 +136,7 @@ def test_a_file_name_that_a_deferred_task_will_land_in_is_refused_before_paying(
 
 def test_overwrite_lands_over_the_file_of_another_task_of_the_same_run(lab: Lab) -> None:
     runs = [
-        lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True), map_index=i)
+        lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", overwrite=True), map_index=i)
         for i in range(2)
     ]
     assert [stage.run() for stage in runs] == ["success"] * 2
@@ -224,7 +224,7 @@ def test_a_twin_that_began_meanwhile_counts_whatever_time_it_names(
 
 def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
-    first, second = (lab.stage(run_id=f"manual__{number}", retries=0) for number in range(2))
+    first, second = (lab.task(run_id=f"manual__{number}", retries=0) for number in range(2))
     is_about_to_pay, may_pay = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -232,13 +232,13 @@ def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab
         assert may_pay.wait(60)
 
     def begin_beside() -> None:
-        first.blows.at("before post", hold)
+        first.interruptions.at("before post", hold)
         thread.start()
         assert is_about_to_pay.wait(60)
-        first.blows.at("log chaos.render, run manual__1 submits", may_pay.set)
+        first.interruptions.at("log chaos.render, run manual__1 submits", may_pay.set)
 
     thread = threading.Thread(target=second.run)
-    first.blows.at("xcom estimated_cost_cny", begin_beside)
+    first.interruptions.at("xcom estimated_cost_cny", begin_beside)
     assert first.run() == "success", first.errors
     thread.join()
     assert second.state == "success"
@@ -247,7 +247,7 @@ def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab
 
 def test_six_twins_of_one_moment_all_succeed_within_one_retry(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
-    runs = [lab.stage(run_id=f"manual__{number}", retries=1) for number in range(6)]
+    runs = [lab.task(run_id=f"manual__{number}", retries=1) for number in range(6)]
     run_together(*runs)
     assert [stage.state for stage in runs] == ["success"] * 6, [stage.errors for stage in runs]
     assert lab.tally() == Tally(accepted=1, billed=1, landed=1, state="success")

@@ -28,9 +28,9 @@ from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from tests.chaos.lab import CONNECTION, Lab, landed_files, open_lab, with_points
-from tests.chaos.stage import Stage
 from tests.harness.dag_runs import dag_file, run_dag
+from tests.harness.fake_airflow import FakeTask
+from tests.harness.lab import CONNECTION, Lab, interruptible, landed_files, open_lab
 from tests.harness.stores import ObjectStore, RemoteStore, attached
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def finished_render(lab: Lab) -> dict[str, Any]:
     return payload
 
 
-def rescue(lab: Lab, **arguments: Any) -> Stage:
+def rescue(lab: Lab, **arguments: Any) -> FakeTask:
     given = {"task_id": "rescue", "output_path": f"{lab.videos}/", "wait_timeout": 0, **arguments}
-    stage = Stage(lambda: JimengRescueOperator(**given), retries=0)
+    stage = FakeTask(lambda: JimengRescueOperator(**given), retries=0)
     stage.run()
     return stage
 
@@ -75,7 +75,7 @@ MISSPELLED = (
 def test_a_path_that_cannot_be_meant_is_refused_before_paying_and_not_retried(
     lab: Lab, output_path: Any, *, has_store: bool
 ) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path=output_path), has_store=has_store)
+    stage = lab.task(lambda: lab.generate(output_path=output_path), has_store=has_store)
     assert (stage.run(), stage.try_number) == ("failed", 1)
     assert isinstance(stage.errors[0], ParameterError)
     assert stage.errors[0].argument == "output_path"
@@ -94,7 +94,7 @@ def test_a_path_that_cannot_be_meant_is_refused_before_paying_and_not_retried(
 def test_a_store_that_cannot_be_opened_here_is_refused_with_the_remedy(
     lab: Lab, output_path: str, says: str
 ) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path=output_path))
+    stage = lab.task(lambda: lab.generate(output_path=output_path))
     assert (stage.run(), stage.try_number) == ("failed", 1)
     assert says in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
@@ -102,7 +102,7 @@ def test_a_store_that_cannot_be_opened_here_is_refused_with_the_remedy(
 
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_a_directory_without_its_slash_is_refused_before_paying(lab: Lab, *, overwrite: bool) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path=str(lab.videos), overwrite=overwrite))
+    stage = lab.task(lambda: lab.generate(output_path=str(lab.videos), overwrite=overwrite))
     assert (stage.run(), stage.try_number) == ("failed", 1)
     assert "is a directory. End it with /" in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
@@ -114,7 +114,7 @@ def test_a_directory_of_a_store_without_its_slash_is_refused_before_paying(
 ) -> None:
     store = RemoteStore()
     store.pipe_file("/bucket/videos/old.mp4", b"x")
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(
             output_path="memory://bucket/videos", output_conn_id=attached(store), overwrite=overwrite
         )
@@ -128,7 +128,7 @@ def test_a_directory_of_a_store_without_its_slash_is_refused_before_paying(
 @pytest.mark.parametrize("below", ["kite.mp4/", "kite.mp4/shots/", "kite.mp4/shots/a.mp4"])
 def test_a_file_in_the_way_is_refused_before_paying(lab: Lab, below: str) -> None:
     (lab.videos / "kite.mp4").write_bytes(b"x")
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/{below}"))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/{below}"))
     assert (stage.run(), stage.try_number) == ("failed", 1)
     assert "is a file, so nothing can be saved below it" in str(stage.errors[0])
     assert lab.emulator.bill()["submits"] == 0
@@ -137,7 +137,7 @@ def test_a_file_in_the_way_is_refused_before_paying(lab: Lab, below: str) -> Non
 def test_a_file_without_an_ending_is_landed_with_a_warning(
     lab: Lab, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/teaser"))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/teaser"))
     with caplog.at_level(logging.WARNING):
         assert stage.run() == "success"
     assert "ends neither in / nor in .mp4" in caplog.text + capsys.readouterr().out
@@ -151,7 +151,7 @@ def test_a_long_name_lands_whole_or_is_refused_before_paying(
 ) -> None:
     count, rest = divmod(bytes_of_name - len(".mp4"), len(letter.encode()))
     name = f"{letter * count}{'x' * rest}.mp4"
-    stage = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/{name}"))
+    stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/{name}"))
     if bytes_of_name == 250:
         assert stage.run() == "success"
         assert landed_files(lab.files()) == [name]
@@ -164,10 +164,10 @@ def test_a_long_name_lands_whole_or_is_refused_before_paying(
 def test_a_long_name_of_an_object_store_has_the_room_of_a_key(lab: Lab) -> None:
     store, name = ObjectStore(), f"{'x' * 600}.mp4"
     conn_id = attached(store)
-    stage = lab.stage(lambda: lab.generate(output_path=f"s3://bucket/{name}", output_conn_id=conn_id))
+    stage = lab.task(lambda: lab.generate(output_path=f"s3://bucket/{name}", output_conn_id=conn_id))
     assert stage.run() == "success"
     assert {f"/bucket/{name}", f"/bucket/{name}.json"} <= set(store.files())
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(output_path=f"s3://bucket/{'x' * 1020}.mp4", output_conn_id=conn_id)
     )
     assert (stage.run(), stage.try_number) == ("failed", 1)
@@ -176,7 +176,7 @@ def test_a_long_name_of_an_object_store_has_the_room_of_a_key(lab: Lab) -> None:
 
 
 def test_white_space_round_arguments_of_the_place_is_no_part_of_them(lab: Lab) -> None:
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(
             output_path=f" {lab.videos}/kite.mp4\n", output_conn_id=" \n", jimeng_conn_id=" jimeng_default\n"
         )
@@ -190,22 +190,22 @@ def test_white_space_round_arguments_of_the_place_is_no_part_of_them(lab: Lab) -
 
 # ------------------------------------------------------------------------------------------------------- path objects
 def test_a_path_object_is_taken_by_every_operator_and_the_hook(lab: Lab) -> None:
-    generated = lab.stage(lambda: lab.generate(output_path=lab.videos / "a"))
+    generated = lab.task(lambda: lab.generate(output_path=lab.videos / "a"))
     assert generated.run() == "success"
-    named = lab.stage(
+    named = lab.task(
         lambda: lab.generate(prompt="a fox", output_path=ObjectStoragePath(lab.videos.as_uri()) / "b.mp4"),
         run_id="manual__2",
     )
     assert named.run() == "success"
-    submit = lab.stage(
-        lambda: with_points(JimengSubmitVideoOperator, lab.blows)(
+    submit = lab.task(
+        lambda: interruptible(JimengSubmitVideoOperator, lab.interruptions)(
             task_id="submit", prompt="a lake", output_path=lab.videos / "c", deferrable=True
         ),
         run_id="manual__3",
     )
     assert submit.run() == "success"
     lab.clock.ahead += 100
-    download = Stage(
+    download = FakeTask(
         lambda: JimengDownloadVideoOperator(
             task_id="download", render=submit.result, output_path=lab.videos / "c"
         )
@@ -223,11 +223,11 @@ def test_a_path_object_keeps_its_connection(lab: Lab) -> None:
     store = ObjectStore()
     conn_id = attached(store)
     folder = ObjectStoragePath(f"s3://{conn_id}@bucket/videos")
-    stage = lab.stage(lambda: lab.generate(output_path=folder))
+    stage = lab.task(lambda: lab.generate(output_path=folder))
     assert stage.run() == "success"
     assert stage.result["uri"].startswith("s3://bucket/videos/t2v_720p-")
     assert len([path for path in store.files() if path.endswith(".mp4")]) == 1
-    named = lab.stage(
+    named = lab.task(
         lambda: lab.generate(output_path=ObjectStoragePath("s3://bucket/one.mp4", conn_id=conn_id)),
         run_id="manual__2",
     )
@@ -323,7 +323,7 @@ def test_a_payload_does_not_lead_out_of_the_directory(lab: Lab, field: str, valu
 @pytest.mark.parametrize("model", OUTSIDE)
 def test_a_download_lands_in_its_directory_whatever_the_payload_calls_the_model(lab: Lab, model: str) -> None:
     payload = {**finished_render(lab), "model": model}
-    stage = Stage(
+    stage = FakeTask(
         lambda: JimengDownloadVideoOperator(
             task_id="download", render=payload, output_path=f"{lab.videos}/in/"
         )
@@ -342,7 +342,7 @@ def test_a_download_lands_in_its_directory_whatever_the_payload_calls_the_model(
 )
 def test_a_payload_of_other_kinds_is_refused(lab: Lab, changes: dict[str, Any]) -> None:
     payload = {**finished_render(lab), **changes}
-    stage = Stage(
+    stage = FakeTask(
         lambda: JimengDownloadVideoOperator(task_id="download", render=payload, output_path=f"{lab.videos}/"),
         retries=0,
     )
@@ -357,7 +357,7 @@ def test_a_model_that_a_connection_adds_may_have_any_name(tmp_path: Path, name: 
         os.environ[CONNECTION] = lab.emulator.connection_json(
             models={name: {"like": "t2v_720p"}}, max_requests_per_second=1000
         )
-        stage = lab.stage(lambda: lab.generate(model=name))
+        stage = lab.task(lambda: lab.generate(model=name))
         assert stage.run() == "success"
         (video,) = landed_files(lab.files())
     assert "/" not in video
@@ -378,8 +378,8 @@ def test_a_model_that_a_connection_adds_may_have_any_name(tmp_path: Path, name: 
     ],
 )
 def test_a_record_does_not_lead_a_rescue_out_of_its_directory(lab: Lab, place: str) -> None:
-    stage = lab.stage(retries=0)
-    stage.blows.at("deferred")
+    stage = lab.task(retries=0)
+    stage.interruptions.at("deferred")
     assert stage.run() == "failed"
     lab.clock.ahead += 100
     (path,) = (lab.videos / ".jimeng" / "tasks").iterdir()
@@ -394,7 +394,7 @@ def test_a_record_does_not_lead_a_rescue_out_of_its_directory(lab: Lab, place: s
 
 
 def test_a_file_outside_that_a_record_names_is_nobodys_landing(lab: Lab) -> None:
-    outside = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/outside.mp4"), retries=0)
+    outside = lab.task(lambda: lab.generate(output_path=f"{lab.folder}/outside.mp4"), retries=0)
     assert outside.run() == "success"
     (path,) = (lab.folder / ".jimeng" / "tasks").iterdir()
     told = {**json.loads(path.read_text()), "manifest": None}
@@ -408,7 +408,7 @@ def test_a_file_outside_that_a_record_names_is_nobodys_landing(lab: Lab) -> None
 
 @pytest.mark.parametrize("asked", ["../../../outside", "/abs", "a/b", "", "x" * 500])
 def test_a_record_does_not_lead_its_pointers_out_of_the_directory(lab: Lab, asked: str) -> None:
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     assert stage.run() == "success"
     (path,) = (lab.videos / ".jimeng" / "tasks").iterdir()
     path.write_text(json.dumps({**json.loads(path.read_text()), "asked": asked}))
@@ -429,7 +429,7 @@ def test_the_others_refuse_the_same_paths(lab: Lab, output_path: str) -> None:
         lambda: JimengSubmitVideoOperator(task_id="t", prompt="a", output_path=output_path),
     ]
     for make in tasks:
-        stage = Stage(make)
+        stage = FakeTask(make)
         assert (stage.run(), stage.try_number) == ("failed", 1)
         assert str(stage.errors[0]).removeprefix("ParameterError: ").startswith("output_path: ")
     with pytest.raises(ParameterError, match=r"^output_path: "):
@@ -446,7 +446,7 @@ def test_a_plan_names_every_row_whose_place_is_wrong(lab: Lab) -> None:
         {"prompt": "d", "output_path": "nowhere://bucket/x/"},
         {"prompt": "e", "output_name": "fine"},
     ]
-    stage = Stage(lambda: JimengPlanOperator(task_id="plan", rows=rows, output_path=f"{lab.videos}/"))
+    stage = FakeTask(lambda: JimengPlanOperator(task_id="plan", rows=rows, output_path=f"{lab.videos}/"))
     assert (stage.run(), stage.try_number) == ("failed", 1)
     told = str(stage.errors[0])
     assert "4 rows are refused, of 5" in told
@@ -474,7 +474,7 @@ def test_a_plan_names_every_row_whose_image_is_not_whole(lab: Lab) -> None:
         for name in ("whole.jpg", "half.jpg", "phone.jpg", "empty.jpg")
     ]
     rows.append({"prompt": "a", "model": "i2v_first_720p", "first_frame": "/9j/" + "A" * 5_000_000})
-    stage = Stage(lambda: JimengPlanOperator(task_id="plan", rows=rows))
+    stage = FakeTask(lambda: JimengPlanOperator(task_id="plan", rows=rows))
     assert (stage.run(), stage.try_number) == ("failed", 1)
     told = str(stage.errors[0])
     assert "4 rows are refused, of 5" in told

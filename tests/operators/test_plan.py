@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError, UnreadableRowsError
-from tests.chaos.stage import Stage
 from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
+from tests.harness.fake_airflow import FakeTask
 from tests.harness.stores import RemoteStore, attached
 
 if TYPE_CHECKING:
@@ -317,11 +317,11 @@ class Shaky(RemoteStore):
         return super()._open(path, mode, **options)
 
 
-def with_retries(make_rows: Any, **arguments: Any) -> Stage:
+def with_retries(make_rows: Any, **arguments: Any) -> FakeTask:
     """A plan of an Airflow task with two retries, run to its end."""
     from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 
-    stage = Stage(
+    stage = FakeTask(
         lambda: JimengPlanOperator(task_id="plan", rows=make_rows, **arguments), retries=2, task_id="plan"
     )
     stage.run()

@@ -13,11 +13,11 @@ from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.standing import ENOUGH_FAILURES, LONGEST_SECONDS, Standing
-from tests.chaos.stage import Stage
+from tests.harness.fake_airflow import FakeTask
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 HALF_DAY = 13 * 3600
 KITE = {"prompt": "a red kite", "output_name": "kite"}
@@ -40,27 +40,27 @@ def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -
     return Said(capsys, caplog)
 
 
-def plan(lab: Lab, *rows: dict[str, Any], **arguments: Any) -> Stage:
+def plan(lab: Lab, *rows: dict[str, Any], **arguments: Any) -> FakeTask:
     given = {"task_id": "plan", "rows": list(rows), "output_path": f"{lab.videos}/", **arguments}
-    stage = Stage(lambda: JimengPlanOperator(**given), retries=0)
+    stage = FakeTask(lambda: JimengPlanOperator(**given), retries=0)
     stage.run()
     return stage
 
 
-def quoted(stage: Stage) -> dict[str, Any]:
+def quoted(stage: FakeTask) -> dict[str, Any]:
     quote = stage.xcom("quote")
     return {name: quote[name] for name in ("new", "landed", "running", "cost_cny", "at_risk_cny")}
 
 
 def rendered(
-    lab: Lab, planned: Stage, *, run: int = 1, killed_at: str | None = None, **changes: Any
-) -> Stage:
+    lab: Lab, planned: FakeTask, *, run: int = 1, killed_at: str | None = None, **changes: Any
+) -> FakeTask:
     """Run the task that is mapped over the plan's first row."""
-    stage = lab.stage(
+    stage = lab.task(
         lambda: lab.generate(**{**planned.result[0], **changes}), run_id=f"manual__{run}", retries=0
     )
     if killed_at is not None:
-        stage.blows.at(killed_at)
+        stage.interruptions.at(killed_at)
     assert stage.run() == ("success" if killed_at is None else "failed")
     return stage
 
@@ -163,7 +163,7 @@ def test_renders_are_asked_for_at_the_connection_s_rate_and_not_for_ever(lab: La
 def test_a_video_that_a_rescue_landed_is_not_quoted_again_a_day_later(lab: Lab) -> None:
     rendered(lab, plan(lab, KITE), killed_at="deferred")
     lab.clock.ahead += 100
-    rescue = Stage(
+    rescue = FakeTask(
         lambda: JimengRescueOperator(task_id="rescue", output_path=f"{lab.videos}/", wait_timeout=0)
     )
     assert rescue.run() == "success"
@@ -179,7 +179,7 @@ def test_a_video_that_a_rescue_landed_is_not_quoted_again_a_day_later(lab: Lab) 
 def test_a_video_that_a_rescue_landed_under_its_old_name_is_not_paid_for_under_a_new_one(lab: Lab) -> None:
     left = rendered(lab, plan(lab, KITE), killed_at="deferred")
     lab.clock.ahead += 100
-    rescue = Stage(
+    rescue = FakeTask(
         lambda: JimengRescueOperator(task_id="rescue", output_path=f"{lab.videos}/", wait_timeout=0)
     )
     assert rescue.run() == "success"
@@ -201,7 +201,7 @@ def test_a_video_whose_task_was_killed_before_its_record_is_not_quoted_again_a_d
 
 
 # ------------------------------------------------------------------------------------- what a Clear made of the row's video
-def re_rendered(stage: Stage, **changes: Any) -> Stage:
+def re_rendered(stage: FakeTask, **changes: Any) -> FakeTask:
     """Clear a task, which then pays for a new take, or for a changed request."""
     before = stage.make_operator
 
@@ -258,7 +258,7 @@ def test_rows_that_are_takes_of_each_other_stay_apart_when_one_is_rendered_anew(
     assert quoted(again) == {
         "new": 1, "landed": 1, "running": 0, "cost_cny": "1.40", "at_risk_cny": "0.00",
     }  # fmt: skip
-    other = lab.stage(lambda: lab.generate(**again.result[1]), run_id="manual__2", map_index=1)
+    other = lab.task(lambda: lab.generate(**again.result[1]), run_id="manual__2", map_index=1)
     assert other.run() == "success"
     assert other.result["task_id"] != one.result["task_id"]
     re_rendered(one)

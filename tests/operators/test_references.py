@@ -14,7 +14,7 @@ from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 ID = "7392616336519610409"
 
@@ -115,7 +115,7 @@ def fail() -> None:
 def test_a_sensor_outlives_an_xcom_back_end_that_is_away(lab: Lab, *, deferrable: bool) -> None:
     render = JimengHook().submit(prompt="a red kite").to_payload()
     lab.clock.ahead += 10
-    stage = lab.stage(lambda: sense(render=render, deferrable=deferrable, poke_interval=0.05))
-    stage.blows.at("xcom jimeng_render", fail)
+    stage = lab.task(lambda: sense(render=render, deferrable=deferrable, poke_interval=0.05))
+    stage.interruptions.at("xcom jimeng_render", fail)
     assert stage.run() == "success"
-    assert stage.blows.waiting == []
+    assert stage.interruptions.waiting == []

@@ -10,21 +10,21 @@ import pytest
 from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
-from tests.chaos.lab import Lab, landed_files, with_points
-from tests.chaos.stage import Stage, TaskInstance
+from tests.harness.fake_airflow import FakeTask, TaskInstance
+from tests.harness.lab import Lab, interruptible, landed_files
 
 HALF_DAY = 12.5 * 3600
 
 
-class Bystander(Stage):
+class Bystander(FakeTask):
     """A task that reads what others left in XCom, as the API server hands it out."""
 
-    others: tuple[Stage, ...] = ()
+    others: tuple[FakeTask, ...] = ()
 
     def _task_instance(self) -> Any:
         own = super()._task_instance()
         return _Reader(
-            stage=self,
+            task=self,
             id=own.id,
             try_number=own.try_number,
             max_tries=own.max_tries,
@@ -37,7 +37,7 @@ class _Reader(TaskInstance):
         self, task_ids: Any = None, *, key: str = "return_value", map_indexes: Any = None, **where: Any
     ) -> Any:
         found = []
-        for stage in self.stage.others:  # type: ignore[attr-defined]
+        for stage in self.task.others:  # type: ignore[attr-defined]
             ti = stage._task_instance()
             if ti.task_id in task_ids and (ti.dag_id, ti.run_id) == (
                 where["dag_id"],
@@ -48,7 +48,7 @@ class _Reader(TaskInstance):
         return found
 
 
-def rescue(lab: Lab, *others: Stage, retries: int = 0, **arguments: Any) -> Bystander:
+def rescue(lab: Lab, *others: FakeTask, retries: int = 0, **arguments: Any) -> Bystander:
     given: dict[str, Any] = {"task_id": "rescue", "output_path": f"{lab.videos}/", "wait_timeout": 0}
     stage = Bystander(lambda: JimengRescueOperator(**{**given, **arguments}), retries=retries)
     stage.others = others
@@ -56,14 +56,14 @@ def rescue(lab: Lab, *others: Stage, retries: int = 0, **arguments: Any) -> Byst
     return stage
 
 
-def counts(stage: Stage) -> dict[str, int]:
+def counts(stage: FakeTask) -> dict[str, int]:
     summary = stage.xcom("jimeng_rescue")
     return {kind: len(found) for kind, found in summary.items() if isinstance(found, list) and found}
 
 
-def killed(lab: Lab, point: str = "deferred", **options: Any) -> Stage:
-    stage = lab.stage(retries=0, **options)
-    stage.blows.at(point)
+def killed(lab: Lab, point: str = "deferred", **options: Any) -> FakeTask:
+    stage = lab.task(retries=0, **options)
+    stage.interruptions.at(point)
     assert stage.run() == "failed"
     return stage
 
@@ -141,7 +141,7 @@ def test_records_can_be_limited_to_a_dag_a_run_or_tasks(lab: Lab, limits: dict[s
 
 
 def test_a_landed_render_is_listed_and_asked_for_nothing(lab: Lab) -> None:
-    done = lab.stage()
+    done = lab.task()
     done.run()
     queries = lab.emulator.bill()["queries"]
     stage = rescue(lab, done, task_ids="render")
@@ -150,7 +150,7 @@ def test_a_landed_render_is_listed_and_asked_for_nothing(lab: Lab) -> None:
 
 
 def test_a_landed_file_that_is_missing_is_landed_again(lab: Lab) -> None:
-    done = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    done = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
     done.run()
     lab.lose_videos()
     assert counts(rescue(lab)) == {"landed": 1}
@@ -164,7 +164,7 @@ def test_a_landed_file_that_is_missing_is_landed_again(lab: Lab) -> None:
 def test_the_size_of_a_landed_file_must_do_unless_its_bytes_are_asked_for(
     lab: Lab, options: dict[str, Any], found: str, place: str
 ) -> None:
-    done = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/{place}/"))
+    done = lab.task(lambda: lab.generate(output_path=f"{lab.folder}/{place}/"))
     done.run()
     (video,) = (lab.folder / place).glob("*.mp4")
     content = video.read_bytes()
@@ -173,7 +173,7 @@ def test_the_size_of_a_landed_file_must_do_unless_its_bytes_are_asked_for(
 
 
 def test_a_landed_file_of_another_size_is_landed_again(lab: Lab) -> None:
-    lab.stage().run()
+    lab.task().run()
     (video,) = lab.videos.glob("*.mp4")
     whole = video.read_bytes()
     video.write_bytes(whole[:-1])
@@ -182,7 +182,7 @@ def test_a_landed_file_of_another_size_is_landed_again(lab: Lab) -> None:
 
 
 def test_a_landing_that_was_killed_before_its_manifest_is_completed(lab: Lab) -> None:
-    lab.stage().run()
+    lab.task().run()
     (manifest,) = lab.videos.glob("*.mp4.json")
     manifest.rename(lab.videos / f".{manifest.name}.part")
     assert counts(rescue(lab)) == {"already_landed": 1}
@@ -226,14 +226,14 @@ def test_old_temporary_files_of_killed_landings_are_removed(lab: Lab) -> None:
 
 
 def test_a_file_landed_elsewhere_counts_as_landed(lab: Lab) -> None:
-    done = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/"))
+    done = lab.task(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/"))
     done.run()
     assert counts(rescue(lab, done, task_ids="render")) == {"already_landed": 1}
 
 
 def test_a_taken_file_name_does_not_keep_a_render_from_landing(lab: Lab) -> None:
-    left = lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"), retries=0)
-    left.blows.at("deferred")
+    left = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"), retries=0)
+    left.interruptions.at("deferred")
     left.run()
     finished(lab)
     (lab.videos / "kite.mp4").write_bytes(b"somebody's")
@@ -243,8 +243,8 @@ def test_a_taken_file_name_does_not_keep_a_render_from_landing(lab: Lab) -> None
     assert counts(rescue(lab)) == {"already_landed": 1}
 
 
-def in_a_folder(lab: Lab, **options: Any) -> Stage:
-    return lab.stage(lambda: lab.generate(output_path=f"{lab.videos}/shots/day 1/kite.mp4"), **options)
+def in_a_folder(lab: Lab, **options: Any) -> FakeTask:
+    return lab.task(lambda: lab.generate(output_path=f"{lab.videos}/shots/day 1/kite.mp4"), **options)
 
 
 @pytest.mark.parametrize("source", ["records", "xcom", "both"])
@@ -253,7 +253,7 @@ def test_a_render_whose_name_has_folders_is_landed_where_its_own_task_looks(
     lab: Lab, source: str, hours_later: float
 ) -> None:
     left = in_a_folder(lab, retries=0)
-    left.blows.at("deferred")
+    left.interruptions.at("deferred")
     left.run()
     finished(lab)
     if source == "xcom":
@@ -275,14 +275,14 @@ def test_an_intent_without_an_answer_is_listed_from_a_folder_below(
     lab: Lab, arguments: dict[str, Any]
 ) -> None:
     left = in_a_folder(lab, retries=0)
-    left.blows.at("after post")
+    left.interruptions.at("after post")
     assert left.run() == "failed"
     assert counts(rescue(lab, left, **arguments)) == {"unknown": 1}
 
 
 def test_a_render_that_another_directory_awaits_is_landed_in_the_one_of_the_rescue(lab: Lab) -> None:
-    left = lab.stage(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/kite.mp4"), retries=0)
-    left.blows.at("deferred")
+    left = lab.task(lambda: lab.generate(output_path=f"{lab.folder}/elsewhere/kite.mp4"), retries=0)
+    left.interruptions.at("deferred")
     left.run()
     finished(lab)
     assert counts(rescue(lab, left, task_ids="render")) == {"landed": 1}
@@ -290,8 +290,10 @@ def test_a_render_that_another_directory_awaits_is_landed_in_the_one_of_the_resc
 
 
 def test_a_submit_task_without_records_is_rescued_from_its_xcom(lab: Lab) -> None:
-    submit = lab.stage(
-        lambda: with_points(JimengSubmitVideoOperator, lab.blows)(task_id="submit", prompt="a red kite"),
+    submit = lab.task(
+        lambda: interruptible(JimengSubmitVideoOperator, lab.interruptions)(
+            task_id="submit", prompt="a red kite"
+        ),
         task_id="submit",
     )
     submit.run()
@@ -329,7 +331,7 @@ def test_failed_and_lost_renders_are_listed_with_what_they_cost(lab: Lab) -> Non
 @pytest.mark.parametrize("source", ["xcom", "records", "both"])
 def test_an_intent_without_an_answer_is_listed_with_cost_and_what_to_check(lab: Lab, source: str) -> None:
     lab.emulator.faults.add(where="submit", what="cut_after")
-    left = lab.stage()
+    left = lab.task()
     left.run()
     if source == "xcom":
         for path in lab.videos.rglob("tasks/*.json"):
@@ -343,12 +345,12 @@ def test_an_intent_without_an_answer_is_listed_with_cost_and_what_to_check(lab: 
     assert lab.emulator.bill()["submits"] == 1
 
 
-def replaced_by_an_unknown_submit(lab: Lab) -> Stage:
+def replaced_by_an_unknown_submit(lab: Lab) -> FakeTask:
     """A task that adopts a failed render, and whose new submit is cut after the API took it."""
     lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
     lab.emulator.faults.add(where="submit", what="cut_after", nth=2)
-    left = lab.stage(retries=1)
-    left.blows.at("deferred")
+    left = lab.task(retries=1)
+    left.interruptions.at("deferred")
     left.run_one_try()
     finished(lab)
     assert left.run() == "failed"
@@ -370,7 +372,7 @@ def test_a_landed_twin_answers_no_intent_of_a_mapped_task(
     lab: Lab, *, records: bool, unknown_first: bool
 ) -> None:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1 if unknown_first else 2)
-    mapped = [lab.stage(map_index=index) for index in range(2)]
+    mapped = [lab.task(map_index=index) for index in range(2)]
     for stage in mapped:
         stage.run()
     if not records:
@@ -383,9 +385,9 @@ def test_a_landed_twin_answers_no_intent_of_a_mapped_task(
 
 @pytest.mark.parametrize("twins", [1, 2])
 def test_a_render_that_only_xcom_knows_answers_one_intent(lab: Lab, twins: int) -> None:
-    mapped = [lab.stage(map_index=index, retries=0) for index in range(twins)]
+    mapped = [lab.task(map_index=index, retries=0) for index in range(twins)]
     for stage in mapped:
-        stage.blows.at("after post" if stage is mapped[-1] and twins > 1 else "deferred")
+        stage.interruptions.at("after post" if stage is mapped[-1] and twins > 1 else "deferred")
         stage.run()
     for path in lab.videos.rglob("tasks/*.json"):
         record = json.loads(path.read_text())
@@ -398,10 +400,10 @@ def test_a_render_that_only_xcom_knows_answers_one_intent(lab: Lab, twins: int) 
 def test_another_task_s_intent_is_settled_by_that_task_s_later_record(lab: Lab) -> None:
     lab.options["reuse"] = "output_path"
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
-    first = lab.stage()
+    first = lab.task()
     first.run()
     lab.pass_time(200)
-    second = lab.stage(task_id="second")
+    second = lab.task(task_id="second")
     second.run()
     assert second.xcom("jimeng_intent")["task_instance"]["task_id"] == "render"
     first.make_operator = lambda: lab.generate(on_unknown_submit="resubmit")
@@ -471,13 +473,13 @@ def test_a_rescue_that_requires_the_label_fetches_an_unlabelled_video_again_whil
         "require_tagged": True,
         "aigc_meta": {"producer_id": "p", "content_propagator": "c"},
     }
-    assert lab.stage().run() == "success"
+    assert lab.task().run() == "success"
     stage = rescue(lab, **label)
     assert counts(stage) == {"landed": 1}
     assert stage.result["landed"][0]["aigc_meta_tagged"] is True
     assert counts(rescue(lab, **label)) == {"already_landed": 1}
 
-    assert lab.stage(run_id="manual__2").run() == "success"
+    assert lab.task(run_id="manual__2").run() == "success"
     lab.pass_time(HALF_DAY)
     stage = rescue(lab, **label)
     assert counts(stage) == {"already_landed": 1, "lost": 1}

@@ -17,8 +17,8 @@ from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.chaos.lab import Lab
-    from tests.chaos.stage import Stage
+    from tests.harness.fake_airflow import FakeTask
+    from tests.harness.lab import Lab
 
 
 OVER = (SlotTimedOutError, AirflowFailException)
@@ -31,7 +31,7 @@ def refuse(lab: Lab, code: int, http_status: int = 429, *, times: int = 1) -> No
     )
 
 
-def begun(stage: Stage) -> Any:
+def begun(stage: FakeTask) -> Any:
     """The context of a first try, as an operator gets it."""
     stage.try_number, stage.max_tries, stage.store.latest = 1, 1, "try-1"
     return stage._context(stage._task_instance())
@@ -53,7 +53,7 @@ def test_busy_defers_whatever_the_http_status_and_records_nothing(
     lab: Lab, code: int, http_status: int, *, throttled: bool
 ) -> None:
     refuse(lab, code, http_status)
-    stage = lab.stage()
+    stage = lab.task()
     trigger = deferred(lab.generate(), begun(stage))
     assert trigger.throttled is throttled
     assert stage.record() is None
@@ -63,7 +63,7 @@ def test_busy_defers_whatever_the_http_status_and_records_nothing(
 def test_the_wait_takes_the_tasks_weight_along_and_no_secret(lab: Lab) -> None:
     refuse(lab, 50430)
     began = time.time()
-    trigger = deferred(lab.generate(priority_weight=7), begun(lab.stage()))
+    trigger = deferred(lab.generate(priority_weight=7), begun(lab.task()))
     assert (trigger.priority_weight, trigger.req_key) == (7, "jimeng_t2v_v30")
     assert trigger.not_before >= began + 10
     assert trigger.deadline == pytest.approx(trigger.waiting_since + 86400)
@@ -80,7 +80,7 @@ def test_a_wait_that_goes_on_keeps_its_beginning_and_its_end(lab: Lab, kind: str
         lab.generate() if kind == "generate" else JimengSubmitVideoOperator(task_id="s", prompt="a red kite")
     )
     operator.deferrable = True
-    context = begun(lab.stage())
+    context = begun(lab.task())
     first = deferred(operator, context)
     event = RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=first.waiting_since - 100).to_payload()
     second = deferred(operator, context, event)
@@ -93,13 +93,13 @@ def test_a_wait_that_has_lasted_as_long_as_it_may_ends_on_the_worker(lab: Lab) -
     refuse(lab, 50430)
     event = RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time() - 61).to_payload()
     with pytest.raises(OVER, match=r"max_wait_for_slot: .*code 50430.*Nothing was submitted"):
-        lab.generate(max_wait_for_slot=60).resume_submit(begun(lab.stage()), event)
+        lab.generate(max_wait_for_slot=60).resume_submit(begun(lab.task()), event)
 
 
 def test_a_wait_that_ended_in_the_triggerer_says_so_without_an_answer_to_quote(lab: Lab) -> None:
     event = RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, waiting_since=1.0).to_payload()
     with pytest.raises(OVER, match=r"within max_wait_for_slot\. Nothing was submitted"):
-        lab.generate().resume_submit(begun(lab.stage()), event)
+        lab.generate().resume_submit(begun(lab.task()), event)
 
 
 @pytest.mark.parametrize("kind", ["generate", "submit"])
@@ -109,7 +109,7 @@ def test_a_wait_that_ended_in_the_triggerer_leaves_what_was_asked_for_and_what_t
     operator = (
         lab.generate() if kind == "generate" else JimengSubmitVideoOperator(task_id="s", prompt="a red kite")
     )
-    stage = lab.stage()
+    stage = lab.task()
     with pytest.raises(OVER):
         operator.resume_submit(
             begun(stage), RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, waiting_since=1.0).to_payload()
@@ -122,7 +122,7 @@ def test_a_wait_that_ended_in_the_triggerer_leaves_what_was_asked_for_and_what_t
 
 def test_a_request_that_cannot_be_read_any_more_does_not_hide_that_no_slot_came_free(lab: Lab) -> None:
     event = RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, waiting_since=1.0).to_payload()
-    stage = lab.stage()
+    stage = lab.task()
     gone = {"model": "i2v_first_720p", "first_frame": f"{lab.folder}/gone.png"}
     with pytest.raises(OVER, match="max_wait_for_slot"):
         lab.generate(**gone).resume_submit(begun(stage), event)
@@ -131,7 +131,7 @@ def test_a_request_that_cannot_be_read_any_more_does_not_hide_that_no_slot_came_
 
 def test_a_busy_account_burns_no_retry_and_the_render_is_paid_once(lab: Lab) -> None:
     refuse(lab, 50429)
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     began = time.time()
     assert stage.run() == "success"
     assert (stage.try_number, stage.errors) == (1, [])
@@ -143,7 +143,7 @@ def test_without_deferring_the_worker_waits_by_the_same_rule_and_says_so_once(
     lab: Lab, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuse(lab, 50429, times=2)
-    stage = lab.stage(lambda: lab.generate(deferrable=False, max_wait_for_slot=0.5), retries=0)
+    stage = lab.task(lambda: lab.generate(deferrable=False, max_wait_for_slot=0.5), retries=0)
     with caplog.at_level(logging.INFO):
         assert stage.run() == "failed"
     assert isinstance(stage.errors[0], SlotTimedOutError)
@@ -156,7 +156,7 @@ def test_the_estimate_stands_in_xcom_and_log_before_each_post(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.go_down()
-    stage = lab.stage(retries=0)
+    stage = lab.task(retries=0)
     with caplog.at_level(logging.INFO):
         assert stage.run() == "failed"
     assert stage.xcom("estimated_cost_cny") == "1.40"

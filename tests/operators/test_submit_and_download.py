@@ -27,15 +27,15 @@ from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.refusals import kept
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
-from tests.chaos.lab import Lab, with_points
-from tests.chaos.stage import Killed, Stage
+from tests.harness.fake_airflow import FakeTask, Killed
+from tests.harness.lab import Lab, interruptible
 
 HALF_DAY = 12.5 * 3600
 
 
 def submitting(lab: Lab, **changes: Any) -> JimengSubmitVideoOperator:
     given: dict[str, Any] = {"task_id": "submit", "prompt": "a red kite", **lab.options}
-    return with_points(JimengSubmitVideoOperator, lab.blows)(**{**given, **changes})
+    return interruptible(JimengSubmitVideoOperator, lab.interruptions)(**{**given, **changes})
 
 
 def downloading(lab: Lab, render: Any, **changes: Any) -> JimengDownloadVideoOperator:
@@ -53,13 +53,13 @@ def sensing(render: Any, **changes: Any) -> JimengVideoSensor:
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("as_text", [True, False])
 def test_three_tasks_pay_once_and_land_one_file(lab: Lab, *, deferrable: bool, as_text: bool) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     assert submit.run() == "success"
     payload = json.dumps(submit.result) if as_text else submit.result
-    wait = lab.stage(lambda: sensing(payload, deferrable=deferrable))
+    wait = lab.task(lambda: sensing(payload, deferrable=deferrable))
     assert wait.run() == "success"
     assert wait.result == submit.result
-    download = lab.stage(lambda: downloading(lab, wait.result))
+    download = lab.task(lambda: downloading(lab, wait.result))
     assert download.run() == "success"
     assert download.xcom("jimeng_render")["task_id"] == submit.result["task_id"]
     for stage in (submit, wait, download):
@@ -82,7 +82,7 @@ def test_a_download_refuses_a_bad_argument_before_anything_is_asked(
     lab: Lab, changes: dict[str, Any], argument: str
 ) -> None:
     render = JimengHook().submit(prompt="a red kite").to_payload()
-    download = lab.stage(lambda: downloading(lab, **{"render": render, **changes}))
+    download = lab.task(lambda: downloading(lab, **{"render": render, **changes}))
     assert download.run() == "failed"
     assert isinstance(download.errors[0], ParameterError)
     assert download.errors[0].argument == argument
@@ -91,16 +91,16 @@ def test_a_download_refuses_a_bad_argument_before_anything_is_asked(
 
 @pytest.mark.parametrize("point", ["xcom task_id", "xcom jimeng_render"])
 def test_a_submit_that_dies_after_its_record_hands_the_same_render_on(lab: Lab, point: str) -> None:
-    submit = lab.stage(lambda: submitting(lab))
-    submit.blows.at(point)
+    submit = lab.task(lambda: submitting(lab))
+    submit.interruptions.at(point)
     assert submit.run() == "success"
     assert list(lab.emulator.bill()["by_task"]) == [submit.result["task_id"]]
 
 
 @pytest.mark.parametrize("point", ["before post", "after post"])
 def test_a_submit_whose_answer_is_lost_refuses(lab: Lab, point: str) -> None:
-    submit = lab.stage(lambda: submitting(lab))
-    submit.blows.at(point)
+    submit = lab.task(lambda: submitting(lab))
+    submit.interruptions.at(point)
     assert submit.run() == "failed"
     assert lab.emulator.bill()["accepted"] == (point == "after post")
 
@@ -108,8 +108,8 @@ def test_a_submit_whose_answer_is_lost_refuses(lab: Lab, point: str) -> None:
 def test_below_3_3_and_without_output_path_nothing_remembers(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    submit = lab.stage(lambda: submitting(lab), has_store=False)
-    submit.blows.at("xcom task_id")
+    submit = lab.task(lambda: submitting(lab), has_store=False)
+    submit.interruptions.at("xcom task_id")
     with caplog.at_level(logging.WARNING):
         assert submit.run() == "success"
     assert "No ledger" in caplog.text
@@ -117,15 +117,15 @@ def test_below_3_3_and_without_output_path_nothing_remembers(
 
 
 def test_below_3_3_an_output_path_remembers(lab: Lab) -> None:
-    submit = lab.stage(lambda: submitting(lab, output_path=f"{lab.videos}/"), has_store=False)
-    submit.blows.at("xcom task_id")
+    submit = lab.task(lambda: submitting(lab, output_path=f"{lab.videos}/"), has_store=False)
+    submit.interruptions.at("xcom task_id")
     assert submit.run() == "success"
     assert lab.emulator.bill()["accepted"] == 1
 
 
 def test_a_cleared_submit_starts_anew_when_its_render_failed_unbilled(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50413, nth=1)
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.clock.ahead += 10
     submit.clear()
@@ -140,8 +140,8 @@ def test_a_retried_submit_does_not_repeat_what_moderation_refused(lab: Lab) -> N
         lab.clock.ahead += 10
         raise Killed
 
-    submit = lab.stage(lambda: submitting(lab))
-    submit.blows.at("xcom task_id", age_and_die)
+    submit = lab.task(lambda: submitting(lab))
+    submit.interruptions.at("xcom task_id", age_and_die)
     assert submit.run() == "failed"
     assert isinstance(submit.errors[1], RenderFailedError)
     assert lab.emulator.bill()["accepted"] == 1
@@ -151,7 +151,7 @@ def test_a_retried_submit_does_not_repeat_what_moderation_refused(lab: Lab) -> N
 def test_a_cleared_submit_asks_for_consent_when_its_render_is_gone(
     lab: Lab, policy: str, accepted: int, state: str
 ) -> None:
-    submit = lab.stage(lambda: submitting(lab, on_lost=policy))
+    submit = lab.task(lambda: submitting(lab, on_lost=policy))
     submit.run()
     lab.pass_time(HALF_DAY)
     submit.clear()
@@ -160,7 +160,7 @@ def test_a_cleared_submit_asks_for_consent_when_its_render_is_gone(
 
 
 def test_a_submit_goes_on_after_its_wait_for_a_slot(lab: Lab) -> None:
-    stage = Stage(lambda: submitting(lab))
+    stage = FakeTask(lambda: submitting(lab))
     stage.try_number, stage.store.latest = 1, "try-1"
     event = {"version": 1, "outcome": "slot_free", "waiting_since": 1.0}
     render = submitting(lab).resume_submit(stage._context(stage._task_instance()), event)
@@ -168,42 +168,42 @@ def test_a_submit_goes_on_after_its_wait_for_a_slot(lab: Lab) -> None:
 
 
 def test_a_bare_id_and_its_model_are_enough_to_wait_and_to_download(lab: Lab) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     named = {"render_id": submit.result["task_id"], "model": "{{ 't2v_720p' }}"}
-    wait = lab.stage(lambda: sensing(None, deferrable=True, **named))
+    wait = lab.task(lambda: sensing(None, deferrable=True, **named))
     assert wait.run() == "success"
-    download = lab.stage(lambda: downloading(lab, None, aigc_meta="None", overwrite="false", **named))
+    download = lab.task(lambda: downloading(lab, None, aigc_meta="None", overwrite="false", **named))
     assert download.run() == "success"
 
 
 @pytest.mark.parametrize("render", [None, "", "nonsense", 5, {"task_id": "1"}, "[1]"])
 def test_what_is_no_render_is_refused_by_name(lab: Lab, render: Any) -> None:
-    stage = lab.stage(lambda: downloading(lab, render))
+    stage = lab.task(lambda: downloading(lab, render))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], ParameterError)
     assert "render" in str(stage.errors[0])
 
 
 def test_a_bare_id_without_its_model_is_refused(lab: Lab) -> None:
-    stage = lab.stage(lambda: downloading(lab, None, render_id="7392616336519610409"))
+    stage = lab.task(lambda: downloading(lab, None, render_id="7392616336519610409"))
     assert stage.run() == "failed"
     assert str(stage.errors[0]).startswith("model")
 
 
 def test_a_download_over_somebody_elses_file_fails_without_a_retry(lab: Lab) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.clock.ahead += 10
     (lab.videos / "kite.mp4").write_bytes(b"somebody's")
-    stage = lab.stage(lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"))
+    stage = lab.task(lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], TargetTakenError)
     assert (lab.videos / "kite.mp4").read_bytes() == b"somebody's"
 
 
 def test_a_render_of_a_model_that_only_the_connection_knows_can_be_named(lab: Lab) -> None:
-    stage = lab.stage(
+    stage = lab.task(
         lambda: downloading(lab, None, render_id="7392616336519610409", model="jimeng_t2v_v99"), retries=0
     )
     assert stage.run() == "failed"
@@ -218,33 +218,33 @@ def test_a_render_of_a_model_that_only_the_connection_knows_can_be_named(lab: La
 
 
 def test_a_payload_in_python_notation_is_read_too(lab: Lab) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.clock.ahead += 10
-    assert lab.stage(lambda: downloading(lab, repr(submit.result))).run() == "success"
+    assert lab.task(lambda: downloading(lab, repr(submit.result))).run() == "success"
 
 
 def test_a_download_after_twelve_hours_says_what_it_may_have_cost(lab: Lab) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.pass_time(HALF_DAY)
-    wait = lab.stage(lambda: sensing(submit.result, deferrable=True))
+    wait = lab.task(lambda: sensing(submit.result, deferrable=True))
     assert wait.run() == "failed"
     assert isinstance(wait.errors[0], RenderNotFoundError)
     assert "clear the task that submitted it" in str(wait.errors[0])
 
 
 def test_a_download_that_fails_says_until_when_the_render_is_kept(lab: Lab) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.clock.ahead += 10
     (lab.videos / "kite.mp4").write_bytes(b"somebody's")
-    download = lab.stage(lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"))
+    download = lab.task(lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"))
     assert download.run() == "failed"
     assert isinstance(download.errors[0], TargetTakenError)
     assert "kept until" in str(download.errors[0])
     assert "clear the task when that is settled" in str(download.errors[0])
-    bare = lab.stage(
+    bare = lab.task(
         lambda: JimengDownloadVideoOperator(
             task_id="download",
             render_id=submit.result["task_id"],
@@ -312,11 +312,11 @@ def denied(lab: Lab) -> None:
 def test_a_download_that_fails_leaves_what_is_known_of_the_render_and_of_the_failure(
     lab: Lab, trouble: Callable[[Lab], None], outcome: str | None, code: str | None, advice: str | None
 ) -> None:
-    submit = lab.stage(lambda: submitting(lab))
+    submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.clock.ahead += 10
     trouble(lab)
-    download = lab.stage(
+    download = lab.task(
         lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"), retries=0
     )
     assert download.run() == "failed"
@@ -328,10 +328,10 @@ def test_a_download_that_fails_leaves_what_is_known_of_the_render_and_of_the_fai
 
 @pytest.mark.parametrize("policy", ["fail", "resubmit"])
 def test_a_cleared_submit_whose_video_is_landed_has_lost_nothing(lab: Lab, policy: str) -> None:
-    submit = lab.stage(lambda: submitting(lab, output_path=f"{lab.videos}/", on_lost=policy))
+    submit = lab.task(lambda: submitting(lab, output_path=f"{lab.videos}/", on_lost=policy))
     submit.run()
     lab.clock.ahead += 10
-    lab.stage(lambda: downloading(lab, submit.result)).run()
+    lab.task(lambda: downloading(lab, submit.result)).run()
     lab.pass_time(HALF_DAY)
     submit.clear()
     assert submit.run() == "success"

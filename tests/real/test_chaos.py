@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.documented import is_documented
-from tests.chaos.lab import Tally
 from tests.chaos.outage_runs import perform_outage
 from tests.chaos.outages import SHORT_OUTAGE, outage_dags
 from tests.chaos.real import MAPPED, chaos_dags, many, open_site, perform
 from tests.chaos.rows import PROCESS_ROWS
+from tests.harness.lab import Tally
 
 pytestmark = [pytest.mark.real, pytest.mark.chaos]
 

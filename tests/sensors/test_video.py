@@ -12,10 +12,10 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from airflow_provider_jimeng.core.errors import NoLinkError, ParameterError, RenderFailedError
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
-from tests.chaos.stage import Stage
+from tests.harness.fake_airflow import FakeTask
 
 if TYPE_CHECKING:
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 
 def submitted(lab: Lab) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def sensing(render: Any, **changes: Any) -> JimengVideoSensor:
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_sensor_returns_the_render_once_it_is_done(lab: Lab, *, deferrable: bool) -> None:
     render = submitted(lab)
-    stage = lab.stage(lambda: sensing(render, deferrable=deferrable))
+    stage = lab.task(lambda: sensing(render, deferrable=deferrable))
     assert stage.run() == "success"
     assert stage.result == stage.xcom("jimeng_render") == render
 
@@ -39,15 +39,15 @@ def test_a_sensor_returns_the_render_once_it_is_done(lab: Lab, *, deferrable: bo
 def test_a_render_that_is_done_already_is_not_waited_for(lab: Lab) -> None:
     render = submitted(lab)
     lab.clock.ahead += 10
-    stage = lab.stage(lambda: sensing(render, deferrable=True))
-    stage.blows.at("deferred")
+    stage = lab.task(lambda: sensing(render, deferrable=True))
+    stage.interruptions.at("deferred")
     assert stage.run() == "success"
-    assert stage.blows.waiting
+    assert stage.interruptions.waiting
 
 
 def test_one_poke_of_a_running_render_says_not_yet(lab: Lab) -> None:
     render = submitted(lab)
-    stage = Stage(lambda: sensing(render))
+    stage = FakeTask(lambda: sensing(render))
     stage.store.latest = "try-1"
     poke = sensing(render).poke(stage._context(stage._task_instance()))
     assert not poke
@@ -63,8 +63,8 @@ def test_a_deferred_sensor_says_what_it_waits_for(lab: Lab) -> None:
         seen.append(stage.xcom("jimeng_render"))
         lab.clock.ahead += 60
 
-    stage = lab.stage(lambda: sensing(render, deferrable=True))
-    stage.blows.at("deferred", look)
+    stage = lab.task(lambda: sensing(render, deferrable=True))
+    stage.interruptions.at("deferred", look)
     assert stage.run() == "success"
     assert seen == [render]
 
@@ -75,7 +75,7 @@ def test_a_failed_render_fails_the_sensor_for_good_and_names_the_task_to_clear(
 ) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511)
     render = submitted(lab)
-    stage = lab.stage(lambda: sensing(render, deferrable=deferrable))
+    stage = lab.task(lambda: sensing(render, deferrable=deferrable))
     assert stage.run() == "failed"
     assert stage.try_number == 1
     assert isinstance(stage.errors[0], RenderFailedError)
@@ -87,7 +87,7 @@ def test_a_failed_render_fails_the_sensor_for_good_and_names_the_task_to_clear(
 def test_a_render_that_takes_too_long_is_a_sensors_timeout(lab: Lab, *, deferrable: bool) -> None:
     lab.emulator.render_seconds = 60
     render = submitted(lab)
-    stage = lab.stage(lambda: sensing(render, deferrable=deferrable, timeout=0.2))
+    stage = lab.task(lambda: sensing(render, deferrable=deferrable, timeout=0.2))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], AirflowSensorTimeout)
 
@@ -98,20 +98,20 @@ def test_a_render_that_takes_too_long_is_a_sensors_timeout(lab: Lab, *, deferrab
 def test_a_sensor_that_may_not_fail_skips_instead(lab: Lab, options: dict[str, Any]) -> None:
     lab.emulator.render_seconds = 60
     render = submitted(lab)
-    assert lab.stage(lambda: sensing(render, deferrable=True, **options)).run() == "skipped"
+    assert lab.task(lambda: sensing(render, deferrable=True, **options)).run() == "skipped"
 
 
 def test_a_failed_render_is_no_timeout_and_fails_a_soft_sensor(lab: Lab) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511)
     render = submitted(lab)
-    assert lab.stage(lambda: sensing(render, deferrable=True, soft_fail=True)).run() == "failed"
+    assert lab.task(lambda: sensing(render, deferrable=True, soft_fail=True)).run() == "failed"
 
 
 def test_a_throttled_poke_tells_nothing_and_does_not_fail(lab: Lab) -> None:
     lab.emulator.faults.add(where="query", what="error_before", code=50429, nth=1)
     render = submitted(lab)
     lab.clock.ahead += 10
-    assert lab.stage(lambda: sensing(render)).run() == "success"
+    assert lab.task(lambda: sensing(render)).run() == "success"
 
 
 class Heard(JimengVideoSensor):
@@ -137,7 +137,7 @@ def test_pokes_log_each_change_once_and_no_poll(
     lab.emulator.render_seconds = 1000
     render = submitted(lab)
     sensor = hearing(render, mode=mode)
-    stage = Stage(lambda: sensor)
+    stage = FakeTask(lambda: sensor)
     stage.store.latest = "try-1"
     with caplog.at_level(logging.INFO):
         for ahead in (0, 0, 500, 0, 0):
@@ -157,7 +157,7 @@ def test_pokes_remember_since_when_a_link_is_missing(
     render = submitted(lab)
     lab.clock.ahead += 10
     sensor = sensing(render, mode=mode)
-    stage = Stage(lambda: sensor)
+    stage = FakeTask(lambda: sensor)
     stage.store.latest = "try-1"
     began = time.time()
     for minutes in (0, 5, 14):
@@ -183,7 +183,7 @@ def test_pokes_remember_since_when_a_link_is_missing(
 def test_a_bad_argument_is_refused_before_anything_is_asked(
     lab: Lab, named: dict[str, Any], argument: str
 ) -> None:
-    stage = lab.stage(lambda: sensing(None, deferrable=True, **named))
+    stage = lab.task(lambda: sensing(None, deferrable=True, **named))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], ParameterError)
     assert stage.errors[0].argument == argument
@@ -195,12 +195,12 @@ def test_a_bare_id_may_name_a_model_of_the_connection(lab: Lab) -> None:
     connection["extra"]["models"] = {"house_style": {"like": "t2v_720p", "req_key": "jimeng_t2v_v30"}}
     os.environ["AIRFLOW_CONN_JIMENG_DEFAULT"] = json.dumps(connection)
     render = submitted(lab)
-    stage = lab.stage(lambda: sensing(None, render_id=render["task_id"], model="house_style"))
+    stage = lab.task(lambda: sensing(None, render_id=render["task_id"], model="house_style"))
     assert stage.run() == "success"
     assert stage.result["req_key"] == render["req_key"]
 
 
 def test_a_sensor_without_a_render_says_so(lab: Lab) -> None:
-    stage = lab.stage(lambda: sensing(None))
+    stage = lab.task(lambda: sensing(None))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], ParameterError)

@@ -345,23 +345,23 @@ class Interrupted(RemoteStore):
         self.at: tuple[str, str] | None = None
         self.happen: Callable[[], object] = lambda: None
 
-    def pass_by(self, when: str, path: str) -> None:
+    def reach(self, when: str, path: str) -> None:
         if self.at is not None and self.at[0] == when and path.endswith(self.at[1]):
             self.at = None
             self.happen()
 
     def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
-        self.pass_by("before", rpath)
+        self.reach("before", rpath)
         super().put_file(lpath, rpath, **options)
-        self.pass_by("after", rpath)
+        self.reach("after", rpath)
 
     def mv(self, path1: str, path2: str, **options: Any) -> None:
-        self.pass_by("before", path2)
+        self.reach("before", path2)
         super().mv(path1, path2, **options)
-        self.pass_by("after", path2)
+        self.reach("after", path2)
 
     def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
-        self.pass_by("before", path)
+        self.reach("before", path)
         super().pipe_file(path, value, **options)
 
 

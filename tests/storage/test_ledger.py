@@ -15,7 +15,7 @@ from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, _Write, task_key
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from tests.chaos.stage import Blows, StateStore, TaskInstance, TryStore
+from tests.harness.fake_airflow import Interruptions, StateStore, TaskInstance, TryStore
 from tests.harness.stores import StepwiseStore, attached
 
 KEY = TaskKey(dag_id="ads", run_id="manual__1", task_id="render")
@@ -51,7 +51,7 @@ class Places:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.blows = Blows()
+        self.interruptions = Interruptions()
         self.server = StateStore(latest="try-1")
         self.pauses: list[float] = []
 
@@ -60,7 +60,9 @@ class Places:
     ) -> Ledger:
         return Ledger(
             KEY,
-            store=TryStore(server=self.server, try_id=try_id, blows=self.blows) if store else None,
+            store=TryStore(server=self.server, try_id=try_id, interruptions=self.interruptions)
+            if store
+            else None,
             folder=self.target if objects else None,
             sleep=self.pauses.append,
             **patience,
@@ -82,7 +84,7 @@ class Places:
         def refuse() -> None:
             raise OSError("the store hung up")
 
-        self.blows.at(point, refuse, times=times)
+        self.interruptions.at(point, refuse, times=times)
 
     def block_objects(self) -> None:
         """Put a file where the folder of records belongs."""
@@ -98,7 +100,7 @@ def places(tmp_path: Path) -> Places:
 
 
 def test_the_key_of_a_task_has_no_try() -> None:
-    ti = TaskInstance(stage=None, id="x", try_number=4, max_tries=5, map_index=2)  # type: ignore[arg-type]
+    ti = TaskInstance(task=None, id="x", try_number=4, max_tries=5, map_index=2)  # type: ignore[arg-type]
     assert task_key({"ti": ti}) == TaskKey(dag_id="chaos", run_id="manual__1", task_id="render", map_index=2)
 
 
@@ -118,7 +120,7 @@ def test_a_record_is_read_back_from_wherever_it_is_kept(
 
 
 def test_a_task_without_any_ledger_is_warned(caplog: pytest.LogCaptureFixture) -> None:
-    ti = TaskInstance(stage=None, id="x", try_number=1, max_tries=1)  # type: ignore[arg-type]
+    ti = TaskInstance(task=None, id="x", try_number=1, max_tries=1)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         assert not Ledger.open({"ti": ti}, None).keeps
     assert "submits, and pays, again" in caplog.text
@@ -296,7 +298,7 @@ class Gate:
     def __init__(self, places: Places, point: str) -> None:
         self.opened = threading.Event()
         self.reached = threading.Event()
-        places.blows.at(point, self._hang)
+        places.interruptions.at(point, self._hang)
 
     def _hang(self) -> None:
         self.reached.set()

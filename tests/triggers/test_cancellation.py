@@ -15,7 +15,7 @@ from tests.triggers.support import submitted, waiting_for
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 
 class Comms:

@@ -8,11 +8,11 @@ import pytest
 
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.triggers.render import FIRST_POLL_SECONDS, JimengRenderTrigger
-from tests.chaos.stage import run_trigger
+from tests.harness.fake_airflow import run_trigger
 from tests.triggers.support import submitted, waiting_for
 
 if TYPE_CHECKING:
-    from tests.chaos.lab import Lab
+    from tests.harness.lab import Lab
 
 
 def outcome_of(trigger: JimengRenderTrigger) -> RenderEvent:

@@ -1,8 +1,8 @@
-"""One task of an Airflow as an operator sees it, small enough to be killed anywhere within milliseconds.
+"""A fake Airflow: one task as an operator sees it, that a test can kill at any point within milliseconds.
 
-Real operators, triggers, retry policy, templates, hook, client, sockets, emulator and files. Airflow's own part is
-played here: tries and Clears, XCom that is cleared with each try, deferral and resumption in a new operator object,
-and a task state store that keeps JSON and refuses the write of an older try, as Airflow's API server does.
+Operators, triggers, retry policy, templates, hook, client, sockets, emulator and files are real. This module plays the
+part of Airflow: tries and Clears, XCom that is deleted before each try, deferral and resumption in a new operator
+object, and a task state store that holds JSON and refuses the write of an older try, as the API server of Airflow does.
 """
 
 from __future__ import annotations
@@ -37,40 +37,40 @@ PACKAGE_LOG = logging.getLogger("airflow_provider_jimeng")
 
 
 class Killed(BaseException):
-    """The process is gone: nothing that stands in `except Exception` or after it may run any more."""
+    """The process is killed. No `except Exception` catches this."""
 
 
 class StaleTryError(RuntimeError):
-    """What the API server answers to a try that is not the task instance's latest any more."""
+    """The response of the API server to a try that is not the latest try of its task instance."""
 
 
 class TaskDeferralError(Exception):
-    """The class by whose name Airflow fails a task whose trigger was lost."""
+    """The class whose name Airflow uses when it fails a task because its trigger was lost."""
 
 
 @dataclass(slots=True)
-class Blows:
-    """What strikes where. A blow is used up by the point it strikes; its action raises, or does something else."""
+class Interruptions:
+    """Actions that happen when a task reaches a point. An action happens once; it raises, or does something else."""
 
     waiting: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
-    struck: list[str] = field(default_factory=list)
+    reached: list[str] = field(default_factory=list)
 
     def at(self, point: str, action: Callable[[], None] | None = None, *, times: int = 1) -> None:
-        """Let `action` (by default: the kill) happen when `point` is passed."""
+        """Call `action` when the task reaches `point`. The default action kills the task."""
         self.waiting += [(point, action or _kill)] * times
 
-    def pass_by(self, point: str) -> None:
-        """Pass a point; the first blow that waits for it strikes."""
+    def reach(self, point: str) -> None:
+        """Reach a point: call the first action that waits for it."""
         for index, (where, action) in enumerate(self.waiting):
             if point.startswith(where):
                 del self.waiting[index]
-                self.struck.append(point)
+                self.reached.append(point)
                 action()
                 return
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Make every log line of the package a point: `log <message>`."""
+        """Make every log line of the package a point with the name `log <message>`."""
         handler = _LogPoints(self)
         before = PACKAGE_LOG.level
         PACKAGE_LOG.addHandler(handler)
@@ -83,12 +83,12 @@ class Blows:
 
 
 class _LogPoints(logging.Handler):
-    def __init__(self, blows: Blows) -> None:
+    def __init__(self, interruptions: Interruptions) -> None:
         super().__init__()
-        self._blows = blows
+        self._blows = interruptions
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._blows.pass_by(f"log {record.getMessage()}")
+        self._blows.reach(f"log {record.getMessage()}")
 
 
 def _kill() -> None:
@@ -97,7 +97,7 @@ def _kill() -> None:
 
 @dataclass(slots=True)
 class StateStore:
-    """The server's side: the values of one task instance, and the id of its latest try."""
+    """The data of one task instance on the server, and the id of its latest try."""
 
     values: dict[str, str] = field(default_factory=dict)
     latest: str = ""
@@ -109,24 +109,24 @@ class TryStore:
 
     server: StateStore
     try_id: str
-    blows: Blows
+    interruptions: Interruptions
 
     def get(self, key: str, default: Any = None) -> Any:
-        self.blows.pass_by("store get")
+        self.interruptions.reach("store get")
         stale = self.try_id != self.server.latest
         return default if stale or key not in self.server.values else json.loads(self.server.values[key])
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         state = value["state"]
-        self.blows.pass_by(f"store before {state}")
+        self.interruptions.reach(f"store before {state}")
         if value is None:
             raise ValueError("Cannot set value as None")
         self._check()
         self.server.values[key] = json.dumps(value)
-        self.blows.pass_by(f"store after {state}")
+        self.interruptions.reach(f"store after {state}")
 
     def delete(self, key: str) -> None:
-        self.blows.pass_by("store delete")
+        self.interruptions.reach("store delete")
         self._check()
         self.server.values.pop(key, None)
 
@@ -139,7 +139,7 @@ class TryStore:
 class TaskInstance:
     """`context["ti"]` of one try."""
 
-    stage: Stage
+    task: FakeTask
     id: str
     try_number: int
     max_tries: int
@@ -149,24 +149,24 @@ class TaskInstance:
     map_index: int = -1
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self.stage.blows.pass_by(f"xcom {key}")
-        if self.id != self.stage.store.latest:
+        self.task.interruptions.reach(f"xcom {key}")
+        if self.id != self.task.store.latest:
             raise StaleTryError(f"Task instance {self.id} not found")
-        self.stage.xcoms[key] = json.dumps(value)
+        self.task.xcoms[key] = json.dumps(value)
 
     def xcom_pull(
         self, task_ids: Any = None, *, key: str = "return_value", map_indexes: Any = None, **_: Any
     ) -> Any:
-        found = self.stage.xcoms.get(key)
-        return None if found is None else json.loads(found)
+        value = self.task.xcoms.get(key)
+        return None if value is None else json.loads(value)
 
 
 @dataclass(slots=True)
-class Stage:
+class FakeTask:
     """One task instance through its tries.
 
-    make_operator: builds the task as the DAG file has it now; called for every execution, as Airflow does.
-    store: `None` stands for an Airflow below 3.3.
+    make_operator: builds the operator of the DAG file. It is called for every execution, as in Airflow.
+    has_store: False stands for an Airflow below 3.3.
     """
 
     make_operator: Callable[[], BaseOperator]
@@ -175,7 +175,7 @@ class Stage:
     map_index: int = -1
     run_id: str = "manual__1"
     task_id: str = "render"
-    blows: Blows = field(default_factory=Blows)
+    interruptions: Interruptions = field(default_factory=Interruptions)
     store: StateStore = field(default_factory=StateStore)
     xcoms: dict[str, str] = field(default_factory=dict)
     try_number: int = 0
@@ -188,15 +188,15 @@ class Stage:
     clear_on_success: bool = False
 
     def run(self) -> str:
-        """Run try after try until the task instance is in a final state; return it."""
-        with self.blows.listening():
+        """Run tries until the task instance is in a final state; return the state."""
+        with self.interruptions.listening():
             while True:
                 self.run_one_try()
                 if self.state != "up_for_retry":
                     return str(self.state)
 
     def run_one_try(self) -> str:
-        """Run the next try, deferrals included."""
+        """Run the next try with its deferrals."""
         if self.max_tries < 0:
             self.max_tries = self.retries
         self.try_number += 1
@@ -211,7 +211,7 @@ class Stage:
             _let_writes_end()
             if ti.id == self.store.latest:
                 self._after(error, operator)
-            else:  # what an older try ends with is of no interest to anybody
+            else:  # Airflow ignores how an older try ends
                 self.errors.append(error)
         else:
             if ti.id == self.store.latest:
@@ -221,7 +221,7 @@ class Stage:
         return str(self.state)
 
     def next_try(self) -> None:
-        """Run a try beside the one that runs already, as a scheduler does that takes the latter for dead."""
+        """Run a try beside the running one, as a scheduler does that believes that the running try is dead."""
         self.run_one_try()
 
     def clear(self) -> None:
@@ -230,22 +230,22 @@ class Stage:
         self.state = None
 
     def forget_run(self) -> None:
-        """Delete the DAG run: Airflow's own data of it goes, and a run of the same id starts from the first try."""
+        """Delete the DAG run with the data of Airflow. A new run of the same id starts with the first try."""
         self.store, self.xcoms = StateStore(), {}
         self.try_number, self.max_tries, self.state = 0, -1, None
 
     def record(self) -> dict[str, Any] | None:
-        """What the state store keeps."""
+        """Return the record in the state store."""
         kept = self.store.values.get("jimeng_render")
         return None if kept is None else dict(json.loads(kept))
 
     def xcom(self, key: str) -> Any:
-        """An XCom of the latest try."""
+        """Return an XCom of the latest try."""
         return None if key not in self.xcoms else json.loads(self.xcoms[key])
 
     def _task_instance(self) -> TaskInstance:
         return TaskInstance(
-            stage=self,
+            task=self,
             id=self.store.latest,
             try_number=self.try_number,
             max_tries=self.max_tries,
@@ -262,7 +262,9 @@ class Stage:
             "outlet_events": self.asset_events,
         }
         if self.has_store:
-            context["task_state_store"] = TryStore(server=self.store, try_id=ti.id, blows=self.blows)
+            context["task_state_store"] = TryStore(
+                server=self.store, try_id=ti.id, interruptions=self.interruptions
+            )
         return context
 
     def _execute(self, ti: TaskInstance, operator: BaseOperator) -> Any:
@@ -276,14 +278,14 @@ class Stage:
             except TaskDeferred as deferral:
                 method = deferral.method_name
                 self.state = "deferred"
-                self.blows.pass_by("deferred")
+                self.interruptions.reach("deferred")
                 arguments = {"event": run_trigger(deferral.trigger)}
                 self.state = "running"
-                self.blows.pass_by(f"resumed {method}")
+                self.interruptions.reach(f"resumed {method}")
                 operator = self.make_operator()
 
     def _after(self, error: BaseException, operator: BaseOperator) -> None:
-        """Decide as Airflow's task runner, or its scheduler after a kill."""
+        """Decide the next state as the task runner of Airflow does, or its scheduler after a kill."""
         self.errors.append(reason_of(error))
         may_retry = self.max_tries > 0 and self.try_number <= self.max_tries
         if isinstance(error, AirflowSkipException):
@@ -300,33 +302,33 @@ class Stage:
 
 
 def _let_writes_end() -> None:
-    """Wait for what a killed task was writing beside its main thread: it was killed right after that."""
+    """Wait until the threads of a killed task have written their records."""
     for thread in threading.enumerate():
         while thread.name.startswith("jimeng record") and thread in threading.enumerate():
-            time.sleep(0.002)  # not join(): a thread of another task is listed before it can be joined
+            time.sleep(0.002)  # a thread of another task is listed before join() can be called on it
 
 
 def reason_of(error: BaseException) -> BaseException:
-    """Return this package's error; where Airflow has no retry policies, its final failure stands around it."""
+    """Return the error of this package. Without retry policies, an `AirflowFailException` wraps it."""
     cause = error.__cause__
     return cause if isinstance(error, AirflowFailException) and isinstance(cause, JimengError) else error
 
 
 def _call(operator: BaseOperator, method: str, context: Any, arguments: dict[str, Any]) -> Any:
-    """Call a method of an operator as the task runner does, which tells the operator who is calling."""
+    """Call a method of an operator as the task runner does, which tells the operator who calls it."""
     run = contextvars.copy_context()
     if AIRFLOW_V_3_0_PLUS:
         from airflow.sdk.bases.operator import ExecutorSafeguard
 
         run.run(ExecutorSafeguard.tracker.set, operator)
-    else:  # it only logs that somebody else is calling, and has its table of callers in the main thread alone
+    else:  # Airflow 2 has its table of callers in the main thread only
         table = import_module("airflow.models.baseoperator").ExecutorSafeguard._sentinel
         table.callers = getattr(table, "callers", {})
     return run.run(lambda: getattr(operator, method)(context, **arguments))
 
 
 def run_trigger(trigger: Any) -> Any:
-    """Run a trigger as a triggerer that took it over a moment ago; return the payload of its event."""
+    """Run a trigger as a triggerer does; return the payload of its first event."""
     _, arguments = trigger.serialize()
     arguments = json.loads(json.dumps(arguments))
     if "first_poll_at" in arguments:
