@@ -30,11 +30,11 @@ from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderE
 from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path, warning_of
 from airflow_provider_jimeng.core.render import cost_in_words
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
+from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.operators.literals import REQUEST_FIELDS, check_render_literals
 from airflow_provider_jimeng.operators.publishing import push
 from airflow_provider_jimeng.retry import with_default_policy
-from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -15,6 +15,7 @@ from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.metrics import count_landing, harmless
 from airflow_provider_jimeng.operators.literals import check_render_literals, check_waiting_literals
 from airflow_provider_jimeng.operators.publishing import publish, push
@@ -24,7 +25,6 @@ from airflow_provider_jimeng.operators.submitting import (
     JimengSubmittingOperator,
 )
 from airflow_provider_jimeng.retry import with_default_policy
-from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -100,7 +100,7 @@ def pushed(site: Site, dag_id: str) -> Iterator[Records]:
 
 @pytest.fixture
 def _unhappy(site: Site) -> Iterator[None]:
-    """A submit whose answer was lost, and a render that is done and was not landed."""
+    """A submit whose answer was lost, and a render that is done and was not saved."""
     with pushed(site, "unhappy") as records:
         records.add(dag_id="unhappy", run_id="lost", state="failed", intent=intent_payload())
         done = render_payload(task_id="2", outcome="succeeded", message="The disk is full.")
@@ -118,7 +118,7 @@ def test_what_may_have_cost_money_is_told_from_what_did(site: Site, window: Wind
     expect(lost).to_contain_text("its answer was lost")
     expect(lost).to_contain_text("on_unknown_submit")
     done = page.locator(".card", has_text="The disk is full.")
-    expect(done).to_contain_text("done and billed, and was not landed")
+    expect(done).to_contain_text("done and billed, but it is not saved")
     expect(done.locator(".facts")).to_contain_text("¥1.40")
     expect(page.locator(".figure", has_text="paid")).to_contain_text("¥1.40")
     visitor.shoot("unhappy")

@@ -90,7 +90,7 @@ def test_every_value_of_the_manifest_is_shown(site: Site, window: Window) -> Non
         assert str(manifest[name]) in listed
     assert page.locator(".manifest dt").count() >= len(manifest) - 6  # prompt, seed, size stand elsewhere
     stages = page.locator(".timeline li b").all_inner_texts()
-    assert (stages[0], stages[-1]) == ("Submitted", "Landed")
+    assert (stages[0], stages[-1]) == ("Submitted", "Saved")
     expect(page.locator(".headline b")).to_have_text(f"¥{manifest['cost_cny']}")
 
 

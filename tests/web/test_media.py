@@ -14,7 +14,7 @@ from airflow_provider_jimeng.web.media import (
     MediaGoneError,
     Span,
     UnsatisfiableRangeError,
-    asked_span,
+    requested_span,
 )
 from tests.harness.stores import ObjectStore, attached
 from tests.harness.videos import video
@@ -60,17 +60,17 @@ def large(tmp_path: Path) -> Path:
     ],
 )
 def test_a_range_header_is_read_as_the_standard_says(header: str | None, span: Span | None) -> None:
-    assert asked_span(header, 1000) == span
+    assert requested_span(header, 1000) == span
 
 
 @pytest.mark.parametrize("header", ["bytes=1000-", "bytes=1000-1001", "bytes=-0"])
 def test_a_range_behind_the_end_cannot_be_satisfied(header: str) -> None:
     with pytest.raises(UnsatisfiableRangeError):
-        asked_span(header, 1000)
+        requested_span(header, 1000)
 
 
 def test_a_long_range_is_answered_by_its_first_piece() -> None:
-    assert asked_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
+    assert requested_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
 
 
 def test_the_whole_video_is_sent_when_no_range_is_asked_for(
@@ -149,7 +149,7 @@ def test_only_files_that_begin_as_mp4_are_opened(viewer: Reader, records: Record
     secret.write_text("[core]\nfernet_key = very secret\n" * 10)
     reply = viewer.get("media", records.landed(secret))
     assert reply.status_code == 404
-    assert reply.json() == {"detail": "The file is no MP4 video."}
+    assert reply.json() == {"detail": "The file is not an MP4 video."}
 
 
 def forged(records: Records, uri: str, run_id: str, **changes: Any) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_a_pushed_manifest_opens_no_file_that_was_never_landed_and_does_not_tell
 ) -> None:
     reply = viewer.get("media", forged(records, f"file://{path}", "forged"))
     assert reply.status_code == 404
-    assert reply.json()["detail"].startswith("The file that this task landed is gone")
+    assert reply.json()["detail"].startswith("The file that this task saved is gone")
 
 
 def test_a_pushed_manifest_does_not_open_the_videos_of_others(
@@ -182,7 +182,7 @@ def test_a_pushed_manifest_does_not_open_the_videos_of_others(
 def test_a_pushed_manifest_cannot_write_headers(sha256: Any, viewer: Reader, records: Records) -> None:
     reply = viewer.get("media", forged(records, "file:///x.mp4", "forged", sha256=sha256))
     assert reply.status_code == 404
-    assert reply.json() == {"detail": "The manifest holds no SHA-256 of its file."}
+    assert reply.json() == {"detail": "The manifest contains no SHA-256 of its file."}
 
 
 @pytest.mark.parametrize("beside", [None, b"", b"{}", b"no json", b" " * 70_000, b'{"sha256": "x"}'])
@@ -253,7 +253,7 @@ def test_a_directory_that_turns_into_a_link_does_not_lead_to_the_video_of_others
     mine.symlink_to(theirs)
     reply = viewer.get("media", ref, range=part)
     assert reply.status_code == 404
-    assert reply.json()["detail"].startswith("The file that this task landed is gone, was replaced")
+    assert reply.json()["detail"].startswith("The file that this task saved is gone, was replaced")
 
 
 def test_a_root_that_whoever_runs_airflow_made_a_link_still_works(
@@ -327,7 +327,7 @@ def test_a_file_that_vanishes_while_it_is_played_is_said_to_be_gone(
 
 def test_a_render_without_a_file_has_no_video(viewer: Reader, records: Records) -> None:
     ref = records.add(state="deferred", render=render_payload())
-    assert "landed no video" in viewer.get("media", ref).json()["detail"]
+    assert "saved no video" in viewer.get("media", ref).json()["detail"]
     odd = records.add(
         run_id="odd", render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": ["x"]}
     )
