@@ -182,7 +182,7 @@ def test_the_words_of_a_later_task_are_kept_even_where_it_knows_no_outcome() -> 
 
 
 def test_only_a_manifest_is_read_as_one() -> None:
-    others = [None, "text", 7, [], {}, {"task_id": "1"}, render("1")]
+    others: list[Any] = [None, "text", 7, [], {}, {"task_id": "1"}, render("1")]
     assert not [payload for payload in others if manifest_or_none(payload) is not None]
     assert manifest_or_none(manifest("1")) == manifest("1")
 
