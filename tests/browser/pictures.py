@@ -26,9 +26,9 @@ def main() -> int:
         sys.stderr.write("chromium is not installed\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="jimeng-pictures-") as home, opened_site(Path(home)) as site:
-        site.run("studio")
-        waiting = site.stack.trigger("slow_study")
-        site.stack.wait_for_task("slow_study", waiting, "render", {"deferred"})
+        site.start("spring_campaign", "secret_launch", "studio", "slow_study")
+        site.wait("spring_campaign", "secret_launch", "studio")
+        site.stack.wait_for_task("slow_study", site.runs["slow_study"], "render", {"deferred"})
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             with visit(browser, site.url, site.token("ada"), size=SIZE) as visitor:
