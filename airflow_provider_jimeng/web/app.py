@@ -224,7 +224,7 @@ def _stored(db: Session, ref: store.TaskRef, readable: frozenset[str] | None = N
     if stored is None:
         raise HTTPException(
             status.HTTP_404_NOT_FOUND,
-            "This task instance has rendered nothing, or Airflow has removed its XComs.",
+            "This task instance has rendered nothing that is still known.",
         )
     return stored
 

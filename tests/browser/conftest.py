@@ -72,7 +72,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(site: Site, browser: Browser) -> Iterator[Callable[..., Visitor]]:
-    """Open a window, signed in as ada (admin) unless said otherwise; nothing may go wrong in it."""
+    """Open a window, signed in as ada (admin) by default; the test fails on any error in it."""
     visitors: list[Visitor] = []
     with ExitStack() as stack:
 

@@ -1,6 +1,6 @@
 """Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. Needs chromium and PostgreSQL, as the browser tests do.
 
-Everything lands in build/screenshots/; three of them, in fewer colours, in docs/images/.
+It saves all pictures in build/screenshots/, and three of them with fewer colours in docs/images/.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COLOURS = 256
 
 
 def main() -> int:
-    """Start everything, look at three pages, and keep what was seen."""
+    """Start everything, open three pages, and save their pictures."""
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.stderr.write("chromium is not installed\n")

@@ -47,7 +47,7 @@ USERS = (
 
 @dataclass
 class Site:
-    """One Airflow and who may come in."""
+    """One Airflow and its users."""
 
     stack: AirflowStack
     emulator: EmulatorServer
@@ -118,7 +118,7 @@ def opened_site(home: Path) -> Iterator[Site]:
 
 
 def _copy_the_review_example(dags: Path) -> None:
-    """Take the example as it is, and once more with a reviewer who has to hurry."""
+    """Copy the example as it is, and once more with a timeout of four seconds."""
     text = (ROOT / "example_dags" / "example_review.py").read_text()
     text = text.replace("file:///tmp/jimeng", (dags.parent / "videos").as_uri())
     (dags / "review.py").write_text(text)
@@ -130,15 +130,15 @@ def _copy_the_review_example(dags: Path) -> None:
 
 @dataclass
 class Visitor:
-    """Somebody with a browser window; what goes wrong on our pages is collected, but for the status that is asked for.
+    """A user with a browser window. It collects errors on our pages, except for one expected HTTP status.
 
-    The browser tells of a status at some later moment, so it is named beforehand.
+    The browser reports a status some time later, so a test names it before the request.
     """
 
     page: Page
     problems: list[str]
     requests: list[str]
-    asked_for: int | None = None
+    expected_status: int | None = None
 
     @property
     def framed(self) -> Frame:
@@ -148,7 +148,7 @@ class Visitor:
         return frame
 
     def shoot(self, name: str) -> None:
-        """Keep a picture of the window."""
+        """Save a picture of the window."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
@@ -164,7 +164,7 @@ def visit(
     size: tuple[int, int] = (1440, 900),
     **options: Any,
 ) -> Iterator[Visitor]:
-    """Open a window of one's own: cookies, storage, theme and language are new."""
+    """Open a window with its own cookies, storage, theme and language."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=theme, locale=locale, **options
     )
@@ -174,7 +174,7 @@ def visit(
     visitor = Visitor(page=page, problems=[], requests=[])
 
     def heard(message: ConsoleMessage) -> None:
-        wanted = f"status of {visitor.asked_for} " in message.text
+        wanted = f"status of {visitor.expected_status} " in message.text
         if message.type == "error" and "/jimeng/" in message.location.get("url", "") and not wanted:
             visitor.problems.append(f"{message.text} ({message.location['url']})")
 
@@ -195,7 +195,7 @@ def expect(target: Locator) -> Any:
 
 
 def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait until something holds; returns what it gave."""
+    """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -107,7 +107,7 @@ def test_a_failed_render_says_what_it_means_and_what_to_do_in_both_languages(
 
 @contextmanager
 def pushed(site: Site, dag_id: str) -> Iterator[Records]:
-    """Write what the tasks of a DAG left; it is taken away afterwards."""
+    """Write what the tasks of a DAG left, and remove it afterwards."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
@@ -132,7 +132,7 @@ def _unhappy(site: Site) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_unhappy")
-def test_what_may_have_cost_money_is_told_from_what_did(site: Site, window: Window) -> None:
+def test_what_might_have_cost_money_differs_from_what_did(site: Site, window: Window) -> None:
     visitor = window()
     page = visitor.page
     page.goto(f"{site.gallery}?dag_id=unhappy")
@@ -177,7 +177,7 @@ def _spoiled(site: Site) -> Iterator[None]:
 @pytest.mark.usefixtures("_spoiled")
 def test_what_others_pushed_under_our_key_takes_no_card_away(site: Site, window: Window) -> None:
     visitor = window()
-    visitor.asked_for = 404  # the video of the strange landing
+    visitor.expected_status = 404  # the video of the strange landing
     page = visitor.page
     page.goto(site.gallery)
     expect(page.locator(".card", has_text="spoiled")).to_have_count(3)

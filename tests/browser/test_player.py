@@ -115,6 +115,6 @@ def test_the_video_can_be_downloaded_whole(inside_airflow: bool, site: Site, win
 
 def test_a_render_that_is_not_there_says_so(site: Site, window: Window) -> None:
     visitor = window()
-    visitor.asked_for = 404
+    visitor.expected_status = 404
     open_render(visitor.page, site, map_index=77)
     expect(visitor.page.get_by_role("alert")).to_contain_text("This task instance has rendered nothing")

@@ -126,8 +126,8 @@ def test_the_code_table_says_what_a_code_means_and_the_task_what_to_do() -> None
     assert REFUSED.meaning()[0] == "Moderation refused the prompt."
     assert "before a render was accepted" in NOTHING.meaning()[0]
     assert "No render slot" in NO_SLOT.meaning()[0]
-    told = TaskEnd(task="render", render={"outcome": "slot_timed_out", "code": "50430"})
-    assert told.meaning() == NO_SLOT.meaning()
+    waited = TaskEnd(task="render", render={"outcome": "slot_timed_out", "code": "50430"})
+    assert waited.meaning() == NO_SLOT.meaning()
 
 
 def test_a_task_that_is_not_mapped_is_named_without_an_index() -> None:
@@ -174,10 +174,10 @@ def test_tasks_without_a_render_are_never_merged() -> None:
 def test_the_words_of_a_later_task_are_kept_even_where_it_knows_no_outcome() -> None:
     submitted = TaskEnd(task="submit", render=render("1"))
     silent = TaskEnd(task="wait", render={**render("1"), "outcome": None})
-    told = TaskEnd(task="download", render={**render("1"), "outcome": None, "message": "no route"})
-    (merged,) = merge_ends([submitted, silent, told])
+    last = TaskEnd(task="download", render={**render("1"), "outcome": None, "message": "no route"})
+    (merged,) = merge_ends([submitted, silent, last])
     assert (merged.task, merged.known["message"]) == ("submit", "no route")
-    (merged,) = merge_ends([submitted, told, silent])
+    (merged,) = merge_ends([submitted, last, silent])
     assert merged.known["message"] == "no route"
 
 
@@ -238,9 +238,9 @@ def test_what_a_task_paid_for_before_its_last_render_is_on_the_bill() -> None:
         before("c", "lost", "0.40"),
         before("d", "failed", "0.80"),
     )
-    told = report(TaskEnd(task="render", render=render("1"), manifest=manifest("1"), earlier=earlier))
-    assert (told.actual, told.open) == (Decimal("1.50"), Decimal("0.60"))
-    assert told.to_payload()["renders"][0]["earlier"] == [dict(item) for item in earlier]
+    charged = report(TaskEnd(task="render", render=render("1"), manifest=manifest("1"), earlier=earlier))
+    assert (charged.actual, charged.open) == (Decimal("1.50"), Decimal("0.60"))
+    assert charged.to_payload()["renders"][0]["earlier"] == [dict(item) for item in earlier]
     refused = report(TaskEnd(task="render", earlier=earlier))
     assert (refused.actual, refused.open) == (Decimal("0.10"), Decimal("0.60"))
     unknown = report(TaskEnd(task="render", earlier=(before("a", "landed", None),)))

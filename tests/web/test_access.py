@@ -88,9 +88,9 @@ def test_the_gallery_shows_each_reader_the_dags_they_may_read(
     assert viewer.ids() == ["1"]
     assert viewer.ids(dag_id="secret_launch") == []
     assert without_xcom.ids() == []
-    seen = viewer.renders()
-    assert seen["totals"]["renders"] == 1
-    assert [dag["value"] for dag in seen["choices"]["dags"]] == ["ads"]
+    page = viewer.renders()
+    assert page["totals"]["renders"] == 1
+    assert [dag["value"] for dag in page["choices"]["dags"]] == ["ads"]
 
 
 def test_a_dag_of_others_is_forbidden_whether_it_exists_or_not(

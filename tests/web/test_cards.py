@@ -38,16 +38,16 @@ def stages(render: dict[str, Any], manifest: dict[str, Any] | None) -> list[tupl
 
 
 def test_a_timeline_holds_only_what_was_seen() -> None:
-    seen = manifest_payload("/v.mp4")
+    manifest = manifest_payload("/v.mp4")
     assert stages(render_payload(), None) == [("submitted", None)]
-    assert stages({}, seen) == []
-    assert stages(render_payload(), {**seen, "queued_seconds": None, "render_seconds": None}) == [
+    assert stages({}, manifest) == []
+    assert stages(render_payload(), {**manifest, "queued_seconds": None, "render_seconds": None}) == [
         ("submitted", None), ("waiting", 75.0), ("landed", None),
     ]  # fmt: skip
-    assert stages(render_payload(), {**seen, "queued_seconds": None}) == [
+    assert stages(render_payload(), {**manifest, "queued_seconds": None}) == [
         ("submitted", None), ("rendering", 60.0), ("landing", 15.0), ("landed", None),
     ]  # fmt: skip
-    assert stages(render_payload(), {**seen, "render_seconds": "soon", "landed_at": None}) == [
+    assert stages(render_payload(), {**manifest, "render_seconds": "soon", "landed_at": None}) == [
         ("submitted", None), ("queued", 10.0),
     ]  # fmt: skip
 
@@ -79,9 +79,9 @@ def test_advice_of_the_task_goes_before_that_of_the_code_table() -> None:
     assert failure({}) == {"kind": None, "meaning": None, "advice": None, "retryable": None}
 
 
-def test_a_wait_for_a_slot_that_was_in_vain_is_not_told_by_the_code_of_its_last_answer() -> None:
-    told = failure({"outcome": "slot_timed_out", "code": "50430", "advice": "Wait again."})
-    assert told == {"kind": None, "meaning": None, "advice": "Wait again.", "retryable": None}
+def test_a_wait_for_a_slot_without_success_is_not_explained_by_the_code_of_its_last_answer() -> None:
+    shown = failure({"outcome": "slot_timed_out", "code": "50430", "advice": "Wait again."})
+    assert shown == {"kind": None, "meaning": None, "advice": "Wait again.", "retryable": None}
     assert failure({"outcome": "failed", "code": "50430"})["kind"] == "busy"
 
 

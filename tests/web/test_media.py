@@ -70,9 +70,7 @@ def test_a_long_range_is_answered_by_its_first_piece() -> None:
     assert requested_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
 
 
-def test_the_whole_video_is_sent_when_no_range_is_asked_for(
-    viewer: Reader, records: Records, large: Path
-) -> None:
+def test_the_whole_video_is_sent_without_a_range(viewer: Reader, records: Records, large: Path) -> None:
     reply = viewer.get("media", records.landed(large), accept_encoding="gzip, br")
     assert reply.status_code == 200
     assert reply.content == large.read_bytes()
@@ -297,7 +295,9 @@ def test_web_addresses_are_never_followed(viewer: Reader, records: Records) -> N
         assert "no file in a store" in reply.json()["detail"]
 
 
-def test_a_file_that_is_gone_is_said_to_be_gone(viewer: Reader, records: Records, tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_reported_as_gone(
+    viewer: Reader, records: Records, tmp_path: Path
+) -> None:
     missing = viewer.get("media", records.landed(tmp_path / "missing.mp4"))
     assert missing.status_code == 404
     assert "is gone" in missing.json()["detail"]
@@ -306,7 +306,7 @@ def test_a_file_that_is_gone_is_said_to_be_gone(viewer: Reader, records: Records
     assert viewer.get("media", records.landed(empty, run_id="r2")).status_code == 404
 
 
-def test_a_file_that_vanishes_while_it_is_played_is_said_to_be_gone(
+def test_a_file_that_vanishes_while_it_is_played_is_reported_as_gone(
     viewer: Reader, records: Records, mp4: Path
 ) -> None:
     ref = records.landed(mp4)
@@ -374,7 +374,7 @@ class AwayError(Exception):
 
 
 class AwayStore(SigningStore):
-    """A store that fails when it is asked for the bytes of a video."""
+    """A store that fails when it should return the bytes of a video."""
 
     def cat_file(self, path: str, *arguments: Any, **options: Any) -> Any:
         if path.endswith(".mp4"):
@@ -427,7 +427,7 @@ def landed_manifest(mp4: Path) -> dict[str, Any]:
     return manifest
 
 
-def test_a_store_is_asked_for_a_video_once_in_half_a_minute(mp4: Path) -> None:
+def test_a_store_is_queried_for_a_video_once_in_half_a_minute(mp4: Path) -> None:
     manifest = landed_manifest(mp4)
     first = media.open_video(manifest, None)
     assert media.open_video(manifest, None) is first

@@ -91,7 +91,7 @@ def test_no_module_makes_markup_of_text() -> None:
     assert not [name for name, source in SOURCES.items() if MARKUP_SINKS.search(source)]
 
 
-def test_both_languages_say_the_same_things_with_the_same_values() -> None:
+def test_both_languages_have_the_same_texts_with_the_same_values() -> None:
     english, chinese = messages("EN"), messages("ZH")
     assert len(english) > 100
     assert set(english) == set(chinese)
@@ -99,13 +99,13 @@ def test_both_languages_say_the_same_things_with_the_same_values() -> None:
         assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[key])), key
 
 
-def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None:
+def test_every_text_that_the_pages_use_exists_and_none_is_unused() -> None:
     text = "\n".join(SOURCES.values())
     known = messages("EN")
-    asked = set(re.findall(r'\b(?:t|has)\(\s*"(\w+)"', text)) | set(
+    used = set(re.findall(r'\b(?:t|has)\(\s*"(\w+)"', text)) | set(
         re.findall(r'"(error_\w+|\w+_title|\w+_text)"', text)
     )
-    assert asked <= set(known), asked - set(known)
+    assert used <= set(known), used - set(known)
     assert {f"state_{state}" for state in STATES} <= set(known)
     sources = text.replace(SOURCES["i18n.js"], "")
     from airflow_provider_jimeng.core.render import RenderManifest
@@ -136,7 +136,7 @@ def test_every_sentence_of_the_code_table_has_its_own_in_chinese_and_there_are_n
     assert len(set(chinese.values())) == len(sentences), "what differs in English differs in Chinese"
 
 
-def test_every_end_of_a_render_has_its_words_and_no_other() -> None:
+def test_every_end_of_a_render_has_its_texts_and_there_are_no_others() -> None:
     ends = {outcome.value for outcome in Outcome if outcome is not Outcome.SLOT_FREE} | {
         UNKNOWN_SUBMIT,
         "none",

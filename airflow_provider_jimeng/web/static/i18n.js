@@ -59,7 +59,7 @@ const EN = {
   error_title: "The renders could not be loaded",
   error_401: "You are signed out.",
   error_403: "You may not see the renders of this DAG. Ask for the right to read it and its XComs.",
-  error_404: "This task instance has rendered nothing, or Airflow has removed its XComs. It does so when a task runs again.",
+  error_404: "This task instance has rendered nothing that is still known. Airflow removes the XComs of a task that runs again.",
   error_other: "The server responded with {status}.",
   error_network: "The browser cannot reach the server.",
   card_broken: "This render cannot be shown.",
