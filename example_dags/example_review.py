@@ -11,8 +11,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_provider_jimeng.links import has_views, video_page
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
-from airflow_provider_jimeng.web.links import has_views, video_page
 
 PUBLISH, REJECT, NEW_TAKE = "Publish", "Reject", "Reject and pay for a new take"
 LOOK = "**{{ params.prompt }}**\n\n[Watch the video]({{ video_page(dag.dag_id, run_id, '%s') }})"

@@ -1,4 +1,4 @@
-"""What became of a campaign: failures grouped by what to do, money added up."""
+"""The report of a campaign: how many videos it has, what it cost, and its failures grouped by what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Tasks that ended badly for the same reason."""
+    """Tasks without a video for the same reason."""
 
     code: str | None
     outcome: str
@@ -40,10 +40,10 @@ class Failures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A whole campaign. Money in CNY, ``None`` where a price is unknown.
+    """A whole campaign. Money is in CNY, and ``None`` if a price is unknown.
 
-    ``planned`` is the plan's quote. ``actual`` is what this run's renders cost, ``earlier`` what the reused ones had
-    cost before, ``open`` what renders without a known end may still cost.
+    ``planned`` is the plan's quote; ``quoted`` tells whether there was a plan. ``actual`` is the cost of this run's renders,
+    ``earlier`` the cost of the reused ones, ``open`` what renders without a known end might still cost.
     """
 
     dag_id: str
@@ -55,47 +55,47 @@ class Report:
     ends: tuple[TaskEnd, ...]
 
     def of(self, *ends: End) -> list[TaskEnd]:
-        """Return the tasks that ended in one of these ways, in their order."""
+        """Return the tasks that ended in one of these ways, in the order of ``self.ends``."""
         return [task for task in self.ends if task.end(self.since) in ends]
 
     @property
     def actual(self) -> Decimal | None:
-        """What this run's videos cost, those included that are done but not landed, and that others took the place of."""
+        """The cost of this run's videos, including those that are not saved or were replaced by another render."""
         done = [task for task in self.of(End.UNFINISHED) if task.outcome == Outcome.SUCCEEDED]
         costs = [_cost(task) for task in _once([*self.of(End.LANDED), *done])]
         return _sum([*costs, *self._replaced("landed")])
 
     @property
     def earlier(self) -> Decimal | None:
-        """What the reused videos had cost before this run."""
+        """The cost that earlier runs paid for the reused videos."""
         return _sum(_cost(task) for task in _once(self.of(End.REUSED)))
 
     @property
     def open(self) -> Decimal | None:
-        """What renders may cost whose end is not known, or that the API lost, those that others took the place of included."""
+        """What renders might cost that have no known end or that the API lost, including replaced ones."""
         lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.outcome in MAY_BE_BILLED]
         return _sum([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
 
     def _replaced(self, *states: str) -> list[Decimal | None]:
-        """Return what earlier renders of the tasks cost, by how they stood when the next one took their place."""
-        told = {task.render_id for task in self.ends}
+        """Return the costs of replaced renders that were in one of these states when the next render replaced them."""
+        reported = {task.render_id for task in self.ends}
         earlier = {str(item["task_id"]): item for task in self.ends for item in task.earlier}
         return [
             parse_money(item["cost_cny"])
             for task_id, item in earlier.items()
-            if task_id not in told and item["state"] in states
+            if task_id not in reported and item["state"] in states
         ]
 
     def failures(self) -> list[Failures]:
-        """Return what ended badly, grouped by reason, the largest group first."""
+        """Return the tasks without a video, grouped by reason, the largest group first."""
         groups: dict[tuple[str | None, str, str, str], list[TaskEnd]] = {}
         for task in self.of(End.FAILED, End.UNFINISHED, End.NO_RENDER):
             groups.setdefault((task.code, task.outcome, *task.meaning()), []).append(task)
-        found = [
+        failures = [
             Failures(code=code, outcome=outcome, meaning=meaning, advice=advice, tasks=tuple(tasks))
             for (code, outcome, meaning, advice), tasks in groups.items()
         ]
-        return sorted(found, key=lambda group: -len(group.tasks))
+        return sorted(failures, key=lambda group: -len(group.tasks))
 
     def summary(self) -> dict[str, Any]:
         """Return counts, costs and failures as plain JSON data, small enough for XCom."""
@@ -130,22 +130,22 @@ class Report:
         return {**self.summary(), "renders": renders}
 
 
-def _unsigned(asked: Any) -> Any:
-    """Return arguments whose links, at any depth, have lost their query and user: they may be signed."""
-    if isinstance(asked, Mapping):
-        return {key: value if key == "prompt" else _unsigned(value) for key, value in asked.items()}
-    if isinstance(asked, list):
-        return [_unsigned(value) for value in asked]
-    if not isinstance(asked, str) or not is_link(asked):
-        return asked
+def _unsigned(arguments: Any) -> Any:
+    """Return arguments without the query and user of any link in them, because a link can be signed."""
+    if isinstance(arguments, Mapping):
+        return {key: value if key == "prompt" else _unsigned(value) for key, value in arguments.items()}
+    if isinstance(arguments, list):
+        return [_unsigned(value) for value in arguments]
+    if not isinstance(arguments, str) or not is_link(arguments):
+        return arguments
     try:
-        return bare_link(asked)
+        return bare_link(arguments)
     except ValueError:
         return "a link that cannot be read"
 
 
 def _once(tasks: Sequence[TaskEnd]) -> list[TaskEnd]:
-    """Return every render once: task instances that share one pay for one."""
+    """Return one task for each render: task instances that share a render pay for it once."""
     return list({task.render_id or task.label: task for task in tasks}.values())
 
 

@@ -20,9 +20,9 @@ from airflow_provider_jimeng.core.slots import (
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_THROTTLED_SECONDS,
 )
+from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.operators.request import POLICIES, REQUEST_FIELDS, check_render_literals
 from airflow_provider_jimeng.retry import with_default_policy
-from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What became of a campaign: JSON for programs, one page for people."""
+"""The operator that reports on a campaign: JSON for programs, one page for people."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from airflow_provider_jimeng.core.arguments import as_bool, shown
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.report_page import Sight, render_page
 from airflow_provider_jimeng.core.task_end import End
 from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
+from airflow_provider_jimeng.report_page import Preview, render_page
 from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
@@ -37,21 +37,21 @@ _PAGE = ".html"
 
 
 class JimengReportOperator(BaseOperator):
-    """Gather what the renders of this run came to, failures included, into JSON and a self-contained HTML page.
+    """Report on all renders of this run, failures included, as JSON and as a self-contained HTML page.
 
-    It runs when all tasks before it are done, whatever became of them (``trigger_rule="all_done"``). Airflow judges a
-    run by its last tasks, so a report that succeeds turns a run with failed renders green:
-    ``fail_if_incomplete=True`` writes the report and then fails.
+    The task runs when all tasks before it are done, failed or not (``trigger_rule="all_done"``). Airflow takes the state
+    of a run from its last tasks, so a successful report makes a run with failed renders successful. To prevent that,
+    set ``fail_if_incomplete=True``: the task then writes the report and fails.
 
     XCom: ``return_value``: counts (tasks, landed, reused, failed, unfinished, no_render), cost (planned, actual,
     earlier, open; CNY), failures by meaning with what to do, and the URIs of both files.
 
-    :param task_ids: tasks to report on; by default all of this package that run before this one.
-    :param output_path: directory URI ending in ``/``, or the page's file name ending in ``.html``; the JSON lies
-        beside it. Without it nothing is written.
+    :param task_ids: tasks to report on; by default all tasks of this package that run before this one.
+    :param output_path: directory URI that ends in ``/``, or file name of the page that ends in ``.html``. The JSON file
+        is saved beside the page. Without an output path, the task writes no file.
     :param output_conn_id: Airflow connection of the storage.
-    :param contact_sheet: show first frames. With the extra ``[report]`` they are part of the page; without it the page
-        plays the videos that lie in its directory or below.
+    :param contact_sheet: show first frames. With the extra ``[report]`` they are a part of the page. Without it, the page
+        plays the videos in its directory and below.
     :param fail_if_incomplete: fail, after the report is written, if a video is missing.
     """
 
@@ -87,7 +87,7 @@ class JimengReportOperator(BaseOperator):
         self.fail_if_incomplete = fail_if_incomplete
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Gather, write, and return the summary."""
+        """Read what the tasks left, write the report, and return its summary."""
         with airflow_errors(self):
             target = self._target()
             report = self._gather(context)
@@ -106,7 +106,7 @@ class JimengReportOperator(BaseOperator):
         return summary
 
     def _target(self) -> OutputPath | None:
-        """Return the page's file name as a target; ``None`` if nothing is to be written."""
+        """Return the page's file name as a target, or ``None`` without an output path."""
         from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.output import OutputPath
 
@@ -117,7 +117,7 @@ class JimengReportOperator(BaseOperator):
         if not path.endswith(_PAGE):
             raise ParameterError(
                 "output_path",
-                f"{shown(path)} is neither a directory, ending in /, nor a file name ending in {_PAGE}.",
+                f"{shown(path)} is neither a directory, which ends in /, nor a file name that ends in {_PAGE}.",
             )
         target = OutputPath.of(path, self.output_conn_id)
         check_names(target)
@@ -126,8 +126,8 @@ class JimengReportOperator(BaseOperator):
     def _gather(self, context: Context) -> Report:
         from airflow_provider_jimeng.operators.run_results import read_ends, read_quote, tasks_to_read
 
-        asked = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
-        tasks = tasks_to_read(self, None if asked is None else list(asked))
+        task_ids = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
+        tasks = tasks_to_read(self, None if task_ids is None else list(task_ids))
         if not tasks:
             raise ParameterError(
                 "task_ids", "no render task comes before the report. Name the tasks to report on."
@@ -148,25 +148,26 @@ class JimengReportOperator(BaseOperator):
     def _write(self, report: Report, target: OutputPath) -> dict[str, str]:
         page = target.file()
         data = page.beside(page.name.removesuffix(_PAGE) + ".json")
-        sights = self._sights(report, target) if as_bool("contact_sheet", self.contact_sheet) else {}
+        previews = self._previews(report, target) if as_bool("contact_sheet", self.contact_sheet) else {}
         content = json.dumps(report.to_payload(), ensure_ascii=False, indent=1) + "\n"
         data.write(content.encode(), secrets.token_hex(8))
-        page.write(render_page(report, sights).encode(), secrets.token_hex(8))
+        page.write(render_page(report, previews).encode(), secrets.token_hex(8))
         return {"html": page.uri, "json": data.uri}
 
-    def _sights(self, report: Report, target: OutputPath) -> dict[str, Sight]:
-        """Return what there is to see of every landed video."""
+    def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
+        """Return the preview of every saved video, by URI."""
         from airflow_provider_jimeng.first_frames import can_decode, first_frame
         from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()
         if not decodes:
             self.log.info(
-                "No first frames, the page plays the videos instead: pip install 'airflow-provider-jimeng[report]'"
+                "The page shows no first frames and plays the videos instead. For first frames: "
+                "pip install 'airflow-provider-jimeng[report]'"
             )
         folder = target.file().uri.rpartition("/")[0] + "/"
         conn_id = target.output_conn_id or target.url_conn_id
-        sights: dict[str, Sight] = {}
+        previews: dict[str, Preview] = {}
         for task in report.of(End.LANDED, End.REUSED):
             uri = str(task.known["uri"])
             path = uri.removeprefix(folder) if uri.startswith(folder) else None
@@ -176,5 +177,5 @@ class JimengReportOperator(BaseOperator):
                     picture = first_frame(OutputPath(output_path=uri, output_conn_id=conn_id).file())
             except JimengError as error:
                 self.log.warning("No first frame of %s: %s", uri, error)
-            sights[uri] = Sight(path=path, picture=picture)
-        return sights
+            previews[uri] = Preview(path=path, picture=picture)
+        return previews

@@ -14,6 +14,7 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.base import (
     DEFAULT_MAX_WAIT_FOR_SLOT,
@@ -27,7 +28,6 @@ from airflow_provider_jimeng.operators.request import (
     check_waiting_literals,
 )
 from airflow_provider_jimeng.retry import with_default_policy
-from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from decimal import Decimal

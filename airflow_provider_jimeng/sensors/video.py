@@ -22,6 +22,7 @@ from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.metrics import count_end
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
@@ -29,7 +30,6 @@ from airflow_provider_jimeng.operators.publishing import push
 from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.request import check_waiting_literals
 from airflow_provider_jimeng.retry import with_default_policy
-from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -1,6 +1,7 @@
-"""Who may see the renders of which DAG: Airflow's auth manager decides, on every request anew.
+"""Who can see the renders of which DAG. Airflow's auth manager decides on every request.
 
-A render is seen by those who may read both its DAG and that DAG's XComs, for its values come from there.
+A reader can see a render if the auth manager allows them to read both its DAG and that DAG's XComs, because the values
+come from there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def readable(user: BaseUser, dag_ids: Iterable[str]) -> frozenset[str]:
-    """Return those of the DAGs whose renders the user may see; one question to the auth manager if it is all."""
+    """Return the DAGs whose renders the user can see. If these are all, it takes one call to the auth manager."""
     wanted = sorted(set(dag_ids))
     if not wanted:
         return frozenset()
@@ -32,7 +33,7 @@ def readable(user: BaseUser, dag_ids: Iterable[str]) -> frozenset[str]:
 
 
 def require(user: BaseUser, dag_id: str) -> None:
-    """Refuse with 403 whoever may not see the renders of a DAG, whether it exists or not."""
+    """Answer 403 to a user who cannot see the renders of a DAG, whether the DAG exists or not."""
     if not readable(user, [dag_id]):
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Forbidden: you may not read this DAG's XComs.")
 
@@ -49,7 +50,7 @@ def _questions(details: DagDetails) -> list[dict[str, Any]]:
 
 
 def _details(dag_ids: list[str]) -> dict[str, DagDetails]:
-    """Name the team of each DAG where Airflow knows teams (from 3.2 on)."""
+    """Return the details of each DAG, with its team where Airflow has teams (from 3.2 on)."""
     mapping = getattr(DagModel, "get_dag_id_to_team_name_mapping", None)
     teams: dict[str, str | None] = mapping(dag_ids) if mapping is not None else {}
     return {dag_id: DagDetails(id=dag_id, team_name=teams.get(dag_id)) for dag_id in dag_ids}

@@ -1,7 +1,7 @@
-"""From what is stored to what is shown: plain JSON, with times as RFC 3339 and money as decimal text.
+"""Convert stored renders to what the pages show: plain JSON, with times as RFC 3339 and money as decimal text.
 
-Pure functions: nothing here knows a database or a web server. Whoever writes a DAG can push any payload, so each value
-is sent only as what it should be.
+These are pure functions without a database or a web server. An author of a DAG can push any payload, so each value is
+sent only if it has the type that it should have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.web.store import Filters, Group, Stored
 
 _ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT, Outcome.NO_LINK}
-"""Outcomes after which the render may still be running or waiting, paid, at the API."""
+"""Outcomes after which the API can still have the paid render."""
 
 
 def _money(value: Any) -> str | None:
@@ -42,7 +42,7 @@ _FILE_FIELDS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Return what one card shows. ``render_id`` is the API's name for the render."""
+    """Return what one card shows. ``render_id`` is the API's id of the render."""
     payload, manifest = stored.render, stored.manifest or {}
     shown: dict[str, Any] = {name: read(payload.get(name)) for name, read in _CARD_FIELDS.items()}
     shown |= {name: read(manifest.get(name)) for name, read in _FILE_FIELDS.items()}
@@ -63,7 +63,7 @@ def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:
 
 
 def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[Stored]) -> dict[str, Any]:
-    """Return what the page of one render shows: its card, both payloads whole, the timeline and sister takes."""
+    """Return what the page of one render shows: its card, both whole payloads, the timeline and the other takes."""
     return {
         "card": card(stored, usual_seconds),
         "render": plain(stored.render),
@@ -74,9 +74,11 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a code means and what to do, in the code table's own sentences, which the page translates."""
-    waited = text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT  # its code says "busy", which is over
-    entry = None if waited else entry_for(text(payload.get("code")))
+    """Return what a code means and what to do, in the sentences of the code table. The page translates them."""
+    waited_for_slot = (
+        text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT
+    )  # its code says "busy", which has passed
+    entry = None if waited_for_slot else entry_for(text(payload.get("code")))
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
         "meaning": None if entry is None else entry.meaning,
@@ -86,7 +88,7 @@ def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timeline(stored: Stored) -> list[dict[str, Any]]:
-    """Return the stages that are known, in order: ``name``, ``at`` and, for those with a length, ``seconds``."""
+    """Return the known stages in order: ``name``, ``at``, and ``seconds`` if the stage has a length."""
     manifest = stored.manifest or {}
     submitted = moment(stored.render.get("submitted_at"))
     landed = moment(manifest.get("landed_at"))
@@ -103,21 +105,21 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
         if queued is not None or rendering is not None:
             done = submitted + timedelta(seconds=(queued or 0) + (rendering or 0))
             stages.append(_stage("landing", done, max(0.0, (landed - done).total_seconds())))
-        else:  # it was done when it was first looked at
+        else:  # the first query already said that it was done
             stages.append(_stage("waiting", submitted, max(0.0, (landed - submitted).total_seconds())))
         stages.append(_stage("landed", landed))
     return stages
 
 
-def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
-    """Add up the filtered set: renders, seconds of video, CNY paid, CNY expected, renders of unknown price.
+def totals(groups: Iterable[Group], filters: Filters) -> dict[str, Any]:
+    """Return sums of the filtered set: renders, seconds of video, CNY paid, CNY expected, renders of unknown price.
 
-    A render that another run paid for counts as a render, never as money. One that is done counts as paid even where
-    its landing failed.
+    A render that another run paid for counts as a render and not as money. A render that is done counts as paid, even if
+    its video could not be saved.
     """
     count = unpriced = 0
     seconds = paid = expected = Decimal(0)
-    for group in found:
+    for group in groups:
         if not (
             _fits(group.dag_id, filters.dag_ids)
             and _fits(group.state, filters.states)
@@ -145,14 +147,16 @@ def totals(found: Iterable[Group], filters: Filters) -> dict[str, Any]:
     }
 
 
-def choices(found: Iterable[Group], filters: Filters) -> dict[str, list[dict[str, Any]]]:
-    """Count what each filter would leave, given the other two: ``dags``, ``models``, ``states``."""
-    asked = {"dag_id": filters.dag_ids, "model": filters.models, "state": filters.states}
-    counts: dict[str, dict[str, int]] = {name: {} for name in asked}
-    for group in found:
+def choices(groups: Iterable[Group], filters: Filters) -> dict[str, list[dict[str, Any]]]:
+    """Return how many renders each choice of a filter would show, with the other two filters applied."""
+    filtered = {"dag_id": filters.dag_ids, "model": filters.models, "state": filters.states}
+    counts: dict[str, dict[str, int]] = {name: {} for name in filtered}
+    for group in groups:
         values = {"dag_id": group.dag_id, "model": group.model, "state": group.state}
         for name, value in values.items():
-            others_fit = all(_fits(values[other], wanted) for other, wanted in asked.items() if other != name)
+            others_fit = all(
+                _fits(values[other], wanted) for other, wanted in filtered.items() if other != name
+            )
             if value is not None:
                 counts[name][value] = counts[name].get(value, 0) + (group.count if others_fit else 0)
     return {
@@ -160,12 +164,12 @@ def choices(found: Iterable[Group], filters: Filters) -> dict[str, list[dict[str
             {"value": value, "count": count, "title": model_title(value) if name == "model" else value}
             for value, count in sorted(counts[name].items())
         ]
-        for name in asked
+        for name in filtered
     }
 
 
 def model_title(model: Any) -> Any:
-    """Return a model's title for people, or its own name where the catalogue has none."""
+    """Return the title of a model, or its name if the catalogue has no title."""
     spec = MODELS.get(model) if isinstance(model, str) else None
     return model if spec is None else spec.title
 

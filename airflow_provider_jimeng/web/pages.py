@@ -1,36 +1,17 @@
-"""The three pages and their one script, put together from the files in ``static/``.
+"""The three pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
 
-The sources are plain ES modules. They are joined in order, without their import lines, so that a page costs one
-request for all of them; the style sheet goes into the page itself, named by its hash in the page's security policy.
-There is no build step: what is in ``static/`` is what is served.
+There is no build step. The path of the modules contains a hash of all of them, so a browser can keep them for ever: a new
+release has a new path. The stylesheet is a part of each page, and the page's security policy names its hash.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from functools import cache
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-MODULES = (
-    "dom",
-    "host",
-    "codes",
-    "i18n",
-    "format",
-    "api",
-    "card",
-    "gallery",
-    "timeline",
-    "video",
-    "compare",
-    "main",
-)
-"""In an order in which each one only needs those before it."""
-_IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
 _PAGE = """<!doctype html>
 <html lang="en" data-page="{page}">
@@ -41,7 +22,7 @@ _PAGE = """<!doctype html>
 <title>Renders</title>
 <link rel="icon" href="data:image/svg+xml;base64,{icon}">
 <style>{style}</style>
-<script type="module" src="static/app.js?v={version}"></script>
+{scripts}
 </head>
 <body>{body}</body>
 </html>
@@ -54,56 +35,62 @@ _SIGN_IN_TEXT = {
 
 
 @cache
-def script() -> bytes:
-    """Return all modules as one."""
-    sources = [(STATIC / f"{name}.js").read_text(encoding="utf-8") for name in MODULES]
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)) for source in sources).encode()
+def modules() -> dict[str, bytes]:
+    """Return the JavaScript modules by file name."""
+    return {path.name: path.read_bytes() for path in sorted(STATIC.glob("*.js"))}
+
+
+@cache
+def version() -> str:
+    """Return the name of this state of the modules. It is a part of their path."""
+    digest = hashlib.sha256()
+    for name, content in modules().items():
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 @cache
 def icon() -> bytes:
-    """Return the icon, in a colour that can be seen on Airflow's light, dark and selected navigation alike."""
+    """Return the icon. Its colour is visible on Airflow's light, dark and selected navigation."""
     return (STATIC / "icon.svg").read_bytes()
 
 
 @cache
 def style() -> str:
-    """Return the style sheet."""
+    """Return the stylesheet."""
     return (STATIC / "app.css").read_text(encoding="utf-8")
 
 
 @cache
-def version() -> str:
-    """Return a name for this state of the front end, for addresses that may be cached for ever."""
-    return hashlib.sha256(script()).hexdigest()[:16]
-
-
-@cache
 def page(name: str) -> str:
-    """Return one page; it holds no data, and asks for it once its script runs."""
+    """Return one page. It contains no data: its script asks for them."""
     return _document(name, "<noscript>JavaScript is needed.</noscript>")
 
 
 def sign_in_page(language: str, href: str) -> str:
-    """Return the page for those who are not signed in; ``language`` is an ``Accept-Language`` header."""
+    """Return the page for a reader who is not signed in; ``language`` is an ``Accept-Language`` header."""
     text, action = _SIGN_IN_TEXT["zh" if language.lower().startswith("zh") else "en"]
     return _document("notice", _SIGN_IN.format(text=text, action=action, href=href))
 
 
 def _document(name: str, body: str) -> str:
+    path = f"static/{version()}"
+    # With these lines the browser loads all modules at once, and does not find them one import after the other.
+    preloads = [f'<link rel="modulepreload" href="{path}/{module}">' for module in modules()]
+    scripts = "\n".join([*preloads, f'<script type="module" src="{path}/main.js"></script>'])
     tab_icon = base64.b64encode(icon()).decode()
-    return _PAGE.format(page=name, style=style(), version=version(), icon=tab_icon, body=body)
+    return _PAGE.format(page=name, style=style(), scripts=scripts, icon=tab_icon, body=body)
 
 
 def security_policy(*, media: str = "'self'") -> str:
-    """Return the Content-Security-Policy of our pages: nothing from elsewhere, nothing inline but our style."""
+    """Return the Content-Security-Policy of the pages: no outside content, and nothing inline except the stylesheet."""
     digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
     return "; ".join(
         (
             "default-src 'none'",
             "script-src 'self'",
             f"style-src 'sha256-{digest}'",
-            "img-src data:",  # the icon of the browser's tab, which would cost a request of its own
+            "img-src data:",  # the icon of the browser's tab, which would need a request of its own
             f"media-src {media}",
             "connect-src 'self'",
             "base-uri 'none'",

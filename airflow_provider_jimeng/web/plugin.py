@@ -1,7 +1,7 @@
-"""What Airflow loads of the UI: one page in the navigation, the app behind it, a tab where tabs can be narrowed.
+"""What Airflow loads of the UI: the app with the pages, a view in the navigation, and a tab on tasks.
 
-Every Airflow process loads its plugins, workers at each task start: the app, and FastAPI with it, is built by the
-first request that reaches it. Views of this kind exist from Airflow 3.1 on; before, the plugin has none.
+Every Airflow process loads its plugins, and a worker does so at the start of each task. So the first request builds the
+app and imports FastAPI. Views of this kind exist from Airflow 3.1 on; on an older Airflow the plugin has none.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-from airflow_provider_jimeng.web.links import URL_PREFIX, has_views, page_path
-from airflow_provider_jimeng.web.versions import AIRFLOW_V_3_4_PLUS
+from airflow_provider_jimeng.links import URL_PREFIX, has_task_tabs, has_views, page_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,13 +25,13 @@ VIDEO_OPERATORS = [
 
 
 class LazyApp:
-    """An ASGI app that is built when it is first called."""
+    """An ASGI app that the first request builds."""
 
     def __init__(self) -> None:
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand one request on."""
+        """Pass one request to the app."""
         if self._app is None:
             from airflow_provider_jimeng.web.app import build_app  # noqa: PLC0415  FastAPI only where it serves
 
@@ -41,7 +40,7 @@ class LazyApp:
 
 
 def external_views() -> list[dict[str, Any]]:
-    """Return the views for the Airflow that is installed."""
+    """Return the views for the installed Airflow."""
     if not has_views():
         return []
     views: list[dict[str, Any]] = [
@@ -53,7 +52,7 @@ def external_views() -> list[dict[str, Any]]:
             "icon": page_path("static/icon.svg"),
         }
     ]
-    if AIRFLOW_V_3_4_PLUS:  # before, a tab would show on every task instance of every DAG
+    if has_task_tabs():  # an older Airflow would show the tab on every task of every DAG
         here = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
         views.append(
             {

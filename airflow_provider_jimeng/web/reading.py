@@ -1,6 +1,6 @@
-"""Values of payloads that anybody may have pushed: each is read as what it should be, or is ``None``.
+"""Read values of payloads that anybody can have pushed: each function returns a usable value or ``None``.
 
-Nothing here raises, and what is returned can be counted with, shown, and sent as JSON.
+No function raises. The results can be added up, shown, and sent as JSON.
 """
 
 from __future__ import annotations
@@ -13,70 +13,70 @@ from typing import Any
 
 _YEARS = range(2000, 3000)
 _MOST = 10**9
-"""Far above any price, size in pixels or length in seconds; sums of such numbers stay finite, and such times exist."""
+"""Far above any price, size in pixels or length in seconds. Sums of such numbers are finite, and such times exist."""
 _LONGEST_NUMBER = 40
 _LARGEST_WHOLE = 2**63
 
 
 def moment(value: Any) -> datetime | None:
-    """Read an RFC 3339 time with its zone, in UTC."""
+    """Return an RFC 3339 time that has a zone, in UTC."""
     try:
-        found = datetime.fromisoformat(value)
-        if found.tzinfo is None:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is None:
             return None
-        found = found.astimezone(UTC)
+        time = time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if found.year in _YEARS else None
+    return time if time.year in _YEARS else None
 
 
 def time_text(value: Any) -> str | None:
-    """Read a time, and write it as every browser understands it."""
-    found = moment(value)
-    return None if found is None else found.isoformat().replace("+00:00", "Z")
+    """Return a time in the form that every browser understands."""
+    time = moment(value)
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
 
 
 def seconds_between(start: Any, end: Any) -> float | None:
-    """Return the seconds between two times, never negative."""
+    """Return the seconds between two times, 0 if the second is earlier."""
     first, last = moment(start), moment(end)
     return None if first is None or last is None else max(0.0, (last - first).total_seconds())
 
 
 def number(value: Any) -> float | int | None:
-    """Read a number that is zero or more, such as a length in seconds."""
+    """Return a number that is zero or more, such as a length in seconds."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST
     return value if usable else None
 
 
 def whole(value: Any) -> int | None:
-    """Read an integer of any sign."""
+    """Return an integer of any sign."""
     usable = isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_WHOLE
     return value if usable else None
 
 
 def amount(value: Any) -> Decimal | None:
-    """Read a decimal text, or a number, that is zero or more, such as a price."""
+    """Return a decimal text or a number that is zero or more, such as a price."""
     try:
         written = str(value)
-        found = Decimal(written)
-    except (InvalidOperation, ValueError):  # the latter for an integer of thousands of digits
+        decimal = Decimal(written)
+    except (InvalidOperation, ValueError):  # ValueError: an integer of thousands of digits
         return None
-    usable = len(written) <= _LONGEST_NUMBER and found.is_finite() and 0 <= found <= _MOST
-    return found if usable else None
+    usable = len(written) <= _LONGEST_NUMBER and decimal.is_finite() and 0 <= decimal <= _MOST
+    return decimal if usable else None
 
 
 def text(value: Any) -> str | None:
-    """Read a text; a number, as codes may be, is one too."""
+    """Return a text. An integer counts as one, because codes can be integers."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     try:
         return plain(str(value))  # type: ignore[no-any-return]
-    except ValueError:  # as above
+    except ValueError:  # an integer of thousands of digits
         return None
 
 
 def plain(value: Any) -> Any:
-    """Return a payload as JSON can carry it: without infinite numbers and halves of characters."""
+    """Return a payload without what JSON cannot carry: infinite numbers and halves of characters."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, float):

@@ -1,9 +1,10 @@
-"""What Airflow's database knows of renders: the questions that the pages ask it.
+"""The queries of the pages to Airflow's database.
 
-A render is an XCom of key ``jimeng_render``; the manifest, once there is one, is the ``return_value`` of the same task
-instance. A request that the API refused at the submit left ``jimeng_refusal`` instead, and a submit whose answer was
-lost ``jimeng_intent``; both are shown as failed. Several tasks may speak of one render (submit, sensor, download):
-within a run the one with the file counts, else the latest. Of several runs, the one that spoke of it first paid.
+A render is an XCom with the key ``jimeng_render``. Its manifest is the ``return_value`` of the same task instance. If the
+API refused the request, the task leaves ``jimeng_refusal`` instead; if the response to a submit was lost, it leaves
+``jimeng_intent``. The pages show both as failed. Several tasks of a run can have the same render (submit, sensor,
+download): the pages show the task that saved the file, or else the latest one. Several runs can have the same render: the
+run that had it first paid for it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TaskRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What to show. ``readable`` are the DAGs the reader may see; empty tuples and ``None`` mean "any"."""
+    """Which renders to show. ``readable`` names the DAGs that the reader can see; an empty tuple and ``None`` mean "any"."""
 
     readable: frozenset[str]
     dag_ids: tuple[str, ...] = ()
@@ -55,9 +56,9 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One render as Airflow keeps it.
+    """One render as Airflow stores it.
 
-    ``paid_here`` is false where another run paid for it first; ``billed`` is true if a task of this run was told that it
+    ``paid_here`` is false if another run paid for it; ``billed`` is true if the API told a task of this run that the render
     is done.
     """
 
@@ -74,7 +75,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """How many renders share these values; money and seconds are the payloads' own text."""
+    """How many renders have these values. Money and seconds are the texts of the payloads."""
 
     dag_id: str
     model: str | None
@@ -85,18 +86,21 @@ class Group:
     paid_here: bool
     count: int
     billed: bool = False
-    """As of ``Stored``."""
+    """See ``Stored``."""
 
 
 def dag_ids(session: Session) -> list[str]:
-    """Return the DAGs that have renders at all."""
-    name = func.coalesce(XComModel.dag_id, "")  # an expression, as in Tables.within
+    """Return the DAGs that have renders."""
+    name = func.coalesce(XComModel.dag_id, "")  # an expression for the same reason as in Tables.within
     statement = select(name).where(XComModel.key.in_(KEYS)).distinct()
     return [str(dag_id) for dag_id in session.scalars(statement)]
 
 
 def groups(session: Session, filters: Filters) -> list[Group]:
-    """Count the renders that fit text and dates, whatever their DAG, state and model: for totals and choices."""
+    """Return counts of the renders that match text and dates, for totals and choices.
+
+    The filters by DAG, state and model do not apply here.
+    """
     ranked = _ranked(filters)
     columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here", "billed")
     keys = [ranked.c[name] for name in columns]
@@ -111,7 +115,7 @@ def groups(session: Session, filters: Filters) -> list[Group]:
 
 
 def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list[Stored]:
-    """Return one page of renders with their values, newest first."""
+    """Return one page of renders with their payloads, newest first."""
     ranked = _ranked(filters)
     wanted = select(ranked).where(ranked.c.place == 1)
     for name, values in (("dag_id", filters.dag_ids), ("state", filters.states), ("model", filters.models)):
@@ -141,9 +145,9 @@ def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list
 
 
 def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) -> Stored | None:
-    """Return what a task instance rendered, ``None`` if it has rendered nothing.
+    """Return the render of a task instance, or ``None``.
 
-    ``readable`` are the DAGs among which to look for the run that paid; without them nobody asks.
+    ``readable`` names the DAGs among which to look for the run that paid. Without it, ``paid_here`` is true.
     """
     tables = Tables()
     render = tables.render
@@ -154,17 +158,17 @@ def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) 
     if row is None:
         return None
     *_, state, dag_run_id, render_id = row
-    told = [] if readable is None or render_id is None else _told(session, render_id, readable)
+    runs = [] if readable is None or render_id is None else _runs_with(session, render_id, readable)
     return _stored(
         row,
         state=state,
-        paid_here=not told or told[0][0] == dag_run_id,
-        billed=any(billed for run, billed in told if run == dag_run_id),
+        paid_here=not runs or runs[0][0] == dag_run_id,
+        billed=any(billed for run, billed in runs if run == dag_run_id),
     )
 
 
-def _told(session: Session, render_id: str, readable: frozenset[str]) -> list[tuple[int, bool]]:
-    """Return the runs that speak of a render, first who paid, and whether they know that it is billed: as ``_ranked``."""
+def _runs_with(session: Session, render_id: str, readable: frozenset[str]) -> list[tuple[int, bool]]:
+    """Return the runs that have a render, the one that paid first, each with ``billed``, in agreement with ``_ranked``."""
     tables = Tables()
     render = tables.render
     statement = (
@@ -176,7 +180,7 @@ def _told(session: Session, render_id: str, readable: frozenset[str]) -> list[tu
 
 
 def landed_beside(session: Session, stored: Stored) -> Stored | None:
-    """Return the task instance of the same run that landed what another one submitted or waited for."""
+    """Return the task instance of the same run that saved what this one submitted or waited for."""
     render_id = stored.render.get("task_id")
     if not isinstance(render_id, str):
         return None
@@ -199,10 +203,10 @@ def landed_beside(session: Session, stored: Stored) -> Stored | None:
 
 
 def storage_connection(session: Session, ref: TaskRef) -> str | None:
-    """Return the Airflow connection that the task landed its file with, ``None`` for the store's default.
+    """Return the Airflow connection with which the task saved its file, or ``None`` for the default of the store.
 
-    It is read from the rendered arguments. Airflow keeps those of the last runs only; for an older run the task's
-    latest arguments stand in.
+    It comes from the rendered arguments. Airflow keeps those of the last runs only, so for an older run the latest
+    arguments of the task are used.
     """
     fields = RenderedTaskInstanceFields
     exact = and_(fields.run_id == ref.run_id, fields.map_index == ref.map_index)
@@ -221,7 +225,7 @@ def storage_connection(session: Session, ref: TaskRef) -> str | None:
 
 
 def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[str]) -> dict[str, float]:
-    """Return by model how long its latest landed renders took from submit to file: the median, in seconds."""
+    """Return by model the median seconds from submit to saved file, over its latest renders."""
     tables = Tables()
     names = sorted(set(models))
     if not names:
@@ -233,16 +237,16 @@ def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[s
         .order_by(tables.render.timestamp.desc())
         .limit(_ESTIMATE_SAMPLE)
     )
-    seen: dict[str, list[float]] = {}
+    by_model: dict[str, list[float]] = {}
     for name, submitted_at, landed_at in session.execute(statement):
         seconds = seconds_between(submitted_at, landed_at)
         if seconds is not None:
-            seen.setdefault(name, []).append(seconds)
-    return {name: sorted(values)[len(values) // 2] for name, values in seen.items()}
+            by_model.setdefault(name, []).append(seconds)
+    return {name: sorted(values)[len(values) // 2] for name, values in by_model.items()}
 
 
 def _ranked(filters: Filters) -> Subquery:
-    """Select one slim row per task instance with a render; ``place`` 1 is the one that speaks for it in its run."""
+    """Select one short row per task instance with a render. ``place`` 1 is the task instance that its run shows."""
     tables = Tables()
     render = tables.render
     own_key = cast(render.dag_run_id, String) + ":" + render.task_id + ":" + cast(render.map_index, String)
@@ -256,10 +260,12 @@ def _ranked(filters: Filters) -> Subquery:
         order_by=(has_file, render.timestamp.desc(), render.task_id, render.map_index),
     )
     billed = func.max(tables.billed()).over(partition_by=(render.dag_run_id, vendor_id))
-    words = []
-    if filters.text or filters.prompt is not None:  # a task that was given a bare id knows no prompt
+    prompts = []
+    if (
+        filters.text or filters.prompt is not None
+    ):  # a task that got only a render id has no prompt of its own
         prompt = func.max(tables.of_render("prompt")).over(partition_by=(render.dag_run_id, vendor_id))
-        words = [prompt.label("prompt")]
+        prompts = [prompt.label("prompt")]
     statement = tables.select(
         render.dag_run_id.label("dag_run_id"),
         render.run_id.label("run_id"),
@@ -276,13 +282,13 @@ def _ranked(filters: Filters) -> Subquery:
         case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
         billed.label("billed"),
         place.label("place"),
-        *words,
+        *prompts,
     ).where(tables.within(filters.readable))
     return _matching(statement.subquery("ranked"), filters)
 
 
 def _matching(ranked: Subquery, filters: Filters) -> Subquery:
-    """Keep what fits text and dates. Only now: who paid, and who speaks, are found among all tasks and runs."""
+    """Keep what matches text and dates. It is a step of its own, because payer and place come from all tasks and runs."""
     conditions: list[ColumnElement[bool]] = []
     if filters.text:
         conditions.append(
@@ -348,14 +354,14 @@ def _stored(row: Any, *, state: str, paid_here: bool, billed: bool = False) -> S
 
 
 def _unanswered(intent: Mapping[str, Any], *, over: bool) -> dict[str, Any]:
-    """Return an intent as if it were a render: what was asked for, and that nobody knows what became of it."""
+    """Return an intent in the form of a render: the request, and an unknown outcome once the task is over."""
     request = _mapping(intent.get("request")) or {}
     known = {name: intent.get(name) for name in ("intent_at", "jimeng_conn_id", "fingerprint", "message")}
     return {**request, **known, "outcome": UNKNOWN_SUBMIT if over else None}
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:
-    """Read a payload; a custom XCom backend may keep it elsewhere, and then there is nothing to show."""
+    """Return a payload, or ``None`` if a custom XCom backend stores it elsewhere."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

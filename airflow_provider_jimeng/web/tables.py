@@ -1,7 +1,7 @@
-"""The rows of Airflow's database in which a render stands, and what they say together, as SQL.
+"""The rows of Airflow's database that belong to a render, and what follows from them, as SQL.
 
-Values are compared inside the database by JSON paths, as text, which cannot fail on what others have put there. Works
-on Airflow 3.1 and newer; ``XComModel`` keeps these columns up to 3.4.
+The database compares values by JSON paths and as text, which cannot fail on a payload that others pushed. This works on
+Airflow 3.1 and newer; ``XComModel`` has these columns up to 3.4.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ RENDER_KEY = "jimeng_render"
 REFUSAL_KEY = "jimeng_refusal"
 INTENT_KEY = "jimeng_intent"
 KEYS = (RENDER_KEY, REFUSAL_KEY, INTENT_KEY)
-"""The first of them that a task instance left speaks for it."""
+"""If a task instance left several of them, the first one in this order counts."""
 MANIFEST_KEY = "return_value"
 STATES = ("running", "landed", "failed", "submitted")
-"""``submitted``: the task is done and has handed the render on, but nothing has landed it in this run."""
+"""``submitted``: the task is done and passed the render on, but no task of this run has saved the video."""
 _FAILED_OUTCOMES = sorted(
     outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE)
 )
 _FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
 _TRIES_OVER = ("success", "up_for_retry")
-"""Task states in which a submit without an answer gets none any more, beside those of failed tasks."""
+"""Task states, besides those of failed tasks, in which a submit without a response gets none any more."""
 
 
 class _Sound(FunctionElement[Any]):
-    """A column of JSON. SQLite alone keeps text that is no JSON, such as ``NaN``, and a path into it fails the query."""
+    """A JSON column. SQLite, unlike others, stores text that is not JSON, such as ``NaN``; a path into it fails the query."""
 
     inherit_cache = True
 
@@ -61,14 +61,14 @@ def _if_valid(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """One set of aliases: the render's XCom, the manifest's XCom, the task instance."""
+    """One set of aliases: XCom of the render, XCom of the manifest, task instance."""
 
     render: Any = field(default_factory=lambda: aliased(XComModel, name="r"))
     manifest: Any = field(default_factory=lambda: aliased(XComModel, name="m"))
     ti: Any = field(default_factory=lambda: aliased(TaskInstance, name="ti"))
 
     def of_render(self, name: str) -> ColumnElement[Any]:
-        """Return a field of the render's payload, or of the request that an intent keeps, as text."""
+        """Return a field of the render's payload, or of the request in an intent, as text."""
         payload = _Sound(self.render.value)
         of_intent: ColumnElement[Any] = payload["request", name].as_string()
         return case((self.render.key == INTENT_KEY, of_intent), else_=payload[name].as_string())
@@ -79,7 +79,7 @@ class Tables:
         return value
 
     def select(self, *columns: Any) -> Select[Any]:
-        """Select columns of every task instance that speaks of a render."""
+        """Select columns of every task instance that has a render."""
         render, manifest, ti = self.render, self.manifest, self.ti
         return (
             select(*columns)
@@ -113,7 +113,7 @@ class Tables:
         )
 
     def within(self, readable: frozenset[str]) -> ColumnElement[bool]:
-        """Keep to DAGs; as an expression, or databases start from all tasks of these DAGs instead of from our key."""
+        """Limit to DAGs. It is an expression, because else databases start from all tasks of these DAGs, not from our key."""
         return func.coalesce(self.render.dag_id, "").in_(sorted(readable))
 
     def _has(self, *keys: str) -> ColumnElement[bool]:
@@ -126,7 +126,7 @@ class Tables:
         )
 
     def state(self) -> ColumnElement[str]:
-        """What task, outcome and file say together: one of ``STATES``."""
+        """Return one of ``STATES``, by task, outcome and file."""
         return case(
             (self.of_manifest("uri").is_not(None), "landed"),
             (
@@ -142,10 +142,10 @@ class Tables:
         )
 
     def billed(self) -> ColumnElement[int]:
-        """1 where the API has said that the render is done, and so billed, landed or not."""
+        """Return 1 if the API has said that the render is done. It is then billed, saved or not."""
         return case((self.of_render("outcome") == Outcome.SUCCEEDED.value, 1), else_=0)
 
     def moment(self) -> ColumnElement[str]:
-        """When the render was submitted or refused, as sortable text."""
+        """Return when the render was submitted or refused, as sortable text."""
         pushed_at = func.replace(cast(self.render.timestamp, String), " ", "T")
         return func.coalesce(self.of_render("submitted_at"), self.of_render("refused_at"), pushed_at)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.site import CHROMIUM_FLAGS, Site, Visitor, opened_site, visit
+from tests.browser.proxy import forwarding_proxy
+from tests.browser.site import CHROMIUM_FLAGS, REVIEWS, Site, Visitor, opened_site, visit
+from tests.harness.processes import Service, free_port, stop_all, wait_for_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,8 +28,33 @@ def _no_blocking_calls_in_event_loops() -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One Airflow for all tests. Runs that take long start at once, and the tests of them wait for their states."""
     with opened_site(tmp_path_factory.mktemp("site")) as opened:
+        opened.start("spring_campaign", "secret_launch", "slow_study")
+        for ending, (dag_id, prompt) in REVIEWS.items():
+            opened.reviews[ending] = opened.stack.trigger(dag_id, {"prompt": prompt})
+        opened.wait("spring_campaign", "secret_launch")
         yield opened
+
+
+@pytest.fixture(scope="session")
+def elsewhere(site: Site) -> Iterator[str]:
+    """The same Airflow below a base path, behind a proxy on another port."""
+    port, proxy_port = free_port(), free_port()
+    url = f"http://127.0.0.1:{proxy_port}/team/airflow"
+    server = Service(
+        name="api-server-elsewhere",
+        argv=[sys.executable, "-m", "airflow", "api-server"],
+        env={**site.stack.env, "AIRFLOW__API__BASE_URL": url, "AIRFLOW__API__PORT": str(port)},
+        log_file=site.stack.home / "output" / "api-server-elsewhere.log",
+    )
+    server.start()
+    try:
+        wait_for_port(port, server, timeout_seconds=120)
+        with forwarding_proxy(proxy_port, port):
+            yield url
+    finally:
+        stop_all([server])
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +72,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(site: Site, browser: Browser) -> Iterator[Callable[..., Visitor]]:
-    """Open a window, signed in as ada (admin) unless said otherwise; nothing may go wrong in it."""
+    """Open a window, signed in as ada (admin) by default; the test fails on any error in it."""
     visitors: list[Visitor] = []
     with ExitStack() as stack:
 

@@ -1,6 +1,6 @@
 """Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. Needs chromium and PostgreSQL, as the browser tests do.
 
-Everything lands in build/screenshots/; three of them, in fewer colours, in docs/images/.
+It saves all pictures in build/screenshots/, and three of them with fewer colours in docs/images/.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ COLOURS = 256
 
 
 def main() -> int:
-    """Start everything, look at three pages, and keep what was seen."""
+    """Start everything, open three pages, and save their pictures."""
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.stderr.write("chromium is not installed\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="jimeng-pictures-") as home, opened_site(Path(home)) as site:
-        site.run("studio")
-        waiting = site.stack.trigger("slow_study")
-        site.stack.wait_for_task("slow_study", waiting, "render", {"deferred"})
+        site.start("spring_campaign", "secret_launch", "studio", "slow_study")
+        site.wait("spring_campaign", "secret_launch", "studio")
+        site.stack.wait_for_task("slow_study", site.runs["slow_study"], "render", {"deferred"})
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             with visit(browser, site.url, site.token("ada"), size=SIZE) as visitor:

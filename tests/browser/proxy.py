@@ -1,4 +1,4 @@
-"""A reverse proxy as plain as they come: it passes requests on and knows nothing of what is behind it."""
+"""A plain reverse proxy: it passes requests on and knows nothing about the server behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def forwarding_proxy(port: int, backend_port: int) -> Iterator[None]:
 
     class Handler(BaseHTTPRequestHandler):
         def forward(self) -> None:
-            with contextlib.suppress(ConnectionError):  # a browser that has seen enough hangs up
+            with contextlib.suppress(ConnectionError):  # a browser can close the connection early
                 self.pass_on()
 
         def pass_on(self) -> None:
@@ -43,10 +43,10 @@ def forwarding_proxy(port: int, backend_port: int) -> Iterator[None]:
         do_GET = do_POST = do_PATCH = do_HEAD = forward  # noqa: N815  the names that the base class calls
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = False  # leaving waits for what is under way
+    server.daemon_threads = False  # on leaving, wait for running requests
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -29,8 +29,16 @@ CHROMIUM_FLAGS = [
 ]
 FAULTS = [
     {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
-    {"where": "render", "what": "slow", "seconds": 35, "prompt_contains": "slow study"},
+    {"where": "query", "what": "status_word", "word": "generating", "prompt_contains": "slow study"},
 ]
+"""The slow study runs until :meth:`Site.let_the_slow_study_end`."""
+REVIEWS = {
+    "published": ("example_jimeng_review", "A take that everybody likes"),
+    "rejected": ("example_jimeng_review", "A take that is not good enough"),
+    "anew": ("example_jimeng_review", "A take that deserves another one"),
+    "silence": ("hurried_review", "A take that nobody looks at"),
+}
+"""How each run of a review ends: its DAG and its prompt."""
 USERS = (
     User(name="ada", password="ada-password"),
     User(name="vera", password="vera-password", role="viewer"),
@@ -39,12 +47,13 @@ USERS = (
 
 @dataclass
 class Site:
-    """One Airflow and who may come in."""
+    """One Airflow and its users."""
 
     stack: AirflowStack
     emulator: EmulatorServer
     url: str
     runs: dict[str, str] = field(default_factory=dict)
+    reviews: dict[str, str] = field(default_factory=dict)
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -70,17 +79,23 @@ class Site:
         reply.raise_for_status()
         return str(reply.json()["access_token"])
 
-    def run(self, *dag_ids: str) -> None:
-        """Run DAGs at the same time, to their ends."""
-        started = {dag_id: self.stack.trigger(dag_id) for dag_id in dag_ids}
-        for dag_id, run_id in started.items():
-            self.stack.wait(dag_id, run_id)
-        self.runs |= started
+    def start(self, *dag_ids: str) -> None:
+        """Start one run of each DAG."""
+        self.runs |= {dag_id: self.stack.trigger(dag_id) for dag_id in dag_ids}
+
+    def wait(self, *dag_ids: str) -> None:
+        """Wait until these runs have ended."""
+        for dag_id in dag_ids:
+            self.stack.wait(dag_id, self.runs[dag_id])
+
+    def let_the_slow_study_end(self) -> None:
+        """Take back all faults of the emulator; only the slow study still needs one."""
+        httpx.delete(f"{self.emulator.url}/_emulator/faults", trust_env=False).raise_for_status()
 
 
 @contextmanager
 def opened_site(home: Path) -> Iterator[Site]:
-    """Start Airflow and emulator, and let `spring_campaign` and `secret_launch` land their videos."""
+    """Start Airflow and emulator, with DAGs and no runs."""
     dags = home / "dags"
     dags.mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "dags" / "films.py", dags)
@@ -89,7 +104,7 @@ def opened_site(home: Path) -> Iterator[Site]:
     faults.write_text(json.dumps(FAULTS))
     with (
         EmulatorServer(
-            home=home, render_seconds=4, max_concurrent=8, max_qps=50, options=("--faults", str(faults))
+            home=home, render_seconds=4, max_concurrent=16, max_qps=50, options=("--faults", str(faults))
         ) as emulator,
         PostgresServer(home=home) as postgres,  # SQLite locks out a busy Airflow now and then
     ):
@@ -99,13 +114,11 @@ def opened_site(home: Path) -> Iterator[Site]:
             "PYTHONPATH": str(ROOT),
         }
         with AirflowStack(home / "airflow", dags, db=postgres.url, env=env, users=USERS) as stack:
-            site = Site(stack=stack, emulator=emulator, url=stack.url)
-            site.run("spring_campaign", "secret_launch")
-            yield site
+            yield Site(stack=stack, emulator=emulator, url=stack.url)
 
 
 def _copy_the_review_example(dags: Path) -> None:
-    """Take the example as it is, and once more with a reviewer who has to hurry."""
+    """Copy the example as it is, and once more with a timeout of four seconds."""
     text = (ROOT / "example_dags" / "example_review.py").read_text()
     text = text.replace("file:///tmp/jimeng", (dags.parent / "videos").as_uri())
     (dags / "review.py").write_text(text)
@@ -117,15 +130,15 @@ def _copy_the_review_example(dags: Path) -> None:
 
 @dataclass
 class Visitor:
-    """Somebody with a browser window; what goes wrong on our pages is collected, but for the status that is asked for.
+    """A user with a browser window. It collects errors on our pages, except for one expected HTTP status.
 
-    The browser tells of a status at some later moment, so it is named beforehand.
+    The browser reports a status some time later, so a test names it before the request.
     """
 
     page: Page
     problems: list[str]
     requests: list[str]
-    asked_for: int | None = None
+    expected_status: int | None = None
 
     @property
     def framed(self) -> Frame:
@@ -135,7 +148,7 @@ class Visitor:
         return frame
 
     def shoot(self, name: str) -> None:
-        """Keep a picture of the window."""
+        """Save a picture of the window."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
@@ -151,7 +164,7 @@ def visit(
     size: tuple[int, int] = (1440, 900),
     **options: Any,
 ) -> Iterator[Visitor]:
-    """Open a window of one's own: cookies, storage, theme and language are new."""
+    """Open a window with its own cookies, storage, theme and language."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=theme, locale=locale, **options
     )
@@ -161,7 +174,7 @@ def visit(
     visitor = Visitor(page=page, problems=[], requests=[])
 
     def heard(message: ConsoleMessage) -> None:
-        wanted = f"status of {visitor.asked_for} " in message.text
+        wanted = f"status of {visitor.expected_status} " in message.text
         if message.type == "error" and "/jimeng/" in message.location.get("url", "") and not wanted:
             visitor.problems.append(f"{message.text} ({message.location['url']})")
 
@@ -182,7 +195,7 @@ def expect(target: Locator) -> Any:
 
 
 def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait until something holds; returns what it gave."""
+    """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -29,7 +29,7 @@ def test_two_people_see_the_renders_that_each_may_see(site: Site, window: Window
 def test_the_address_of_somebody_elses_render_opens_nothing(site: Site, window: Window) -> None:
     query = f"dag_id=secret_launch&run_id={site.runs['secret_launch'].replace('+', '%2B')}&task_id=render&map_index=-1"
     visitor = window("vera")
-    visitor.asked_for = 403
+    visitor.expected_status = 403
     page = visitor.page
     page.goto(f"{site.url}/jimeng/render?{query}")
     expect(page.get_by_role("alert")).to_contain_text("You may not see the renders of this DAG")
@@ -40,7 +40,7 @@ def test_the_address_of_somebody_elses_render_opens_nothing(site: Site, window: 
 
 def test_whoever_is_signed_out_is_led_to_the_sign_in_and_back(site: Site, window: Window) -> None:
     visitor = window(None)
-    visitor.asked_for = 401
+    visitor.expected_status = 401
     page = visitor.page
     reply = page.goto(site.gallery)
     assert reply is not None
@@ -54,9 +54,9 @@ def test_whoever_is_signed_out_is_led_to_the_sign_in_and_back(site: Site, window
     expect(page.locator(".card").first).to_be_visible()
 
 
-def test_a_session_that_ends_while_the_page_is_open_is_said_to_have_ended(site: Site, window: Window) -> None:
+def test_the_page_says_when_its_session_has_ended(site: Site, window: Window) -> None:
     visitor = window()
-    visitor.asked_for = 401
+    visitor.expected_status = 401
     page = visitor.page
     page.goto(site.gallery)
     expect(page.locator(".card").first).to_be_visible()

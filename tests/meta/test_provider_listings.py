@@ -52,7 +52,10 @@ def test_widgets_are_those_of_the_form(listed: Any) -> None:
 
 
 def test_links_triggers_and_configuration_are_listed(listed: Any) -> None:
-    assert listed("links") == [{"extra_link_class_name": "airflow_provider_jimeng.web.links.JimengVideoLink"}]
+    assert listed("links") == [
+        {"extra_link_class_name": "airflow_provider_jimeng.links.JimengVideoLink"},
+        {"extra_link_class_name": "airflow_provider_jimeng.web.links.JimengVideoLink"},
+    ]
     modules = {row["class"] for row in listed("triggers")}
     assert modules == {"airflow_provider_jimeng.triggers.render", "airflow_provider_jimeng.triggers.slot"}
     assert listed("configs") == [{"provider_config": [PACKAGE, CONFIG]}]

@@ -92,7 +92,7 @@ def test_the_wheel_holds_the_package_its_types_its_pages_and_its_licence_and_not
     expected = {
         str(path.relative_to(ROOT))
         for path in package.rglob("*")
-        if path.is_file() and path.suffix in (".py", ".typed", ".js", ".css", ".svg")
+        if path.is_file() and path.suffix in (".py", ".typed", ".js", ".css", ".svg", ".html")
     }
     info = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE"}
     assert set(zipfile.ZipFile(wheel).namelist()) == expected | {f"{INFO}/{name}" for name in info}
@@ -198,7 +198,7 @@ def test_airflow_lists_hook_and_link_of_the_installed_wheel(installed: Path, hom
     ours = [row for row in rows(hooks) if row["connection_type"] == "jimeng"]
     assert [row["class"] for row in ours] == ["airflow_provider_jimeng.hooks.jimeng.JimengHook"]
     links = run(installed, "-m", "airflow", "providers", "links", "--output", "json", home=home)
-    assert "airflow_provider_jimeng.web.links.JimengVideoLink" in links
+    assert "airflow_provider_jimeng.links.JimengVideoLink" in links
 
 
 def test_airflow_loads_the_plugin_of_the_installed_wheel(installed: Path, home: Path) -> None:
@@ -270,8 +270,8 @@ now = pendulum.now("UTC")
 manifest = {"task_id": "1", "uri": folder + "/film.mp4", "landed_at": now.isoformat(), "submitted_at": now.isoformat()}
 end = TaskEnd(task="render", manifest=manifest)
 report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=None, quoted=False, ends=(end,))
-print(operator._sights(report, OutputPath(output_path=folder + "/report.html")))
+print(operator._previews(report, OutputPath(output_path=folder + "/report.html")))
 """
     said = run(installed, "-c", code, home=home)
     assert "pip install 'airflow-provider-jimeng[report]'" in said
-    assert "Sight(path='film.mp4', picture=None)" in said
+    assert "Preview(path='film.mp4', picture=None)" in said

@@ -1,4 +1,4 @@
-"""Airflow's own API server in process, with the plugin in it, three people, and renders in a real database."""
+"""Airflow's own API server in process, with the plugin in it, three users, and renders in a real database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USERS = {"ada": "admin", "vera": "viewer", "no_xcom": "viewer"}
 
 @dataclass(frozen=True)
 class Reader:
-    """Somebody with a browser; without a token, somebody who never signed in."""
+    """A user with a browser. Without a token, the user is not signed in."""
 
     client: TestClient
     token: str | None = None
@@ -89,7 +89,7 @@ def tokens(api_server: TestClient, airflow_database: Path) -> dict[str, str]:
 
 @pytest.fixture
 def session(airflow_database: Path) -> Iterator[Session]:
-    """A session of Airflow's database; every render in it is this test's."""
+    """A session of Airflow's database; it contains only renders of this test."""
     from airflow.utils.session import create_session
 
     with create_session(scoped=False) as opened:
@@ -100,7 +100,7 @@ def session(airflow_database: Path) -> Iterator[Session]:
 
 @pytest.fixture
 def records(session: Session) -> Records:
-    """Writes renders; what it wrote is seen by requests that follow."""
+    """Writes renders, which the requests that follow can read."""
     return Records(session)
 
 

@@ -11,7 +11,7 @@ FIELDS: dict[str, Any] = dict(CONN_FIELDS)
 BEHAVIOUR: dict[str, Any] = dict(UI_FIELD_BEHAVIOUR)
 
 
-def test_the_ui_is_told_of_every_field_of_the_connection_form(admin: Reader) -> None:
+def test_the_ui_gets_every_field_of_the_connection_form(admin: Reader) -> None:
     reply = admin.client.get("/ui/connections/hook_meta", headers={"Authorization": f"Bearer {admin.token}"})
     assert reply.status_code == 200, reply.text
     (form,) = [one for one in reply.json() if one["connection_type"] == "jimeng"]

@@ -14,7 +14,7 @@ from airflow_provider_jimeng.web.media import (
     MediaGoneError,
     Span,
     UnsatisfiableRangeError,
-    asked_span,
+    requested_span,
 )
 from tests.harness.stores import ObjectStore, attached
 from tests.harness.videos import video
@@ -41,41 +41,36 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("header", "span"),
-    [
-        (None, None),
-        ("", None),
-        ("bytes=0-99", Span(start=0, end=100)),
-        ("bytes=100-", Span(start=100, end=1000)),
-        ("bytes=-100", Span(start=900, end=1000)),
-        ("bytes=-5000", Span(start=0, end=1000)),
-        ("bytes=999-5000", Span(start=999, end=1000)),
-        ("bytes=-", None),
-        ("bytes=5-2", None),
-        ("bytes=0-1,5-6", None),
-        ("items=0-1", None),
-        ("bytes=٠-٩", None),
-        ("bytes=0-" + "9" * 40, None),
-    ],
-)
-def test_a_range_header_is_read_as_the_standard_says(header: str | None, span: Span | None) -> None:
-    assert asked_span(header, 1000) == span
+def test_a_range_header_is_read_as_the_standard_says() -> None:
+    spans = {
+        None: None,
+        "": None,
+        "bytes=0-99": Span(start=0, end=100),
+        "bytes=100-": Span(start=100, end=1000),
+        "bytes=-100": Span(start=900, end=1000),
+        "bytes=-5000": Span(start=0, end=1000),
+        "bytes=999-5000": Span(start=999, end=1000),
+        "bytes=-": None,
+        "bytes=5-2": None,
+        "bytes=0-1,5-6": None,
+        "items=0-1": None,
+        "bytes=٠-٩": None,
+        "bytes=0-" + "9" * 40: None,
+    }
+    assert {header: requested_span(header, 1000) for header in spans} == spans
 
 
-@pytest.mark.parametrize("header", ["bytes=1000-", "bytes=1000-1001", "bytes=-0"])
-def test_a_range_behind_the_end_cannot_be_satisfied(header: str) -> None:
-    with pytest.raises(UnsatisfiableRangeError):
-        asked_span(header, 1000)
+def test_a_range_behind_the_end_cannot_be_satisfied() -> None:
+    for header in ("bytes=1000-", "bytes=1000-1001", "bytes=-0"):
+        with pytest.raises(UnsatisfiableRangeError):
+            requested_span(header, 1000)
 
 
 def test_a_long_range_is_answered_by_its_first_piece() -> None:
-    assert asked_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
+    assert requested_span("bytes=10-", 10 * PIECE_BYTES) == Span(start=10, end=10 + PIECE_BYTES)
 
 
-def test_the_whole_video_is_sent_when_no_range_is_asked_for(
-    viewer: Reader, records: Records, large: Path
-) -> None:
+def test_the_whole_video_is_sent_without_a_range(viewer: Reader, records: Records, large: Path) -> None:
     reply = viewer.get("media", records.landed(large), accept_encoding="gzip, br")
     assert reply.status_code == 200
     assert reply.content == large.read_bytes()
@@ -149,7 +144,7 @@ def test_only_files_that_begin_as_mp4_are_opened(viewer: Reader, records: Record
     secret.write_text("[core]\nfernet_key = very secret\n" * 10)
     reply = viewer.get("media", records.landed(secret))
     assert reply.status_code == 404
-    assert reply.json() == {"detail": "The file is no MP4 video."}
+    assert reply.json() == {"detail": "The file is not an MP4 video."}
 
 
 def forged(records: Records, uri: str, run_id: str, **changes: Any) -> dict[str, Any]:
@@ -159,13 +154,13 @@ def forged(records: Records, uri: str, run_id: str, **changes: Any) -> dict[str,
     )
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "/dev/zero", "/proc/self/environ", "/etc", "/no/such/file"])
-def test_a_pushed_manifest_opens_no_file_that_was_never_landed_and_does_not_tell_which_exist(
-    path: str, viewer: Reader, records: Records
+def test_a_pushed_manifest_opens_no_file_that_was_never_saved_and_does_not_tell_which_exist(
+    viewer: Reader, records: Records
 ) -> None:
-    reply = viewer.get("media", forged(records, f"file://{path}", "forged"))
-    assert reply.status_code == 404
-    assert reply.json()["detail"].startswith("The file that this task landed is gone")
+    for path in ("/etc/passwd", "/dev/zero", "/proc/self/environ", "/etc", "/no/such/file"):
+        reply = viewer.get("media", forged(records, f"file://{path}", path))
+        assert reply.status_code == 404
+        assert reply.json()["detail"].startswith("The file that this task saved is gone")
 
 
 def test_a_pushed_manifest_does_not_open_the_videos_of_others(
@@ -178,23 +173,23 @@ def test_a_pushed_manifest_does_not_open_the_videos_of_others(
     assert viewer.get("media", mine).status_code == 404
 
 
-@pytest.mark.parametrize("sha256", [None, 7, "", "a" * 63, 'a"\r\nX-Injected: yes', "é" * 64, "A" * 64])
-def test_a_pushed_manifest_cannot_write_headers(sha256: Any, viewer: Reader, records: Records) -> None:
-    reply = viewer.get("media", forged(records, "file:///x.mp4", "forged", sha256=sha256))
-    assert reply.status_code == 404
-    assert reply.json() == {"detail": "The manifest holds no SHA-256 of its file."}
+def test_a_pushed_manifest_cannot_write_headers(viewer: Reader, records: Records) -> None:
+    strange: list[Any] = [None, 7, "", "a" * 63, 'a"\r\nX-Injected: yes', "é" * 64, "A" * 64]
+    for number, sha256 in enumerate(strange):
+        reply = viewer.get("media", forged(records, "file:///x.mp4", str(number), sha256=sha256))
+        assert reply.status_code == 404
+        assert reply.json() == {"detail": "The manifest contains no SHA-256 of its file."}
 
 
-@pytest.mark.parametrize("beside", [None, b"", b"{}", b"no json", b" " * 70_000, b'{"sha256": "x"}'])
-def test_a_video_without_the_manifest_of_its_landing_is_not_shown(
-    beside: bytes | None, viewer: Reader, records: Records, mp4: Path
+def test_a_video_without_its_manifest_beside_it_is_not_shown(
+    viewer: Reader, records: Records, mp4: Path
 ) -> None:
     ref = records.landed(mp4)
     sidecar = mp4.with_name(f"{mp4.name}.json")
-    if beside is None:
-        sidecar.unlink()
-    else:
-        sidecar.write_bytes(beside)
+    for content in (b"", b"{}", b"no json", b" " * 70_000, b'{"sha256": "x"}'):
+        sidecar.write_bytes(content)
+        assert viewer.get("media", ref).status_code == 404
+    sidecar.unlink()
     assert viewer.get("media", ref).status_code == 404
 
 
@@ -209,23 +204,26 @@ def test_a_file_that_another_render_replaced_is_not_shown_as_the_first_ones(
     assert viewer.get("media", first).status_code == 404
 
 
-@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=20-29"])
+PARTS = ("bytes=0-9", "bytes=20-29")
+
+
 @pytest.mark.parametrize("linked", [True, False])
 def test_a_video_that_turns_into_something_else_is_not_read_on(
-    part: str, linked: bool, viewer: Reader, records: Records, mp4: Path, tmp_path: Path
+    linked: bool, viewer: Reader, records: Records, mp4: Path, tmp_path: Path
 ) -> None:
     secret = tmp_path / "airflow.cfg"
     secret.write_text("fernet_key = very secret\n" * 1000)
     ref = records.landed(mp4)
-    assert viewer.get("media", ref, range=part).status_code == 206
+    assert viewer.get("media", ref, range=PARTS[0]).status_code == 206
     mp4.unlink()
     if linked:
         mp4.symlink_to(secret)
     else:
         secret.rename(mp4)
-    reply = viewer.get("media", ref, range=part)
-    assert reply.status_code == 404
-    assert "secret" not in reply.text
+    for part in PARTS:
+        reply = viewer.get("media", ref, range=part)
+        assert reply.status_code == 404
+        assert "secret" not in reply.text
 
 
 def test_a_link_is_not_followed_to_the_video_of_others(
@@ -236,10 +234,9 @@ def test_a_link_is_not_followed_to_the_video_of_others(
     assert viewer.get("media", records.landed(link)).status_code == 404
 
 
-@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=20-29"])
 @pytest.mark.parametrize("looked_at_before", [True, False])
 def test_a_directory_that_turns_into_a_link_does_not_lead_to_the_video_of_others(
-    part: str, looked_at_before: bool, viewer: Reader, records: Records, tmp_path: Path
+    looked_at_before: bool, viewer: Reader, records: Records, tmp_path: Path
 ) -> None:
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
     for folder, content in ((mine, SMALL), (theirs, SMALL[:-1] + b"!")):  # of one size and beginning
@@ -248,12 +245,13 @@ def test_a_directory_that_turns_into_a_link_does_not_lead_to_the_video_of_others
     records.landed(theirs / "loop.mp4", dag_id="secret_launch")
     ref = records.landed(mine / "loop.mp4")
     if looked_at_before:
-        assert viewer.get("media", ref, range=part).status_code == 206
+        assert viewer.get("media", ref, range=PARTS[0]).status_code == 206
     mine.rename(tmp_path / "away")
     mine.symlink_to(theirs)
-    reply = viewer.get("media", ref, range=part)
-    assert reply.status_code == 404
-    assert reply.json()["detail"].startswith("The file that this task landed is gone, was replaced")
+    for part in PARTS:
+        reply = viewer.get("media", ref, range=part)
+        assert reply.status_code == 404
+        assert reply.json()["detail"].startswith("The file that this task saved is gone, was replaced")
 
 
 def test_a_root_that_whoever_runs_airflow_made_a_link_still_works(
@@ -281,31 +279,25 @@ def test_only_a_file_is_read_as_one(viewer: Reader, records: Records, mp4: Path)
     assert viewer.get("media", ref).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://127.0.0.1:1/a.mp4",
-        "https://host/a.mp4",
-        "data:video/mp4;base64,AAAA",
-        "filecache::http://127.0.0.1:1/a",
-        "file:///a.mp4::http://127.0.0.1:1/a",
-        "etc/passwd",
-    ],
-)
-def test_web_addresses_are_never_followed(uri: str, viewer: Reader, records: Records) -> None:
-    reply = viewer.get("media", records.landed(uri))
-    assert reply.status_code == 404
-    assert "no file in a store" in reply.json()["detail"]
+def test_web_addresses_are_never_followed(viewer: Reader, records: Records) -> None:
+    for number, uri in enumerate(
+        (
+            "http://127.0.0.1:1/a.mp4",
+            "https://host/a.mp4",
+            "data:video/mp4;base64,AAAA",
+            "filecache::http://127.0.0.1:1/a",
+            "file:///a.mp4::http://127.0.0.1:1/a",
+            "etc/passwd",
+        )
+    ):
+        reply = viewer.get("media", records.landed(uri, run_id=str(number)))
+        assert reply.status_code == 404
+        assert "no file in a store" in reply.json()["detail"]
 
 
-@pytest.mark.parametrize("uri", ["no-such-store://bucket/a.mp4", "s3://bucket/a.mp4"])
-def test_a_store_that_cannot_be_read_is_named_as_such(uri: str, viewer: Reader, records: Records) -> None:
-    reply = viewer.get("media", records.landed(uri))
-    assert reply.status_code == 404
-    assert "cannot be read from the API server" in reply.json()["detail"]
-
-
-def test_a_file_that_is_gone_is_said_to_be_gone(viewer: Reader, records: Records, tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_reported_as_gone(
+    viewer: Reader, records: Records, tmp_path: Path
+) -> None:
     missing = viewer.get("media", records.landed(tmp_path / "missing.mp4"))
     assert missing.status_code == 404
     assert "is gone" in missing.json()["detail"]
@@ -314,7 +306,7 @@ def test_a_file_that_is_gone_is_said_to_be_gone(viewer: Reader, records: Records
     assert viewer.get("media", records.landed(empty, run_id="r2")).status_code == 404
 
 
-def test_a_file_that_vanishes_while_it_is_played_is_said_to_be_gone(
+def test_a_file_that_vanishes_while_it_is_played_is_reported_as_gone(
     viewer: Reader, records: Records, mp4: Path
 ) -> None:
     ref = records.landed(mp4)
@@ -327,32 +319,29 @@ def test_a_file_that_vanishes_while_it_is_played_is_said_to_be_gone(
 
 def test_a_render_without_a_file_has_no_video(viewer: Reader, records: Records) -> None:
     ref = records.add(state="deferred", render=render_payload())
-    assert "landed no video" in viewer.get("media", ref).json()["detail"]
+    assert "saved no video" in viewer.get("media", ref).json()["detail"]
     odd = records.add(
         run_id="odd", render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": ["x"]}
     )
     assert viewer.get("media", odd).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("arguments", "conn_id"),
-    [
+def test_the_storage_connection_is_the_one_the_task_saved_with(records: Records) -> None:
+    from airflow_provider_jimeng.web.store import TaskRef, storage_connection
+
+    cases: list[tuple[Any, str | None]] = [
         ({"output_conn_id": "my_s3", "output_path": "s3://bucket/"}, "my_s3"),
         ({"output_conn_id": None, "output_path": "s3://other_s3@bucket/videos/"}, "other_s3"),
         ({"output_conn_id": "", "output_path": "s3://bucket/videos/"}, None),
         ({}, None),
         ("not a mapping", None),
         (None, None),
-    ],
-)
-def test_the_storage_connection_is_the_one_the_task_landed_with(
-    arguments: Any, conn_id: str | None, records: Records
-) -> None:
-    from airflow_provider_jimeng.web.store import TaskRef, storage_connection
-
-    ref = records.add(arguments=arguments)
-    records.add(run_id="z_later", arguments={"output_conn_id": "of_a_later_run"} if arguments else None)
-    assert storage_connection(records.session, TaskRef(**ref)) == conn_id
+    ]
+    for number, (arguments, conn_id) in enumerate(cases):
+        ref = records.add(dag_id=f"dag_{number}", arguments=arguments)
+        later = {"output_conn_id": "of_a_later_run"} if arguments else None
+        records.add(dag_id=f"dag_{number}", run_id="z_later", arguments=later)
+        assert storage_connection(records.session, TaskRef(**ref)) == conn_id, arguments
 
 
 def test_for_an_old_run_the_tasks_latest_arguments_name_the_connection(records: Records) -> None:
@@ -378,6 +367,29 @@ class SigningStore(ObjectStore):
 
     def sign(self, path: str, expiration: int | None = None, **_: Any) -> str:
         return f"{self.link}{path}?seconds={expiration}"
+
+
+class AwayError(Exception):
+    """An error that no other store raises."""
+
+
+class AwayStore(SigningStore):
+    """A store that fails when it should return the bytes of a video."""
+
+    def cat_file(self, path: str, *arguments: Any, **options: Any) -> Any:
+        if path.endswith(".mp4"):
+            raise AwayError(path)
+        return super().cat_file(path, *arguments, **options)
+
+
+def test_a_store_that_cannot_be_read_is_named_as_such(viewer: Reader, records: Records) -> None:
+    unknown = viewer.get("media", records.landed("no-such-store://bucket/a.mp4", run_id="unknown"))
+    arguments = {"output_conn_id": attached(AwayStore("no link"))}
+    ref = records.add(run_id="away", render=render_payload(), manifest=SIGNED, arguments=arguments)
+    away = viewer.get("media", ref)
+    assert (unknown.status_code, away.status_code) == (404, 404)
+    assert unknown.json()["detail"] == "The store cannot be read from the API server."
+    assert away.json()["detail"] == "The store cannot be read from the API server (AwayError)."
 
 
 def test_a_store_that_signs_sends_the_browser_to_itself_if_the_setting_says_so(
@@ -415,7 +427,7 @@ def landed_manifest(mp4: Path) -> dict[str, Any]:
     return manifest
 
 
-def test_a_store_is_asked_for_a_video_once_in_half_a_minute(mp4: Path) -> None:
+def test_a_store_is_queried_for_a_video_once_in_half_a_minute(mp4: Path) -> None:
     manifest = landed_manifest(mp4)
     first = media.open_video(manifest, None)
     assert media.open_video(manifest, None) is first

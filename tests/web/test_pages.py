@@ -5,8 +5,6 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
@@ -16,96 +14,84 @@ from airflow_provider_jimeng.web.tables import STATES
 if TYPE_CHECKING:
     from tests.web.conftest import Reader
 
-SOURCES = {name: (pages.STATIC / f"{name}.js").read_text(encoding="utf-8") for name in pages.MODULES}
-DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
-IMPORTED = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
+PAGES = ("", "render", "compare")
+SOURCES = {name: source.decode() for name, source in pages.modules().items()}
+IMPORTED = re.compile(r'^import \{([^}]*)\} from "\./(\w+\.js)";$', re.MULTILINE)
+EXPORTED = re.compile(r"^export (?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
 MARKUP_SINKS = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\(|new Function"
 )
 
 
 def messages(language: str) -> dict[str, str]:
-    block = re.search(rf"^const {language} = {{\n(.*?)^}};", SOURCES["i18n"], re.MULTILINE | re.DOTALL)
+    block = re.search(rf"^const {language} = {{\n(.*?)^}};", SOURCES["i18n.js"], re.MULTILINE | re.DOTALL)
     assert block is not None
     return dict(re.findall(r'^  (\w+): "((?:[^"\\]|\\.)*)",$', block.group(1), re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", ["", "render", "compare"])
-def test_a_page_allows_nothing_but_its_own_script_and_style(page: str, viewer: Reader) -> None:
-    reply = viewer.get(page)
-    policy = dict(part.split(" ", 1) for part in reply.headers["content-security-policy"].split("; "))
-    style = re.search(r"<style>(.*?)</style>", reply.text, re.DOTALL)
-    assert style is not None
-    digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
-
-    assert policy == {
-        "default-src": "'none'",
-        "script-src": "'self'",
-        "style-src": f"'sha256-{digest}'",
-        "img-src": "data:",
-        "media-src": "'self'",
-        "connect-src": "'self'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'self'",
-        "require-trusted-types-for": "'script'",
-    }
-    assert reply.headers["cache-control"] == "no-store"
-    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+def test_a_page_allows_only_its_own_scripts_and_style_and_is_not_kept(viewer: Reader) -> None:
+    for page in PAGES:
+        reply = viewer.get(page)
+        policy = dict(part.split(" ", 1) for part in reply.headers["content-security-policy"].split("; "))
+        style = reply.text.partition("<style>")[2].partition("</style>")[0]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert policy == {
+            "default-src": "'none'",
+            "script-src": "'self'",
+            "style-src": f"'sha256-{digest}'",
+            "img-src": "data:",
+            "media-src": "'self'",
+            "connect-src": "'self'",
+            "base-uri": "'none'",
+            "form-action": "'none'",
+            "frame-ancestors": "'self'",
+            "require-trusted-types-for": "'script'",
+        }
+        assert reply.headers["cache-control"] == "no-store"
+        assert reply.headers["content-type"] == "text/html; charset=utf-8"
 
 
-@pytest.mark.parametrize("page", ["gallery", "render", "compare"])
-def test_every_address_in_a_page_is_relative_and_ours(page: str) -> None:
-    addresses = re.findall(r'(?:src|href)="([^"]*)"', pages.page(page))
-    assert addresses
-    assert all(address.startswith(("static/app.js?v=", "data:image/svg+xml;")) for address in addresses)
-    for source in (*SOURCES.values(), pages.style()):
-        foreign = [
-            found for found in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", source) if "www.w3.org" not in found
-        ]
-        assert not foreign
-
-
-def test_the_script_may_be_kept_for_ever_under_the_name_of_its_content(viewer: Reader) -> None:
-    current = viewer.get("static/app.js", {"v": pages.version()})
-    assert current.headers["cache-control"] == "public, max-age=31536000, immutable"
-    assert current.content == pages.script()
-    for other in ({}, {"v": "of-an-older-release"}):
-        assert viewer.get("static/app.js", other).headers["cache-control"] == "no-cache"
-    assert f"static/app.js?v={pages.version()}" in viewer.get("").text
-
-
-def test_the_modules_can_be_joined_into_one_script() -> None:
-    files = {path.stem for path in pages.STATIC.glob("*.js")}
-    assert files == set(pages.MODULES)
-    declared = [name for source in SOURCES.values() for name in DECLARED.findall(source)]
-    assert len(declared) == len(set(declared)), "names are unique across modules"
-    joined = pages.script().decode()
-    assert not re.search(r"^(import|export)\b", joined, re.MULTILINE)
-    assert DECLARED.findall(joined) == declared
-
-
-@pytest.mark.parametrize("module", pages.MODULES)
-def test_a_module_imports_what_it_uses_from_modules_before_it(module: str) -> None:
-    before = pages.MODULES[: pages.MODULES.index(module)]
-    imported = IMPORTED.findall(SOURCES[module])
-    assert len(imported) == SOURCES[module].count("\nimport ") + SOURCES[module].startswith("import ")
-    for names, origin in imported:
-        assert origin in before
-        exported = set(
-            re.findall(
-                r"^export (?:async )?(?:function|const|let|class) (\w+)", SOURCES[origin], re.MULTILINE
-            )
+def test_every_address_in_a_page_is_relative_and_names_no_other_host() -> None:
+    for page in ("gallery", "render", "compare"):
+        addresses = re.findall(r'(?:src|href)="([^"]*)"', pages.page(page))
+        assert len(addresses) == len(SOURCES) + 2
+        assert all(
+            address.startswith((f"static/{pages.version()}/", "data:image/svg+xml;")) for address in addresses
         )
-        assert {name.strip() for name in names.split(",")} <= exported
+    for source in (*SOURCES.values(), pages.style()):
+        hosts = set(re.findall(r"(?:https?:)?//([\w.-]+\.\w+)", source))
+        assert hosts <= {"www.w3.org"}  # the name of a namespace
 
 
-@pytest.mark.parametrize("module", pages.MODULES)
-def test_no_module_makes_markup_of_text(module: str) -> None:
-    assert not MARKUP_SINKS.search(SOURCES[module])
+def test_the_modules_are_served_as_they_are_and_kept_for_ever_under_the_hash_of_their_content(
+    viewer: Reader,
+) -> None:
+    for name, content in pages.modules().items():
+        current = viewer.get(f"static/{pages.version()}/{name}")
+        assert current.content == content == (pages.STATIC / name).read_bytes()
+        assert current.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert current.headers["content-type"] == "text/javascript; charset=utf-8"
+    older = viewer.get("static/of-an-older-release/main.js")
+    assert (older.status_code, older.headers["cache-control"]) == (200, "no-cache")
+    assert f'<script type="module" src="static/{pages.version()}/main.js">' in viewer.get("").text
 
 
-def test_both_languages_say_the_same_things_with_the_same_values() -> None:
+def test_every_module_imports_only_what_others_export_and_every_module_is_imported() -> None:
+    imported = set()
+    for source in SOURCES.values():
+        statements = IMPORTED.findall(source)
+        assert len(statements) == len(re.findall(r"\bimport\b", source))
+        for names, origin in statements:
+            imported.add(origin)
+            assert {name.strip() for name in names.split(",")} <= set(EXPORTED.findall(SOURCES[origin]))
+    assert imported | {"main.js"} == set(SOURCES)
+
+
+def test_no_module_makes_markup_of_text() -> None:
+    assert not [name for name, source in SOURCES.items() if MARKUP_SINKS.search(source)]
+
+
+def test_both_languages_have_the_same_texts_with_the_same_values() -> None:
     english, chinese = messages("EN"), messages("ZH")
     assert len(english) > 100
     assert set(english) == set(chinese)
@@ -113,15 +99,15 @@ def test_both_languages_say_the_same_things_with_the_same_values() -> None:
         assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[key])), key
 
 
-def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None:
-    text = "\n".join(SOURCES[name] for name in pages.MODULES)
+def test_every_text_that_the_pages_use_exists_and_none_is_unused() -> None:
+    text = "\n".join(SOURCES.values())
     known = messages("EN")
-    asked = set(re.findall(r'\b(?:t|has)\(\s*"(\w+)"', text)) | set(
+    used = set(re.findall(r'\b(?:t|has)\(\s*"(\w+)"', text)) | set(
         re.findall(r'"(error_\w+|\w+_title|\w+_text)"', text)
     )
-    assert asked <= set(known), asked - set(known)
+    assert used <= set(known), used - set(known)
     assert {f"state_{state}" for state in STATES} <= set(known)
-    sources = text.replace(SOURCES["i18n"], "")
+    sources = text.replace(SOURCES["i18n.js"], "")
     from airflow_provider_jimeng.core.render import RenderManifest
 
     payload = set(RenderManifest.__dataclass_fields__) | {
@@ -143,14 +129,14 @@ def test_every_sentence_that_is_asked_for_exists_and_none_is_left_over() -> None
 def test_every_sentence_of_the_code_table_has_its_own_in_chinese_and_there_are_no_others() -> None:
     table = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values()]
     sentences = {entry.meaning for entry in table} | {entry.advice for entry in table}
-    chinese = dict(re.findall(r'^  "(.*?)":\s+"(.*?)",$', SOURCES["codes"], re.MULTILINE))
+    chinese = dict(re.findall(r'^  "(.*?)":\s+"(.*?)",$', SOURCES["codes.js"], re.MULTILINE))
     assert len(sentences) > 70
     assert set(chinese) == sentences
     assert all(re.search(r"[\u4e00-\u9fff].*。$", text) for text in chinese.values())
     assert len(set(chinese.values())) == len(sentences), "what differs in English differs in Chinese"
 
 
-def test_every_end_of_a_render_has_its_words_and_no_other() -> None:
+def test_every_end_of_a_render_has_its_texts_and_there_are_no_others() -> None:
     ends = {outcome.value for outcome in Outcome if outcome is not Outcome.SLOT_FREE} | {
         UNKNOWN_SUBMIT,
         "none",

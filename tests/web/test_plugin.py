@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from airflow_provider_jimeng.web import links
+from airflow_provider_jimeng import links
 from airflow_provider_jimeng.web.plugin import VIDEO_OPERATORS, JimengPlugin, external_views
-from airflow_provider_jimeng.web.versions import AIRFLOW_V_3_4_PLUS
 from tests.harness.processes import inherited_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.web.conftest import Reader
 
@@ -32,10 +32,11 @@ def test_airflow_finds_the_plugin_by_its_entry_point() -> None:
 
 
 def test_the_navigation_leads_to_the_gallery() -> None:
+    assert [app["url_prefix"] for app in JimengPlugin.fastapi_apps] == ["/jimeng"]
     (view, *others) = external_views()
     assert view["destination"] == "nav"
     assert view["href"] == "/jimeng/"
-    assert [other["destination"] for other in others] == ["task_instance"] * AIRFLOW_V_3_4_PLUS
+    assert [other["destination"] for other in others] == ["task_instance"] * links.has_task_tabs()
 
 
 def test_the_plugin_can_be_read_over_airflows_api(viewer: Reader) -> None:
@@ -45,24 +46,15 @@ def test_the_plugin_can_be_read_over_airflows_api(viewer: Reader) -> None:
     assert plugin["external_views"][0]["url_route"] == "jimeng-renders"
 
 
-@pytest.mark.parametrize(
-    ("base_url", "page", "link"),
-    [
+def test_addresses_are_below_the_base_path_of_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for base_url, page, link in (
         ("", "/jimeng/", "/jimeng/render?"),
         ("http://airflow.example:8080/", "/jimeng/", "http://airflow.example:8080/jimeng/render?"),
-        (
-            "https://example.com/team/airflow",
-            "/team/airflow/jimeng/",
-            "https://example.com/team/airflow/jimeng/render?",
-        ),
-    ],
-)
-def test_addresses_are_below_the_base_path_of_airflow(
-    base_url: str, page: str, link: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
-    assert external_views()[0]["href"] == page
-    assert links.video_page("d", "r", "t").startswith(link)
+        ("https://a.example/team/flow", "/team/flow/jimeng/", "https://a.example/team/flow/jimeng/render?"),
+    ):
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+        assert external_views()[0]["href"] == page
+        assert links.video_page("d", "r", "t").startswith(link)
 
 
 def test_the_button_on_the_task_page_leads_to_the_video_of_that_task_instance(
@@ -85,8 +77,19 @@ def test_every_operator_that_has_a_video_has_the_button() -> None:
     for name in VIDEO_OPERATORS:
         operator = JimengVideoSensor if name == JimengVideoSensor.__name__ else getattr(operators, name)
         assert [type(link) for link in operator.operator_extra_links] == [links.JimengVideoLink]
-    path = f"{links.JimengVideoLink.__module__}.{links.JimengVideoLink.__qualname__}"
-    assert path in list(get_provider_info()["extra-links"])  # type: ignore[call-overload]
+    listed: Any = get_provider_info()["extra-links"]
+    assert f"{links.JimengVideoLink.__module__}.{links.JimengVideoLink.__qualname__}" in listed
+
+
+def test_what_0_1_0_called_the_link_and_the_page_still_works() -> None:
+    from airflow_provider_jimeng.links import video_page
+    from airflow_provider_jimeng.provider_info import get_provider_info
+
+    old = "airflow_provider_jimeng.web.links.JimengVideoLink"  # in the DAGs that Airflow 2.11 keeps
+    listed: Any = get_provider_info()["extra-links"]
+    assert old in listed
+    assert pkgutil.resolve_name(old.replace(".Jimeng", ":Jimeng")) is links.JimengVideoLink
+    assert video_page is links.video_page
 
 
 def test_loading_the_plugin_does_not_load_the_web_framework(tmp_path: Path) -> None:
@@ -101,7 +104,3 @@ def test_loading_the_plugin_does_not_load_the_web_framework(tmp_path: Path) -> N
     bare = "import json, sys, airflow.plugins_manager;" + code.partition(";")[2]
     done = subprocess.run([sys.executable, "-c", bare], env=env, capture_output=True, text=True, check=True)
     assert loaded <= set(json.loads(done.stdout.splitlines()[-1]))
-
-
-def test_the_plugin_has_one_app_under_one_prefix() -> None:
-    assert [app["url_prefix"] for app in JimengPlugin.fastapi_apps] == ["/jimeng"]

@@ -4,43 +4,29 @@ import json
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
 from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
 
 INFINITE, NONE = float("inf"), float("nan")
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        ("2026-05-04T12:00:00Z", "2026-05-04T12:00:00Z"),
-        ("2026-05-04T20:00:00.5+08:00", "2026-05-04T12:00:00.500000Z"),
-        ("20260504T120000+00", "2026-05-04T12:00:00Z"),
-        ("2026-05-04T12:00:00", None),
-        ("9999-12-31T23:59:59Z", None),
-        ("9999-12-31T23:59:59-23:59", None),
-        ("0001-01-01T00:00:00+23:59", None),
-        ("never", None),
-        ("", None),
-        (1777896000, None),
-        (None, None),
-        (["2026-05-04T12:00:00Z"], None),
-    ],
-)
-def test_a_time_is_one_that_every_browser_reads_or_none(value: Any, written: str | None) -> None:
-    assert time_text(value) == written
-    assert (moment(value) is None) is (written is None)
+def test_a_time_is_one_that_every_browser_reads_or_none() -> None:
+    read = {
+        "2026-05-04T12:00:00Z": "2026-05-04T12:00:00Z",
+        "2026-05-04T20:00:00.5+08:00": "2026-05-04T12:00:00.500000Z",
+        "20260504T120000+00": "2026-05-04T12:00:00Z",
+    }
+    assert {value: time_text(value) for value in read} == read
+    strange: list[Any] = [
+        "2026-05-04T12:00:00", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59",
+        "never", "", 1777896000, None, ["2026-05-04T12:00:00Z"],
+    ]  # fmt: skip
+    assert [moment(value) for value in strange] == [None] * len(strange)
 
 
-@pytest.mark.parametrize("value", [0, 7, 7.5, 10**9])
-def test_a_number_is_read_as_it_is(value: float) -> None:
-    assert number(value) == value
-
-
-@pytest.mark.parametrize("value", [-1, True, INFINITE, NONE, 1e300, 10**400, "7", None, [7]])
-def test_what_is_no_number_that_can_be_counted_with_is_none(value: Any) -> None:
-    assert number(value) is None
+def test_a_number_is_one_that_can_be_added_up_or_none() -> None:
+    assert [number(value) for value in (0, 7, 7.5, 10**9)] == [0, 7, 7.5, 10**9]
+    strange: list[Any] = [-1, True, INFINITE, NONE, 1e300, 10**400, "7", None, [7]]
+    assert [number(value) for value in strange] == [None] * len(strange)
 
 
 def test_a_whole_number_may_have_a_sign_and_an_end() -> None:

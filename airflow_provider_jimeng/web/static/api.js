@@ -1,4 +1,4 @@
-// The two data routes.
+// Requests to the two data routes, and the notice for a request that failed.
 
 import { h, icon } from "./dom.js";
 import { airflowAddress, leavingFrame } from "./host.js";
@@ -12,15 +12,15 @@ export class ApiError extends Error {
 }
 
 async function getJson(address, signal) {
-  let reply;
+  let response;
   try {
-    reply = await fetch(address, { signal, headers: { Accept: "application/json" }, credentials: "same-origin" });
+    response = await fetch(address, { signal, headers: { Accept: "application/json" }, credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0);
   }
-  if (!reply.ok) throw new ApiError(reply.status);
-  return reply.json();
+  if (!response.ok) throw new ApiError(response.status);
+  return response.json();
 }
 
 export function fetchRenders(query, signal) {
@@ -31,7 +31,7 @@ export function fetchRender(ref, signal) {
   return getJson(`api/render?${new URLSearchParams(Object.entries(ref))}`, signal);
 }
 
-/** The task instances that this page's address names, as `api/render` wants them. */
+/** Returns the task instances in this page's address, as parameters of `api/render`. */
 export function refsOfAddress() {
   const query = new URLSearchParams(location.search);
   const dags = query.getAll("dag_id");
@@ -43,7 +43,7 @@ export function refsOfAddress() {
   }));
 }
 
-/** What to show instead of data that did not come. */
+/** Returns what the page shows if it gets no data. */
 export function errorNotice(error, retry) {
   const status = error instanceof ApiError ? error.status : null;
   const known = { 0: "error_network", 401: "error_401", 403: "error_403", 404: "error_404" }[status];

@@ -1,11 +1,11 @@
-// One render in the gallery, and the still that turns into a video under the pointer or the keyboard's focus.
+// The card of one render. Its picture plays as a video while the pointer or the keyboard's focus is on it.
 
 import { h, icon } from "./dom.js";
 import { leavingFrame, mediaAddress, renderAddress, taskAddress } from "./host.js";
 import { explain, t } from "./i18n.js";
 import { age, cost, money, moment, resolution, span } from "./format.js";
 
-const STILL_AT = 0.1; // seconds: past a black first frame
+const STILL_AT = 0.1; // seconds; the first frame is often black
 const lazyVideos = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {
@@ -25,7 +25,7 @@ export function taskName(ref) {
   return ref.map_index >= 0 ? `${ref.task_id} [${ref.map_index}]` : ref.task_id;
 }
 
-/** A muted video that loads its first picture when it comes near the screen, and plays while pointed at. */
+/** Returns a muted video that loads its first picture when it comes near the screen. */
 export function stillVideo(ref) {
   const video = h("video", { muted: true, loop: true, playsInline: true, preload: "metadata", tabIndex: -1 });
   video.dataset.src = `${mediaAddress(ref)}#t=${STILL_AT}`;
@@ -41,7 +41,7 @@ export function stillVideo(ref) {
 function playsWhilePointedAt(element, video) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const start = () => {
-    if (!calm.matches && video.src) video.play().catch(() => {}); // a pause that comes at once refuses the play
+    if (!calm.matches && video.src) video.play().catch(() => {}); // the browser rejects the play if a pause follows at once
   };
   const stop = () => video.pause();
   element.addEventListener("pointerenter", start);
@@ -54,7 +54,7 @@ export function stateBadge(card) {
   return h("span", { class: "badge", data: { state: card.state } }, icon(card.state), t(`state_${card.state}`));
 }
 
-/** How a running render stands: age, expected end, and how far it should be, 0 to 1, if that can be guessed. */
+/** Returns age and expected end of a running render, and the share of the expected time that has passed, 0 to 1. */
 export function progress(card, now = Date.now()) {
   const since = Date.parse(card.submitted_at ?? card.seen_at);
   const elapsed = Math.max(0, now - since);
@@ -83,19 +83,19 @@ function runningPanel(card) {
 
 export function failurePanel(card) {
   const { meaning, advice } = explain(card);
-  const said = [card.code, card.message].filter(Boolean).join(" · ");
+  const answer = [card.code, card.message].filter(Boolean).join(" · ");
   return h(
     "div",
     { class: "panel failed" },
     h("strong", {}, icon("failed"), meaning),
-    said ? h("span", { class: "said", title: said }, said) : null,
+    answer ? h("span", { class: "answer", title: answer }, answer) : null,
     advice ? h("p", {}, h("b", {}, `${t("what_to_do")}: `), advice) : null,
     card.kept_until ? h("p", {}, t("kept_until", { time: moment(card.kept_until) })) : null,
     card.task_state === "up_for_retry" ? h("p", {}, `${t("will_retry")} (${t("try_number", { count: card.try_number + 1 })})`) : null,
   );
 }
 
-/** What fills a card's picture area. */
+/** Returns the content of a card's picture area. */
 export function picture(card) {
   if (card.state === "landed") return stillVideo(card.ref);
   if (card.state === "running") return runningPanel(card);
@@ -122,7 +122,7 @@ function facts(card) {
   );
 }
 
-/** A card; `picks` says which takes are picked for comparing, and hears of changes. */
+/** Returns a card. `picks` knows which renders are selected for comparison, and gets each change. */
 export function cardElement(card, picks) {
   const content = picture(card);
   const video = content instanceof HTMLVideoElement ? content : null;
@@ -156,7 +156,7 @@ export function cardElement(card, picks) {
   return element;
 }
 
-/** A card for each render; one that cannot be shown says so in its own place, and takes no other away. */
+/** Returns a card, or a notice in its place if the card cannot be shown. The other cards stay. */
 export function cardOrNotice(card, picks) {
   try {
     return cardElement(card, picks);

@@ -1,4 +1,4 @@
-// Up to four takes side by side, played in step: the longest one leads, the others follow its clock.
+// Up to four renders side by side. The longest video leads, and the others follow its time.
 
 import { h, icon } from "./dom.js";
 import { errorNotice, fetchRender, refsOfAddress } from "./api.js";
@@ -7,7 +7,7 @@ import { resolution, span } from "./format.js";
 import { leavingFrame, mediaAddress, renderAddress, taskAddress } from "./host.js";
 import { t } from "./i18n.js";
 
-const TOLERANCE = 0.06; // seconds: about a frame and a half at 24 frames a second
+const TOLERANCE = 0.06; // seconds; about one and a half frames at 24 frames per second
 const SPEEDS = [0.25, 0.5, 1, 2];
 const FRAME = 1 / 24;
 
@@ -34,7 +34,7 @@ function takeElement(card, at, prompt) {
   return { element, video };
 }
 
-/** Drives several videos as one: play, pause, position, speed, repeat. */
+/** Returns controls for several videos at once: play, pause, position, speed, repeat. */
 function transport(videos) {
   const lead = () => videos.filter((video) => video.isConnected).reduce((longest, video) =>
     (!longest || (video.duration || 0) > (longest.duration || 0) ? video : longest), null);
@@ -42,25 +42,25 @@ function transport(videos) {
   let playing = false;
   let repeating = true;
 
-  const place = (video, seconds) => {
+  const setTime = (video, seconds) => {
     const last = Math.max(0, (video.duration || 0) - FRAME);
     video.currentTime = Math.min(seconds, last);
   };
   const seek = (seconds) => {
-    for (const video of videos) place(video, Math.max(0, seconds));
-    tell();
+    for (const video of videos) setTime(video, Math.max(0, seconds));
+    showTime();
   };
   const play = async () => {
     playing = true;
     if (lead()?.ended) seek(0);
     await Promise.allSettled(videos.map((video) => video.play()));
-    tell();
+    showTime();
   };
   const pause = () => {
     playing = false;
     for (const video of videos) video.pause();
-    for (const video of others()) place(video, lead().currentTime);
-    tell();
+    for (const video of others()) setTime(video, lead().currentTime);
+    showTime();
   };
   const follow = () => {
     const leader = lead();
@@ -75,7 +75,7 @@ function transport(videos) {
         else pause();
       }
     }
-    tell();
+    showTime();
     requestAnimationFrame(follow);
   };
 
@@ -88,7 +88,7 @@ function transport(videos) {
   const repeat = h("input", { type: "checkbox", checked: true, on: { change: () => { repeating = repeat.checked; } } });
   const shownTime = (seconds) => `${(seconds || 0).toFixed(2)} s`;
   let drawn = null;
-  const tell = () => {
+  const showTime = () => {
     const leader = lead();
     const now = leader?.currentTime ?? 0;
     if (document.activeElement !== slider || playing) slider.value = leader?.duration ? (now / leader.duration) * 1000 : 0;
@@ -108,7 +108,7 @@ function transport(videos) {
     else return;
     event.preventDefault();
   });
-  tell();
+  showTime();
   requestAnimationFrame(follow);
   return { element, play };
 }

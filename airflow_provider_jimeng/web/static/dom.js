@@ -1,4 +1,4 @@
-// Elements are built one by one and text is only ever set as text, so nothing that is shown can become markup.
+// Builds elements. Text is always set as text, so nothing that a page shows can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,7 +20,10 @@ const ICONS = {
   film: "M4 5h16v14H4zm2 2v2h2V7zm0 4v2h2v-2zm0 4v2h2v-2zm10-8v2h2V7zm0 4v2h2v-2zm0 4v2h2v-2zm-6-8v4h4V7zm0 6v4h4v-4z",
 };
 
-/** Makes an element. `props` are properties; `class`, `data`, `aria` and `on` say what they are; null is left out. */
+/**
+ * Returns a new element. `props` are its properties, except `class`, `data` (dataset), `aria` (attributes) and `on`
+ * (listeners). Properties that are null or undefined are not set.
+ */
 export function h(tag, props, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props ?? {})) {
@@ -56,7 +59,7 @@ export function replaceChildren(element, ...children) {
   element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
 }
 
-/** Calls back once, some milliseconds after the last call. */
+/** Returns a function that calls back once, some milliseconds after its last call. */
 export function debounce(callback, milliseconds) {
   let timer = 0;
   return (...values) => {

@@ -1,4 +1,4 @@
-// Values as people read them.
+// Formats values for people.
 
 import { LOCALE } from "./i18n.js";
 
@@ -9,7 +9,7 @@ function inUnit(count, unit) {
   return new Intl.NumberFormat(LOCALE, { style: "unit", unit, unitDisplay: "narrow", maximumFractionDigits: 1 }).format(count);
 }
 
-/** Seconds as "12 s", "3 min 20 s", "2 h 5 min": the largest unit and the one below it. */
+/** Formats seconds as "12 s", "3 min 20 s" or "2 h 5 min": in the largest unit and the next smaller one. */
 export function span(seconds) {
   const whole = seconds < 10 && !Number.isInteger(seconds) ? Math.round(seconds * 10) / 10 : Math.round(seconds);
   const at = UNITS.findIndex(([, size]) => whole >= size);
@@ -20,7 +20,7 @@ export function span(seconds) {
   return inUnit(Math.floor(whole / size), unit) + (rest ? ` ${inUnit(rest, below)}` : "");
 }
 
-/** How long ago, in one unit: "3 hours ago"; nothing if the time is none. */
+/** Formats how long ago a time was, in one unit, such as "3 hours ago"; a dash if it is not a time. */
 export function age(iso, now = Date.now()) {
   const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
   if (Number.isNaN(seconds)) return NOTHING;
@@ -41,7 +41,7 @@ export function clock(iso) {
   return inWords(iso, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
-/** Money by its decimal text, never by a float: "¥1.40". */
+/** Formats a decimal text as money, such as "¥1.40". It never becomes a float. */
 export function money(text) {
   return `¥${text}`;
 }

@@ -1,4 +1,4 @@
-// The gallery: filters, totals, a page of cards, and the tray of takes picked for comparing.
+// The gallery: filters, totals, a page of cards, and the tray of renders that are selected for comparison.
 
 import { debounce, h, icon, replaceChildren } from "./dom.js";
 import { errorNotice, fetchRenders } from "./api.js";
@@ -8,11 +8,11 @@ import { t } from "./i18n.js";
 
 const STATES = ["running", "landed", "failed", "submitted"];
 const PAGE = 50;
-const LOOK_AGAIN_MS = 10_000;
+const RELOAD_MS = 10_000;
 const MOST_PICKS = 4;
 const PICKS_KEY = "jimeng.picks";
 
-/** The takes picked for comparing; they outlive paging and filtering, not the browser's tab. */
+/** Returns the tray of selected renders. The selection lasts as long as the browser's tab. */
 function pickTray() {
   let picked = [];
   try {
@@ -26,7 +26,7 @@ function pickTray() {
     try {
       sessionStorage.setItem(PICKS_KEY, JSON.stringify(picked));
     } catch {
-      // a browser that keeps nothing still compares what is on the page
+      // Without storage in the browser, the selection lasts as long as the page.
     }
     draw();
   };
@@ -52,7 +52,7 @@ function pickTray() {
       save();
     }
   };
-  const draw = (said = t("selected", { count: picked.length })) => {
+  const draw = (status = t("selected", { count: picked.length })) => {
     tray.hidden = picked.length === 0;
     const link = h("a", { class: "button primary", href: compareAddress(picked.map((one) => one.ref)) }, icon("compare"), t("compare"));
     if (picked.length < 2) {
@@ -61,7 +61,7 @@ function pickTray() {
     }
     replaceChildren(
       tray,
-      h("span", { class: "count", aria: { role: "status" } }, said),
+      h("span", { class: "count", aria: { role: "status" } }, status),
       h("ul", {}, picked.map((one) =>
         h("li", {}, Number.isInteger(one.seed) ? h("code", { title: t("seed") }, one.seed) : null,
           h("span", { lang: "" }, one.prompt || t("no_prompt")),
@@ -81,7 +81,7 @@ export function compareAddress(refs) {
   return `compare?${query}`;
 }
 
-/** The day of a date field as the instants it begins and ends at, where the reader is. */
+/** Returns the begin of the first day and the end of the last day, in the reader's time zone. */
 function dayBounds(since, until) {
   const start = since ? new Date(`${since}T00:00:00`) : null;
   const end = until ? new Date(`${until}T00:00:00`) : null;
@@ -125,9 +125,9 @@ function filterBar(wanted, onChange) {
       else if (field.name) field.value = "";
     }
   };
-  const fill = (select, found, name) => {
+  const fill = (select, choices, name) => {
     const chosen = select.value || wanted.get(name) || "";
-    const known = found.some((one) => one.value === chosen) || !chosen ? found : [...found, { value: chosen, title: chosen, count: 0 }];
+    const known = choices.some((one) => one.value === chosen) || !chosen ? choices : [...choices, { value: chosen, title: chosen, count: 0 }];
     select.replaceChildren(select.firstChild, ...known.map((one) => h("option", { value: one.value }, `${one.title === one.value ? one.value : `${one.value} · ${one.title}`} (${one.count})`)));
     select.value = chosen;
   };
@@ -139,7 +139,7 @@ function filterBar(wanted, onChange) {
     const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
     for (const chip of chips) chip.querySelector("em").textContent = chip.dataset.state ? (counts[chip.dataset.state] ?? 0) : all;
   };
-  // Until the choices are known, those of the address are the only ones.
+  // Before the first response, the only choices are those in the address.
   for (const [select, name] of [[dag, "dag_id"], [model, "model"]]) if (wanted.get(name)) fill(select, [], name);
   form.search = search;
   return form;
@@ -182,7 +182,7 @@ function pager(onGo) {
   return element;
 }
 
-/** Arrow keys move between cards, "/" goes to the search field, "c" picks the card for comparing. */
+/** Adds keys: arrows move between cards, "/" goes to the search field, "c" selects the card for comparison. */
 function keyboard(grid, search) {
   const cards = () => [...grid.querySelectorAll(".card:not(.skeleton)")];
   const steps = () => {
@@ -212,7 +212,7 @@ function keyboard(grid, search) {
 
 export function galleryPage(root) {
   let offset = Number(new URLSearchParams(location.search).get("offset")) || 0;
-  let asking = null;
+  let request = null;
   let shown = new Map();
   const picks = pickTray();
   const totals = totalsBar();
@@ -235,9 +235,9 @@ export function galleryPage(root) {
     return values;
   };
 
-  const showCards = (found) => {
+  const showCards = (cards) => {
     const kept = new Map();
-    for (const card of found) {
+    for (const card of cards) {
       const key = card?.ref ? keyOf(card.ref) : `nameless-${kept.size}`;
       const text = JSON.stringify(card);
       const before = shown.get(key);
@@ -245,7 +245,7 @@ export function galleryPage(root) {
     }
     shown = kept;
     const elements = [...kept.values()].map(({ element }) => element);
-    // Nodes that stay where they are stay untouched, or a playing video would stop.
+    // Elements at the same place are not replaced, because that would stop a playing video.
     if (elements.length !== grid.children.length || elements.some((element, at) => grid.children[at] !== element)) {
       grid.replaceChildren(...elements);
     }
@@ -260,20 +260,20 @@ export function galleryPage(root) {
   };
 
   const load = async ({ quietly = false } = {}) => {
-    asking?.abort();
-    const mine = (asking = new AbortController());
+    request?.abort();
+    const mine = (request = new AbortController());
     grid.setAttribute("aria-busy", "true");
     try {
-      const reply = await fetchRenders(query(), mine.signal);
-      if (offset && !reply.cards.length && reply.totals.renders) {
+      const response = await fetchRenders(query(), mine.signal);
+      if (offset && !response.cards.length && response.totals.renders) {
         offset = 0;
         await load();
         return;
       }
-      totals.show(reply.totals);
-      filters.offer(reply.choices);
-      pages.show(reply);
-      if (reply.cards.length) showCards(reply.cards);
+      totals.show(response.totals);
+      filters.offer(response.choices);
+      pages.show(response);
+      if (response.cards.length) showCards(response.cards);
       else showNothing();
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -282,7 +282,7 @@ export function galleryPage(root) {
         grid.replaceChildren(errorNotice(error, () => load()));
       }
     } finally {
-      if (asking === mine) grid.removeAttribute("aria-busy");
+      if (request === mine) grid.removeAttribute("aria-busy");
     }
   };
 
@@ -300,5 +300,5 @@ export function galleryPage(root) {
   }, 1000);
   setInterval(() => {
     if (!document.hidden && grid.querySelector('[data-state="running"]')) load({ quietly: true });
-  }, LOOK_AGAIN_MS);
+  }, RELOAD_MS);
 }

@@ -1,4 +1,4 @@
-// What is around us: Airflow's page if we are shown inside it, its theme and language, and ways out of its frame.
+// Airflow around our pages: its theme and language, its addresses, and links that leave its frame.
 
 function readable(frame) {
   try {
@@ -21,7 +21,7 @@ function stored(key) {
   }
 }
 
-/** The language of this page, "en" or "zh": chosen here, or else Airflow's, or else the browser's. */
+/** Returns the language of the page, "en" or "zh": the one chosen here, else Airflow's, else the browser's. */
 export function language() {
   const name = stored("jimeng.language") ?? stored("i18nextLng") ?? navigator.language;
   return name?.toLowerCase().startsWith("zh") ? "zh" : "en";
@@ -49,7 +49,7 @@ function applyTheme() {
   document.documentElement.dataset.theme = isDark() ? "dark" : "light";
 }
 
-/** Follows Airflow's theme while the page is open. */
+/** Applies Airflow's theme now and after each change. */
 export function followTheme() {
   applyTheme();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
@@ -60,7 +60,7 @@ export function followTheme() {
   }
 }
 
-/** Addresses of Airflow's own pages and of ours. */
+/** Returns the address of a task instance in Airflow. */
 export function taskAddress(ref) {
   const parts = ["dags", ref.dag_id, "runs", ref.run_id, "tasks", ref.task_id];
   if (ref.map_index >= 0) parts.push("mapped", String(ref.map_index));
@@ -84,8 +84,8 @@ export function mediaAddress(ref) {
 }
 
 /**
- * Lets a link leave the frame that Airflow shows us in, which may neither navigate Airflow nor, before 3.3, download:
- * the page around us follows the link in our stead.
+ * Makes a link work inside Airflow's frame. The frame is not allowed to navigate Airflow or, before 3.3, to download, so
+ * the page around the frame follows the link.
  */
 export function leavingFrame(link) {
   if (!airflow) return link;

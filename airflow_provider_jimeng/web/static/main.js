@@ -1,4 +1,4 @@
-// Where it begins: theme, frame, and the page that the address asks for.
+// Starts the page that the document names: theme, header and content.
 
 import { h, icon } from "./dom.js";
 import { comparePage } from "./compare.js";

@@ -1,22 +1,21 @@
-// One render: player, prompt and seed, timeline, manifest, JSON, and its other takes.
+// The page of one render: player, prompt and seed, timeline, manifest, JSON, and other takes.
 
 import { h, icon } from "./dom.js";
 import { errorNotice, fetchRender, refsOfAddress } from "./api.js";
 import { cardOrNotice, picture, priceText, stateBadge, taskName } from "./card.js";
-import { bytes, moment, number, resolution, span } from "./format.js";
+import { bytes, clock, moment, number, resolution, span } from "./format.js";
 import { compareAddress } from "./gallery.js";
 import { leavingFrame, mediaAddress, taskAddress } from "./host.js";
 import { has, t } from "./i18n.js";
-import { timelineElement } from "./timeline.js";
 
-const LOOK_AT_RENDER_AGAIN_MS = 5000;
+const RELOAD_MS = 5000;
 const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "advice"]);
 const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "output_path", "request_id"]);
 const NO_PICKS = { has: () => false, toggle: () => {} };
 
 export function copyButton(label, text) {
-  const said = h("span", {}, t("copy"));
-  const button = h("button", { type: "button", class: "button small", title: label, aria: { label } }, icon("copy"), said);
+  const status = h("span", {}, t("copy"));
+  const button = h("button", { type: "button", class: "button small", title: label, aria: { label } }, icon("copy"), status);
   button.addEventListener("click", async () => {
     let done = true;
     try {
@@ -24,13 +23,13 @@ export function copyButton(label, text) {
     } catch {
       done = copyBySelection(text);
     }
-    said.textContent = t(done ? "copied" : "copy_failed");
-    setTimeout(() => { said.textContent = t("copy"); }, 1500);
+    status.textContent = t(done ? "copied" : "copy_failed");
+    setTimeout(() => { status.textContent = t("copy"); }, 1500);
   });
   return button;
 }
 
-/** Without https there is no clipboard to write to, and a frame may be denied it; selecting works everywhere. */
+/** Copies by selection, which works everywhere. There is no clipboard without https, and a frame can lack the right to it. */
 function copyBySelection(text) {
   const field = h("textarea", { value: text, class: "offscreen", readOnly: true });
   document.body.append(field);
@@ -49,7 +48,7 @@ function player(card) {
   return stage;
 }
 
-/** What a failed render cost: nothing if the API itself failed it or it never got a slot, its price if it is done; else only the bill knows. */
+/** Returns the cost of a failed render: nothing if the API failed it or it got no slot, its price if it is done, else unknown. */
 function failedPrice(card) {
   if (card.outcome === "failed" || card.outcome === "slot_timed_out") return t("not_billed");
   if (card.outcome === "succeeded") return priceText(card);
@@ -65,6 +64,25 @@ function shownValue(name, value) {
   if (typeof value !== "number") return String(value);
   if (name.endsWith("_seconds") || name === "duration") return span(value);
   return name === "bytes" ? bytes(value) : number(value);
+}
+
+/** Returns the stages from submit to saved file, as far as Airflow saw them. */
+function timelineElement(stages) {
+  const lengths = stages.filter((stage) => stage.seconds !== null);
+  const whole = lengths.reduce((sum, stage) => sum + stage.seconds, 0) || 1;
+  const bar = h("div", { class: "bar", aria: { hidden: "true" } });
+  for (const stage of lengths) {
+    const part = h("i", { data: { stage: stage.name }, title: `${t(`stage_${stage.name}`)}: ${span(stage.seconds)}` });
+    part.style.flexGrow = Math.max(0.02, stage.seconds / whole);
+    bar.append(part);
+  }
+  const rows = stages.map((stage) =>
+    h("li", { data: { stage: stage.name } },
+      h("b", {}, t(`stage_${stage.name}`)),
+      h("time", { dateTime: stage.at, title: moment(stage.at) }, clock(stage.at)),
+      stage.seconds === null ? null : h("span", {}, span(stage.seconds))),
+  );
+  return h("div", { class: "timeline" }, lengths.length ? bar : null, h("ol", {}, rows));
 }
 
 function manifestList({ card, render, manifest }) {
@@ -100,9 +118,9 @@ function takesBlock({ card, takes }) {
     h("div", { class: "grid" }, takes.map((take) => cardOrNotice(take, NO_PICKS))));
 }
 
-function view(found) {
-  const { card } = found;
-  const payload = found.manifest ?? found.render;
+function view(data) {
+  const { card } = data;
+  const payload = data.manifest ?? data.render;
   const download = h("a", { class: "button primary", href: `${mediaAddress(card.ref)}&download=1`, download: "" }, icon("download"), t("download"));
   return [
     h("div", { class: "heading" },
@@ -118,10 +136,10 @@ function view(found) {
         h("section", { class: "box headline" },
           h("b", {}, card.state === "failed" ? failedPrice(card) : priceText(card)),
           h("span", {}, [resolution(card), card.fps ? `${number(card.fps)} fps` : null, card.duration ? span(card.duration) : null].filter(Boolean).join(" · "))),
-        found.timeline.length ? h("section", { class: "box" }, h("h2", {}, t("timeline")), timelineElement(found.timeline)) : null,
-        h("section", { class: "box manifest" }, h("h2", {}, t(found.manifest ? "manifest" : "details")), manifestList(found)),
+        data.timeline.length ? h("section", { class: "box" }, h("h2", {}, t("timeline")), timelineElement(data.timeline)) : null,
+        h("section", { class: "box manifest" }, h("h2", {}, t(data.manifest ? "manifest" : "details")), manifestList(data)),
         jsonBlock(payload))),
-    takesBlock(found),
+    takesBlock(data),
   ];
 }
 
@@ -132,15 +150,15 @@ export function renderPage(root) {
   let before = "";
   const load = async ({ quietly = false } = {}) => {
     try {
-      const found = await fetchRender(ref ?? {});
-      const text = JSON.stringify(found);
-      if (text !== before) main.replaceChildren(...view(found).filter(Boolean));
+      const data = await fetchRender(ref ?? {});
+      const text = JSON.stringify(data);
+      if (text !== before) main.replaceChildren(...view(data).filter(Boolean));
       before = text;
-      document.title = `${found.card.prompt?.slice(0, 60) || taskName(found.card.ref)} · ${t("renders")}`;
-      if (found.card.state === "running") setTimeout(() => load({ quietly: true }), LOOK_AT_RENDER_AGAIN_MS);
+      document.title = `${data.card.prompt?.slice(0, 60) || taskName(data.card.ref)} · ${t("renders")}`;
+      if (data.card.state === "running") setTimeout(() => load({ quietly: true }), RELOAD_MS);
     } catch (error) {
       if (!quietly) main.replaceChildren(errorNotice(error, () => load()));
-      else setTimeout(() => load({ quietly: true }), LOOK_AT_RENDER_AGAIN_MS);
+      else setTimeout(() => load({ quietly: true }), RELOAD_MS);
     }
   };
   load();

@@ -1,4 +1,4 @@
-"""What the people of the browser tests look at."""
+"""The DAGs whose renders the browser tests look at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RENDER: dict[str, Any] = {
     "task_id": "render",
     "output_path": f"{VIDEOS.as_uri()}/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}/",
     "deferrable": True,
-    "retries": 3,  # a busy machine loses a task now and then
+    "retries": 3,  # a busy machine sometimes loses a task
     "retry_delay": timedelta(seconds=2),
 }
 
@@ -28,7 +28,7 @@ with DAG("spring_campaign", schedule=None, catchup=False):
             {"prompt": KITE, "seed": 22, "take": 2},
             {"prompt": KITE, "seed": 33, "take": 3, "model": "t2v_1080p"},
             {"prompt": HOSTILE, "seed": 44},
-            {"prompt": "A dragon that the emulator is told to refuse", "seed": 55},
+            {"prompt": "A dragon that the emulator refuses", "seed": 55},
         ]
     )
 
@@ -36,7 +36,9 @@ with DAG("secret_launch", schedule=None, catchup=False):
     JimengGenerateVideoOperator(prompt="A product that nobody may know of yet", **RENDER)
 
 with DAG("slow_study", schedule=None, catchup=False):
-    JimengGenerateVideoOperator(prompt="Fog lifts from a mountain lake, a slow study", **RENDER)
+    JimengGenerateVideoOperator(
+        prompt="Fog lifts from a mountain lake, a slow study", poll_interval=2, **RENDER
+    )
 
 with DAG("studio", schedule=None, catchup=False):
     JimengGenerateVideoOperator.partial(**RENDER).expand_kwargs(
