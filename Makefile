@@ -152,6 +152,10 @@ BENCH_ARGS ?=
 bench-triggers: $(PEERS)/.ready ## CPU of a poll beside published providers, in an environment of their own
 	$(PEERS)/bin/python benchmarks/trigger_cpu.py $(BENCH_ARGS)
 
+.PHONY: bench-path
+bench-path: $(VENV)/.dev-ready ## what one render passes through, and the size of the project; fails beyond the limits
+	$(BIN)/python benchmarks/render_path.py $(BENCH_ARGS)
+
 # ------------------------------------------------------------------------------------------------------------- docs
 .PHONY: docs-tables
 docs-tables: $(VENV)/.dev-ready ## write the tables of the READMEs and docs/ from the code

@@ -241,8 +241,8 @@ def test_a_finished_render_succeeds_and_its_event_holds_no_link() -> None:
         req_key="k",
         request_id="r",
         polls=4,
-        queued_seconds=first + second,
-        render_seconds=third,
+        queued_seconds=round(first + second, 3),
+        render_seconds=round(third, 3),
     )
     assert "example" not in str(event.to_payload())
 
