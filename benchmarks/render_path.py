@@ -43,7 +43,7 @@ PACKAGE = "airflow_provider_jimeng"
 RENDER_SECONDS = 2.0
 """Duration of the renders that a worker waits for, with so many queries in that time:"""
 QUERIES = 18
-LONG_LIST = 25
+LONG_LIST = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +165,11 @@ class Runs:
 
     def task(self, operator: type, **arguments: Any) -> Any:
         """Return a task instance that has not run yet."""
-        from tests.chaos.stage import Stage
+        from tests.harness.fake_airflow import FakeTask
 
         self._count += 1
         run_id = f"manual__{self.render_seconds}_{self._count}"
-        return Stage(lambda: operator(task_id="render", **arguments), run_id=run_id)
+        return FakeTask(lambda: operator(task_id="render", **arguments), run_id=run_id)
 
     def generate(self, **arguments: Any) -> Any:
         """Return a task instance that asks for a video of its own."""
@@ -197,7 +197,7 @@ class Runs:
     def adopted(self) -> Trace:
         """Run a retry that finds the render of a killed try done."""
         task = self.generate(deferrable=True, poll_interval=1.0)
-        task.blows.at("deferred")
+        task.interruptions.at("deferred")
         if task.run_one_try() != "up_for_retry":
             raise SystemExit(f"the first try ended as {task.state}: {task.errors}")
         return self.finish(task)

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError
-from airflow_provider_jimeng.core.mp4_boxes import (
-    MAX_TABLE_ENTRIES,
+from airflow_provider_jimeng.core.mp4_tracks import (
     TOP_LEVEL,
     Box,
+    Fragments,
     ReadAt,
     Reader,
+    Track,
+    check_all_chunks,
+    indexed_end,
+    longest_seconds,
     name_of,
+    pixels,
+    promised_seconds,
+    reads_of,
+    samples_of,
+    timescale,
+    video_media,
 )
-from airflow_provider_jimeng.core.mp4_samples import Fragments, Track, check_chunks, indexed_end
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 AIGC_KEY = b"AIGC"
 """The metadata entry of the implicit label (TC260-PG-20257A; GB 45438-2025, appendix E)."""
@@ -87,12 +93,7 @@ class _TopLevel:
 
 def inspect_mp4(file: BinaryIO) -> MediaInfo:
     """Inspect a seekable file, see :func:`inspect_mp4_at`. The file's position is not kept."""
-
-    def read_at(offset: int, size: int) -> bytes:
-        file.seek(offset)
-        return file.read(size)
-
-    return inspect_mp4_at(read_at, file.seek(0, 2))
+    return inspect_mp4_at(reads_of(file), file.seek(0, 2))
 
 
 def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
@@ -110,12 +111,12 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     tail = reader.read(top.end, min(8, length - top.end), length)
     if tail[4:] == b"mdat" and top.problem:
         raise DamagedMediaError(top.problem)
-    media, number = _video_media(reader, moov)
-    width, height = _pixels(reader, media)
-    samples = _samples(reader, reader.need(media, b"minf", b"stbl", b"stts"))
+    media, number = video_media(reader, moov)
+    width, height = pixels(reader, media)
+    samples = samples_of(reader, reader.need(media, b"minf", b"stbl", b"stts"))
     open_ended = False
-    _check_all_chunks(reader, moov, media, top.end)
-    scale = _timescale(reader, media)
+    check_all_chunks(reader, moov, media, top.end)
+    scale = timescale(reader, media)
     if (mvex := reader.find(moov, b"mvex")) is not None:
         fragments = Fragments(reader, mvex, top.end)
         for moof in top.boxes:
@@ -179,33 +180,14 @@ def _says_where_it_ends(reader: Reader, top: _TopLevel, moov: Box, fragments: Fr
         indexed = indexed or (
             end >= last and len(within) > 1
         )  # an index of one fragment says nothing of others
-    promised = _promised_seconds(reader, moov)
+    promised = promised_seconds(reader, moov)
     if promised:
-        lasts = max((_seconds(reader, track, fragments) for track in _tracks(reader, moov)), default=0.0)
+        lasts = longest_seconds(reader, moov, fragments)
         if lasts + _TOLERANCE_SECONDS < promised:
             raise DamagedMediaError(
                 f"The MP4 file is cut: its header promises {promised:.3f} s, and its fragments last {lasts:.3f} s."
             )
     return bool(promised) or indexed or any(box.kind == _LAST_BOX for box in top.boxes)
-
-
-def _promised_seconds(reader: Reader, moov: Box) -> float:
-    """Return the duration of all fragments that the movie's header names, 0 if it names none."""
-    mehd, mvhd = reader.find(moov, b"mvex", b"mehd"), reader.find(moov, b"mvhd")
-    if mehd is None or mvhd is None:
-        return 0.0
-    scale = reader.number(mvhd.start + _times(reader, mvhd), 4, mvhd.end)
-    width = 8 if reader.number(mehd.start, 1, mehd.end) == 1 else 4
-    return reader.number(mehd.start + 4, width, mehd.end) / scale if scale else 0.0
-
-
-def _seconds(reader: Reader, track: Box, fragments: Fragments) -> float:
-    media = reader.find(track, b"mdia")
-    table = reader.find(track, b"mdia", b"minf", b"stbl", b"stts")
-    if media is None or table is None:
-        return 0.0
-    ticks = _samples(reader, table).ticks + fragments.tracks.get(_track_number(reader, track), Track()).ticks
-    return ticks / _timescale(reader, media)
 
 
 def _refuse_other_formats(reader: Reader) -> None:
@@ -224,71 +206,6 @@ def _refuse_other_formats(reader: Reader) -> None:
     else:
         kind = "something else"
     raise DamagedMediaError(f"What arrived is not an MP4 file but {kind}.")
-
-
-def _tracks(reader: Reader, moov: Box) -> Iterator[Box]:
-    return (box for box in reader.boxes(moov.start, moov.end) if box.kind == b"trak")
-
-
-def _video_media(reader: Reader, moov: Box) -> tuple[Box, int]:
-    """Return the ``mdia`` box of the first video track, and the number of the track."""
-    for track in _tracks(reader, moov):
-        media = reader.find(track, b"mdia")
-        handler = reader.find(media, b"hdlr") if media else None
-        if media and handler and reader.read(handler.start + 8, 4, handler.end) == b"vide":
-            return media, _track_number(reader, track)
-    raise DamagedMediaError("The MP4 file has no video track.")
-
-
-def _track_number(reader: Reader, track: Box) -> int:
-    header = reader.find(track, b"tkhd")
-    return 0 if header is None else reader.number(header.start + _times(reader, header), 4, header.end)
-
-
-def _times(reader: Reader, header: Box) -> int:
-    """Return how many bytes of a header come before the field that follows its times of creation and change."""
-    return 20 if reader.number(header.start, 1, header.end) == 1 else 12
-
-
-def _pixels(reader: Reader, media: Box) -> tuple[int, int]:
-    table = reader.need(media, b"minf", b"stbl", b"stsd")
-    entry = next(reader.boxes(table.start + 8, table.end), None)
-    if entry is None:
-        raise DamagedMediaError("The MP4 file is damaged: its video track names no codec.")
-    width, height = (reader.number(entry.start + at, 2, entry.end) for at in (24, 26))
-    if not (width and height):
-        raise DamagedMediaError(f"The MP4 file is damaged: its pictures are {width}x{height} pixels.")
-    return width, height
-
-
-def _timescale(reader: Reader, media: Box) -> int:
-    header = reader.need(media, b"mdhd")
-    scale = reader.number(header.start + _times(reader, header), 4, header.end)
-    if not scale:
-        raise DamagedMediaError("The MP4 file is damaged: its video track has no time scale.")
-    return scale
-
-
-def _samples(reader: Reader, table: Box) -> Track:
-    """Add up an ``stts`` box."""
-    entries = reader.number(table.start + 4, 4, table.end)
-    if entries > MAX_TABLE_ENTRIES or table.start + 8 + entries * 8 > table.end:
-        raise DamagedMediaError(f"The MP4 file is damaged: its stts box lists {entries} entries.")
-    found = Track()
-    fields = reader.numbers(table.start + 8, 2 * entries, table.end)
-    for count, ticks in zip(fields, fields, strict=True):
-        found.samples += count
-        found.ticks += count * ticks
-    return found
-
-
-def _check_all_chunks(reader: Reader, moov: Box, video: Box, limit: int) -> None:
-    """An ``mdat`` that runs to the end of the file hides a cut; the tables of its chunks do not."""
-    for track in _tracks(reader, moov):
-        samples = reader.find(track, b"mdia", b"minf", b"stbl")
-        if samples is not None:
-            is_video = video.start <= samples.start < video.end
-            check_chunks(reader, samples, limit, of="its video track" if is_video else "another track")
 
 
 def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:

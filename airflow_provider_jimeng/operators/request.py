@@ -172,7 +172,7 @@ def _final_arguments(task: BaseOperator) -> dict[str, Any]:
     return {
         name: value
         for name, value in known.items()
-        if not is_absent(value)
+        if value is not None
         and is_final(value)
         and not (isinstance(value, str) and (templates_differ or value.endswith(tuple(task.template_ext))))
     }
