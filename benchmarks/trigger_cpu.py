@@ -120,7 +120,7 @@ def environment(port: int) -> dict[str, str]:
 
 
 def jimeng_triggers(port: int) -> list:
-    import airflow_provider_jimeng.hooks.connections  # noqa: F401  start-up, as the imports of the others
+    import airflow_provider_jimeng.hooks.connection_cache  # noqa: F401  start-up, as the imports of the others
     from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
 
     return [

@@ -1,6 +1,6 @@
 """Reads ``output_path`` before anything is paid, and says which names of files a store can keep.
 
-Everything here is text: what only a file system knows is asked for in :mod:`airflow_provider_jimeng.storage.names`.
+Everything here is text: what only a file system knows is asked for in :mod:`airflow_provider_jimeng.storage.output`.
 """
 
 from __future__ import annotations

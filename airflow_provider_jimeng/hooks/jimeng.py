@@ -21,8 +21,7 @@ from airflow_provider_jimeng.hooks.render_argument import FinishedRender, Render
 from airflow_provider_jimeng.hooks.submitting import JimengSubmittingHook
 from airflow_provider_jimeng.hooks.waiting import apoll, ask_for, poll, poller_for
 from airflow_provider_jimeng.storage.landing import land
-from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -207,8 +207,7 @@ class JimengPlanOperator(BaseOperator):
 
     def _folder(self) -> str | None:
         """Return the directory for all rows, ``None`` without one."""
-        from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.output import OutputPath
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
         self.output_path = folder = read_output_path(self.output_path)
         self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
@@ -296,8 +295,7 @@ class JimengPlanOperator(BaseOperator):
 
     def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
         from airflow_provider_jimeng.storage.manifest import refuse_taken
-        from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.output import OutputPath
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
         if item.output_path is None:
             return item

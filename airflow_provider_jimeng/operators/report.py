@@ -107,8 +107,7 @@ class JimengReportOperator(BaseOperator):
 
     def _target(self) -> OutputPath | None:
         """Return the page's file name as a target, or ``None`` without an output path."""
-        from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.output import OutputPath
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
         path = read_output_path(self.output_path, ending=_PAGE)
         if path is None:

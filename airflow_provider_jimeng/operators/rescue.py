@@ -116,8 +116,7 @@ class JimengRescueOperator(BaseOperator):
 
     def _rescue(self, context: Context) -> dict[str, Any]:
         from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
-        from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.output import OutputPath
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
         folder = OutputPath.of(self.output_path, self.output_conn_id)
         if not folder.is_directory:

@@ -61,7 +61,7 @@ from airflow_provider_jimeng.operators.request import aigc_label, build_request,
 from airflow_provider_jimeng.operators.task_record import TaskRecord
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
-from airflow_provider_jimeng.storage.names import check_names
+from airflow_provider_jimeng.storage.output import check_names
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -28,8 +28,7 @@ from airflow_provider_jimeng.operators.outcome import lacks_label, render_error,
 from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
 if TYPE_CHECKING:
     import pendulum

@@ -289,8 +289,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         from airflow_provider_jimeng.operators.references import named_render
         from airflow_provider_jimeng.operators.refusals import kept
         from airflow_provider_jimeng.storage.landing import land
-        from airflow_provider_jimeng.storage.names import check_names
-        from airflow_provider_jimeng.storage.output import OutputPath
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
         with airflow_errors(self):
             target = OutputPath.of(self.output_path, self.output_conn_id)

@@ -11,10 +11,16 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.slots import CREDIT_SECONDS, Waiter, choose, pause_between_tries
+
+_CLIENTS = "airflow_provider_jimeng.hooks.connection_cache"
+_loaded: set[str] = set()
 
 
 @dataclass(eq=False, slots=True)
@@ -123,3 +129,10 @@ def slot_queue(account: str, req_key: str) -> SlotQueue:
     """Return the running loop's queue of an account and model."""
     queues = _LOOPS.setdefault(asyncio.get_running_loop(), {})
     return queues.setdefault((account, req_key), SlotQueue())
+
+
+async def load_clients() -> None:
+    """Import the clients in a thread, once a process: with httpx that takes longer than a callback may."""
+    if _CLIENTS not in _loaded:
+        await sync_to_async(import_module, thread_sensitive=False)(_CLIENTS)
+        _loaded.add(_CLIENTS)

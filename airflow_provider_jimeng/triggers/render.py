@@ -18,13 +18,12 @@ from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.polling import Poller
 from airflow_provider_jimeng.core.render import Render, format_time, parse_time
 from airflow_provider_jimeng.hooks.waiting import apoll, cadence_of, unread
-from airflow_provider_jimeng.triggers.loading import load_clients
-from airflow_provider_jimeng.triggers.queues import slot_queue
+from airflow_provider_jimeng.triggers.queues import load_clients, slot_queue
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
-    from airflow_provider_jimeng.hooks.connections import Lease
+    from airflow_provider_jimeng.hooks.connection_cache import Lease
 
 __all__ = ["JimengRenderTrigger"]
 
@@ -111,7 +110,7 @@ class JimengRenderTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the render if a person ended the task, and log what became of it (Airflow 3.3 and newer)."""
         await load_clients()
-        from airflow_provider_jimeng.hooks.connections import shared_client
+        from airflow_provider_jimeng.hooks.connection_cache import shared_client
         from airflow_provider_jimeng.triggers.cancellation import cancel, not_cancelled, really_ended
 
         if not await really_ended(self.task_instance):
@@ -169,7 +168,7 @@ class _Asking:
     async def prepare(self) -> JimengError | None:
         """Join the shared client; whatever stands in the way is returned, as in the place of an answer."""
         await load_clients()
-        from airflow_provider_jimeng.hooks.connections import shared_client
+        from airflow_provider_jimeng.hooks.connection_cache import shared_client
 
         try:
             if self._lease is None:

@@ -9,8 +9,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.slots import Waiter
-from airflow_provider_jimeng.triggers.loading import load_clients
-from airflow_provider_jimeng.triggers.queues import slot_queue
+from airflow_provider_jimeng.triggers.queues import load_clients, slot_queue
 
 __all__ = ["JimengSlotTrigger"]
 
@@ -89,7 +88,7 @@ class JimengSlotTrigger(BaseTrigger):
 
     async def _account(self) -> str:
         await load_clients()
-        from airflow_provider_jimeng.hooks.connections import look_up
+        from airflow_provider_jimeng.hooks.connection_cache import look_up
 
         try:
             return (await look_up(self.jimeng_conn_id)).settings.account

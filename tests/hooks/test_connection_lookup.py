@@ -18,7 +18,7 @@ from airflow_provider_jimeng.core.errors import (
     ParameterError,
     SettingsError,
 )
-from airflow_provider_jimeng.hooks.connection_lookup import look_up_connection, readable
+from airflow_provider_jimeng.hooks.connection_cache import look_up_connection, readable
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
@@ -223,7 +223,7 @@ def test_only_the_ways_that_can_work_are_told(jimeng_conn_id: str, told: str, no
 
 def test_a_secrets_back_end_that_fails_is_an_outage() -> None:
     """In a process of its own, because Airflow keeps the back ends that it has loaded."""
-    code = "from airflow_provider_jimeng.hooks.connection_lookup import look_up_connection as l; l('nowhere')"
+    code = "from airflow_provider_jimeng.hooks.connection_cache import look_up_connection as l; l('nowhere')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "AIRFLOW__SECRETS__BACKEND": "tests.hooks.failing_secrets.FailingBackend"},

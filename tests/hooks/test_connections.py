@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_jimeng.core.errors import MissingConnectionError, SettingsError
-from airflow_provider_jimeng.hooks import connections
-from airflow_provider_jimeng.hooks.connections import Known, look_up, shared_client
+from airflow_provider_jimeng.hooks import connection_cache
+from airflow_provider_jimeng.hooks.connection_cache import Known, look_up, shared_client
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -57,9 +57,9 @@ def test_a_connection_is_read_once_for_all_who_ask(connect: Any) -> None:
 def test_it_is_read_again_after_a_while(connect: Any) -> None:
     async def story() -> None:
         first = await look_up("jimeng_x")
-        look_ups = connections._LOOPS[asyncio.get_running_loop()]
+        look_ups = connection_cache._LOOPS[asyncio.get_running_loop()]
         look_ups.known["jimeng_x"] = Known(
-            settings=first.settings, auth=first.auth, read_at=first.read_at - connections.KEEP_SECONDS
+            settings=first.settings, auth=first.auth, read_at=first.read_at - connection_cache.KEEP_SECONDS
         )
         connect(login="AKCHANGED")
         assert (await look_up("jimeng_x")).settings.access_key == "AKCHANGED"
@@ -154,7 +154,7 @@ def test_a_lease_that_another_renewed_takes_over_what_that_one_read(connect: Any
 
 def test_a_lease_outside_its_block_says_how_to_use_it() -> None:
     with pytest.raises(RuntimeError, match="shared_client"):
-        _ = connections.Lease("jimeng_x").client
+        _ = connection_cache.Lease("jimeng_x").client
 
 
 def test_nothing_secret_shows_in_a_repr(connect: Any) -> None:

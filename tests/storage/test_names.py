@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError
-from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.output import OutputPath, safe_model
+from airflow_provider_jimeng.storage.output import OutputPath, check_names, safe_model
 from tests.harness.stores import RemoteStore, attached
 
 if TYPE_CHECKING:

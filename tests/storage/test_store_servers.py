@@ -30,8 +30,7 @@ from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.images import open_images
 from airflow_provider_jimeng.storage.landing import already_landed
-from airflow_provider_jimeng.storage.names import check_names
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, check_names
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from tests.harness.lander import LANDED
 from tests.harness.media_server import Answer, MediaServer, Request, whole

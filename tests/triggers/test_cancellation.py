@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time import task_runner
 
-from airflow_provider_jimeng.hooks.connections import shared_client
+from airflow_provider_jimeng.hooks.connection_cache import shared_client
 from airflow_provider_jimeng.triggers.cancellation import TERMINAL_STATES, cancel, really_ended
 from tests.triggers.support import submitted, waiting_for
 
