@@ -26,11 +26,11 @@ WITH_POLICY, WITHOUT = SimpleNamespace(retry_policy=object()), SimpleNamespace(r
         (ParameterError("seed", "is bad"), False),
         (LandingError("cut"), True),
         (TargetTakenError("taken"), False),
-        (RenderFailedError("moderated", new_try_may_help=True), True),
-        (RenderFailedError("moderated", new_try_may_help=False), False),
+        (RenderFailedError("moderated", retryable=True), True),
+        (RenderFailedError("moderated", retryable=False), False),
         (RenderFailedError("moderated"), False),
         (UnknownSubmitError("cut"), False),
-        (UnknownSubmitError("cut", new_try_may_help=True), True),
+        (UnknownSubmitError("cut", retryable=True), True),
     ],
 )
 def test_the_error_or_its_class_says_whether_a_retry_may_help(error: JimengError, *, helps: bool) -> None:

@@ -19,12 +19,12 @@ from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.link_hosts import check_links
+from airflow_provider_jimeng.core.messages import wait_error
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta, check_cost
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.connection_lookup import look_up_connection
 from airflow_provider_jimeng.hooks.connections import mask, settings_of, shared_client
-from airflow_provider_jimeng.hooks.endings import error_of
 from airflow_provider_jimeng.hooks.landing import land_render
 from airflow_provider_jimeng.hooks.probe import probe
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
@@ -255,7 +255,7 @@ class JimengHook(BaseHook):
             sleep=self._sleep,
         )
         if event.outcome is not Outcome.SUCCEEDED or isinstance(seen, JimengError) or seen.video_url is None:
-            raise error_of(event) from (seen if isinstance(seen, JimengError) else None)
+            raise wait_error(event) from (seen if isinstance(seen, JimengError) else None)
         return FinishedRender(
             task_id=render.task_id,
             req_key=render.req_key,

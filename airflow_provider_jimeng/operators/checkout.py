@@ -27,21 +27,19 @@ from airflow_provider_jimeng.core.render import (
     format_money,
     format_time,
 )
-from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
-from airflow_provider_jimeng.metrics import harmless
-from airflow_provider_jimeng.operators.neighbours import Neighbours, landed_by
-from airflow_provider_jimeng.operators.purchase import Purchase, SubmitOnce
-from airflow_provider_jimeng.operators.refusals import (
+from airflow_provider_jimeng.core.submit_messages import (
     argument_refused,
     changed,
-    is_replaced,
     owner_of,
-    refuse_replaced,
     summary_of,
     under_way,
     unknown_before,
     unreadable,
 )
+from airflow_provider_jimeng.hooks.waiting import ask_now, poller_for
+from airflow_provider_jimeng.operators.neighbours import Neighbours, is_replaced, landed_by, refuse_replaced
+from airflow_provider_jimeng.operators.purchase import Purchase, SubmitOnce
+from airflow_provider_jimeng.operators.xcom import ESTIMATED_COST, push
 from airflow_provider_jimeng.storage.manifest import read_manifest, refuse_taken, sidecar_of
 from airflow_provider_jimeng.storage.names import check_names
 from airflow_provider_jimeng.storage.target import Target
@@ -388,8 +386,7 @@ class Checkout:
     def _announce_cost(self) -> None:
         """Say, in the log and in XCom, what is about to be paid."""
         cost = format_money(self.request.estimated_cost())
-        with harmless("The push of estimated_cost_cny to XCom"):
-            self._ti.xcom_push(key="estimated_cost_cny", value=cost)
+        push(self._ti, ESTIMATED_COST, cost)
         log.info(
             "Submitting %s, %s s, estimated cost %s.",
             self.request.spec.name,

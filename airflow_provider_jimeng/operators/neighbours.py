@@ -8,17 +8,18 @@ has had time enough to be, by the clock of the task that watches.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.deadlines import spread
-from airflow_provider_jimeng.core.errors import TargetTakenError
+from airflow_provider_jimeng.core.errors import LandingError, LedgerError, TargetTakenError
 from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.operators.refusals import claimed
+from airflow_provider_jimeng.core.submit_messages import claimed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.target import Target
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.record import Record, TaskKey
     from airflow_provider_jimeng.storage.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 LOOK_PAUSE_SECONDS = 1.0
 """About how long a task waits between two looks for the answer to another's submit of its request."""
@@ -125,3 +128,30 @@ def landed_by(other: Record, *, output_path: str | None, output_conn_id: str | N
     place = Target(output_path=other.output_path, output_conn_id=output_conn_id)
     found = manifest_in_place(place, Render.from_payload(other.render))
     return None if found is None else found.to_payload()
+
+
+def is_replaced(ledger: Ledger, own: Record | None, render: Render) -> bool:
+    """Return whether the record tells of another submit than the render's by now; an unreadable one replaces nothing.
+
+    :param own: the record as this try knows it. It may know the id of a render that could not be recorded.
+    """
+    try:
+        there = ledger.read() if ledger.keeps else None
+    except LedgerError as error:
+        log.warning("%s The render %s is paid for, and this try goes on with it.", error, render.task_id)
+        return False
+    if there is None or (own is not None and there.same_submit(own)):
+        return False
+    return there.render is None or there.render.get("task_id") != render.task_id
+
+
+def refuse_replaced(ledger: Ledger, own: Record | None, render: Render, target: Target) -> None:
+    """Refuse to land a render in a full file name that a newer submit of the same task is going to land in.
+
+    :raises LandingError: nothing was written.
+    """
+    if is_replaced(ledger, own, render):
+        raise LandingError(
+            f"The render {render.task_id} was not landed: a newer try of this task has begun another submit, whose "
+            f"video belongs in {target.output_path}. JimengRescueOperator lands the older video in a directory."
+        )

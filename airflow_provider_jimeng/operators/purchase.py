@@ -22,8 +22,8 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.record import Record, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
-from airflow_provider_jimeng.operators.refusals import under_way, unknown_now
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.parameters import RenderRequest
@@ -88,7 +88,7 @@ class SubmitOnce:
                     raise
                 raise UnknownSubmitError(
                     unknown_now(intent, error, on_unknown_submit=self.on_unknown_submit),
-                    new_try_may_help=self.on_unknown_submit == "resubmit",
+                    retryable=self.on_unknown_submit == "resubmit",
                 ) from error
             if isinstance(answer, Record):
                 self.ledger.withdraw(intent, before, cause=LedgerError(under_way(answer)))

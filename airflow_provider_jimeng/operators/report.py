@@ -16,8 +16,9 @@ from airflow_provider_jimeng.core.output_path import path_as_text, read_output_p
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report_page import Sight, render_page
 from airflow_provider_jimeng.core.task_end import End
-from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.xcom import RETURN_VALUE, push_result
+from airflow_provider_jimeng.retry import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -88,7 +89,7 @@ class JimengReportOperator(BaseOperator):
             self.log.warning("%d × %s %s", group["count"], group["meaning"], group["advice"])
         missing = len(report.of(End.FAILED, End.UNFINISHED, End.NO_RENDER))
         if missing and as_bool("fail_if_incomplete", self.fail_if_incomplete):
-            context["ti"].xcom_push(key="return_value", value=summary)
+            push_result(context["ti"], RETURN_VALUE, summary)
             raise AirflowFailException(
                 f"{missing} of {len(report.ends)} videos are missing; see the report above."
             )
@@ -113,7 +114,7 @@ class JimengReportOperator(BaseOperator):
         return target
 
     def _gather(self, context: Context) -> Report:
-        from airflow_provider_jimeng.operators.run_results import read_ends, read_quote, tasks_to_read
+        from airflow_provider_jimeng.operators.xcom import read_ends, read_quote, tasks_to_read
 
         asked = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
         tasks = tasks_to_read(self, None if asked is None else list(asked))

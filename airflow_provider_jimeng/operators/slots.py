@@ -11,14 +11,14 @@ import pendulum
 from airflow_provider_jimeng.core.deadlines import in_words, spread
 from airflow_provider_jimeng.core.errors import ParameterError, RateLimitedError, SettingsError
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
+from airflow_provider_jimeng.core.messages import slot_error
 from airflow_provider_jimeng.core.render import format_time
 from airflow_provider_jimeng.core.slots import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_THROTTLED_SECONDS,
 )
-from airflow_provider_jimeng.operators.outcome import WAIT_AGAIN, slot_error
-from airflow_provider_jimeng.operators.refusals import summary_of
+from airflow_provider_jimeng.core.submit_messages import summary_of
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -82,7 +82,7 @@ def slot_refusal(checkout: Checkout, model: Any, ended: RenderEvent) -> dict[str
         "code": ended.code,
         "message": ended.message,
         "request_id": ended.request_id,
-        "advice": WAIT_AGAIN,
+        "advice": ended.outcome.ending.advice,
     }
 
 

@@ -26,13 +26,12 @@ from airflow_provider_jimeng.core.errors import (
     SlotTimedOutError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome, RenderEvent
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, UNKNOWN_SUBMIT, Outcome, RenderEvent
 from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path, warning_of
 from airflow_provider_jimeng.core.render import cost_in_words
-from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.metrics import count, count_end
 from airflow_provider_jimeng.operators.literals import REQUEST_FIELDS, check_render_literals
-from airflow_provider_jimeng.operators.publishing import push
+from airflow_provider_jimeng.operators.xcom import EARLIER, INTENT, REFUSAL, RENDER, TASK_ID, push
 from airflow_provider_jimeng.retry import with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
@@ -51,8 +50,6 @@ DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0)
 """A crashed try must be followed by another one that lands what it paid for."""
 DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
-
-_LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
 
 _SUBMITTING_FIELDS = (
     *REQUEST_FIELDS,
@@ -189,11 +186,11 @@ class JimengSubmittingOperator(BaseOperator):
                 self._announce_unknown(context, checkout, error)
                 raise
             except ApiError as error:
-                from airflow_provider_jimeng.operators.refusals import refusal_of
+                from airflow_provider_jimeng.core.submit_messages import refusal_of
 
                 refusal = refusal_of(checkout.request, error, pendulum.now("UTC"))
                 count("failed", checkout.request.spec.name, code=error.code or Outcome.FAILED.value)
-                push(context["ti"], "jimeng_refusal", refusal)
+                push(context["ti"], REFUSAL, refusal)
                 raise
             else:
                 count("adopted" if purchase.adopted else "submitted", purchase.render.model)
@@ -211,8 +208,8 @@ class JimengSubmittingOperator(BaseOperator):
     def announce(self, context: Context, render: Render, **more: Any) -> None:
         """Push ``task_id`` and ``jimeng_render`` to XCom; with the place of the video, so that a rescue knows it."""
         place = {"output_path": self.output_path} if self.output_path else {}
-        push(context["ti"], "task_id", render.task_id)
-        push(context["ti"], "jimeng_render", {**render.to_payload(), **place, **more})
+        push(context["ti"], TASK_ID, render.task_id)
+        push(context["ti"], RENDER, {**render.to_payload(), **place, **more})
 
     def conclude(
         self,
@@ -230,19 +227,19 @@ class JimengSubmittingOperator(BaseOperator):
 
         :raises RenderError: saying what happened, what it may have cost and what comes next.
         """
+        from airflow_provider_jimeng.core.messages import outcome_fields, render_error
         from airflow_provider_jimeng.core.record import RecordState
-        from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
 
         self.announce(context, render, **outcome_fields(ended))
         count_end(render, ended)
         error = render_error(ended, render, on_lost=self.on_lost)
         if ended.outcome is Outcome.FAILED:
-            if adopted and (checkout.cleared or error.new_try_may_help):
+            if adopted and (checkout.cleared or error.retryable):
                 checkout.close(render, RecordState.FAILED)
                 self.log.info("The adopted render %s failed unbilled; starting a new one.", render.task_id)
                 return
             checkout.note(render, RecordState.FAILED)
-        elif ended.outcome in _LOST:
+        elif ended.outcome.ending.over:
             if self.on_lost == "resubmit" and not checkout.resubmitted_in_this_try:
                 checkout.close(render, RecordState.LOST)
                 self.log.warning("%s Submitting in this try already.", error)
@@ -333,7 +330,7 @@ class JimengSubmittingOperator(BaseOperator):
         """Read the end of a wait for a slot; return when that wait began."""
         ended = RenderEvent.from_payload(event)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
-            from airflow_provider_jimeng.operators.outcome import slot_error
+            from airflow_provider_jimeng.core.messages import slot_error
 
             self._announce_no_slot(context, checkout, ended)
             raise slot_error(ended, self.model)
@@ -352,20 +349,20 @@ class JimengSubmittingOperator(BaseOperator):
         if earlier:
             ti = context["ti"]
             payload = {"version": PAYLOAD_VERSION, "map_index": ti.map_index, "renders": earlier}
-            push(ti, "jimeng_earlier", payload)
+            push(ti, EARLIER, payload)
 
     def _announce_unknown(self, context: Context, checkout: Checkout, error: UnknownSubmitError) -> None:
         """Push ``jimeng_intent``: what may have been paid without anybody knowing its id."""
         intent = checkout.unknown_intent
         if intent is not None:
-            push(context["ti"], "jimeng_intent", {**intent.to_payload(), "message": str(error)})
+            push(context["ti"], INTENT, {**intent.to_payload(), "message": str(error)})
 
     def _announce_no_slot(self, context: Context, checkout: Checkout, ended: RenderEvent) -> None:
         from airflow_provider_jimeng.operators.slots import slot_refusal
 
         refusal = slot_refusal(checkout, self.model, ended)
         count("failed", refusal["model"], code=ended.outcome.value)
-        push(context["ti"], "jimeng_refusal", refusal)
+        push(context["ti"], REFUSAL, refusal)
 
     def _wait_for_slot(
         self, context: Context, checkout: Checkout, error: ApiError, waiting_since: float | None

@@ -14,16 +14,15 @@ from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absen
 from airflow_provider_jimeng.core.errors import JimengError, RenderNotFoundError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.output_path import path_as_text
-from airflow_provider_jimeng.failure import airflow_errors
-from airflow_provider_jimeng.metrics import count_landing, harmless
+from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.literals import check_render_literals, check_waiting_literals
-from airflow_provider_jimeng.operators.publishing import publish, push
 from airflow_provider_jimeng.operators.submitting import (
     DEFAULT_RETRIES,
     DEFAULT_WAIT_TIMEOUT,
     JimengSubmittingOperator,
 )
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.operators.xcom import RENDER, publish, pull_own, push
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.checkout import Checkout
     from airflow_provider_jimeng.operators.purchase import Purchase
     from airflow_provider_jimeng.storage.target import OutputPath, Target
-
-_UNUSABLE = frozenset({Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND})
 
 
 class JimengSubmitVideoOperator(JimengSubmittingOperator):
@@ -64,7 +61,7 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
             if not purchase.adopted or purchase.manifest is not None:
                 return render.to_payload()
             ended = checkout.ask_once(render)
-            if ended is None or ended.outcome not in _UNUSABLE or self._is_landed(render):
+            if ended is None or not ended.outcome.ending.over or self._is_landed(render):
                 return render.to_payload()
             self.conclude(context, checkout, render, ended, adopted=True)
 
@@ -146,8 +143,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         return self.checkout(context, target=self.target, overwrite=as_bool("overwrite", self.overwrite))
 
     def _run(self, context: Context, checkout: Checkout, waiting_since: float | None) -> dict[str, Any]:
+        from airflow_provider_jimeng.core.messages import lacks_label, landing_fields, success_of
         from airflow_provider_jimeng.core.record import RecordState
-        from airflow_provider_jimeng.operators.outcome import lacks_label, landing_fields, success_of
 
         purchase = self.purchase(context, checkout, waiting_since)
         render = purchase.render
@@ -236,14 +233,14 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
 
         :param unlabelled: its file, which was landed before without the label that is required now.
         """
-        from airflow_provider_jimeng.core.record import RecordState
-        from airflow_provider_jimeng.hooks.landing import land_render
-        from airflow_provider_jimeng.operators.outcome import (
+        from airflow_provider_jimeng.core.messages import (
             TAKE_UNLABELLED,
+            kept,
             landing_fields,
             unlabelled_for_good,
         )
-        from airflow_provider_jimeng.operators.refusals import kept
+        from airflow_provider_jimeng.core.record import RecordState
+        from airflow_provider_jimeng.hooks.landing import land_render
 
         began = pendulum.now("UTC")
         try:
@@ -284,11 +281,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         )
 
     def _announced(self, context: Context, ended: RenderEvent) -> Render:
-        from airflow_provider_jimeng.operators.references import bare_render, render_from
+        from airflow_provider_jimeng.hooks.render_argument import bare_render, render_from
 
-        ti, payload = context["ti"], None
-        with harmless("The pull of jimeng_render from XCom"):
-            payload = ti.xcom_pull(task_ids=self.task_id, key="jimeng_render", map_indexes=ti.map_index)
+        payload = pull_own(context["ti"], self.task_id, RENDER)
         if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
             return render_from(payload)
         return bare_render(ended.task_id, req_key=str(ended.req_key), jimeng_conn_id=self.jimeng_conn_id)
@@ -358,20 +353,19 @@ class JimengDownloadVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and land the video, unless it is landed already."""
+        from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
         from airflow_provider_jimeng.core.parameters import check_aigc_meta
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.landing import land_render
+        from airflow_provider_jimeng.hooks.render_argument import named_render
         from airflow_provider_jimeng.hooks.waiting import need_connection
-        from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
-        from airflow_provider_jimeng.operators.references import named_render
-        from airflow_provider_jimeng.operators.refusals import kept
         from airflow_provider_jimeng.storage.names import check_names
         from airflow_provider_jimeng.storage.target import Target
 
         with airflow_errors(self):
             target = Target.of(self.output_path, self.output_conn_id)
-            render = named_render(self)
-            push(context["ti"], "jimeng_render", render.to_payload())
+            render = named_render(self, JimengHook(jimeng_conn_id=self.jimeng_conn_id))
+            push(context["ti"], RENDER, render.to_payload())
             began = pendulum.now("UTC")
             try:
                 with kept(render):
@@ -388,7 +382,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                     )
             except JimengError as error:
                 told = {**render.to_payload(), **landing_fields(error, end_behind(error))}
-                push(context["ti"], "jimeng_render", told)
+                push(context["ti"], RENDER, told)
                 raise
             count_landing(manifest, since=began)
             return publish(self, context, manifest)

@@ -22,16 +22,15 @@ from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.messages import outcome_fields, render_error
 from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
-from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.hooks.render_argument import named_render
 from airflow_provider_jimeng.metrics import count_end
 from airflow_provider_jimeng.operators.literals import check_waiting_literals
-from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
-from airflow_provider_jimeng.operators.publishing import push
-from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.submitting import DEFAULT_RETRIES
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.operators.xcom import RENDER, push
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 from airflow_provider_jimeng.web.links import JimengVideoLink
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class JimengVideoSensor(BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         with self._as_sensor():
-            render, fixed = named_render(self), self._fixed_interval()
+            render, fixed = self._named(), self._fixed_interval()
             self._need_connection(render)
             ended = self._ask(context, render)
             if ended is not None:
@@ -106,7 +105,7 @@ class JimengVideoSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once, and again only where one answer settles nothing."""
         with self._as_sensor():
-            render = named_render(self)
+            render = self._named()
             self._need_connection(render)
             ended = self._ask(context, render)
             if ended is None:
@@ -117,7 +116,12 @@ class JimengVideoSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after the wait: return the render payload, or say what became of it."""
         with self._as_sensor():
-            return self._end(context, named_render(self), RenderEvent.from_payload(event))
+            return self._end(context, self._named(), RenderEvent.from_payload(event))
+
+    def _named(self) -> Render:
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
+
+        return named_render(self, JimengHook(jimeng_conn_id=self.jimeng_conn_id))
 
     def _fixed_interval(self) -> float | None:
         return None if is_absent(self.poll_interval) else read_seconds("poll_interval", self.poll_interval)
@@ -222,7 +226,7 @@ class JimengVideoSensor(BaseSensorOperator):
 
 
 def _announce(context: Context, render: Render, **more: Any) -> None:
-    push(context["ti"], "jimeng_render", {**render.to_payload(), **more})
+    push(context["ti"], RENDER, {**render.to_payload(), **more})
 
 
 class _SensorErrors:

@@ -17,7 +17,6 @@ STATIC = Path(__file__).parent / "static"
 MODULES = (
     "dom",
     "host",
-    "codes",
     "i18n",
     "format",
     "api",

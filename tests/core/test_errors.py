@@ -77,8 +77,8 @@ EVENT = RenderEvent(outcome=Outcome.FAILED, task_id="1", code="50511")
         UnreadableReplyError("half a page", http_status=502),
         ApiError("m", code="50511", request_id="r", http_status=400, entry=lookup(50511)),
         RenderError("m", event=EVENT),
-        RenderFailedError("m", event=EVENT, new_try_may_help=True),
-        UnknownSubmitError("m", new_try_may_help=True),
+        RenderFailedError("m", event=EVENT, retryable=True),
+        UnknownSubmitError("m", retryable=True),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -7,10 +7,10 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report_page import Sight, render_page
-from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT, End, TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.core.task_end import End, TaskEnd, manifest_or_none, merge_ends
 
 SINCE = pendulum.datetime(2026, 3, 1, 12)
 NASTY = """"><script>alert(1)</script><img src=x onerror='alert(2)'> & 风筝"""

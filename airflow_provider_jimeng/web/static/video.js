@@ -10,7 +10,7 @@ import { has, t } from "./i18n.js";
 import { timelineElement } from "./timeline.js";
 
 const LOOK_AT_RENDER_AGAIN_MS = 5000;
-const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "advice"]);
+const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "meaning", "advice"]);
 const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "output_path", "request_id"]);
 const NO_PICKS = { has: () => false, toggle: () => {} };
 
