@@ -1,21 +1,17 @@
-"""Which failure Airflow tries again, and when (Airflow 3.3 and newer; older ones get the first half only)."""
+"""How our errors become Airflow's: which failure is retried, and when. Airflow has retry policies since 3.3."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.errors import (
-    ConcurrencyLimitedError,
-    JimengError,
-    LandingError,
-    LedgerError,
-    RateLimitedError,
-    RenderTimedOutError,
-    TransportError,
-)
-from airflow_provider_jimeng.failure import a_retry_may_help
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_jimeng.core.errors import JimengError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,25 +27,37 @@ __all__ = ["JimengRetryPolicy"]
 
 RETRY_POLICIES_EXIST = RetryPolicy is not object
 
-_DELAYS: tuple[tuple[type[JimengError], timedelta], ...] = (
-    (RenderTimedOutError, timedelta(seconds=0)),
-    (RateLimitedError, timedelta(seconds=30)),
-    (ConcurrencyLimitedError, timedelta(seconds=60)),
-    (TransportError, timedelta(seconds=30)),
-    (LandingError, timedelta(seconds=30)),
-    (LedgerError, timedelta(seconds=30)),
-)
 LONGER_BY = 0.5
-"""A delay is lengthened by up to a half, so that tasks which fail in the same second do not retry in the same second."""
+"""A delay is lengthened by up to a half, so that tasks that fail in the same second do not retry in the same second."""
 _INTERRUPTED = frozenset({"TaskDeferralError", "TaskDeferralTimeout"})
-"""The triggerer failed the wait, not the render: the next try goes on with it at once."""
+"""With these errors the triggerer failed the wait, not the render."""
+
+
+@contextmanager
+def airflow_errors(operator: Any) -> Iterator[None]:
+    """Raise our errors as the operator's Airflow needs them.
+
+    With a retry policy, an error passes unchanged: an ``AirflowFailException`` would bypass the policy. Without one, an
+    error that no retry can solve becomes an ``AirflowFailException``, which fails the task at once.
+    """
+    try:
+        yield
+    except JimengError as error:
+        cause = error
+        if isinstance(error, SettingsError):
+            cause = copy(error)  # The traceback adds nothing: the message says what to do.
+        if getattr(operator, "retry_policy", None) is None and not error.retryable:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from cause
+        if cause is error:
+            raise
+        raise cause from None
 
 
 class JimengRetryPolicy(RetryPolicy):
-    """Fails at once what no retry can mend and tries the rest again after a delay that suits the cause.
+    """Fail at once what no retry can solve, and retry the rest after the delay that the error names.
 
-    The default of every operator and sensor of this package; give ``retry_policy=`` to use another. It never goes
-    beyond the task's ``retries``. Errors of other kinds follow Airflow's own rules.
+    Every operator and sensor of this package has this policy by default; pass ``retry_policy=`` to use another one. The
+    policy never exceeds the task's ``retries``. Errors of other packages follow Airflow's own rules.
     """
 
     def evaluate(
@@ -59,20 +67,20 @@ class JimengRetryPolicy(RetryPolicy):
         max_tries: int,  # noqa: ARG002
         context: Context | None = None,  # noqa: ARG002
     ) -> RetryDecision:
-        """Decide by the class of the error."""
+        """Return what Airflow does after an error."""
         if type(exception).__name__ in _INTERRUPTED:
             return RetryDecision.retry(
-                timedelta(seconds=10), reason="The wait was interrupted; the render goes on."
+                timedelta(seconds=10), reason="The wait was interrupted; the render continues."
             )
         if not isinstance(exception, JimengError):
             return RetryDecision.default()
-        if not a_retry_may_help(exception):
-            return RetryDecision.fail(f"{type(exception).__name__}: a retry would fail again.")
-        for kind, delay in _DELAYS:
-            if isinstance(exception, kind):
-                apart = delay * (1 + LONGER_BY * random.random())
-                return RetryDecision.retry(apart, reason=f"{kind.__name__}: trying again.")
-        return RetryDecision.default()
+        name = type(exception).__name__
+        if not exception.retryable:
+            return RetryDecision.fail(f"{name}: a retry would fail again.")
+        if exception.retry_delay is None:
+            return RetryDecision.default()
+        delay = timedelta(seconds=exception.retry_delay) * (1 + LONGER_BY * random.random())
+        return RetryDecision.retry(delay, reason=f"{name}: trying again.")
 
     def serialize(self) -> dict[str, Any]:
         """Return the policy as plain data: it has no state."""
@@ -85,7 +93,7 @@ class JimengRetryPolicy(RetryPolicy):
 
 
 def with_default_policy(arguments: Mapping[str, Any], retry_policy: Any) -> dict[str, Any]:
-    """Return an operator's arguments with its retry policy, ours where the author gave none."""
+    """Return an operator's arguments with its retry policy, which is ours unless the author gives another one."""
     if not RETRY_POLICIES_EXIST:
         return dict(arguments)
     return {**arguments, "retry_policy": JimengRetryPolicy() if retry_policy is None else retry_policy}

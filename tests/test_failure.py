@@ -15,7 +15,7 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.failure import a_retry_may_help, airflow_errors
+from airflow_provider_jimeng.retry import airflow_errors
 
 WITH_POLICY, WITHOUT = SimpleNamespace(retry_policy=object()), SimpleNamespace(retry_policy=None)
 
@@ -26,15 +26,15 @@ WITH_POLICY, WITHOUT = SimpleNamespace(retry_policy=object()), SimpleNamespace(r
         (ParameterError("seed", "is bad"), False),
         (LandingError("cut"), True),
         (TargetTakenError("taken"), False),
-        (RenderFailedError("moderated", new_try_may_help=True), True),
-        (RenderFailedError("moderated", new_try_may_help=False), False),
+        (RenderFailedError("moderated", retryable=True), True),
+        (RenderFailedError("moderated", retryable=False), False),
         (RenderFailedError("moderated"), False),
         (UnknownSubmitError("cut"), False),
-        (UnknownSubmitError("cut", new_try_may_help=True), True),
+        (UnknownSubmitError("cut", retryable=True), True),
     ],
 )
 def test_the_error_or_its_class_says_whether_a_retry_may_help(error: JimengError, *, helps: bool) -> None:
-    assert a_retry_may_help(error) is helps
+    assert error.retryable is helps
 
 
 def test_without_a_policy_what_no_retry_mends_fails_for_good() -> None:

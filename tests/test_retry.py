@@ -70,7 +70,7 @@ def test_what_may_pass_is_tried_again_after_a_delay_of_its_own(error: JimengErro
     "error",
     [
         ParameterError("seed", "is bad"),
-        RenderFailedError("moderated", new_try_may_help=False),
+        RenderFailedError("moderated", retryable=False),
         UnknownSubmitError("cut"),
     ],
 )
@@ -84,8 +84,8 @@ def test_what_no_retry_mends_fails_at_once(error: JimengError) -> None:
     "error",
     [
         ZeroDivisionError(),
-        RenderFailedError("moderated", new_try_may_help=True),
-        UnknownSubmitError("cut", new_try_may_help=True),
+        RenderFailedError("moderated", retryable=True),
+        UnknownSubmitError("cut", retryable=True),
     ],
 )
 def test_the_rest_follows_the_rules_of_the_task(error: Exception) -> None:

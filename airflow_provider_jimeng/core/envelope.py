@@ -7,10 +7,11 @@ The API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetada
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.codes import SUCCESS, error_for, lookup
+from airflow_provider_jimeng.core.codes import SUCCESS, CodeEntry, ErrorKind, entry_for, lookup
 from airflow_provider_jimeng.core.errors import ApiError, UnreadableReplyError
 from airflow_provider_jimeng.core.texts import without_queries
 
@@ -21,6 +22,22 @@ MAX_MESSAGE_LENGTH = 1000
 MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
 """A gateway's answer holds its task, which holds the API's answer, which holds its data."""
+TOO_LARGE = CodeEntry(
+    code=413, http_status=413, kind=ErrorKind.INPUT_REJECTED, gateway=True,
+    meaning="The request is larger than the server, or a proxy in front of it, accepts.",
+    meaning_zh="请求体超过了服务器或其前置代理的上限。",
+    advice="Send smaller images, or http(s) links to them.",
+    advice_zh="请使用更小的图片，或改用 http(s) 图片链接。",
+)  # fmt: skip
+"""HTTP 413, which servers and proxies answer by themselves."""
+_BY_HTTP_STATUS: Mapping[int, ErrorKind] = {
+    401: ErrorKind.AUTHENTICATION,
+    403: ErrorKind.PERMISSION,
+    429: ErrorKind.RATE_LIMITED,
+}
+_FAILURE_RANGES = (range(50200, 50300), range(50400, 50600))
+"""Numbers of inputs and of moderation, which the API uses to say that a render failed (docs 85621)."""
+_NUMBER = re.compile(r"[0-9]{5}")
 _RENDER_KEYS = ("task_id", "id", "video_url", "video_urls", "result_url")
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
 
@@ -152,6 +169,39 @@ def _parse(http_status: int, content: bytes) -> Mapping[str, Any]:
     if http_status in (413, 429):
         raise error_for(None, message, http_status=http_status)
     raise UnreadableReplyError(message, http_status=http_status)
+
+
+def error_for(
+    code: int | str | None, message: str, *, request_id: str | None = None, http_status: int | None = None
+) -> ApiError:
+    """Return the error for an answer. A code without a row falls back on the HTTP status.
+
+    HTTP 429 outweighs a code that only says that something failed inside.
+    """
+    entry = entry_for(code)
+    if entry is not None and entry.kind is ErrorKind.SERVER and http_status == 429:
+        entry = None
+    elif entry is None and http_status == 413:
+        entry = TOO_LARGE
+    if entry is not None:
+        kind = entry.kind
+    elif http_status is not None and http_status >= 500:
+        kind = ErrorKind.SERVER
+    else:
+        kind = _BY_HTTP_STATUS.get(http_status or 0, ErrorKind.UNKNOWN)
+    return kind.error_class(
+        message,
+        code=None if code is None else str(code),
+        request_id=request_id,
+        http_status=http_status,
+        entry=entry,
+    )
+
+
+def looks_like_failure(error: ApiError) -> bool:
+    """Return whether a code without a row has the number of one that fails a render."""
+    number = int(error.code) if error.code is not None and _NUMBER.fullmatch(error.code) else 0
+    return error.entry is None and any(number in numbers for numbers in _FAILURE_RANGES)
 
 
 def is_success(code: str | None) -> bool:

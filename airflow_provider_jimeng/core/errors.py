@@ -1,4 +1,4 @@
-"""The one error tree, drawn whole, each class documented by its consequence.
+"""The error tree. Each class says what follows from it: ``retryable``, ``retry_delay`` and ``billed``.
 
 ::
 
@@ -6,28 +6,28 @@
     ├── ParameterError            an argument is refused; nothing was sent or paid
     │   └── UnreadableImageError · UnreadableRowsError  a store does not answer now
     ├── SettingsError             the connection is unusable; nothing was sent or paid
-    │   └── MissingConnectionError  there is no such connection
+    │   └── MissingConnectionError  the connection does not exist
     ├── TransportError            no readable answer
     │   ├── NotSentError          the request certainly never reached the API
-    │   ├── NoReplyError          the request went out, the answer never came
-    │   └── UnreadableReplyError  something answered that is not the API's JSON
-    │       └── RedirectedError   the endpoint sends callers elsewhere; nothing was accepted
+    │   ├── NoReplyError          the request was sent, the answer never came
+    │   └── UnreadableReplyError  the answer is not the API's JSON
+    │       └── RedirectedError   the endpoint redirects; nothing was accepted
     ├── ApiError                  the API answered with a code
-    │   ├── InputRejectedError    an argument or image the API cannot use
-    │   ├── InputModeratedError   the prompt or an input image was refused by moderation
-    │   ├── OutputModeratedError  the finished picture was refused by moderation; another seed may pass
-    │   ├── RateLimitedError      too many requests a second
+    │   ├── InputRejectedError    the API cannot use an argument or an image
+    │   ├── InputModeratedError   moderation refused the prompt or an input image
+    │   ├── OutputModeratedError  moderation refused the finished picture; another seed might pass
+    │   ├── RateLimitedError      too many requests per second
     │   ├── ConcurrencyLimitedError  too many renders at once: no slot is free
     │   ├── AuthenticationError   the key, the signature or the clock is wrong
     │   ├── PermissionDeniedError the account may not use this capability
-    │   ├── ServerError           the API broke; what became of the request is unknown
-    │   └── UnknownCodeError      a code that no table lists
+    │   ├── ServerError           the API failed; the outcome of the request is unknown
+    │   └── UnknownCodeError      the code table has no row for the code
     ├── RenderError               a render that was accepted did not end well
     │   ├── RenderFailedError · RenderExpiredError · RenderNotFoundError
     │   └── RenderTimedOutError · LostContactError · SlotTimedOutError
-    ├── ChangedRequestError       a retry asks for something else than what is paid already
-    ├── UnknownSubmitError        a submit that may have been accepted, and billed, under an unknown id
-    ├── LandingError              the video could not be brought home; the render is kept
+    ├── ChangedRequestError       a retry asks for another video than the one that is paid for
+    ├── UnknownSubmitError        a submit may have been accepted, and billed, under an unknown id
+    ├── LandingError              the video could not be saved; the render is kept
     │   ├── NoLinkError (a RenderError, too) · LinkRefusedError · DamagedMediaError · TargetTakenError
     │   └── MediaHostRefusedError · MissingLabelError
     └── LedgerError               the record of what was paid cannot be read or written
@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_jimeng.core.event import Billed, Outcome
 from airflow_provider_jimeng.core.texts import fit, shorten
 
 if TYPE_CHECKING:
@@ -47,12 +48,18 @@ _LONGEST_NAME = 200
 
 
 class JimengError(Exception):
-    """Root of every error of this package. ``retryable``: the same call, unchanged, may succeed later.
+    """Base class of every error of this package.
 
-    Whatever a text quotes, it is at most 3,800 characters long and holds no query of a link.
+    ``retryable``: the same call, unchanged, can succeed later. An instance can override its class.
+    ``retry_delay``: seconds until a retry makes sense; ``None`` leaves the delay to the task.
+    ``billed``: whether the vendor charges for the submit or the render that the error is about.
+
+    A message has at most 3,800 characters and contains no query of a link, whatever it quotes.
     """
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    retry_delay: ClassVar[float | None] = None
+    billed: ClassVar[Billed] = Billed.NO
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(fit(arg) if isinstance(arg, str) else arg for arg in args))
@@ -64,7 +71,7 @@ class JimengError(Exception):
         return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Survive the way between processes whatever the arguments of a class are."""
+        """Support pickling for every class, whatever arguments its constructor takes."""
         return _restore, (type(self), self.args), self.__dict__
 
 
@@ -73,7 +80,7 @@ def _restore(error_class: type[JimengError], args: tuple[Any, ...]) -> JimengErr
 
 
 class ParameterError(JimengError, ValueError):
-    """An argument is refused before any request. The text names the argument, the limit and the remedy."""
+    """An argument is refused before any request. The message names the argument, the limit and the remedy."""
 
     def __init__(self, argument: str, message: str) -> None:
         self.argument = shorten(fit(argument), _LONGEST_NAME)
@@ -82,41 +89,45 @@ class ParameterError(JimengError, ValueError):
 
 
 class UnreadableImageError(ParameterError):
-    """An image's store does not answer, or not in time. Nothing was sent or paid; a retry may read it."""
+    """The store of an image does not answer, or not in time. Nothing was sent or paid; a retry can read the image."""
 
     retryable = True
 
 
 class UnreadableRowsError(ParameterError):
-    """The store of a plan's rows does not answer. Nothing was sent or paid; a retry may read them."""
+    """The store of a plan's rows does not answer. Nothing was sent or paid; a retry can read the rows."""
 
     retryable = True
 
 
 class SettingsError(JimengError, ValueError):
-    """The Airflow connection is unusable. The text names the field and the remedy, never a secret."""
+    """The Airflow connection is unusable. The message names the field and the remedy, never a secret."""
 
 
 class MissingConnectionError(SettingsError):
-    """There is no such Airflow connection. Nothing was sent or paid; add it and clear the task."""
+    """The Airflow connection does not exist. Nothing was sent or paid; add the connection and clear the task."""
 
 
 class TransportError(JimengError):
-    """No readable answer came back."""
+    """No readable answer came back. A submit may have been accepted, unless the subclass says otherwise."""
 
     retryable = True
+    retry_delay = 30.0
+    billed = Billed.UNKNOWN
 
 
 class NotSentError(TransportError):
-    """The request certainly never reached the API, so it may be sent again freely, a submit too."""
+    """The request certainly never reached the API. It can be sent again, even if it is a submit."""
+
+    billed = Billed.NO
 
 
 class NoReplyError(TransportError):
-    """The request went out and no answer came. A submit may have been accepted and may be billed."""
+    """The request was sent and no answer came. A submit may have been accepted and may be billed."""
 
 
 class UnreadableReplyError(TransportError):
-    """Something answered that is not the API's JSON: a proxy's HTML page, half a document, an empty body."""
+    """The answer is not the API's JSON: for example a proxy's HTML page, half a document or an empty body."""
 
     def __init__(self, message: str, *, http_status: int) -> None:
         self.http_status = http_status
@@ -124,20 +135,18 @@ class UnreadableReplyError(TransportError):
 
 
 class RedirectedError(UnreadableReplyError):
-    """The endpoint redirects. No redirect is followed, so nothing was accepted; change the connection's host."""
+    """The endpoint redirects. The client follows no redirect, so nothing was accepted; change the connection's host."""
 
     retryable = False
+    billed = Billed.NO
 
 
 class ApiError(JimengError):
     """The API answered with an error code.
 
-    ``code`` is the vendor's number, or the name a gateway uses, as text. ``request_id`` is what the vendor's
-    support asks for. ``entry`` is the row of the code table, if the code is listed. ``new_try_may_help`` overrides
-    the class's ``retryable``.
+    ``code`` is the vendor's number, or the name that a gateway uses, as text. The vendor's support asks for
+    ``request_id``. ``entry`` is the row of the code table, if there is one.
     """
-
-    new_try_may_help: bool | None = None
 
     def __init__(
         self,
@@ -157,7 +166,7 @@ class ApiError(JimengError):
 
     @property
     def said(self) -> str:
-        """The API's own words: message, code, HTTP status and request id."""
+        """What the API answered: message, code, HTTP status and request id."""
         parts = [f"code {self.code or 'none'}"]
         if self.http_status is not None:
             parts.append(f"HTTP {self.http_status}")
@@ -174,116 +183,145 @@ class InputRejectedError(ApiError):
 
 
 class InputModeratedError(ApiError):
-    """The prompt or an input image was refused by moderation. Not billed; change the input."""
+    """Moderation refused the prompt or an input image. Not billed; change the input."""
 
 
 class OutputModeratedError(ApiError):
-    """The finished picture was refused by moderation. Not billed; a new submit may pass."""
+    """Moderation refused the finished picture. Not billed; a new submit can succeed."""
 
     retryable = True
 
 
 class RateLimitedError(ApiError):
-    """Too many requests a second. Certainly not accepted; slow down and send it again."""
+    """There were too many requests per second. The request was certainly not accepted; send it again later."""
 
     retryable = True
+    retry_delay = 30.0
 
 
 class ConcurrencyLimitedError(ApiError):
-    """The account already runs as many renders of this model as it may. Not accepted; wait for a slot."""
+    """The account has reached its concurrency limit for this model. Not accepted; wait for a slot."""
 
     retryable = True
+    retry_delay = 60.0
 
 
 class AuthenticationError(ApiError):
-    """The key, the signature, the session token or the clock was refused. Nothing was accepted."""
+    """The API refused the key, the signature, the session token or the clock. Nothing was accepted."""
 
 
 class PermissionDeniedError(ApiError):
-    """The account or its policy does not allow this capability, or is in arrears. Nothing was accepted."""
+    """The account or its policy does not allow this capability, or the account is in arrears. Nothing was accepted."""
 
 
 class ServerError(ApiError):
-    """The API failed inside. A query may be sent again; a submit may have been accepted."""
+    """The API failed inside. A query can be sent again; a submit may have been accepted."""
 
     retryable = True
+    billed = Billed.UNKNOWN
 
 
 class UnknownCodeError(ApiError):
-    """A code that no table lists. Only repeated, and only by a number of those that fail renders, it ends one."""
+    """The code table has no row for the code. It ends a render only if it repeats and its number is one of a failure."""
 
 
 class RenderError(JimengError):
-    """An accepted render did not end well. ``event`` tells how; the text tells what to do next.
+    """An accepted render did not end well. ``event`` tells how; the message tells what to do next."""
 
-    ``new_try_may_help`` overrides the class's ``retryable`` where the code, or a policy of the author, decides.
-    """
+    outcome: ClassVar[Outcome | None] = None
+    billed = Billed.UNKNOWN
 
     def __init__(
-        self, message: str, *, event: RenderEvent | None = None, new_try_may_help: bool | None = None
+        self, message: str, *, event: RenderEvent | None = None, retryable: bool | None = None
     ) -> None:
         self.event = event
-        self.new_try_may_help = new_try_may_help
+        if retryable is not None:
+            self.retryable = retryable
         super().__init__(message)
 
 
 class RenderFailedError(RenderError):
-    """The API ended the render with a failure code. Not billed. A retry starts a fresh render."""
+    """The API ended the render with a failure code. Not billed. A retry starts a new render if the code allows it."""
+
+    outcome = Outcome.FAILED
+    billed = outcome.ending.billed
 
 
 class RenderExpiredError(RenderError):
-    """The API says the render lapsed. It may have been billed; a new one needs consent (``on_lost``)."""
+    """The API says that the render expired. It may have been billed; a new one needs consent (``on_lost``)."""
+
+    outcome = Outcome.EXPIRED
+    billed = outcome.ending.billed
 
 
 class RenderNotFoundError(RenderError):
     """The API no longer knows the render. It may have been billed; a new one needs consent (``on_lost``)."""
 
+    outcome = Outcome.NOT_FOUND
+    billed = outcome.ending.billed
+
 
 class RenderTimedOutError(RenderError):
-    """Our deadline passed before the render was finished. The record is kept; a retry takes up the wait."""
+    """The deadline passed before the render was finished. The record is kept; a retry continues the wait."""
 
+    outcome = Outcome.TIMED_OUT
+    billed = outcome.ending.billed
     retryable = True
+    retry_delay = 0.0
 
 
 class LostContactError(RenderError):
-    """The API refused our credentials for good. The render may still finish; a retry takes up the wait."""
+    """The API kept refusing the credentials. The render can still finish; a Clear continues the wait."""
+
+    outcome = Outcome.LOST_CONTACT
+    billed = outcome.ending.billed
 
 
 class SlotTimedOutError(RenderError):
     """No render slot came free within ``max_wait_for_slot``. Nothing was submitted or billed."""
 
+    outcome = Outcome.SLOT_TIMED_OUT
+    billed = outcome.ending.billed
+
 
 class ChangedRequestError(JimengError):
-    """A retry would submit another request than the one that is paid for already. Nothing was submitted."""
+    """A retry would submit another request than the one that is already paid for. Nothing was submitted."""
 
 
 class UnknownSubmitError(JimengError):
-    """A submit whose outcome nobody can know. A render may be running, and billed, under an unknown id.
+    """The outcome of a submit is unknown. A render may be running, and billed, under an unknown id.
 
-    ``new_try_may_help``: the author allowed another submit (``on_unknown_submit="resubmit"``).
+    ``retryable``: the author allows another submit (``on_unknown_submit="resubmit"``).
     """
 
-    def __init__(self, message: str, *, new_try_may_help: bool = False) -> None:
-        self.new_try_may_help = new_try_may_help
+    billed = Billed.UNKNOWN
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        self.retryable = retryable
         super().__init__(message)
 
 
 class LandingError(JimengError):
-    """The video could not be brought home. The render stays recorded; a retry lands it without paying again."""
+    """The video could not be saved. The render stays recorded; a retry saves the video without paying again."""
 
     retryable = True
+    retry_delay = 30.0
+    billed = Billed.YES
 
 
 class NoLinkError(LandingError, RenderError):
-    """The API gives no link to the video, or not yet. It may be billed and stays recorded; a retry asks again, free."""
+    """The API gives no link to the video, or not yet. It may be billed; a retry asks for the link again, free."""
+
+    outcome = Outcome.NO_LINK
+    billed = outcome.ending.billed
 
 
 class LinkRefusedError(LandingError):
-    """The media host refused the link, as it does once a link is older than its hour. Ask for a fresh one."""
+    """The media host refused the link, for example because the link is older than one hour. A retry gets a new one."""
 
 
 class DamagedMediaError(LandingError):
-    """What arrived is not a whole MP4 file."""
+    """The downloaded data is not a whole MP4 file."""
 
 
 class TargetTakenError(LandingError):
@@ -293,16 +331,18 @@ class TargetTakenError(LandingError):
 
 
 class MediaHostRefusedError(LandingError):
-    """The link points at a host that the connection does not allow. Nothing was fetched."""
+    """The link points to a host that the connection does not allow. Nothing was downloaded."""
 
     retryable = False
 
 
 class MissingLabelError(LandingError):
-    """``require_tagged`` was set and the API did not write the implicit AIGC label. Nothing was landed."""
+    """``require_tagged`` is set and the API did not write the implicit AIGC label. Nothing was saved."""
 
 
 class LedgerError(JimengError):
-    """The record of what was paid cannot be read or written. "Cannot read" is never "not paid"."""
+    """The record of what was paid cannot be read or written. "Cannot read" never means "not paid"."""
 
     retryable = True
+    retry_delay = 30.0
+    billed = Billed.UNKNOWN

@@ -1,10 +1,11 @@
 """What a Bearer gateway of the new-api family means when it refuses a submit.
 
-Such a gateway refuses in two shapes of its own (read from its public code):
+Such a gateway has two shapes of its own for a refusal (they come from its public code):
 
-* its middleware, which runs before anything is sent on: ``{"error": {"message", "type": "new_api_error", "code"}}``;
-* its relay: ``{"code": <word>, "message", "data": null}``. With ``fail_to_fetch_task`` it keeps the HTTP status of the
-  API, and ``message`` is the body of the API as text, but for 429: then it is a sentence of the gateway.
+* Its middleware refuses before it sends anything on: ``{"error": {"message", "type": "new_api_error", "code"}}``.
+* Its relay refuses with ``{"code": <word>, "message", "data": null}``. If the word is ``fail_to_fetch_task``, the HTTP
+  status is that of the API and ``message`` is the body of the API as text. HTTP 429 is the exception: there, ``message``
+  is a sentence of the gateway.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.codes import CodeEntry, ErrorKind, error_for, lookup
-from airflow_provider_jimeng.core.envelope import Envelope, is_success
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, CodeEntry, ErrorKind, lookup
+from airflow_provider_jimeng.core.envelope import Envelope, error_for, is_success
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     AuthenticationError,
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
-"""HTTP statuses by which a gateway says that it did not carry out a request, whatever the body is."""
+"""With these HTTP statuses a gateway says that it did not carry out a request, whatever the body is."""
 _OPEN_STATUSES = frozenset({408, 499})
-"""A timeout, at the gateway or at the API: the request may have been carried out."""
+"""The gateway or the API timed out. The request may have been carried out."""
 _OWN_TYPES = frozenset({"new_api_error", "one_api_error"})
 _WRAPPER = "fail_to_fetch_task"
 _NOT_SENT_ON = frozenset(
@@ -44,7 +45,7 @@ _NOT_SENT_ON = frozenset(
         "system_disk_overloaded",
     }
 )
-"""What the middleware answers with HTTP 503, before it sends anything on."""
+"""Codes that the middleware sends with HTTP 503 before it sends anything on."""
 _MAX_DEPTH = 3
 _MAX_TEXT = 64 * 1024
 _MAX_OBJECTS = 20
@@ -53,56 +54,72 @@ _DECODER = json.JSONDecoder(strict=False)
 _CODE = re.compile(r'"(?:code|Code|CodeN)"\s*:\s*"?(\w{1,80})')
 
 
-def _row(http_status: int, kind: ErrorKind, meaning: str, advice: str) -> CodeEntry:
+def _row(http_status: int, kind: ErrorKind, meaning: tuple[str, str], advice: tuple[str, str]) -> CodeEntry:
     return CodeEntry(
-        code=http_status, name="", http_status=http_status, message="", kind=kind, meaning=meaning, advice=advice,
-        gateway=True,
+        code=http_status, http_status=http_status, kind=kind, gateway=True,
+        meaning=meaning[0], meaning_zh=meaning[1], advice=advice[0], advice_zh=advice[1],
     )  # fmt: skip
 
 
 _RIGHTS = _row(
     403, ErrorKind.PERMISSION,
-    "The gateway does not allow this request.",
-    "Check at the gateway which models, groups and addresses the token may use, and its balance.",
+    ("The gateway does not allow this request.", "网关不允许此请求。"),
+    ("Check at the gateway which models, groups and addresses the token may use, and its balance.",
+     "请在网关检查该令牌可用的模型、分组与地址，以及余额。"),
 )  # fmt: skip
 _OWN_ROWS: Mapping[int, CodeEntry] = {
     401: _row(
         401, ErrorKind.AUTHENTICATION,
-        "The gateway refused the token.",
-        "Check at the gateway the token that is the connection's password: it may be wrong, expired, disabled or used up.",
+        ("The gateway refused the token.", "网关拒绝了该令牌。"),
+        ("Check at the gateway the token that is the connection's password: it can be wrong, expired, disabled or used up.",
+         "请在网关检查连接密码中的令牌：它可能有误、已过期、被禁用或额度已用完。"),
     ),
     402: _RIGHTS,
     403: _RIGHTS,
 }  # fmt: skip
-_ACCOUNT = "The API refused the account of the gateway."
-_OPERATOR = "Ask the operator of the gateway: nothing in this connection changes it."
+_ACCOUNT = ("The API refused the account of the gateway.", "API 拒绝了网关的账号。")
+_OPERATOR = (
+    "Ask the operator of the gateway: you cannot solve this in the connection.", "请联系网关运营方：在连接中无法解决此问题。",
+)  # fmt: skip
 _WRAPPED_ROWS: Mapping[int, CodeEntry] = {
     401: _row(401, ErrorKind.AUTHENTICATION, _ACCOUNT, _OPERATOR),
     402: _row(402, ErrorKind.PERMISSION, _ACCOUNT, _OPERATOR),
     403: _row(403, ErrorKind.PERMISSION, _ACCOUNT, _OPERATOR),
     429: _row(
         429, ErrorKind.BUSY,
-        "The account of the gateway runs as many renders as it may.",
-        "Nothing to do: it is tried again.",
+        ("The account of the gateway has reached its concurrency limit.", "网关的账号并发渲染数已达上限。"),
+        ("You need to do nothing: the task tries again.", "无需处理，会自动重试。"),
     ),
 }  # fmt: skip
 _NO_CHANNEL = _row(
     503, ErrorKind.PERMISSION,
-    "The gateway has no channel that serves this model now. It sent nothing on.",
-    "Check the model and the token's group at the gateway, or ask its operator.",
+    ("The gateway has no channel for this model now. It did not send the request on.",
+     "网关目前没有可用于该模型的渠道，请求未被转发。"),
+    ("Check the model and the token's group at the gateway, or ask its operator.",
+     "请在网关检查模型与令牌分组，或联系网关运营方。"),
 )  # fmt: skip
 
 
-def submit_refusal(reply: Envelope, *, bearer: bool = False) -> ApiError:
-    """Return the error of a refused submit: the API's own where a gateway wrapped it, else that of the HTTP status.
+def explanations() -> list[CodeEntry]:
+    """Return every explanation of this module, those included that concern the gateway's account at the API."""
+    accounts = [
+        _of_the_operator(row)
+        for row in (*BUSINESS_CODES.values(), *GATEWAY_CODES.values())
+        if row.kind in (ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION)
+    ]
+    return [*_OWN_ROWS.values(), *_WRAPPED_ROWS.values(), _NO_CHANNEL, *accounts]
 
-    :param bearer: the connection leads to a gateway; without it, only the shape of an answer tells.
+
+def submit_refusal(reply: Envelope, *, bearer: bool = False) -> ApiError:
+    """Return the error of a refused submit: the API's own if a gateway wrapped it, else the one of the HTTP status.
+
+    :param bearer: the connection leads to a gateway. Otherwise only the shape of an answer shows that.
     """
     return _refusal(reply, bearer=bearer, depth=0)
 
 
 def leaves_submit_open(http_status: int) -> bool:
-    """Whether a gateway's 4xx, in a shape that is not its own, does not say what became of a submit."""
+    """Return whether a 4xx of a gateway, in a shape that is not its own, leaves the outcome of a submit unknown."""
     return 400 <= http_status < 500 and http_status != 429 and http_status not in REFUSING_STATUSES
 
 
@@ -116,7 +133,7 @@ def _refusal(reply: Envelope, *, bearer: bool, depth: int) -> ApiError:
         return _no_channel(reply)
     answer = _answer_in(reply) if depth < _MAX_DEPTH and _quotes_the_api(reply) else None
     if answer is not None and answer.succeeded and reply.http_status != 429:
-        return _of_kind(reply, ErrorKind.SERVER)  # a refusal outside, a yes inside
+        return _of_kind(reply, ErrorKind.SERVER)  # the gateway refuses, but the API accepted
     inner = None if answer is None else _inner_refusal(reply, answer, depth=depth)
     if inner is not None and not isinstance(inner, ServerError | UnknownCodeError):
         return inner
@@ -134,7 +151,7 @@ def _is_own(reply: Envelope) -> bool:
 
 
 def _is_wrapped(reply: Envelope) -> bool:
-    """Whether it is the relay's shape: a word for a code, a text, and no data."""
+    """Return whether the answer has the relay's shape: a word as code, a text, and no data."""
     return (
         not reply.has_error_object
         and reply.code is not None
@@ -147,7 +164,7 @@ def _is_wrapped(reply: Envelope) -> bool:
 
 def _no_channel(reply: Envelope) -> ApiError:
     error = _of_row(reply, _NO_CHANNEL)
-    error.new_try_may_help = True  # channels come back by themselves
+    error.retryable = True  # the gateway's channels come back without anyone's help
     return error
 
 
@@ -174,7 +191,7 @@ def _of_kind(reply: Envelope, kind: ErrorKind) -> ApiError:
 
 
 def _quotes_the_api(reply: Envelope) -> bool:
-    """Whether the message may be an answer of the API. Where that counts, other words quote anything, a prompt too."""
+    """Return whether the message can be an answer of the API. Some codes come with other quotes, such as a prompt."""
     if reply.http_status >= 500 or reply.http_status in _OPEN_STATUSES:
         return reply.code == _WRAPPER
     return not _is_number(reply.code)
@@ -185,7 +202,7 @@ def _is_number(code: str | None) -> bool:
 
 
 def _inner_refusal(reply: Envelope, answer: Envelope, *, depth: int) -> ApiError | None:
-    """Return what the answer inside refuses, if its code is listed."""
+    """Return the error of the answer inside, if it refuses with a code of the table."""
     if not answer.refused:
         return None
     error = _refusal(answer, bearer=False, depth=depth + 1)
@@ -198,19 +215,21 @@ def _inner_refusal(reply: Envelope, answer: Envelope, *, depth: int) -> ApiError
 
 
 def _of_the_operator(row: CodeEntry) -> CodeEntry:
-    """Return a row about keys and rights for a reader who has neither: they are the gateway's."""
-    if row.meaning.startswith(_ACCOUNT):
+    """Return a row about keys and rights for a user of the gateway, who owns neither."""
+    if row.meaning.startswith(_ACCOUNT[0]):
         return row
     return replace(
         row,
-        meaning=f"{_ACCOUNT} {row.meaning}",
-        advice=f"{_OPERATOR} The operator's part: {row.advice}",
+        meaning=f"{_ACCOUNT[0]} {row.meaning}",
+        meaning_zh=f"{_ACCOUNT[1]}{row.meaning_zh}",
+        advice=f"{_OPERATOR[0]} The operator has to do this: {row.advice}",
+        advice_zh=f"{_OPERATOR[1]}运营方需要处理：{row.advice_zh}",
         gateway=True,
     )
 
 
 def _answer_in(reply: Envelope) -> Envelope | None:
-    """Return the answer that stands as text in the message; words may be round it, and it may be escaped or broken."""
+    """Return the answer that the message holds as text. Other words can surround it; it can be escaped or cut off."""
     text = reply.text[:_MAX_TEXT]
     for _ in range(_MAX_DEPTH):
         for value in _objects_in(text):

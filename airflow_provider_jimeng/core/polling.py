@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 
 from airflow_provider_jimeng.core.cadence import CLOSEST, Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
-from airflow_provider_jimeng.core.codes import looks_like_failure
 from airflow_provider_jimeng.core.deadlines import spread
+from airflow_provider_jimeng.core.envelope import looks_like_failure
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     AuthenticationError,

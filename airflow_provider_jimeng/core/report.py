@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.frames import bare_link, is_link
 from airflow_provider_jimeng.core.render import format_money, format_time, parse_money
-from airflow_provider_jimeng.core.task_end import MAY_BE_BILLED, End, TaskEnd
+from airflow_provider_jimeng.core.task_end import End, TaskEnd
 
 if TYPE_CHECKING:
     import pendulum
@@ -72,8 +72,8 @@ class Report:
 
     @property
     def open(self) -> Decimal | None:
-        """What renders might cost that have no known end or that the API lost, including replaced ones."""
-        lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.outcome in MAY_BE_BILLED]
+        """What renders may cost whose end is not known, or that the API lost, those that others took the place of included."""
+        lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.may_be_billed]
         return _sum([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
 
     def _replaced(self, *states: str) -> list[Decimal | None]:

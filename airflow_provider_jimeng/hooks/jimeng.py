@@ -13,9 +13,9 @@ from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.messages import wait_error
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
-from airflow_provider_jimeng.hooks.endings import error_of
 from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
 from airflow_provider_jimeng.hooks.submitting import JimengSubmittingHook
@@ -261,7 +261,7 @@ class JimengHook(JimengSubmittingHook):
 def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengError) -> FinishedRender:
     """Return a finished render with its link; raise the error of any other end."""
     if event.outcome is not Outcome.SUCCEEDED or isinstance(reply, JimengError) or reply.video_url is None:
-        raise error_of(event) from (reply if isinstance(reply, JimengError) else None)
+        raise wait_error(event) from (reply if isinstance(reply, JimengError) else None)
     return FinishedRender(
         task_id=render.task_id,
         req_key=render.req_key,

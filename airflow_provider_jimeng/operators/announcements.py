@@ -14,15 +14,22 @@ from airflow_provider_jimeng.core.errors import (
     RateLimitedError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import Render, cost_in_words, format_money, format_time
-from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
-from airflow_provider_jimeng.metrics import count, harmless
-from airflow_provider_jimeng.operators.outcome import WAIT_AGAIN
-from airflow_provider_jimeng.operators.publishing import push
-from airflow_provider_jimeng.operators.references import bare_render, render_from
-from airflow_provider_jimeng.operators.refusals import refusal_of, summary_of
+from airflow_provider_jimeng.core.submit_messages import refusal_of, summary_of
+from airflow_provider_jimeng.hooks.render_argument import bare_render, render_from
+from airflow_provider_jimeng.metrics import count
+from airflow_provider_jimeng.operators.xcom import (
+    EARLIER,
+    ESTIMATED_COST,
+    INTENT,
+    REFUSAL,
+    RENDER,
+    TASK_ID,
+    pull_own,
+    push,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.errors import JimengError
@@ -44,8 +51,7 @@ class Announcements:
 
     def cost(self, request: RenderRequest) -> str:
         """Push ``estimated_cost_cny``, right before the submit; return the cost in words."""
-        with harmless("The push of estimated_cost_cny to XCom"):
-            self.ti.xcom_push(key="estimated_cost_cny", value=format_money(request.estimated_cost()))
+        push(self.ti, ESTIMATED_COST, format_money(request.estimated_cost()))
         return cost_in_words(request.estimated_cost())
 
     def paid(self, render: Render, record: Record | None) -> None:
@@ -56,15 +62,15 @@ class Announcements:
     def render(self, render: Render, **more: Any) -> None:
         """Push ``task_id`` and ``jimeng_render``."""
         place = {"output_path": self.output_path} if self.output_path else {}
-        push(self.ti, "task_id", render.task_id)
-        push(self.ti, "jimeng_render", {**render.to_payload(), **place, **more})
+        push(self.ti, TASK_ID, render.task_id)
+        push(self.ti, RENDER, {**render.to_payload(), **place, **more})
 
     def earlier(self, render: Render | None, record: Record | None) -> None:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
         earlier = [] if record is None else record.bill(but=None if render is None else render.task_id)
         if earlier:
             payload = {"version": PAYLOAD_VERSION, "map_index": self.ti.map_index, "renders": earlier}
-            push(self.ti, "jimeng_earlier", payload)
+            push(self.ti, EARLIER, payload)
 
     def failure(self, request: RenderRequest, error: JimengError, record: Record | None) -> None:
         """Push and count why no render was paid for; ``jimeng_intent`` if one may have been paid for nevertheless.
@@ -77,10 +83,10 @@ class Announcements:
         elif isinstance(error, UnknownSubmitError):
             count("failed", model, code=UNKNOWN_SUBMIT)
             if record is not None and record.state is RecordState.INTENT:
-                push(self.ti, "jimeng_intent", {**record.to_payload(), "message": str(error)})
+                push(self.ti, INTENT, {**record.to_payload(), "message": str(error)})
         elif isinstance(error, ApiError):
             count("failed", model, code=error.code or Outcome.FAILED.value)
-            push(self.ti, "jimeng_refusal", refusal_of(request, error, pendulum.now("UTC")))
+            push(self.ti, REFUSAL, refusal_of(request, error, pendulum.now("UTC")))
 
     def no_slot(self, request: RenderRequest | None, model: str, ended: RenderEvent) -> None:
         """Push and count that no slot came free: the request, the API's words, and what to do."""
@@ -92,18 +98,14 @@ class Announcements:
             "code": ended.code,
             "message": ended.message,
             "request_id": ended.request_id,
-            "advice": WAIT_AGAIN,
+            "advice": ended.outcome.ending.advice,
         }
         count("failed", refusal["model"], code=ended.outcome.value)
-        push(self.ti, "jimeng_refusal", refusal)
+        push(self.ti, REFUSAL, refusal)
 
     def render_of(self, ended: RenderEvent, *, jimeng_conn_id: str) -> Render:
         """Return the render that a wait was for, as this task announced it before the wait."""
-        payload = None
-        with harmless("The pull of jimeng_render from XCom"):
-            payload = self.ti.xcom_pull(
-                task_ids=self.task_id, key="jimeng_render", map_indexes=self.ti.map_index
-            )
+        payload = pull_own(self.ti, self.task_id, RENDER)
         if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
             return render_from(payload)
         return bare_render(ended.task_id, req_key=str(ended.req_key), jimeng_conn_id=jimeng_conn_id)

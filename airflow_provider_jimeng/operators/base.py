@@ -272,7 +272,7 @@ class JimengSubmittingOperator(BaseOperator):
         return waiting_since
 
     def _give_up(self, submission: Submission, ended: RenderEvent) -> NoReturn:
-        from airflow_provider_jimeng.operators.outcome import slot_error
+        from airflow_provider_jimeng.core.messages import slot_error
 
         submission.no_slot(ended)
         raise slot_error(ended, str(self.model))

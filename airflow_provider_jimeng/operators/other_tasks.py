@@ -8,6 +8,7 @@ has had time enough to be, by the clock of the task that watches.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -18,7 +19,7 @@ from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.operators.refusals import claimed
+from airflow_provider_jimeng.core.submit_messages import claimed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.output import OutputPath
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.record import Record, TaskKey
     from airflow_provider_jimeng.storage.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 LOOK_PAUSE_SECONDS = 1.0
 """About how long a task waits between two looks for the answer to another's submit of its request."""

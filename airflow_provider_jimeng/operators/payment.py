@@ -18,9 +18,9 @@ from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import ApiError, LedgerError, TransportError, UnknownSubmitError
 from airflow_provider_jimeng.core.record import Record, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
+from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.metrics import count
-from airflow_provider_jimeng.operators.refusals import summary_of, under_way, unknown_now
 from airflow_provider_jimeng.storage.manifest import refuse_taken
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Payment:
             self.record.current = intent
             raise UnknownSubmitError(
                 unknown_now(intent, error, on_unknown_submit=self.on_unknown_submit),
-                new_try_may_help=self.on_unknown_submit == "resubmit",
+                retryable=self.on_unknown_submit == "resubmit",
             ) from error
         if isinstance(answer, Record):
             self.record.ledger.withdraw(intent, before, cause=LedgerError(under_way(answer)))

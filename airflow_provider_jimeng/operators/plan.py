@@ -27,10 +27,10 @@ from airflow_provider_jimeng.core.plan import (
 )
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
-from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.request import check_plan_literals
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.operators.xcom import QUOTE, push_result
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.hooks.render_status import Standing
     from airflow_provider_jimeng.operators.arguments import DataFrame, OperatorArguments
-    from airflow_provider_jimeng.operators.standing import Standing
     from airflow_provider_jimeng.storage.paid import PaidRenders
 
 __all__ = ["JimengPlanOperator"]
@@ -170,7 +170,7 @@ class JimengPlanOperator(BaseOperator):
             planned = self._plan()
             quote = make_quote(planned)
             quoted_at = format_time(pendulum.now("UTC"))
-            context["ti"].xcom_push(key="quote", value={**quote.to_payload(), "quoted_at": quoted_at})
+            push_result(context["ti"], QUOTE, {**quote.to_payload(), "quoted_at": quoted_at})
             self.log.info("The campaign before it starts:\n%s", quote_table(quote))
             check_cap(quote, self.max_cost_cny)
             if not planned:
@@ -267,7 +267,7 @@ class JimengPlanOperator(BaseOperator):
 
         :raises LedgerError: the records cannot be read, and no row is wrong in itself.
         """
-        from airflow_provider_jimeng.operators.standing import Standing
+        from airflow_provider_jimeng.hooks.render_status import Standing
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"))

@@ -15,10 +15,10 @@ from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.task_end import End
-from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.xcom import RETURN_VALUE, push_result
 from airflow_provider_jimeng.report_page import Preview, render_page
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +99,7 @@ class JimengReportOperator(BaseOperator):
             self.log.warning("%d × %s %s", group["count"], group["meaning"], group["advice"])
         missing = len(report.of(End.FAILED, End.UNFINISHED, End.NO_RENDER))
         if missing and as_bool("fail_if_incomplete", self.fail_if_incomplete):
-            context["ti"].xcom_push(key="return_value", value=summary)
+            push_result(context["ti"], RETURN_VALUE, summary)
             raise AirflowFailException(
                 f"{missing} of {len(report.ends)} videos are missing; see the report above."
             )
@@ -123,7 +123,7 @@ class JimengReportOperator(BaseOperator):
         return target
 
     def _gather(self, context: Context) -> Report:
-        from airflow_provider_jimeng.operators.run_results import read_ends, read_quote, tasks_to_read
+        from airflow_provider_jimeng.operators.xcom import read_ends, read_quote, tasks_to_read
 
         task_ids = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
         tasks = tasks_to_read(self, None if task_ids is None else list(task_ids))

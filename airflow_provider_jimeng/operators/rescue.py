@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, read_seconds, shown
 from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
-from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.operators import xcom
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,7 +133,7 @@ class JimengRescueOperator(BaseOperator):
         )
         self._collect(context, unsaved, folder)
         summary = unsaved.run(deadline=time.time() + wait_timeout)
-        context["ti"].xcom_push(key="jimeng_rescue", value=summary)
+        xcom.push_result(context["ti"], xcom.RESCUE, summary)
         counts = ", ".join(
             f"{len(items)} {kind}" for kind, items in summary.items() if isinstance(items, list)
         )
@@ -162,12 +161,12 @@ class JimengRescueOperator(BaseOperator):
             dag_id, run_id = dag_id or ti.dag_id, run_id or ti.run_id
         for name in names:
             owner = (str(dag_id), str(run_id), name)
-            for payload in flattened(pulled(ti, "jimeng_render", owner)):
+            for payload in flattened(xcom.pull_of(ti, xcom.RENDER, owner)):
                 unsaved.add_payload(payload, owner=owner)
-            for payload in flattened(pulled(ti, "return_value", owner)):
+            for payload in flattened(xcom.pull_of(ti, xcom.RETURN_VALUE, owner)):
                 if "sha256" in payload and "task_id" in payload:
                     unsaved.add_payload(payload, owner=owner)
-            for payload in flattened(pulled(ti, "jimeng_intent", owner)):
+            for payload in flattened(xcom.pull_of(ti, xcom.INTENT, owner)):
                 unsaved.add_intent(payload)
         records, problems = all_records(folder, visit=remove_dead_parts)
         unsaved.summary["problems"] += [str(problem) for problem in problems]
@@ -178,18 +177,3 @@ class JimengRescueOperator(BaseOperator):
             and dag_id in (None, "", record.key.dag_id)
             and run_id in (None, "", record.key.run_id)
         )
-
-
-def pulled(ti: Any, key: str, owner: tuple[str, str, str]) -> Any:
-    """Return what a task pushed to XCom under a key; for a mapped task, what each index pushed. ``owner``: DAG, run, task."""
-    dag_id, run_id, task_id = owner
-    if AIRFLOW_V_3_0_PLUS:
-        return ti.xcom_pull(task_ids=[task_id], key=key, dag_id=dag_id, run_id=run_id)
-    if run_id == ti.run_id:  # the only one that Airflow 2 pulls from
-        return ti.xcom_pull(task_ids=[task_id], key=key, dag_id=dag_id)
-    from airflow.models.xcom import XCom
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        rows = XCom.get_many(run_id=run_id, key=key, task_ids=[task_id], dag_ids=[dag_id], session=session)
-        return [XCom.deserialize_value(row) for row in rows.with_entities(XCom.map_index, XCom.value)]

@@ -32,14 +32,9 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
-from airflow_provider_jimeng.hooks.links import RenderLinks
-from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
-from airflow_provider_jimeng.metrics import count, count_end, count_landing
-from airflow_provider_jimeng.operators.announcements import Announcements
-from airflow_provider_jimeng.operators.other_tasks import OtherTasks, saved_by
-from airflow_provider_jimeng.operators.outcome import (
+from airflow_provider_jimeng.core.messages import (
     TAKE_UNLABELLED,
+    kept,
     lacks_label,
     landing_fields,
     outcome_fields,
@@ -47,18 +42,23 @@ from airflow_provider_jimeng.operators.outcome import (
     success_of,
     unlabelled_for_good,
 )
-from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
-from airflow_provider_jimeng.operators.publishing import publish
-from airflow_provider_jimeng.operators.refusals import (
+from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
+from airflow_provider_jimeng.core.submit_messages import (
     argument_refused,
     changed,
-    kept,
     owner_of,
     under_way,
     unknown_before,
 )
+from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
+from airflow_provider_jimeng.metrics import count, count_end, count_landing
+from airflow_provider_jimeng.operators.announcements import Announcements
+from airflow_provider_jimeng.operators.other_tasks import OtherTasks, saved_by
+from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
 from airflow_provider_jimeng.operators.request import aigc_label, build_request, read_policies
 from airflow_provider_jimeng.operators.task_record import TaskRecord
+from airflow_provider_jimeng.operators.xcom import publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import check_names
@@ -74,7 +74,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOST = frozenset({Outcome.EXPIRED, Outcome.NOT_FOUND})
 STEP_BACK_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """The longest pauses before a task looks again, after another task submitted the same request at the same moment.
 
@@ -373,12 +372,12 @@ class Submission:
         count_end(render, ended)
         error = render_error(ended, render, on_lost=self._policies["on_lost"])
         if ended.outcome is Outcome.FAILED:
-            if adopted and (self._record.cleared or error.new_try_may_help):
+            if adopted and (self._record.cleared or error.retryable):
                 self._record.close(render, RecordState.FAILED)
                 log.info("The adopted render %s failed unbilled; starting a new one.", render.task_id)
                 return
             self._record.note(render, RecordState.FAILED)
-        elif ended.outcome in _LOST:
+        elif ended.outcome.ending.over:
             if self._policies["on_lost"] == "resubmit" and not self._record.resubmitted_in_this_try:
                 self._record.close(render, RecordState.LOST)
                 log.warning("%s Submitting in this try already.", error)

@@ -19,13 +19,13 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
 )
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.messages import lacks_label, render_error, unlabelled_for_good
 from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
+from airflow_provider_jimeng.core.submit_messages import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import need_connection, poke, poller_for
-from airflow_provider_jimeng.operators.outcome import lacks_label, render_error, unlabelled_for_good
-from airflow_provider_jimeng.operators.refusals import CHECK, cost_of, found_by_hand, owner_of
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.output import OutputPath, check_names

@@ -13,7 +13,6 @@ from airflow_provider_jimeng.core.arguments import as_bool, is_absent, read_seco
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.output_path import path_as_text
-from airflow_provider_jimeng.failure import airflow_errors
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.base import (
@@ -21,13 +20,13 @@ from airflow_provider_jimeng.operators.base import (
     DEFAULT_RETRIES,
     JimengSubmittingOperator,
 )
-from airflow_provider_jimeng.operators.publishing import publish, push
 from airflow_provider_jimeng.operators.request import (
     aigc_label,
     check_render_literals,
     check_waiting_literals,
 )
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.operators.xcom import RENDER, publish, push
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -282,12 +281,11 @@ class JimengDownloadVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
+        from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.links import RenderLinks
+        from airflow_provider_jimeng.hooks.render_argument import named_render
         from airflow_provider_jimeng.hooks.waiting import need_connection
-        from airflow_provider_jimeng.operators.outcome import end_behind, landing_fields
-        from airflow_provider_jimeng.operators.references import named_render
-        from airflow_provider_jimeng.operators.refusals import kept
         from airflow_provider_jimeng.storage.landing import land
         from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
@@ -295,7 +293,7 @@ class JimengDownloadVideoOperator(BaseOperator):
             target = OutputPath.of(self.output_path, self.output_conn_id)
             hook = JimengHook(jimeng_conn_id=str(self.jimeng_conn_id))
             render = named_render(self, hook)
-            push(context["ti"], "jimeng_render", render.to_payload())
+            push(context["ti"], RENDER, render.to_payload())
             began = pendulum.now("UTC")
             try:
                 require_tagged = as_bool("require_tagged", self.require_tagged)
@@ -314,7 +312,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                     )
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}
-                push(context["ti"], "jimeng_render", failure)
+                push(context["ti"], RENDER, failure)
                 raise
             count_landing(manifest, since=began)
             return publish(self, context, manifest)

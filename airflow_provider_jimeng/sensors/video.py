@@ -21,15 +21,14 @@ from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
 from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.failure import airflow_errors
+from airflow_provider_jimeng.core.messages import outcome_fields, render_error
+from airflow_provider_jimeng.hooks.render_argument import named_render
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.metrics import count_end
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
-from airflow_provider_jimeng.operators.outcome import outcome_fields, render_error
-from airflow_provider_jimeng.operators.publishing import push
-from airflow_provider_jimeng.operators.references import named_render
 from airflow_provider_jimeng.operators.request import check_waiting_literals
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.operators.xcom import RENDER, push
+from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -215,7 +214,7 @@ class JimengVideoSensor(BaseSensorOperator):
 
 
 def _announce(context: Context, render: Render, **more: Any) -> None:
-    push(context["ti"], "jimeng_render", {**render.to_payload(), **more})
+    push(context["ti"], RENDER, {**render.to_payload(), **more})
 
 
 class _SensorErrors:

@@ -13,17 +13,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.core.codes import entry_for
+from airflow_provider_jimeng.core.codes import CodeEntry
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.event import Outcome, ending_of
+from airflow_provider_jimeng.core.messages import explain
 from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.web.store import Filters, Group, Stored
-
-_ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT, Outcome.NO_LINK}
-"""Outcomes after which the API can still have the paid render."""
 
 
 def _money(value: Any) -> str | None:
@@ -74,15 +72,16 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a code means and what to do, in the sentences of the code table. The page translates them."""
-    waited_for_slot = (
-        text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT
-    )  # its code says "busy", which has passed
-    entry = None if waited_for_slot else entry_for(text(payload.get("code")))
+    """Return what a failure means and what to do, in English and in Chinese."""
+    left = {name: text(payload.get(name)) for name in ("outcome", "code", "meaning", "advice")}
+    explanation = explain(left)
+    entry = explanation if isinstance(explanation, CodeEntry) else None
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
-        "meaning": None if entry is None else entry.meaning,
-        "advice": text(payload.get("advice")) or (None if entry is None else entry.advice),
+        "meaning": explanation.meaning,
+        "meaning_zh": explanation.meaning_zh,
+        "advice": explanation.advice,
+        "advice_zh": explanation.advice_zh,
         "retryable": None if entry is None else entry.retryable,
     }
 
@@ -184,7 +183,8 @@ def _expected_at(stored: Stored, usual_seconds: Mapping[str, float]) -> str | No
 
 def _kept_until(stored: Stored) -> str | None:
     submitted = moment(stored.render.get("submitted_at"))
-    if submitted is None or text(stored.render.get("outcome")) not in _ADOPTABLE:
+    outcome = text(stored.render.get("outcome"))
+    if submitted is None or outcome is None or not ending_of(outcome).can_continue:
         return None
     return (submitted + timedelta(seconds=SAFE_RETENTION_SECONDS)).isoformat()
 

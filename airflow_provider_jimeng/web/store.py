@@ -19,9 +19,10 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, func, or_, select
 
-from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
+from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT
+from airflow_provider_jimeng.operators import xcom
 from airflow_provider_jimeng.web.reading import seconds_between
-from airflow_provider_jimeng.web.tables import INTENT_KEY, KEYS, Tables
+from airflow_provider_jimeng.web.tables import KEYS, Tables
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -347,7 +348,7 @@ def _stored(row: Any, *, state: str, paid_here: bool, billed: bool = False) -> S
         try_number=try_number or 0,
         pushed_at=pushed_at,
         paid_here=paid_here,
-        render=_unanswered(payload, over=state == "failed") if key == INTENT_KEY else payload,
+        render=_unanswered(payload, over=state == "failed") if key == xcom.INTENT else payload,
         manifest=_mapping(manifest) if state == "landed" else None,
         billed=billed,
     )

@@ -17,17 +17,14 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.functions import FunctionElement
 
 from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.operators import xcom
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement, Select
     from sqlalchemy.sql.compiler import SQLCompiler
 
-RENDER_KEY = "jimeng_render"
-REFUSAL_KEY = "jimeng_refusal"
-INTENT_KEY = "jimeng_intent"
-KEYS = (RENDER_KEY, REFUSAL_KEY, INTENT_KEY)
-"""If a task instance left several of them, the first one in this order counts."""
-MANIFEST_KEY = "return_value"
+KEYS = (xcom.RENDER, xcom.REFUSAL, xcom.INTENT)
+"""The first of them that a task instance left speaks for it."""
 STATES = ("running", "landed", "failed", "submitted")
 """``submitted``: the task is done and passed the render on, but no task of this run has saved the video."""
 _FAILED_OUTCOMES = sorted(
@@ -71,7 +68,7 @@ class Tables:
         """Return a field of the render's payload, or of the request in an intent, as text."""
         payload = _Sound(self.render.value)
         of_intent: ColumnElement[Any] = payload["request", name].as_string()
-        return case((self.render.key == INTENT_KEY, of_intent), else_=payload[name].as_string())
+        return case((self.render.key == xcom.INTENT, of_intent), else_=payload[name].as_string())
 
     def of_manifest(self, name: str) -> ColumnElement[Any]:
         """Return a field of the manifest, as text."""
@@ -99,15 +96,15 @@ class Tables:
                     manifest.dag_run_id == render.dag_run_id,
                     manifest.task_id == render.task_id,
                     manifest.map_index == render.map_index,
-                    manifest.key == MANIFEST_KEY,
+                    manifest.key == xcom.RETURN_VALUE,
                 ),
             )
             .where(
                 render.key.in_(KEYS),
                 or_(
-                    render.key == RENDER_KEY,
-                    and_(render.key == REFUSAL_KEY, ~self._has(RENDER_KEY)),
-                    and_(render.key == INTENT_KEY, ~self._has(RENDER_KEY, REFUSAL_KEY)),
+                    render.key == xcom.RENDER,
+                    and_(render.key == xcom.REFUSAL, ~self._has(xcom.RENDER)),
+                    and_(render.key == xcom.INTENT, ~self._has(xcom.RENDER, xcom.REFUSAL)),
                 ),
             )
         )
@@ -133,7 +130,7 @@ class Tables:
                 or_(
                     self.of_render("outcome").in_(_FAILED_OUTCOMES),
                     self.ti.state.in_(_FAILED_TASKS),
-                    and_(self.render.key == INTENT_KEY, self.ti.state.in_(_TRIES_OVER)),
+                    and_(self.render.key == xcom.INTENT, self.ti.state.in_(_TRIES_OVER)),
                 ),
                 "failed",
             ),

@@ -31,7 +31,6 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
-from airflow_provider_jimeng.failure import a_retry_may_help
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,7 +216,7 @@ def test_a_redirected_submit_names_the_target_and_is_certainly_not_accepted(
     assert "in host of the connection" in text
     assert "SECRET" not in text
     assert certainly_not_accepted(raised.value)
-    assert not a_retry_may_help(raised.value)
+    assert not raised.value.retryable
     assert len(sent) == 1
 
 
@@ -241,7 +240,7 @@ def test_a_submit_that_is_too_large_for_a_proxy_says_what_to_do(
     with pytest.raises(InputRejectedError, match="Send smaller images, or http") as raised:
         submit(settings(**auth), too_large)
     assert certainly_not_accepted(raised.value)
-    assert not a_retry_may_help(raised.value)
+    assert not raised.value.retryable
 
 
 def test_no_cookie_is_kept(query: Callable[..., object]) -> None:

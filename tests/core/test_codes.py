@@ -8,9 +8,9 @@ from airflow_provider_jimeng.core.codes import (
     GATEWAY_CODES,
     MISSING_TASK_STATUSES,
     ErrorKind,
-    error_for,
     lookup,
 )
+from airflow_provider_jimeng.core.envelope import error_for
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     AuthenticationError,

@@ -79,8 +79,8 @@ def test_an_error_survives_the_way_between_processes(subtests: pytest.Subtests) 
         UnreadableReplyError("half a page", http_status=502),
         ApiError("m", code="50511", request_id="r", http_status=400, entry=lookup(50511)),
         RenderError("m", event=EVENT),
-        RenderFailedError("m", event=EVENT, new_try_may_help=True),
-        UnknownSubmitError("m", new_try_may_help=True),
+        RenderFailedError("m", event=EVENT, retryable=True),
+        UnknownSubmitError("m", retryable=True),
     ]
     for error in cases:
         with subtests.test(error=type(error).__name__):

@@ -22,7 +22,6 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.wire import certainly_not_accepted, parse_query, parse_submit
-from airflow_provider_jimeng.failure import a_retry_may_help
 
 SATURATED = "当前分组上游负载已饱和，请稍后再试"
 
@@ -274,7 +273,7 @@ def test_a_gateway_without_a_channel_sent_nothing_on(subtests: pytest.Subtests) 
 
                 assert isinstance(error, PermissionDeniedError)
                 assert certainly_not_accepted(error)
-                assert a_retry_may_help(error)
+                assert error.retryable
                 assert "sent nothing on" in str(error)
 
 
@@ -361,7 +360,7 @@ def test_a_request_that_is_too_large_is_told_so_with_the_remedy() -> None:
         for bearer in (True, False):
             error = refused(reply, 413, bearer=bearer)
             assert type(error) is InputRejectedError
-            assert not a_retry_may_help(error)
+            assert not error.retryable
             assert certainly_not_accepted(error)
             assert "Send smaller images, or http(s) links to them." in str(error)
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings, strategies as st
 
 from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
-from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, error_for
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
 from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, deadline_for, kept_until, spread
+from airflow_provider_jimeng.core.envelope import error_for
 from airflow_provider_jimeng.core.errors import (
     AuthenticationError,
     JimengError,

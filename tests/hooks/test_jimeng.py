@@ -301,7 +301,7 @@ def test_a_failed_render_says_why_and_what_may_help(world: World) -> None:
     hook = world.hook()
     with pytest.raises(RenderFailedError, match="Moderation refused the finished picture") as failed:
         hook.wait_for_completion(hook.submit(prompt=PROMPT))
-    assert failed.value.new_try_may_help
+    assert failed.value.retryable
     assert failed.value.event is not None
     assert failed.value.event.code == "50511"
     assert isinstance(failed.value.__cause__, ApiError)

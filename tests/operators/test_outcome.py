@@ -6,7 +6,7 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.core.codes import error_for as api_error
+from airflow_provider_jimeng.core.envelope import error_for as api_error
 from airflow_provider_jimeng.core.errors import (
     LandingError,
     LostContactError,
@@ -19,15 +19,14 @@ from airflow_provider_jimeng.core.errors import (
     SlotTimedOutError,
 )
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.failure import a_retry_may_help
-from airflow_provider_jimeng.operators.outcome import (
+from airflow_provider_jimeng.core.messages import (
     landing_fields,
     outcome_fields,
     render_error,
     said,
     slot_error,
 )
+from airflow_provider_jimeng.core.render import Render
 
 
 def make_render(**changes: Any) -> Render:
@@ -67,8 +66,8 @@ def test_every_bad_end_has_an_error_that_names_the_render(outcome: Outcome, kind
 @pytest.mark.parametrize("outcome", [Outcome.EXPIRED, Outcome.NOT_FOUND])
 def test_a_lost_render_names_its_cost_and_needs_consent(outcome: Outcome) -> None:
     assert "1.40 CNY" in str(error_for(outcome))
-    assert not a_retry_may_help(error_for(outcome))
-    assert a_retry_may_help(error_for(outcome, on_lost="resubmit"))
+    assert not error_for(outcome).retryable
+    assert error_for(outcome, on_lost="resubmit").retryable
     assert "submits, and pays, again" in str(error_for(outcome, on_lost="resubmit"))
     assert "the task that submitted it" in str(error_for(outcome, submits=False, on_lost="resubmit"))
     unknown = render_error(RenderEvent(outcome=outcome), make_render(estimated_cost_cny=None))
@@ -86,7 +85,7 @@ def test_a_render_without_a_link_may_be_billed_and_is_asked_for_again() -> None:
     error = render_error(
         RenderEvent(outcome=Outcome.NO_LINK, message="nothing in data.video_url"), make_render()
     )
-    assert a_retry_may_help(error)
+    assert error.retryable
     assert error.event is not None
     for words in ("may have been billed about 1.40 CNY", "data.video_url", "again, free"):
         assert words in str(error)
@@ -102,8 +101,8 @@ def test_a_wait_that_timed_out_tells_the_last_answer() -> None:
     ("code", "helps"), [("50511", True), ("50413", False), ("99999", False), (None, False)]
 )
 def test_the_code_decides_whether_a_failed_render_is_tried_again(code: str | None, *, helps: bool) -> None:
-    assert a_retry_may_help(error_for(Outcome.FAILED, code)) is helps
-    assert not a_retry_may_help(error_for(Outcome.FAILED, code, submits=False))
+    assert error_for(Outcome.FAILED, code).retryable is helps
+    assert not error_for(Outcome.FAILED, code, submits=False).retryable
 
 
 def test_a_wait_for_a_slot_that_was_in_vain_cost_nothing() -> None:

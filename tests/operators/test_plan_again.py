@@ -10,9 +10,9 @@ import pytest
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.hooks.render_status import ENOUGH_FAILURES, LONGEST_SECONDS, Standing
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
-from airflow_provider_jimeng.operators.standing import ENOUGH_FAILURES, LONGEST_SECONDS, Standing
 from tests.harness.fake_airflow import FakeTask
 
 if TYPE_CHECKING:

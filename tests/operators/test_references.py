@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.operators.references import named_render
+from airflow_provider_jimeng.hooks.render_argument import named_render
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 

@@ -22,9 +22,9 @@ from airflow_provider_jimeng.core.errors import (
     SettingsError,
     TargetTakenError,
 )
+from airflow_provider_jimeng.core.messages import kept
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.operators.refusals import kept
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
 from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 from tests.harness.fake_airflow import FakeTask, Killed

@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.operators.refusals import summary_of
+from airflow_provider_jimeng.core.submit_messages import summary_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -136,7 +136,7 @@ def refused_payload(**changes: Any) -> dict[str, Any]:
     from airflow_provider_jimeng.core.codes import BUSINESS_CODES, ErrorKind
     from airflow_provider_jimeng.core.errors import ApiError
     from airflow_provider_jimeng.core.parameters import RenderRequest
-    from airflow_provider_jimeng.operators.refusals import refusal_of
+    from airflow_provider_jimeng.core.submit_messages import refusal_of
 
     code = next(c for c, e in BUSINESS_CODES.items() if e.kind is ErrorKind.INPUT_MODERATED)
     request = RenderRequest.build(prompt="A prompt that is refused", model=next(iter(MODELS)))

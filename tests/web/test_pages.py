@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
-from airflow_provider_jimeng.core.event import Outcome
-from airflow_provider_jimeng.core.task_end import UNKNOWN_SUBMIT
+from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.web import pages
 from airflow_provider_jimeng.web.tables import STATES
 

@@ -1,6 +1,5 @@
-// Every text of the pages in both languages. The Chinese texts of the code table are in codes.js. A test compares the lists.
+// Every sentence of the pages in both languages. The server explains failures in both languages. A test compares the two lists.
 
-import { ZH_OF_CODES } from "./codes.js";
 import { language } from "./host.js";
 
 const EN = {
@@ -131,25 +130,6 @@ const EN = {
   message: "API message",
   yes: "yes",
   no: "no",
-  outcome_succeeded: "The video is done and billed, but it is not saved.",
-  outcome_failed: "The API failed this render. It is not billed.",
-  outcome_expired: "The render expired before its video was saved. It might have been billed.",
-  outcome_not_found: "The API no longer knows this render. It might have been billed.",
-  outcome_no_link: "The API says that the render is done, but it gives no link to the video. It might have been billed.",
-  outcome_timed_out: "The render was not finished when the task stopped waiting.",
-  outcome_lost_contact: "The API refused the credentials while the render was running.",
-  outcome_slot_timed_out: "No slot became free in time. Nothing was billed.",
-  outcome_unknown_submit: "A submit was sent, but its answer was lost. A render might be running, and be billed, under an unknown id.",
-  outcome_none: "The task failed. Its log says why.",
-  advice_succeeded: "Clear the task: it continues with the same render and pays nothing.",
-  advice_expired: "To pay for a new one, set on_lost to \"resubmit\" and clear the task.",
-  advice_not_found: "To pay for a new one, set on_lost to \"resubmit\" and clear the task.",
-  advice_slot_timed_out: "Clear the task to wait again, or raise max_wait_for_slot.",
-  advice_no_link: "Clear the task: it asks for the link again and pays nothing.",
-  advice_timed_out: "Clear the task, or raise wait_timeout.",
-  advice_lost_contact: "Repair the connection, then clear the task.",
-  advice_unknown_submit: "Check the console's task list and bill. Then set on_unknown_submit to \"resubmit\" and clear the task.",
-  advice_none: "Open the task instance and read its log.",
 };
 
 const ZH = {
@@ -280,25 +260,6 @@ const ZH = {
   message: "API 消息",
   yes: "是",
   no: "否",
-  outcome_succeeded: "视频已生成并计费，但尚未保存。",
-  outcome_failed: "API 渲染失败，不计费。",
-  outcome_expired: "渲染在视频保存前已过期，可能已计费。",
-  outcome_not_found: "API 已不再保留该渲染，可能已计费。",
-  outcome_no_link: "API 表示渲染已完成，但未给出视频链接，可能已计费。",
-  outcome_timed_out: "任务停止等待时渲染尚未完成。",
-  outcome_lost_contact: "渲染期间 API 拒绝了凭证。",
-  outcome_slot_timed_out: "未能及时等到渲染并发名额，未计费。",
-  outcome_unknown_submit: "提交请求已发出，但未收到响应：渲染可能正在进行并会计费，但其 ID 未知。",
-  outcome_none: "任务失败，原因见任务日志。",
-  advice_succeeded: "清除任务即可继续使用同一渲染，无需再次付费。",
-  advice_expired: "如需付费重新渲染，请将 on_lost 设为 \"resubmit\" 并清除任务。",
-  advice_not_found: "如需付费重新渲染，请将 on_lost 设为 \"resubmit\" 并清除任务。",
-  advice_slot_timed_out: "清除任务以继续等待，或增大 max_wait_for_slot。",
-  advice_no_link: "清除任务即可重新获取链接，无需再次付费。",
-  advice_timed_out: "清除任务，或增大 wait_timeout。",
-  advice_lost_contact: "修复连接后清除任务。",
-  advice_unknown_submit: "请在控制台核对任务列表与账单，然后将 on_unknown_submit 设为 \"resubmit\" 并清除任务。",
-  advice_none: "打开任务实例查看日志。",
 };
 
 const LANGUAGE = language();
@@ -316,17 +277,9 @@ export function has(key) {
   return key in MESSAGES;
 }
 
-/** Returns a sentence of the code table in the page's language, and any other text unchanged. */
-function ofCodes(sentence) {
-  return LANGUAGE === "zh" && Object.hasOwn(ZH_OF_CODES, sentence ?? "") ? ZH_OF_CODES[sentence] : sentence;
-}
-
-/** Returns what a failure means and what to do about it. */
-export function explain(card) {
-  const { meaning, advice } = card.failure ?? {};
-  const outcome = card.outcome && has(`outcome_${card.outcome}`) ? card.outcome : "none";
-  return {
-    meaning: ofCodes(meaning) ?? t(`outcome_${outcome}`),
-    advice: ofCodes(advice) ?? (has(`advice_${outcome}`) ? t(`advice_${outcome}`) : null),
-  };
+/** What a failure means and what to do about it, in the reader's language. */
+export function explain({ failure }) {
+  return LANGUAGE === "zh"
+    ? { meaning: failure.meaning_zh, advice: failure.advice_zh }
+    : { meaning: failure.meaning, advice: failure.advice };
 }

@@ -9,7 +9,7 @@ import { leavingFrame, mediaAddress, taskAddress } from "./host.js";
 import { has, t } from "./i18n.js";
 
 const RELOAD_MS = 5000;
-const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "advice"]);
+const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "meaning", "advice"]);
 const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "output_path", "request_id"]);
 const NO_PICKS = { has: () => false, toggle: () => {} };
 

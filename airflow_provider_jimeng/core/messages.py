@@ -1,0 +1,273 @@
+"""What users are told about renders that did not end well: what happened, what it may have cost, what to do.
+
+The facts come from the outcomes (:mod:`.event`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_jimeng.core import event as events, gateways
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, GATEWAY_WORDS, entry_for
+from airflow_provider_jimeng.core.deadlines import landable_until
+from airflow_provider_jimeng.core.envelope import TOO_LARGE
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    JimengError,
+    LandingError,
+    LostContactError,
+    NoLinkError,
+    RenderError,
+    RenderExpiredError,
+    RenderFailedError,
+    RenderNotFoundError,
+    RenderTimedOutError,
+    SlotTimedOutError,
+)
+from airflow_provider_jimeng.core.event import (
+    Billed,
+    Explanation,
+    Outcome,
+    RenderEvent,
+    ending_of,
+)
+from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
+
+TAKE_UNLABELLED = (
+    "Clear the task without require_tagged to use that file, "
+    'or set on_rerun="render" and clear the task to pay for a new one.'
+)
+_TAKE_UNLABELLED_ZH = (
+    '请取消 require_tagged 并清除任务以使用该文件，或设置 on_rerun="render" 并清除任务以付费重新渲染。'
+)
+_RENDER_ERRORS = {
+    error_class.outcome: error_class
+    for error_class in (
+        RenderFailedError,
+        RenderExpiredError,
+        RenderNotFoundError,
+        RenderTimedOutError,
+        LostContactError,
+        NoLinkError,
+    )
+}
+
+
+# --- in both languages ------------------------------------------------------------------------------------------------
+
+
+def explanations() -> list[Explanation]:
+    """Return every explanation that a user can see, in both languages."""
+    codes = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values(), *GATEWAY_WORDS.values(), TOO_LARGE]
+    return [*codes, *gateways.explanations(), *events.explanations()]
+
+
+def _chinese() -> dict[str, str]:
+    found = {TAKE_UNLABELLED: _TAKE_UNLABELLED_ZH}
+    for each in explanations():
+        found[each.meaning] = each.meaning_zh
+        found[each.advice] = each.advice_zh
+    return found
+
+
+_CHINESE = _chinese()
+
+
+def explain(left: Mapping[str, Any]) -> Explanation:
+    """Return what a render payload, a refusal or an intent means, and what to do about it.
+
+    What the task itself wrote there counts more than the tables: it knew more than the code. A text that the tables do
+    not have is the same in both languages.
+    """
+    outcome = str(left.get("outcome") or "")
+    code = left.get("code")
+    over = outcome == Outcome.SLOT_TIMED_OUT  # the code says "busy", but the wait is over
+    entry = None if over or code is None else entry_for(str(code))
+    known: Explanation = ending_of(outcome) if entry is None else entry
+    meaning, advice = (str(left.get(name) or "") for name in ("meaning", "advice"))
+    if meaning:
+        known = replace(known, meaning=meaning, meaning_zh=_CHINESE.get(meaning, meaning))
+    if advice:
+        known = replace(known, advice=advice, advice_zh=_CHINESE.get(advice, advice))
+    return known
+
+
+# --- renders that did not end well ------------------------------------------------------------------------------------
+
+
+def render_error(
+    event: RenderEvent, render: Render, *, on_lost: str = "fail", submits: bool = True
+) -> RenderError:
+    """Return a task's error for a wait that did not succeed; the message says what the next try does.
+
+    :param submits: the task submitted the render itself, so that its next try can submit another one.
+    """
+    resubmits = submits and on_lost == "resubmit"
+    retryable: bool | None = None
+    ending = event.outcome.ending
+    if event.outcome is Outcome.FAILED:
+        entry = entry_for(event.code)
+        retryable = submits and entry is not None and entry.retryable
+        then = "A retry starts a new render." if retryable else "A retry would fail again, so there is none."
+        if not submits:
+            then = "Clear the task that submitted it to start a new render."
+    elif ending.over:
+        retryable = resubmits
+        then = ending.advice if submits else ending.advice.replace("the task", "the task that submitted it")
+        if resubmits:
+            then = "The next try submits, and pays, again."
+    else:
+        then = {
+            Outcome.LOST_CONTACT: "The render is kept. Repair the connection and clear the task before {until}: the task "
+            "continues with this render without paying again.",
+            Outcome.NO_LINK: "Nothing new is paid: the next try, or a Clear before {until}, asks for the link again, free.",
+        }.get(
+            event.outcome,
+            "The render is kept: the next try, or a Clear before {until}, continues with it without paying again.",
+        ).format(until=landable_until(render))
+    cost = format_money(render.estimated_cost_cny)
+    price = " an unknown amount" if cost is None else f" about {cost} CNY"
+    happened = _what_happened(event, f"Render {render.task_id} ({render.model})", price)
+    return _RENDER_ERRORS[event.outcome](f"{happened} {then}", event=event, retryable=retryable)
+
+
+def wait_error(event: RenderEvent) -> RenderError:
+    """Return the error for a script whose wait did not succeed."""
+    retryable: bool | None = None
+    then = " Wait for the same render again: nothing is paid twice."
+    if event.outcome is Outcome.FAILED:
+        entry = entry_for(event.code)
+        retryable = entry is not None and entry.retryable
+    if event.outcome.ending.over:
+        then = ""
+    elif event.outcome is Outcome.LOST_CONTACT:
+        then = " Repair the connection and wait for the same render again: nothing is paid twice."
+    happened = _what_happened(event, f"Render {event.task_id}", "")
+    return _RENDER_ERRORS[event.outcome](happened + then, event=event, retryable=retryable)
+
+
+def _what_happened(event: RenderEvent, name: str, price: str) -> str:
+    within = f"{name[0].lower()}{name[1:]}"
+    billed = f"It may have been billed{price}."
+    match event.outcome:
+        case Outcome.FAILED:
+            entry = entry_for(event.code)
+            meaning = f" {entry.meaning} {entry.advice}" if entry else ""
+            return f"{name} failed: {said(event)}.{meaning} It is not billed."
+        case Outcome.EXPIRED:
+            return f"{name} expired before its video was saved. {billed}"
+        case Outcome.NOT_FOUND:
+            return (
+                f"The API does not know {within}. The render is older than 12 hours or was cancelled, or its id or model "
+                f"is wrong. {billed}"
+            )
+        case Outcome.LOST_CONTACT:
+            return f"The API refused the connection's credentials while {within} was running: {said(event)}."
+        case Outcome.NO_LINK:
+            return f"{name} is done, but the API gives no link to its video: {said(event)}. {billed}"
+    return f"{name} was not finished when the wait ended; {event.message or 'the API had not answered'}."
+
+
+def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
+    """Return the error for a wait for a render slot that timed out."""
+    last = f": {said(event)}" if event.message else ""
+    return SlotTimedOutError(
+        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. "
+        f"{event.outcome.ending.advice}",
+        event=event,
+    )
+
+
+def said(event: RenderEvent) -> str:
+    """Return what the API answered: message, code and request id, as far as it gave them."""
+    parts = [
+        f"code {event.code}" if event.code else "",
+        f"request id {event.request_id}" if event.request_id else "",
+    ]
+    details = ", ".join(part for part in parts if part)
+    return (event.message or "no message") + (f" ({details})" if details else "")
+
+
+def outcome_fields(event: RenderEvent) -> dict[str, Any]:
+    """Return what ``jimeng_render`` says about a wait, beside the render."""
+    found = {"outcome": event.outcome.value, "code": event.code, "message": event.message}
+    return {**found, "advice": explain(found).advice}
+
+
+# --- videos that could not be saved -----------------------------------------------------------------------------------
+
+
+def landing_fields(
+    error: JimengError, outcome: Outcome | None, *, advice: str | None = None
+) -> dict[str, Any]:
+    """Return what ``jimeng_render`` says, beside the render, about a video that could not be saved.
+
+    :param outcome: how the render ended, ``None`` if that is not known.
+    :param advice: by default the advice of the code table, if the API gave a code.
+    """
+    answer = next((each for each in (error, error.__cause__) if isinstance(each, ApiError)), None)
+    code = None if answer is None else answer.code
+    entry = entry_for(code)
+    return {
+        "outcome": None if outcome is None else outcome.value,
+        "code": code,
+        "message": str(error),
+        "advice": entry.advice if advice is None and entry is not None else advice,
+    }
+
+
+def end_behind(error: JimengError) -> Outcome | None:
+    """Return how a render ended, if the failure to save its video shows that, else ``None``."""
+    if isinstance(error, RenderNotFoundError):
+        return Outcome.NOT_FOUND
+    done = isinstance(error, LandingError) and error.billed is Billed.YES
+    return Outcome.SUCCEEDED if done else None
+
+
+def success_of(landed: RenderManifest) -> RenderEvent:
+    """Return the event of the wait for a render, as its manifest records it."""
+    return RenderEvent(
+        outcome=Outcome.SUCCEEDED,
+        task_id=landed.task_id,
+        req_key=landed.req_key,
+        polls=landed.polls or 0,
+        queued_seconds=landed.queued_seconds,
+        render_seconds=landed.render_seconds,
+    )
+
+
+def lacks_label(landed: RenderManifest, *, required: bool) -> bool:
+    """Return whether a saved file lacks the implicit AIGC label that the task requires."""
+    return required and landed.aigc_meta_tagged is not True
+
+
+def unlabelled_for_good(landed: RenderManifest) -> RenderNotFoundError:
+    """Return the error for a saved file that cannot be downloaded again with the required label."""
+    return RenderNotFoundError(
+        f"{landed.uri} was saved without the implicit AIGC label. The API no longer keeps its render, so the video cannot "
+        f"be downloaded again with a label. The file stays as it is, and nothing new was paid. {TAKE_UNLABELLED}"
+    )
+
+
+@contextmanager
+def kept(render: Render) -> Iterator[None]:
+    """Add to an error that the paid render is kept, until when, and what saves its video."""
+    try:
+        yield
+    except RenderNotFoundError:
+        raise
+    except JimengError as error:
+        then = (
+            "a retry, or a Clear, saves it"
+            if error.retryable
+            else "solve this, then clear the task to save it"
+        )
+        until = landable_until(render)
+        text = f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
+        if isinstance(error, ApiError):  # its text is made of the API's answer, so it cannot be extended
+            raise NoLinkError(text) from error
+        error.args = (text,)
+        raise

@@ -1,0 +1,153 @@
+"""What users are told about a submit that was refused or whose outcome is unknown, and about one that did not begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.deadlines import kept_until, landable_until
+from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
+
+if TYPE_CHECKING:
+    import pendulum
+
+    from airflow_provider_jimeng.core.errors import ApiError
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.record import Record
+
+CHECK = "Check the task list and the bill in the console: the API cannot list renders whose id is unknown."
+
+
+def summary_of(request: RenderRequest) -> dict[str, Any]:
+    """Return what an intent keeps of its request: enough to find the render in the vendor's console."""
+    return {
+        "model": request.spec.name,
+        "req_key": request.spec.req_key,
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "duration": request.duration,
+        "estimated_cost_cny": format_money(request.estimated_cost()),
+    }
+
+
+def refusal_of(request: RenderRequest, error: ApiError, refused_at: pendulum.DateTime) -> dict[str, Any]:
+    """Return what a refused submit leaves in XCom: the request, the API's answer, its meaning and the advice."""
+    return {
+        "version": PAYLOAD_VERSION,
+        **summary_of(request),
+        "refused_at": format_time(refused_at),
+        "outcome": Outcome.FAILED.value,
+        "code": error.code,
+        "message": error.message,
+        "request_id": error.request_id,
+        "meaning": None if error.entry is None else error.entry.meaning,
+        "advice": None if error.entry is None else error.entry.advice,
+    }
+
+
+def owner_of(record: Record) -> str:
+    """Return the task instance of a record, for a message."""
+    key = record.key
+    index = "" if key.map_index < 0 else f"[{key.map_index}]"
+    return f"{key.dag_id}.{key.task_id}{index}, run {key.run_id}"
+
+
+def cost_of(request: Mapping[str, Any] | None) -> str | None:
+    """Return the estimated cost of a request's summary, in CNY, as text; ``None`` if it is unknown."""
+    cost = (request or {}).get("estimated_cost_cny")
+    return None if cost is None else str(cost)
+
+
+def unknown_now(record: Record, error: Exception, *, on_unknown_submit: str) -> str:
+    """Return the message for a submit whose answer is missing."""
+    then = 'The next try submits, and may pay, again, because on_unknown_submit="resubmit" allows it.'
+    if on_unknown_submit != "resubmit":
+        then = _NO_SUBMIT
+    return f"{error} {_may_run(record)} {CHECK} {then}"
+
+
+def unknown_before(record: Record) -> str:
+    """Return the message for a try that an intent of an earlier try, or of another task, stops."""
+    return (
+        f"An earlier submit by {owner_of(record)}, began at {record.intent_at}, and its answer is not known. "
+        f"{_may_run(record)} {CHECK} Nothing was submitted now. {_NO_SUBMIT}"
+    )
+
+
+_NO_SUBMIT = (
+    'Neither a retry nor a Clear submits while on_unknown_submit="fail". To pay for a new render, set '
+    'on_unknown_submit="resubmit" and clear the task.'
+)
+
+
+def _may_run(record: Record) -> str:
+    cost = cost_of(record.request) or "an unknown amount of"
+    return f"A render may be running, and may be billed about {cost} CNY. {found_by_hand(record)}"
+
+
+def found_by_hand(record: Record) -> str:
+    """Return how to save the video of a render that shows up in the console, and until when that is possible."""
+    until = kept_until(parse_time(record.intent_at))
+    return (
+        f"If the render shows up in the console's task list, JimengDownloadVideoOperator(render_id=…, model=…) saves its "
+        f"video, free, until {until}."
+    )
+
+
+def changed(record: Record) -> str:
+    """Return the message for a try that asks for another video than the try before it."""
+    if record.state is RecordState.INTENT or record.render is None:
+        other = f"the submit that began at {record.intent_at}, whose outcome is unknown"
+        until = ""
+    else:
+        render = Render.from_payload(record.render)
+        other = f"the render {render.task_id} that is already paid for"
+        until = f" That render can be saved until {landable_until(render)}."
+    return (
+        f"This try asks for another video than {other}. An argument changes between tries, for example a template with the "
+        "current time, a random value, or a file that was replaced. Nothing was submitted. Make the argument stable and "
+        "clear the task: it continues with what is paid if the request is the same again. Otherwise it starts the changed "
+        f"request.{until}"
+    )
+
+
+def claimed(record: Record, output_path: str) -> str:
+    """Return the message for a file name that another task instance has taken; nothing is paid for it."""
+    if record.state is RecordState.LANDED:
+        what = "has already saved its own render of this run there"
+    elif record.render is None:
+        what = f"began at {record.intent_at} to submit a render that it saves there"
+    else:
+        what = f"has paid for the render {record.render['task_id']}, which it saves there"
+    return (
+        f"{output_path} is taken: {owner_of(record)}, {what}. Nothing was submitted. Give each task instance its own name, "
+        "for example with {{ ti.map_index }} in output_path. Or give a directory ending in /, in which each render has its "
+        "own name. overwrite=True replaces the file."
+    )
+
+
+def under_way(record: Record) -> str:
+    """Return the message for a try that leaves a request to another task, which submits it right now."""
+    return (
+        f"{owner_of(record)}, is submitting the same request now (since {record.intent_at}). Nothing was submitted here, "
+        'because of reuse="output_path": the next try adopts that render, free.'
+    )
+
+
+def unreadable(error: Exception) -> str:
+    """Return the message for a record that cannot be read."""
+    return (
+        f"{error} Nothing was submitted now, because a record that cannot be read can be the record of a paid render. The "
+        "next try reads it again."
+    )
+
+
+def argument_refused(record: Record, error: Exception) -> str:
+    """Return the message for a cleared task whose arguments are refused, although it paid for a render before."""
+    render = Render.from_payload(record.render or {})
+    return (
+        f"{error} The render {render.task_id} that this task paid for stays recorded and can be saved until "
+        f"{landable_until(render)}: repair the argument and clear the task, or use JimengRescueOperator."
+    )
