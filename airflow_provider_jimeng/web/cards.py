@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.web.store import Filters, Group, Stored
 
 _ADOPTABLE = {Outcome.TIMED_OUT, Outcome.LOST_CONTACT, Outcome.NO_LINK}
-"""Outcomes after which the API can still have the paid render."""
+"""Outcomes after which the render may still be running or waiting, paid, at the API."""
 
 
 def _money(value: Any) -> str | None:
@@ -74,11 +74,9 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a code means and what to do, in the sentences of the code table. The page translates them."""
-    waited_for_slot = (
-        text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT
-    )  # its code says "busy", which has passed
-    entry = None if waited_for_slot else entry_for(text(payload.get("code")))
+    """Return what a code means and what to do, in the code table's own sentences, which the page translates."""
+    waited = text(payload.get("outcome")) == Outcome.SLOT_TIMED_OUT  # its code says "busy", which is over
+    entry = None if waited else entry_for(text(payload.get("code")))
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
         "meaning": None if entry is None else entry.meaning,

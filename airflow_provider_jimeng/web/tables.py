@@ -26,7 +26,7 @@ RENDER_KEY = "jimeng_render"
 REFUSAL_KEY = "jimeng_refusal"
 INTENT_KEY = "jimeng_intent"
 KEYS = (RENDER_KEY, REFUSAL_KEY, INTENT_KEY)
-"""If a task instance left several of them, the first one in this order counts."""
+"""The first of them that a task instance left speaks for it."""
 MANIFEST_KEY = "return_value"
 STATES = ("running", "landed", "failed", "submitted")
 """``submitted``: the task is done and passed the render on, but no task of this run has saved the video."""

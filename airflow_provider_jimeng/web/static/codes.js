@@ -1,4 +1,4 @@
-// The sentences of the code table, which are English, in Chinese. A test compares them with the table.
+// The code table speaks English: its sentences in Chinese, each once. A test holds them against the table.
 
 export const ZH_OF_CODES = {
   // What a code means.
@@ -57,7 +57,7 @@ export const ZH_OF_CODES = {
   "The signature is malformed.": "签名格式错误。",
   "The signature's scope is malformed.": "签名的凭证范围格式错误。",
   "The session token is wrong or has expired.": "会话令牌错误或已过期。",
-  // What to do.
+  // What to do about it.
   "Use another input image.": "请更换输入图片。",
   "A new render with another seed or prompt may pass.": "更换种子或提示词后重新渲染，可能会通过。",
   "Change the prompt.": "请修改提示词。",

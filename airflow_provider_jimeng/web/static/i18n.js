@@ -1,4 +1,4 @@
-// Every text of the pages in both languages. The Chinese texts of the code table are in codes.js. A test compares the lists.
+// Every sentence of the pages, twice; those of the code table are in codes.js. A test holds the two lists against each other.
 
 import { ZH_OF_CODES } from "./codes.js";
 import { language } from "./host.js";
@@ -131,21 +131,21 @@ const EN = {
   message: "API message",
   yes: "yes",
   no: "no",
-  outcome_succeeded: "The video is done and billed, but it is not saved.",
+  outcome_succeeded: "The video is done and billed, and was not landed.",
   outcome_failed: "The API failed this render. It is not billed.",
-  outcome_expired: "The render expired before its video was saved. It might have been billed.",
-  outcome_not_found: "The API no longer knows this render. It might have been billed.",
-  outcome_no_link: "The API says that the render is done, but it gives no link to the video. It might have been billed.",
+  outcome_expired: "The render expired before its video was landed. It may have been billed.",
+  outcome_not_found: "The API no longer knows this render. It may have been billed.",
+  outcome_no_link: "The API says that the render is done and gives no link to its video. It may have been billed.",
   outcome_timed_out: "The render was not finished when the task stopped waiting.",
   outcome_lost_contact: "The API refused the credentials while the render was running.",
-  outcome_slot_timed_out: "No slot became free in time. Nothing was billed.",
-  outcome_unknown_submit: "A submit was sent, but its answer was lost. A render might be running, and be billed, under an unknown id.",
-  outcome_none: "The task failed. Its log says why.",
-  advice_succeeded: "Clear the task: it continues with the same render and pays nothing.",
+  outcome_slot_timed_out: "No render slot came free in time. Nothing was billed.",
+  outcome_unknown_submit: "A submit was sent and its answer was lost: a render may be running, and be billed, under an unknown id.",
+  outcome_none: "The task failed; its log says why.",
+  advice_succeeded: "Clear the task: it goes on with the same render and pays nothing.",
   advice_expired: "To pay for a new one, set on_lost to \"resubmit\" and clear the task.",
   advice_not_found: "To pay for a new one, set on_lost to \"resubmit\" and clear the task.",
   advice_slot_timed_out: "Clear the task to wait again, or raise max_wait_for_slot.",
-  advice_no_link: "Clear the task: it asks for the link again and pays nothing.",
+  advice_no_link: "Clear the task: it asks again for the link and pays nothing.",
   advice_timed_out: "Clear the task, or raise wait_timeout.",
   advice_lost_contact: "Repair the connection, then clear the task.",
   advice_unknown_submit: "Check the console's task list and bill. Then set on_unknown_submit to \"resubmit\" and clear the task.",
@@ -280,9 +280,9 @@ const ZH = {
   message: "API 消息",
   yes: "是",
   no: "否",
-  outcome_succeeded: "视频已生成并计费，但尚未保存。",
+  outcome_succeeded: "视频已生成并计费，但未落盘。",
   outcome_failed: "API 渲染失败，不计费。",
-  outcome_expired: "渲染在视频保存前已过期，可能已计费。",
+  outcome_expired: "视频落盘前渲染已过期，可能已计费。",
   outcome_not_found: "API 已不再保留该渲染，可能已计费。",
   outcome_no_link: "API 表示渲染已完成，但未给出视频链接，可能已计费。",
   outcome_timed_out: "任务停止等待时渲染尚未完成。",
@@ -316,12 +316,12 @@ export function has(key) {
   return key in MESSAGES;
 }
 
-/** Returns a sentence of the code table in the page's language, and any other text unchanged. */
+/** A sentence of the code table in the reader's language; what is none of the table's stays as it is. */
 function ofCodes(sentence) {
   return LANGUAGE === "zh" && Object.hasOwn(ZH_OF_CODES, sentence ?? "") ? ZH_OF_CODES[sentence] : sentence;
 }
 
-/** Returns what a failure means and what to do about it. */
+/** What a failure means and what to do about it. */
 export function explain(card) {
   const { meaning, advice } = card.failure ?? {};
   const outcome = card.outcome && has(`outcome_${card.outcome}`) ? card.outcome : "none";
