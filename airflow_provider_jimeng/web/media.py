@@ -54,10 +54,6 @@ class UnsatisfiableRangeError(Exception):
     """The requested range begins behind the end of the file."""
 
 
-class _OtherFileError(Exception):
-    """The name means another file than before, or not a regular file."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """Bytes ``start`` to ``end``, without the byte at ``end``."""
@@ -195,22 +191,19 @@ def _look_at_disk(file: AtomicFile) -> tuple[Identity, RenderManifest | None]:
                 return identity, parse_manifest(content)
         finally:
             os.close(folder)
-    except (OSError, _OtherFileError):
+    except OSError:
         raise MediaGoneError(_GONE) from None
 
 
 def _read(video: Video, span: Span) -> bytes:
     """Return a part of a video. On a disk, it comes from the handle that proved to be the same file."""
     if video.identity is not None:
-        try:
-            with _opened(video.file.path, None) as (opened, identity):
-                if identity != video.identity:
-                    raise MediaGoneError(_GONE)
-                _expect_mp4(opened.read(_HEAD_BYTES))
-                opened.seek(span.start)
-                return opened.read(span.end - span.start)
-        except _OtherFileError:
-            raise MediaGoneError(_GONE) from None
+        with _opened(video.file.path, None) as (opened, identity):
+            if identity != video.identity:
+                raise MediaGoneError(_GONE)
+            _expect_mp4(opened.read(_HEAD_BYTES))
+            opened.seek(span.start)
+            return opened.read(span.end - span.start)
     fs: Any = video.file.fs
     content = bytes(fs.cat_file(video.file.path, start=span.start, end=span.end))
     if span.start == 0:
@@ -220,10 +213,11 @@ def _read(video: Video, span: Span) -> bytes:
 
 @contextmanager
 def _opened(name: str, folder: int | None) -> Iterator[tuple[BinaryIO, Identity]]:
+    """Open a regular file without following a link, and tell which file it is."""
     with os.fdopen(os.open(name, _READ_FLAGS, dir_fd=folder), "rb") as opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise _OtherFileError
+            raise MediaGoneError(_GONE)
         yield opened, Identity(device=status.st_dev, inode=status.st_ino, size=status.st_size)
 
 

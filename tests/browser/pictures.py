@@ -1,4 +1,4 @@
-"""Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. Needs chromium and PostgreSQL, as the browser tests do.
+"""Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. It needs chromium, PostgreSQL and a font with Chinese.
 
 It saves all pictures in build/screenshots/, and three of them with fewer colours in docs/images/.
 """
@@ -26,8 +26,13 @@ def main() -> int:
         sys.stderr.write("chromium is not installed\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="jimeng-pictures-") as home, opened_site(Path(home)) as site:
-        site.start("spring_campaign", "secret_launch", "studio", "slow_study")
-        site.wait("spring_campaign", "secret_launch", "studio")
+        for dag_ids in (
+            ("spring_campaign", "secret_launch"),
+            ("studio",),
+        ):  # the newest come first in the picture
+            site.start(*dag_ids)
+            site.wait(*dag_ids)
+        site.start("slow_study")
         site.stack.wait_for_task("slow_study", site.runs["slow_study"], "render", {"deferred"})
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)

@@ -141,7 +141,7 @@ def test_what_might_have_cost_money_differs_from_what_did(site: Site, window: Wi
     expect(lost).to_contain_text("its answer was lost")
     expect(lost).to_contain_text("on_unknown_submit")
     done = page.locator(".card", has_text="The disk is full.")
-    expect(done).to_contain_text("done and billed, but it is not saved")
+    expect(done).to_contain_text("The video is done and billed")
     expect(done.locator(".facts")).to_contain_text("¥1.40")
     expect(page.locator(".figure", has_text="paid")).to_contain_text("¥1.40")
     visitor.shoot("unhappy")

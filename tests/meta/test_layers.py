@@ -125,6 +125,16 @@ def test_lower_layers_do_not_know_the_ones_above(subtests: pytest.Subtests) -> N
             assert not above
 
 
+def test_no_other_layer_imports_the_ui() -> None:
+    others = [module for module in modules() if layer_of(module) != "web"]
+    assert not [
+        f"{module.name} line {found.line}"
+        for module in others
+        for found in module.imports()
+        if f"{found.module}.".startswith(f"{PACKAGE}.web.")
+    ]
+
+
 def test_the_emulator_checks_signatures_with_code_of_its_own(subtests: pytest.Subtests) -> None:
     for module in modules(f"{PACKAGE}/emulator"):
         with subtests.test(module=by_name(module)):

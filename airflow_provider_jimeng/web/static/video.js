@@ -8,7 +8,7 @@ import { compareAddress } from "./gallery.js";
 import { leavingFrame, mediaAddress, taskAddress } from "./host.js";
 import { has, t } from "./i18n.js";
 
-const RELOAD_MS = 5000;
+const LOOK_AT_RENDER_AGAIN_MS = 5000;
 const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "meaning", "advice"]);
 const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "output_path", "request_id"]);
 const NO_PICKS = { has: () => false, toggle: () => {} };
@@ -155,10 +155,10 @@ export function renderPage(root) {
       if (text !== before) main.replaceChildren(...view(data).filter(Boolean));
       before = text;
       document.title = `${data.card.prompt?.slice(0, 60) || taskName(data.card.ref)} · ${t("renders")}`;
-      if (data.card.state === "running") setTimeout(() => load({ quietly: true }), RELOAD_MS);
+      if (data.card.state === "running") setTimeout(() => load({ quietly: true }), LOOK_AT_RENDER_AGAIN_MS);
     } catch (error) {
       if (!quietly) main.replaceChildren(errorNotice(error, () => load()));
-      else setTimeout(() => load({ quietly: true }), RELOAD_MS);
+      else setTimeout(() => load({ quietly: true }), LOOK_AT_RENDER_AGAIN_MS);
     }
   };
   load();
