@@ -23,7 +23,7 @@ WIDEST = 13.0
 """The widest step when the end is known badly and much time is left."""
 WIDEST_GUESS = 11.6
 """The widest step while only the vendor's range is known."""
-OVERDUE = 8.5
+OVERDUE = 8.0
 """The step after the longest known duration."""
 FARTHEST = 30.0
 """The widest step of a render that is long overdue."""
