@@ -16,7 +16,7 @@ NO_CONNECTION_ALLOWS = {
     "camera_template": "spin",
     "camera_strength": "huge",
 }
-THE_CATALOGUE_REFUSES = [
+THE_CATALOGUE_REFUSES: list[dict[str, Any]] = [
     {"duration": 7},
     {"duration": "10", "model": "t2v_s2_pro"},
     {"aspect_ratio": "2:1"},

@@ -106,7 +106,9 @@ def test_the_source_distribution_holds_what_the_project_is_made_of_and_nothing_e
     assert kinds <= {
         "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".whl", ".yml"
     }  # fmt: skip
-    assert not [path for path in files if re.search(r"(^|/)(\.(?!ci/|github/|gitignore$)|__pycache__)", str(path))]
+    assert not [
+        path for path in files if re.search(r"(^|/)(\.(?!ci/|github/|gitignore$)|__pycache__)", str(path))
+    ]
     assert (unpacked / ".ci" / "run").stat().st_mode & 0o100
 
 
