@@ -1,11 +1,11 @@
-# Needs Python >= 3.11, git and make; everything else is installed into .venv by the first target that needs it.
+# You need Python >= 3.11, git and make. The first target that needs anything else installs it into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 export UV_PYTHON_DOWNLOADS := never
-# Airflow is started often here, and takes twice as long where each start has to compile it.
+# The tests start Airflow often. A start takes twice as long if Python has to compile Airflow first.
 export UV_COMPILE_BYTECODE := 1
 export KEEP
 
@@ -16,7 +16,7 @@ JOBS ?= 4
 PYTEST_ARGS ?=
 
 .PHONY: help
-help: ## what can be made
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ----------------------------------------------------------------------------------------------------------- set-up
@@ -47,10 +47,10 @@ $(VENV)/.docs-ready: $(VENV)/.dev-ready requirements/docs.txt
 	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/.dev-ready ## install everything `make test` needs into .venv
+setup: $(VENV)/.dev-ready ## install into .venv what `make test` needs
 
 .PHONY: lock
-lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
+lock: $(VENV)/.uv-ready ## resolve the hashed requirement files anew
 	@mkdir -p requirements
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
@@ -75,68 +75,80 @@ format: $(VENV)/.dev-ready ## ruff: repair what it can
 	$(BIN)/ruff format .
 
 .PHONY: typecheck
-typecheck: $(VENV)/.real-ready ## mypy, strict; it reads the browser tests too
+typecheck: $(VENV)/.real-ready ## mypy in strict mode
 	$(BIN)/mypy
 
+# `make test` and `make matrix` test the wheel: PYTHONPATH puts it before the source tree, which the editable install
+# puts last for `import tests`. PYTHONSAFEPATH keeps the working directory off the path.
+WHEEL := build/wheel
+TEST_WHEEL := PYTHONPATH=$(CURDIR)/$(WHEEL) PYTHONSAFEPATH=1
+PACKAGE_FILES = $(shell find airflow_provider_jimeng -name __pycache__ -prune -o -print)
+
+$(WHEEL)/.ready: $(VENV)/.dev-ready hatch_build.py README.md $(PACKAGE_FILES)
+	@rm -rf $(WHEEL) build/wheel-dist
+	@$(BIN)/hatchling build --target wheel --directory build/wheel-dist >/dev/null
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $(WHEEL) build/wheel-dist/*.whl
+	@touch $@
+
 .PHONY: test
-test: $(VENV)/.dev-ready ## every test that needs Python alone, with branch coverage
+test: $(WHEEL)/.ready ## the tests that need only Python, on the built wheel, with branch coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal --ignore=tests/browser $(PYTEST_ARGS)
+	$(TEST_WHEEL) $(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal --ignore=tests/browser $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --include='airflow_provider_jimeng/core/*' --fail-under=100 | tail -n 1
 
 .PHONY: test-real
-test-real: test-browser test-real-rest ## tests that need system packages (chromium, PostgreSQL, Redis); fails without them
+test-real: test-browser test-real-rest ## the tests that need chromium, PostgreSQL and Redis
 
-# In a process of its own: what drives the browser keeps an event loop running there.
+# The browser tests need their own process, because playwright keeps an event loop running in it.
 .PHONY: test-browser
 test-browser: $(VENV)/.real-ready ## the part of test-real in a browser
 	$(BIN)/pytest -m real tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-real-rest
-test-real-rest: $(VENV)/.real-ready ## the part of test-real without one
-	$(BIN)/pytest -m "real and not chaos and not cluster" --ignore=tests/browser $(PYTEST_ARGS)
+test-real-rest: $(VENV)/.real-ready ## the part of test-real without one, two files at a time
+	$(BIN)/pytest -n 2 --dist loadfile -m "real and not chaos and not cluster" --ignore=tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-chaos
-test-chaos: $(VENV)/.real-ready ## the chaos rows of processes, all at once on a real Airflow with PostgreSQL
+test-chaos: $(VENV)/.real-ready ## the rows of the chaos table that kill processes, on a real Airflow with PostgreSQL
 	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
 
-# COUNT=16 makes the next two smaller.
+# COUNT makes the next two smaller.
 COUNT ?=
 export COUNT
 
 .PHONY: cluster-test
-cluster-test: $(VENV)/.real-ready ## COUNT=60 renders, 4 at a time, to S3, on Celery, PostgreSQL and Redis; processes get killed
+cluster-test: $(VENV)/.real-ready ## COUNT=60 renders to S3 on Celery, PostgreSQL and Redis while processes are killed; COUNT=16 in .ci/run
 	$(BIN)/pytest -m cluster $(PYTEST_ARGS)
 
 .PHONY: chaos-many
-chaos-many: $(VENV)/.real-ready ## COUNT=200 mapped renders on a real Airflow, one triggerer killed on the way
+chaos-many: $(VENV)/.real-ready ## COUNT=200 mapped renders on a real Airflow, a triggerer is killed; 12 renders in test-chaos
 	$(BIN)/python -m tests.chaos.many $(or $(COUNT),200)
 
 # OUTAGES="killed frozen" performs some of tests/chaos/outages.py.
 OUTAGES ?=
 .PHONY: outages
-outages: $(VENV)/.real-ready ## what tasks need is away while they pay, on a real Airflow; OUTAGES=killed for one of them
+outages: $(VENV)/.real-ready ## servers are down while tasks pay, on a real Airflow; OUTAGES=killed for one; the shortest in test-chaos
 	$(BIN)/python -m tests.chaos.nightly $(OUTAGES)
 
 .PHONY: nightly
-nightly: outages chaos-many cluster-test matrix ## the proofs that take hours, before a release; make -k nightly goes on after a failure
+nightly: outages chaos-many cluster-test matrix ## the proofs at full length, which take hours; make -k nightly goes on after a failure
 
 # ----------------------------------------------------------------------------------------------------------- matrix
 # ONLY="2.11 3.0" runs some of requirements/matrix.toml; PYTEST_ARGS goes to pytest.
 ONLY ?=
 
 .PHONY: matrix
-matrix: $(VENV)/.dev-ready ## the test suite on every supported Airflow; ONLY=3.0 for one of them
+matrix: $(WHEEL)/.ready ## all tests on every supported Airflow; ONLY=3.0 for one of them
 	$(BIN)/python -m tests.harness.matrix run --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: matrix-fast
-matrix-fast: $(VENV)/.dev-ready ## what depends on Airflow, on the lowest and the newest
+matrix-fast: $(WHEEL)/.ready ## the tests that depend on Airflow, on the oldest and the newest; only the oldest in .ci/run
 	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: lock-matrix
-lock-matrix: $(VENV)/.dev-ready ## resolve the hashed requirement files of the matrix again
+lock-matrix: $(WHEEL)/.ready ## resolve the hashed requirement files of the matrix anew
 	$(BIN)/python -m tests.harness.matrix lock $(ONLY)
 
 # ------------------------------------------------------------------------------------------------------- benchmarks

@@ -18,7 +18,14 @@ project = "airflow-provider-jimeng"
 release = version = __version__
 extensions = ["myst_parser"]
 root_doc = "README"
-include_patterns = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "docs/*.md", "example_dags/README.md"]
+include_patterns = [
+    "README.md",
+    "README.zh-CN.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/*.md",
+    "example_dags/README.md",
+]
 myst_heading_anchors = 4  # links such as connection.md#fields, as git hosts make them
 
 FONTS = "system-ui, 'Segoe UI', 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', sans-serif"
@@ -63,6 +70,7 @@ CONTENTS = "\n".join(
         "example_dags/README",
         *(f"docs/{page}" for page in PAGES[3:]),
         "CHANGELOG",
+        "CONTRIBUTING",
         "中文 <README.zh-CN>",
         "```",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -36,9 +37,29 @@ os.environ |= {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let older Airflows warn about themselves."""
+    """Check which package is under test, and let older Airflows warn about themselves."""
+    package = package_under_test()
+    for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        wheel = Path(folder) / "airflow_provider_jimeng"
+        if folder and wheel.is_dir() and not package.samefile(wheel):
+            raise pytest.UsageError(
+                f"{package} would be tested, not {wheel}: run `pytest`, not `python -m pytest`"
+            )
     for line in warnings_to_ignore():
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_report_header() -> str:
+    """Say which package is under test: the wheel of `make test`, or the source tree."""
+    return f"package under test: {package_under_test()}"
+
+
+def package_under_test() -> Path:
+    """Return the folder that the package is imported from."""
+    spec = importlib.util.find_spec("airflow_provider_jimeng")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def pytest_sessionfinish() -> None:

@@ -20,9 +20,8 @@ from airflow_provider_jimeng.retry import airflow_errors
 WITH_POLICY, WITHOUT = SimpleNamespace(retry_policy=object()), SimpleNamespace(retry_policy=None)
 
 
-@pytest.mark.parametrize(
-    ("error", "helps"),
-    [
+def test_the_error_or_its_class_says_whether_a_retry_may_help(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[JimengError, bool]] = [
         (ParameterError("seed", "is bad"), False),
         (LandingError("cut"), True),
         (TargetTakenError("taken"), False),
@@ -31,10 +30,10 @@ WITH_POLICY, WITHOUT = SimpleNamespace(retry_policy=object()), SimpleNamespace(r
         (RenderFailedError("moderated"), False),
         (UnknownSubmitError("cut"), False),
         (UnknownSubmitError("cut", retryable=True), True),
-    ],
-)
-def test_the_error_or_its_class_says_whether_a_retry_may_help(error: JimengError, *, helps: bool) -> None:
-    assert error.retryable is helps
+    ]
+    for error, helps in cases:
+        with subtests.test(error=error, helps=helps):
+            assert error.retryable is helps
 
 
 def test_without_a_policy_what_no_retry_mends_fails_for_good() -> None:

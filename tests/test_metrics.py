@@ -133,9 +133,8 @@ def test_an_unknown_price_is_not_counted_as_nothing(
     assert ("jimeng.cost_fen",) not in told.counted
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_every_metric_is_documented(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         "submitted",
         "busy",
         "adopted",
@@ -145,7 +144,7 @@ def test_an_unknown_price_is_not_counted_as_nothing(
         "cost_fen",
         "render_seconds",
         "queue_seconds",
-    ],
-)
-def test_every_metric_is_documented(name: str) -> None:
-    assert f"`jimeng.{name}`" in DOCUMENT.read_text()
+    ]
+    for name in cases:
+        with subtests.test(name=name):
+            assert f"`jimeng.{name}`" in DOCUMENT.read_text()

@@ -49,47 +49,44 @@ def _delay_of(decision: RetryDecision) -> float:
     return decision.retry_delay.total_seconds()
 
 
-@pytest.mark.parametrize(
-    ("error", "seconds"),
-    [
+def test_what_may_pass_is_tried_again_after_a_delay_of_its_own(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[JimengError, int]] = [
         (RenderTimedOutError("late"), 0),
         (RateLimitedError("slow down"), 30),
         (ConcurrencyLimitedError("busy"), 60),
         (NoReplyError("cut"), 30),
         (LandingError("cut"), 30),
         (LedgerError("unreadable"), 30),
-    ],
-)
-def test_what_may_pass_is_tried_again_after_a_delay_of_its_own(error: JimengError, seconds: int) -> None:
-    delays = {_delay_of(decide(error)) for _ in range(20)}
-    assert all(seconds <= delay <= seconds * (1 + LONGER_BY) for delay in delays)
-    assert len(delays) > 1 or not seconds  # tasks of one moment drift apart
+    ]
+    for error, seconds in cases:
+        with subtests.test(error=error, seconds=seconds):
+            delays = {_delay_of(decide(error)) for _ in range(20)}
+            assert all(seconds <= delay <= seconds * (1 + LONGER_BY) for delay in delays)
+            assert len(delays) > 1 or not seconds  # tasks of one moment drift apart
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_what_no_retry_mends_fails_at_once(subtests: pytest.Subtests) -> None:
+    cases: list[JimengError] = [
         ParameterError("seed", "is bad"),
         RenderFailedError("moderated", retryable=False),
         UnknownSubmitError("cut"),
-    ],
-)
-def test_what_no_retry_mends_fails_at_once(error: JimengError) -> None:
-    decision = decide(error)
-    assert decision.action.value == "fail"
-    assert type(error).__name__ in str(decision.reason)
+    ]
+    for error in cases:
+        with subtests.test(error=error):
+            decision = decide(error)
+            assert decision.action.value == "fail"
+            assert type(error).__name__ in str(decision.reason)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_the_rest_follows_the_rules_of_the_task(subtests: pytest.Subtests) -> None:
+    cases: list[Exception] = [
         ZeroDivisionError(),
         RenderFailedError("moderated", retryable=True),
         UnknownSubmitError("cut", retryable=True),
-    ],
-)
-def test_the_rest_follows_the_rules_of_the_task(error: Exception) -> None:
-    assert decide(error).action.value == "default"
+    ]
+    for error in cases:
+        with subtests.test(error=error):
+            assert decide(error).action.value == "default"
 
 
 @pytest.mark.parametrize("name", ["TaskDeferralError", "TaskDeferralTimeout"])
@@ -106,26 +103,28 @@ def test_the_policy_survives_the_way_into_a_serialized_dag() -> None:
     assert isinstance(JimengRetryPolicy.deserialize(policy.serialize()), JimengRetryPolicy)
 
 
-@pytest.mark.parametrize(("task", "arguments"), TASKS)
-def test_every_task_has_the_policy_unless_the_author_gives_another(
-    task: type[Any], arguments: dict[str, Any]
-) -> None:
-    class Other(JimengRetryPolicy):
-        pass
+def test_every_task_has_the_policy_unless_the_author_gives_another(subtests: pytest.Subtests) -> None:
+    for task, arguments in TASKS:
+        with subtests.test(task=task, arguments=arguments):
 
-    assert RETRY_POLICIES_EXIST
-    assert type(task(task_id="t", **arguments).retry_policy) is JimengRetryPolicy
-    assert type(task(task_id="t", retry_policy=Other(), **arguments).retry_policy) is Other
-    assert type(task(task_id="t", default_args={"retry_policy": Other()}, **arguments).retry_policy) is Other
+            class Other(JimengRetryPolicy):
+                pass
+
+            assert RETRY_POLICIES_EXIST
+            assert type(task(task_id="t", **arguments).retry_policy) is JimengRetryPolicy
+            assert type(task(task_id="t", retry_policy=Other(), **arguments).retry_policy) is Other
+            assert (
+                type(task(task_id="t", default_args={"retry_policy": Other()}, **arguments).retry_policy)
+                is Other
+            )
 
 
-@pytest.mark.parametrize(("task", "arguments"), TASKS)
-def test_every_task_is_tried_again_once_unless_the_author_says_otherwise(
-    task: type[Any], arguments: dict[str, Any]
-) -> None:
-    assert task(task_id="t", **arguments).retries == 1
-    assert task(task_id="t", retries=0, **arguments).retries == 0
-    assert task(task_id="t", default_args={"retries": 4}, **arguments).retries == 4
+def test_every_task_is_tried_again_once_unless_the_author_says_otherwise(subtests: pytest.Subtests) -> None:
+    for task, arguments in TASKS:
+        with subtests.test(task=task, arguments=arguments):
+            assert task(task_id="t", **arguments).retries == 1
+            assert task(task_id="t", retries=0, **arguments).retries == 0
+            assert task(task_id="t", default_args={"retries": 4}, **arguments).retries == 4
 
 
 def test_without_retry_policies_in_airflow_none_is_passed_on() -> None:

@@ -60,7 +60,8 @@ def _storage_refuses_video(lab: Lab, stage: FakeTask) -> None:
         stage.interruptions.at("resumed", lambda: setattr(lab.remote, "videos_to_refuse", 1))
         return
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    stage.interruptions.at("resumed", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard)))
+    # The emulator writes the video to a file of this process before it sends it, so the limit comes after that.
+    lab.emulator.after_media = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
 
     def lift() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

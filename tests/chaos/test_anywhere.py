@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+import airflow_provider_jimeng
 from airflow_provider_jimeng.core.errors import UnknownSubmitError
 from tests.harness.fake_airflow import FakeTask, Killed
 from tests.harness.lab import Lab, open_lab
-from tests.meta.tree import ROOT
 
-PACKAGE = ROOT / "airflow_provider_jimeng"
+PACKAGE = Path(airflow_provider_jimeng.__file__).parent
 WATCHED = tuple(f"{PACKAGE / folder}/" for folder in ("operators", "storage", "hooks"))
 DAG_PARSING = ("__init__", "<module>", "<listcomp>", "<dictcomp>")
 SAMPLE = 24

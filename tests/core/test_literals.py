@@ -64,12 +64,13 @@ def test_what_no_connection_allows_is_always_refused(subtests: pytest.Subtests) 
 def test_limits_of_the_catalogue_hold_for_the_default_connection_only(subtests: pytest.Subtests) -> None:
     for arguments in THE_CATALOGUE_REFUSES:
         with subtests.test(arguments=arguments):
+            request = {"model": "t2v_720p", **arguments}
             with pytest.raises(
                 ParameterError, match="give that connection another id than 'jimeng_default'"
             ) as refused:
-                check_request(arguments, default_connection=True)
-            assert refused.value.argument in arguments
-            check_request(arguments, default_connection=False)
+                check_request(request, default_connection=True)
+            assert refused.value.argument in request
+            check_request(request, default_connection=False)
 
 
 @pytest.mark.parametrize("model", ["nope", "t2v_1080", "T2V-720P", 5, ""])

@@ -103,16 +103,23 @@ class Clock:
 
 
 class WatchedEmulator(JimengEmulator):
-    """An emulator that calls `before_media` once, before it answers the next request for a video."""
+    """An emulator that calls `before_media` once before it answers the next request for a video, `after_media` once after."""
 
     before_media: Callable[[], None] | None = None
+    after_media: Callable[[], None] | None = None
 
     def handle(self, request: Request) -> Outcome:
         """Answer a request."""
-        if request.path.startswith(MEDIA_PREFIX) and self.before_media is not None:
-            happen, self.before_media = self.before_media, None
-            happen()
-        return super().handle(request)
+        if not request.path.startswith(MEDIA_PREFIX):
+            return super().handle(request)
+        before, self.before_media = self.before_media, None
+        if before is not None:
+            before()
+        outcome = super().handle(request)
+        after, self.after_media = self.after_media, None
+        if after is not None:
+            after()
+        return outcome
 
 
 class HoldingEmulator(JimengEmulator):

@@ -22,6 +22,7 @@ from xml.etree import ElementTree as ET
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 HOME = ROOT / "build" / "matrix"
+WHEEL = ROOT / "build" / "wheel"  # `make` builds and unpacks it
 GROUP = "matrix"  # of pyproject.toml: what the suite needs beside the package and Airflow
 EXTRAS = ("emulator", "aiohttp", "excel", "report")
 
@@ -113,7 +114,7 @@ def lock(environment: Environment) -> None:
 
 
 def prepare(environment: Environment) -> None:
-    """Install the locked requirements and the package; nothing is done if both are as they were."""
+    """Install the locked requirements, and link the source tree in for the tests. Do nothing if both are up to date."""
     stamp = environment.interpreter.parents[1] / "ready"
     content = environment.lock_file.read_bytes() + (ROOT / "pyproject.toml").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -134,7 +135,11 @@ def run(environment: Environment, arguments: list[str], jobs: str) -> Result:
     started = time.monotonic()
     prepare(environment)
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    env |= {"PATH": f"{environment.interpreter.parent}{os.pathsep}{env['PATH']}"}
+    env |= {
+        "PATH": f"{environment.interpreter.parent}{os.pathsep}{env['PATH']}",
+        "PYTHONPATH": str(WHEEL),  # the wheel comes before the source tree
+        "PYTHONSAFEPATH": "1",  # the working directory, which holds the source tree, does not come before it
+    }
     report = HOME / f"{environment.name}.xml"
     report.unlink(missing_ok=True)
     options = (

@@ -199,14 +199,16 @@ def as_number(render: Render) -> Any:
     return int(render.task_id)
 
 
-@pytest.mark.parametrize("given", [as_render, as_payload, as_id, as_number])
-def test_a_render_may_be_named_in_every_way(world: World, given: Callable[[Render], Any]) -> None:
-    hook = world.hook()
-    render = hook.submit(prompt=PROMPT)
-    assert hook.query(given(render)).status is RenderStatus.IN_QUEUE
-    done = hook.wait_for_completion(given(render))
-    assert (done.task_id, done.req_key) == (render.task_id, render.req_key)
-    assert hook.query(done).status is RenderStatus.DONE
+def test_a_render_may_be_named_in_every_way(world: World, subtests: pytest.Subtests) -> None:
+    cases: list[Callable[[Render], Any]] = [as_render, as_payload, as_id, as_number]
+    for given in cases:
+        with subtests.test(given=given):
+            hook = world.hook()
+            render = hook.submit(prompt=PROMPT)
+            assert hook.query(given(render)).status is RenderStatus.IN_QUEUE
+            done = hook.wait_for_completion(given(render))
+            assert (done.task_id, done.req_key) == (render.task_id, render.req_key)
+            assert hook.query(done).status is RenderStatus.DONE
 
 
 def test_an_id_from_elsewhere_needs_its_model(world: World) -> None:
@@ -396,9 +398,10 @@ def test_models_can_be_looked_at_without_a_connection() -> None:
     assert [model["name"] for model in JimengHook("there_is_no_such_connection").list_models()] == [*MODELS]
 
 
-@pytest.mark.parametrize(
-    ("ask", "argument"),
-    [
+def test_a_bad_argument_of_a_later_step_is_refused_before_anything_is_sent(
+    world: World, subtests: pytest.Subtests
+) -> None:
+    cases: list[tuple[Callable[..., Any], str]] = [
         (lambda hook, meta: hook.query("7", "t2v_720p", aigc_meta=meta), "aigc_meta"),
         (lambda hook, meta: asyncio.run(hook.aquery("7", "t2v_720p", aigc_meta=meta)), "aigc_meta"),
         (lambda hook, meta: hook.download("7", "file:///tmp/x/", "t2v_720p", aigc_meta=meta), "aigc_meta"),
@@ -410,15 +413,13 @@ def test_models_can_be_looked_at_without_a_connection() -> None:
         (lambda hook, _: hook.wait_for_completion("7", "t2v_720p", wait_timeout=-1), "wait_timeout"),
         (lambda hook, _: hook.wait_for_completion("7", "t2v_720p", poll_interval="nan"), "poll_interval"),
         (lambda hook, _: hook.wait_for_completion("7", "jimeng_t2v_v30_pro"), "model"),
-    ],
-)
-def test_a_bad_argument_of_a_later_step_is_refused_before_anything_is_sent(
-    world: World, ask: Callable[..., Any], argument: str
-) -> None:
-    with pytest.raises(ParameterError) as refused:
-        ask(world.hook(), {"producer_id": "dag-1"})
-    assert refused.value.argument == argument
-    assert world.emulator.bill()["queries"] == 0
+    ]
+    for ask, argument in cases:
+        with subtests.test(ask=ask, argument=argument):
+            with pytest.raises(ParameterError) as refused:
+                ask(world.hook(), {"producer_id": "dag-1"})
+            assert refused.value.argument == argument
+            assert world.emulator.bill()["queries"] == 0
 
 
 @pytest.mark.parametrize(

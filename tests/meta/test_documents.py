@@ -15,7 +15,8 @@ from tests.meta.tree import ROOT
 LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^(#{1,6}) (.*)$", re.MULTILINE)
-DOCUMENTS = [*tables.documents(), ROOT / "CHANGELOG.md"]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+DOCUMENTS = [*tables.documents(), ROOT / "CHANGELOG.md", CONTRIBUTING]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 
 
@@ -119,6 +120,13 @@ def test_the_make_targets_that_documents_name_exist(subtests: pytest.Subtests) -
                 r"^make ([a-z-]+)", code, re.MULTILINE
             )
             assert not [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)]
+
+
+def test_every_path_that_the_guide_for_contributors_names_exists() -> None:
+    named = re.findall(r"`((?:\w[\w-]*|\.ci)/[\w./-]*)`", CONTRIBUTING.read_text(encoding="utf-8"))
+    homes = (ROOT, ROOT / "airflow_provider_jimeng")
+    assert named
+    assert not [path for path in named if not any((home / path).exists() for home in homes)]
 
 
 def test_both_readmes_have_the_same_sections_in_the_same_order() -> None:

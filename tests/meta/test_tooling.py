@@ -56,6 +56,20 @@ def test_each_lint_exception_has_its_reason() -> None:
     assert not [line for line in exceptions if "# " not in line]
 
 
+def test_the_workflows_call_targets_and_environments_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    workflows = "\n".join(path.read_text("utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    named = set(re.findall(r"\bmake ([a-z-]+)", re.sub(r"#.*", "", workflows)))
+    for targets in re.findall(r"target: \[(.*)\]", workflows):
+        named |= set(targets.split(", "))
+    assert {"lint", "typecheck", "test", "matrix", "cluster-test"} <= named
+    assert not [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)]
+    matrix = tomllib.loads((ROOT / "requirements" / "matrix.toml").read_text(encoding="utf-8"))
+    rows = dict(re.findall(r'environment: (\S+)\n +python: "(\S+)"', workflows))
+    first, *_, last = matrix["environments"]
+    assert rows == {name: matrix["environments"][name]["python"] for name in (first, last)}
+
+
 def test_every_target_of_the_makefile_says_what_it_does() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -24,7 +24,7 @@ from tests.meta.tree import PACKAGE, ROOT
 
 INFO = f"airflow_provider_jimeng-{__version__}.dist-info"
 IN_THE_SOURCE = {
-    ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "NOTICE", "PKG-INFO", "README.md", "README.zh-CN.md",
+    ".ci", ".github", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "NOTICE", "PKG-INFO", "README.md", "README.zh-CN.md",
     "airflow_provider_jimeng", "benchmarks", "docs", "example_dags", "hatch_build.py", "pyproject.toml",
     "requirements", "tests",
 }  # fmt: skip
@@ -104,9 +104,11 @@ def test_the_source_distribution_holds_what_the_project_is_made_of_and_nothing_e
     files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()]
     kinds = {path.suffix for path in files}
     assert kinds <= {
-        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".whl"
+        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".whl", ".yml"
     }  # fmt: skip
-    assert not [path for path in files if re.search(r"(^|/)(\.(?!ci/|gitignore$)|__pycache__)", str(path))]
+    assert not [
+        path for path in files if re.search(r"(^|/)(\.(?!ci/|github/|gitignore$)|__pycache__)", str(path))
+    ]
     assert (unpacked / ".ci" / "run").stat().st_mode & 0o100
 
 

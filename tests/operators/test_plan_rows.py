@@ -197,9 +197,11 @@ def test_what_is_no_workbook_is_refused_with_the_cause(tmp_path: Path, content: 
     assert says in refused(tmp_path / "rows.xlsx")
 
 
-@pytest.mark.parametrize("ending", ["xls", "xlsb", "ods", "numbers", "et"])
-def test_other_spreadsheets_are_refused_with_how_to_export_them(ending: str) -> None:
-    assert f".{ending} is not read. Save the sheet as .xlsx" in refused(f"/nowhere/rows.{ending}")
+def test_other_spreadsheets_are_refused_with_how_to_export_them(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["xls", "xlsb", "ods", "numbers", "et"]
+    for ending in cases:
+        with subtests.test(ending=ending):
+            assert f".{ending} is not read. Save the sheet as .xlsx" in refused(f"/nowhere/rows.{ending}")
 
 
 # --------------------------------------------------------------------------------------------------------- data frames
@@ -241,15 +243,19 @@ def test_a_data_frame_with_a_column_twice_is_refused() -> None:
     assert "has the column 'prompt' twice" in refused(frame)
 
 
-@pytest.mark.parametrize("given", [pd.Series([1]), 7, b"prompt", {"prompt": "a"}], ids=repr)
-def test_what_is_no_list_of_rows_is_refused(given: Any) -> None:
-    assert "expected a" in refused(given)
+def test_what_is_no_list_of_rows_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [pd.Series([1]), 7, b"prompt", {"prompt": "a"}]
+    for given in cases:
+        with subtests.test(given=repr(given)):
+            assert "expected a" in refused(given)
 
 
 # ----------------------------------------------------------------------------------------------------- paths and links
-@pytest.mark.parametrize("given", ["", "  ", None, "None"])
-def test_rows_that_are_left_out_are_refused(given: Any) -> None:
-    assert "rows: is empty. Give a list of dicts, or the path of a file." in refused(given)
+def test_rows_that_are_left_out_are_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["", "  ", None, "None"]
+    for given in cases:
+        with subtests.test(given=given):
+            assert "rows: is empty. Give a list of dicts, or the path of a file." in refused(given)
 
 
 def test_the_home_directory_is_known_in_texts_and_in_path_objects(
@@ -301,12 +307,14 @@ def test_a_presigned_link_is_read_and_stays_a_secret(
     assert "SECRET" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["export", "rows.xls", "rows.pdf", "rows.csv.gz", ""])
 def test_an_ending_that_is_not_read_is_refused_before_a_link_is_opened(
-    server: MediaServer, name: str
+    server: MediaServer, subtests: pytest.Subtests
 ) -> None:
-    assert "read" in refused(link(server, name))
-    assert server.seen == []
+    cases: list[str] = ["export", "rows.xls", "rows.pdf", "rows.csv.gz", ""]
+    for name in cases:
+        with subtests.test(name=name):
+            assert "read" in refused(link(server, name))
+            assert server.seen == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

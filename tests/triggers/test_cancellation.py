@@ -44,12 +44,14 @@ def task_instance(map_index: int = -1) -> SimpleNamespace:
     return SimpleNamespace(dag_id="ads", task_id="render", run_id="manual__1", map_index=map_index)
 
 
-@pytest.mark.parametrize("state", sorted(TERMINAL_STATES))
-@pytest.mark.parametrize("map_index", [-1, 3])
-def test_a_task_in_a_final_state_really_ended(airflow_says: Any, state: str, map_index: int) -> None:
-    key = "render" if map_index < 0 else "render_3"
-    airflow_says({"manual__1": {key: state}})
-    assert asyncio.run(really_ended(task_instance(map_index)))
+def test_a_task_in_a_final_state_really_ended(airflow_says: Any, subtests: pytest.Subtests) -> None:
+    map_indexs: list[int] = [-1, 3]
+    for state in sorted(TERMINAL_STATES):
+        for map_index in map_indexs:
+            with subtests.test(state=state, map_index=map_index):
+                key = "render" if map_index < 0 else "render_3"
+                airflow_says({"manual__1": {key: state}})
+                assert asyncio.run(really_ended(task_instance(map_index)))
 
 
 @pytest.mark.parametrize("states", [{}, {"manual__1": {}}, {"manual__1": {"render": "deferred"}}])
