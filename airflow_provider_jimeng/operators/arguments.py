@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import DAG, TaskGroup
+    from airflow.providers.common.compat.sdk import DAG, RetryPolicy, TaskGroup
 
     Callback = Callable[..., Any] | Collection[Callable[..., Any]]
 
@@ -73,6 +73,18 @@ class OperatorArguments(TaskArguments, total=False):
     """What ``BaseOperator`` takes beside the arguments of an operator."""
 
     trigger_rule: str
+
+
+class ReportArguments(TaskArguments, total=False):
+    """The same for the report, which names ``trigger_rule`` and has no retry policy of its own."""
+
+    retry_policy: RetryPolicy | None
+
+
+class PlanArguments(OperatorArguments, total=False):
+    """The same for the plan, which has no retry policy of its own."""
+
+    retry_policy: RetryPolicy | None
 
 
 class SensorArguments(OperatorArguments, total=False):

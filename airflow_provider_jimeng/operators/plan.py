@@ -30,7 +30,7 @@ from airflow_provider_jimeng.core.render import format_time
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.request import check_plan_literals
 from airflow_provider_jimeng.operators.xcom import QUOTE, push_result
-from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
+from airflow_provider_jimeng.retry import airflow_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.hooks.render_status import Standing
-    from airflow_provider_jimeng.operators.arguments import DataFrame, OperatorArguments
+    from airflow_provider_jimeng.operators.arguments import DataFrame, PlanArguments
     from airflow_provider_jimeng.storage.paid import PaidRenders
 
 __all__ = ["JimengPlanOperator"]
@@ -134,10 +134,9 @@ class JimengPlanOperator(BaseOperator):
         camera_strength: str | XComArg | None = None,
         extra_body: Mapping[str, Any] | str | XComArg | None = None,
         retries: int | None = DEFAULT_RETRIES,
-        retry_policy: RetryPolicy | None = None,
-        **kwargs: Unpack[OperatorArguments],
+        **kwargs: Unpack[PlanArguments],
     ) -> None:
-        super().__init__(retries=retries, **with_default_policy(kwargs, retry_policy))
+        super().__init__(retries=retries, **kwargs)
         self.rows = rows
         self.rows_sheet: Any = rows_sheet
         self.ignore_columns = ignore_columns

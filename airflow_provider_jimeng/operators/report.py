@@ -18,16 +18,16 @@ from airflow_provider_jimeng.core.task_end import End
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.xcom import RETURN_VALUE, push_result
 from airflow_provider_jimeng.report_page import Preview, render_page
-from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
+from airflow_provider_jimeng.retry import airflow_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
     from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
-    from airflow_provider_jimeng.operators.arguments import TaskArguments
+    from airflow_provider_jimeng.operators.arguments import ReportArguments
     from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengReportOperator"]
@@ -74,12 +74,9 @@ class JimengReportOperator(BaseOperator):
         fail_if_incomplete: bool | str | XComArg = False,
         trigger_rule: str = "all_done",
         retries: int | None = DEFAULT_RETRIES,
-        retry_policy: RetryPolicy | None = None,
-        **kwargs: Unpack[TaskArguments],
+        **kwargs: Unpack[ReportArguments],
     ) -> None:
-        super().__init__(
-            trigger_rule=trigger_rule, retries=retries, **with_default_policy(kwargs, retry_policy)
-        )
+        super().__init__(trigger_rule=trigger_rule, retries=retries, **kwargs)
         self.task_ids: Any = task_ids
         self.output_path = path_as_text(output_path, ending=_PAGE)
         self.output_conn_id = output_conn_id
