@@ -23,7 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.trigger_cpu import environment, first_event, measure, serve
+from benchmarks.poll_server import measure, serve
+from benchmarks.trigger_cpu import environment, first_event
 
 FEW, MANY = 200, 5000
 MOST_GROWTH = 1.2
