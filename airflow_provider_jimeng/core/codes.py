@@ -344,6 +344,8 @@ GATEWAY_WORDS: Mapping[str, CodeEntry] = MappingProxyType(
 )
 """Refusals that only Bearer gateways send. The advice concerns the gateway, not the vendor."""
 
+FAILURE_RANGES = (range(50200, 50300), range(50400, 50600))
+"""Numbers of inputs and of moderation, which the API uses to say that a render failed (docs 85621)."""
 _LONGEST_NUMBER = 9
 """No code has more digits. A longer text of digits is not read as a number."""
 

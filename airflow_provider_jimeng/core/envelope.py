@@ -11,7 +11,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.codes import SUCCESS, CodeEntry, ErrorKind, entry_for, lookup
+from airflow_provider_jimeng.core.codes import (
+    FAILURE_RANGES,
+    SUCCESS,
+    CodeEntry,
+    ErrorKind,
+    entry_for,
+    lookup,
+)
 from airflow_provider_jimeng.core.errors import ApiError, UnreadableReplyError
 from airflow_provider_jimeng.core.texts import without_queries
 
@@ -35,8 +42,6 @@ _BY_HTTP_STATUS: Mapping[int, ErrorKind] = {
     403: ErrorKind.PERMISSION,
     429: ErrorKind.RATE_LIMITED,
 }
-_FAILURE_RANGES = (range(50200, 50300), range(50400, 50600))
-"""Numbers of inputs and of moderation, which the API uses to say that a render failed (docs 85621)."""
 _NUMBER = re.compile(r"[0-9]{5}")
 _RENDER_KEYS = ("task_id", "id", "video_url", "video_urls", "result_url")
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
@@ -201,7 +206,7 @@ def error_for(
 def looks_like_failure(error: ApiError) -> bool:
     """Return whether a code without a row has the number of one that fails a render."""
     number = int(error.code) if error.code is not None and _NUMBER.fullmatch(error.code) else 0
-    return error.entry is None and any(number in numbers for numbers in _FAILURE_RANGES)
+    return error.entry is None and any(number in numbers for numbers in FAILURE_RANGES)
 
 
 def is_success(code: str | None) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import DAG, RetryPolicy, TaskGroup
 
-    Callback = Callable[..., Any] | Collection[Callable[..., Any]]
+    Callback = Callable[..., Any] | list[Callable[..., Any]]
 
 
 class TaskArguments(TypedDict, total=False):

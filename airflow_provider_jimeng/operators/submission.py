@@ -75,10 +75,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEP_BACK_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-"""The longest pauses before a task looks again, after another task submitted the same request at the same moment.
-
-The real pause is a random part of it.
-"""
+"""The longest pauses before a task looks again after another one submitted its request. The real ones are random."""
 
 
 class Submission:
@@ -192,13 +189,11 @@ class Submission:
             self._conclude(paid.render, ended, adopted=False)
             return None
         manifest = paid.manifest
-        if manifest is None:
-            manifest = self._save(paid.render, ended, unlabelled=None)
-        elif lacks_label(manifest, required=as_bool("require_tagged", self._task.require_tagged)):
-            log.info("%s was landed without the label. Fetching it again, free.", manifest.uri)
+        required = as_bool("require_tagged", self._task.require_tagged)
+        if manifest is None or lacks_label(manifest, required=required):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
-            log.info("%s is landed already and matches its manifest.", manifest.uri)
+            log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
             return None
         self._record.note(paid.render, RecordState.LANDED, manifest)

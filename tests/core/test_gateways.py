@@ -274,14 +274,14 @@ def test_a_gateway_without_a_channel_sent_nothing_on(subtests: pytest.Subtests) 
                 assert isinstance(error, PermissionDeniedError)
                 assert certainly_not_accepted(error)
                 assert error.retryable
-                assert "sent nothing on" in str(error)
+                assert "did not send the request on" in str(error)
 
 
 def test_neither_did_the_gateway_behind_a_gateway() -> None:
     error = refused(wrapped(json.dumps(own("model_not_found"))), 503)
 
     assert certainly_not_accepted(error)
-    assert "sent nothing on" in str(error)
+    assert "did not send the request on" in str(error)
 
 
 def test_only_the_gateways_own_503_says_so(subtests: pytest.Subtests) -> None:
@@ -336,7 +336,7 @@ def test_rights_that_the_gateway_lacks_at_the_api_are_its_operators_part() -> No
 
     assert "The API refused the account of the gateway." in str(error)
     assert "Ask the operator of the gateway" in str(error)
-    assert "The operator's part: Open the model in the Volcengine console" in str(error)
+    assert "The operator has to do this: Open the model in the Volcengine console" in str(error)
 
 
 def test_a_token_that_the_gateway_sent_on_is_its_operators_part_too(subtests: pytest.Subtests) -> None:

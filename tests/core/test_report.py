@@ -117,7 +117,7 @@ def test_every_outcome_has_a_meaning_and_an_advice() -> None:
 def test_the_code_table_says_what_a_code_means_and_the_task_what_to_do() -> None:
     assert FAILED.meaning() == (
         "Moderation refused the finished picture.",
-        "A new render with another seed or prompt may pass.",
+        "A new render with another seed or prompt might pass.",
     )
     own = TaskEnd(task="render", render=render("3", outcome="failed", code="50511", advice="Ask Li."))
     assert own.meaning()[1] == "Ask Li."
@@ -215,7 +215,7 @@ def test_failures_are_grouped_by_reason_the_largest_group_first() -> None:
         "code": "50511",
         "outcome": "failed",
         "meaning": "Moderation refused the finished picture.",
-        "advice": "A new render with another seed or prompt may pass.",
+        "advice": "A new render with another seed or prompt might pass.",
         "count": 3,
         "tasks": ["render[2]", "render[20]", "render[21]"],
     }

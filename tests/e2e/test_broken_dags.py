@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.common.compat.sdk import DAG, TaskGroup, task_group
+from airflow.providers.common.compat.sdk import DAG, TaskGroup, get_current_context, task_group
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import (
     JimengDownloadVideoOperator, JimengGenerateVideoOperator, JimengSubmitVideoOperator,
@@ -32,10 +32,11 @@ QUICK = {"deferrable": False, "retry_delay": timedelta(seconds=0)}
 
 
 class BreaksBeforeLanding(JimengGenerateVideoOperator):
-    def _land(self, context, *rest):
-        if context["ti"].map_index == 1:
+    def pay(self, submission, waiting_since=None):
+        paid = super().pay(submission, waiting_since)
+        if get_current_context()["ti"].map_index == 1:
             raise RuntimeError("the worker died")
-        return super()._land(context, *rest)
+        return paid
 
 
 class BreaksOnce(JimengSubmitVideoOperator):

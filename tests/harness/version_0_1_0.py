@@ -19,10 +19,10 @@ import airflow_provider_jimeng
 assert airflow_provider_jimeng.__version__ == "0.1.0" and ".whl" in airflow_provider_jimeng.__file__
 from airflow_provider_jimeng.core.record import Record
 from airflow_provider_jimeng.storage.ledger import RecordObjects
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.target import Target
 
 task = json.loads(sys.stdin.read())
-objects = RecordObjects(OutputPath(output_path=task["folder"]))
+objects = RecordObjects(Target(output_path=task["folder"]))
 for payload in task["write"]:
     objects.write(Record.from_payload(payload))
 found = objects.of_request(task["look_for"]) if task["look_for"] else []

@@ -127,7 +127,7 @@ def test_an_unknown_submit_says_what_it_may_cost_and_the_way_out(lab: Lab) -> No
     assert "1.40 CNY" in text
     assert 'on_unknown_submit="resubmit"' in text
     assert "console" in text
-    assert "JimengDownloadVideoOperator(render_id=…, model=…) lands it, free, until" in text
+    assert "JimengDownloadVideoOperator(render_id=…, model=…) saves its" in text
     assert stage.xcom("jimeng_intent")["request"]["estimated_cost_cny"] == "1.40"
     stage.clear()
     assert stage.run() == "failed"
@@ -410,7 +410,7 @@ def test_an_unlabelled_video_that_the_api_no_longer_keeps_is_neither_taken_nor_p
     assert stage.run() == "failed"
     (error,) = stage.errors
     assert isinstance(error, RenderNotFoundError)
-    assert "was landed without the implicit AIGC label" in str(error)
+    assert "was saved without the implicit AIGC label" in str(error)
     left = stage.xcom("jimeng_render")
     assert (left["outcome"], left["message"]) == ("succeeded", str(error))
     assert left["advice"] in str(error)

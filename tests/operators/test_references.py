@@ -93,7 +93,7 @@ def test_several_models_are_refused() -> None:
         ({"render_id": {"task_id": ID}, "model": "t2v_720p"}, "render_id: is the payload of a render"),
         ({"render_id": ID}, "model: is missing"),
         ({"render": "None", "render_id": "None", "model": "t2v_720p"}, "render: is missing"),
-        ({"render": "nonsense"}, "render: is text that is no render payload"),
+        ({"render": "nonsense"}, "render: is text that is not a render payload"),
         ({"render": 0.5}, "render: expected the payload of one render, got float"),
     ],
 )

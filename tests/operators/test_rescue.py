@@ -482,7 +482,7 @@ def test_a_rescue_that_requires_the_label_fetches_an_unlabelled_video_again_whil
     lab.pass_time(HALF_DAY)
     stage = rescue(lab, **label)
     assert counts(stage) == {"already_landed": 1, "lost": 1}
-    assert "was landed without the implicit AIGC label" in stage.result["lost"][0]["message"]
+    assert "was saved without the implicit AIGC label" in stage.result["lost"][0]["message"]
 
 
 def test_a_file_name_is_no_place_for_a_rescue(lab: Lab) -> None:

@@ -243,7 +243,7 @@ def test_a_download_that_fails_says_until_when_the_render_is_kept(lab: Lab) -> N
     assert download.run() == "failed"
     assert isinstance(download.errors[0], TargetTakenError)
     assert "kept until" in str(download.errors[0])
-    assert "clear the task when that is settled" in str(download.errors[0])
+    assert "solve this, then clear the task" in str(download.errors[0])
     bare = lab.task(
         lambda: JimengDownloadVideoOperator(
             task_id="download",
@@ -259,10 +259,10 @@ def test_a_download_that_fails_says_until_when_the_render_is_kept(lab: Lab) -> N
 @pytest.mark.parametrize(
     ("error", "then"),
     [
-        (LostContactError("Access Denied."), "clear the task when that is settled: it lands it"),
-        (SettingsError("login: the Access Key ID is missing."), "clear the task when that is settled"),
-        (NotSentError("Cannot reach the host."), "a retry, or a Clear, lands it"),
-        (LandingError("The disk is full."), "a retry, or a Clear, lands it"),
+        (LostContactError("Access Denied."), "solve this, then clear the task to save it"),
+        (SettingsError("login: the Access Key ID is missing."), "solve this, then clear the task"),
+        (NotSentError("Cannot reach the host."), "a retry, or a Clear, saves it"),
+        (LandingError("The disk is full."), "a retry, or a Clear, saves it"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -126,7 +126,9 @@ def test_a_failed_render_says_what_its_code_means_and_what_to_do(admin: Reader, 
     assert card["failure"] == {
         "kind": "output_moderated",
         "meaning": entry.meaning,
+        "meaning_zh": entry.meaning_zh,
         "advice": entry.advice,
+        "advice_zh": entry.advice_zh,
         "retryable": entry.retryable,
     }
 
@@ -218,9 +220,10 @@ def test_a_render_that_is_done_and_could_not_be_landed_counts_as_paid(
     totals = admin.renders()["totals"]
     assert (totals["cost_cny"], totals["expected_cny"], totals["unpriced"]) == ("1.40", "0.00", 0)
     card = next(card for card in admin.renders()["cards"] if card["outcome"] == "succeeded")
-    assert card["failure"] == (
-        {"kind": None, "meaning": None, "advice": None, "retryable": None} if state == "failed" else None
-    )
+    if state == "failed":
+        assert card["failure"]["meaning"] == "The video is done and billed, but it is not saved."
+    else:
+        assert card["failure"] is None
 
 
 def test_a_download_that_failed_is_known_to_be_billed_from_the_wait_before_it(

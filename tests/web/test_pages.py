@@ -5,8 +5,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
-from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT, Outcome
+from airflow_provider_jimeng.core.messages import explanations
 from airflow_provider_jimeng.web import pages
 from airflow_provider_jimeng.web.tables import STATES
 
@@ -116,7 +115,7 @@ def test_every_text_that_the_pages_use_exists_and_none_is_unused() -> None:
         "refused_at",
         "intent_at",
     }
-    families = ("state_", "stage_", "outcome_", "advice_")
+    families = ("state_", "stage_")
     left_over = {
         key
         for key in known
@@ -125,23 +124,14 @@ def test_every_text_that_the_pages_use_exists_and_none_is_unused() -> None:
     assert not left_over
 
 
-def test_every_sentence_of_the_code_table_has_its_own_in_chinese_and_there_are_no_others() -> None:
-    table = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values()]
-    sentences = {entry.meaning for entry in table} | {entry.advice for entry in table}
-    chinese = dict(re.findall(r'^  "(.*?)":\s+"(.*?)",$', SOURCES["codes.js"], re.MULTILINE))
-    assert len(sentences) > 70
-    assert set(chinese) == sentences
-    assert all(re.search(r"[\u4e00-\u9fff].*。$", text) for text in chinese.values())
-    assert len(set(chinese.values())) == len(sentences), "what differs in English differs in Chinese"
-
-
-def test_every_end_of_a_render_has_its_texts_and_there_are_no_others() -> None:
-    ends = {outcome.value for outcome in Outcome if outcome is not Outcome.SLOT_FREE} | {
-        UNKNOWN_SUBMIT,
-        "none",
+def test_every_explanation_has_its_own_sentences_in_chinese() -> None:
+    pairs = {
+        (english, chinese)
+        for each in explanations()
+        for english, chinese in ((each.meaning, each.meaning_zh), (each.advice, each.advice_zh))
+        if english
     }
-    assert {key for key in messages("EN") if key.startswith("outcome_")} == {f"outcome_{end}" for end in ends}
-    advised = ends - {"failed"}  # its advice is that of its code
-    assert {key for key in messages("EN") if key.startswith("advice_")} == {
-        f"advice_{end}" for end in advised
-    }
+    assert len(pairs) > 70
+    assert not [chinese for _, chinese in pairs if not re.search(r"[\u4e00-\u9fff].*。$", chinese or "")]
+    assert len({english for english, _ in pairs}) == len(pairs), "a sentence has one translation"
+    assert len({chinese for _, chinese in pairs}) == len(pairs), "what differs in English differs in Chinese"
