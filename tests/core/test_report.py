@@ -122,7 +122,7 @@ def test_the_code_table_says_what_a_code_means_and_the_task_what_to_do() -> None
     own = TaskEnd(task="render", render=render("3", outcome="failed", code="50511", advice="Ask Li."))
     assert own.meaning()[1] == "Ask Li."
     unlisted = TaskEnd(task="render", render=render("3", outcome="failed", code="99999", advice="Ask Li."))
-    assert unlisted.meaning() == ("The render failed.", "Ask Li.")
+    assert unlisted.meaning() == ("The render failed. It is not billed.", "Ask Li.")
     assert REFUSED.meaning()[0] == "Moderation refused the prompt."
     assert "before a render was accepted" in NOTHING.meaning()[0]
     assert "No render slot" in NO_SLOT.meaning()[0]

@@ -32,11 +32,11 @@ QUICK = {"deferrable": False, "retry_delay": timedelta(seconds=0)}
 
 
 class BreaksBeforeLanding(JimengGenerateVideoOperator):
-    def pay(self, submission, waiting_since=None):
-        paid = super().pay(submission, waiting_since)
+    def _wait(self, submission, render):
+        ended = super()._wait(submission, render)
         if get_current_context()["ti"].map_index == 1:
             raise RuntimeError("the worker died")
-        return paid
+        return ended
 
 
 class BreaksOnce(JimengSubmitVideoOperator):

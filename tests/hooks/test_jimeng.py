@@ -317,7 +317,7 @@ def test_an_expired_render_may_have_been_billed(world: World) -> None:
 
 
 def test_an_unknown_id_is_not_found_after_it_was_asked_for_repeatedly(world: World) -> None:
-    with pytest.raises(RenderNotFoundError, match="id or the model is wrong"):
+    with pytest.raises(RenderNotFoundError, match="id or model is wrong"):
         world.hook().wait_for_completion("7392616336519610409", model="t2v_720p")
     assert world.emulator.bill()["queries"] >= 3
 
