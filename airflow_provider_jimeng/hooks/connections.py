@@ -18,8 +18,8 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
-from airflow_provider_jimeng.client.transport import tls_context
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.transport import tls_context
 from airflow_provider_jimeng.hooks.connection_lookup import look_up_connection, readable
 
 if TYPE_CHECKING:
