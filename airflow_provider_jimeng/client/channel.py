@@ -1,48 +1,43 @@
-"""The way of a call to the API and of its reply back: a channel of its own for a worker, shared ones on a loop.
+"""The channel of a client: which connection carries a call, and when the call may start.
 
-On an event loop, everything with the same endpoint, TLS and proxy settings and timeout shares one
-transport, and every account is paced by one limiter. The last one to leave closes the connections.
+A worker has a channel of its own. On an event loop all channels with the same endpoint, TLS and proxy settings and
+timeout share their connections, and all channels of one account share one rate limiter.
+
+Queries use kept connections. A submit or a cancel always uses a new one: the server can close a kept connection at
+the moment of the submit, and nobody would know whether the submit was accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
 
-from airflow_provider_jimeng.client.http import (
-    HEADERS,
-    Exchange,
-    Reply,
-    open_async_transport,
-    open_client,
-    timeout_of,
-)
-from airflow_provider_jimeng.client.replies import AsyncBoundedTransport
+from airflow_provider_jimeng.client.sender import AsyncSender, Sender
+from airflow_provider_jimeng.client.transport import HEADERS, Exchange, Reply
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
 from airflow_provider_jimeng.core.wire import QUERY_ACTION, Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from airflow_provider_jimeng.client.settings import ClientSettings
 
 T = TypeVar("T")
 
-_RAW_HEADERS = httpx.Headers(HEADERS).raw
-
 MAX_POLLS_IN_FLIGHT = 24
-"""Routine requests that shared connections have under way at most: more than enough for the API's request rate."""
+"""The limit of simultaneous queries on shared connections. It is more than the API's request rate needs."""
 MAX_OTHERS_IN_FLIGHT = 8
-"""The same for submits and cancels, which do not wait for polls."""
+"""The limit of simultaneous submits and cancels, which do not wait for queries."""
 
 
 class Channel:
-    """A worker's channel: one connection pool, closed with the channel."""
+    """The channel of a worker. It is closed with its client."""
 
     def __init__(
         self, settings: ClientSettings, auth: httpx.Auth, transport: httpx.BaseTransport | None = None
@@ -51,17 +46,21 @@ class Channel:
         self._auth = auth
         self._transport = transport
         self._targets = _Targets(settings)
-        self._http: httpx.Client | None = None
+        self._queries: Sender | None = None
 
     def open(self) -> None:
-        """Build the HTTP client; nothing is sent."""
-        self._http = open_client(self._settings, self._transport)
+        """Build the transport of the queries. Nothing is sent."""
+        queries = Sender(self._settings, self._transport, keep_connection=True)
+        queries.open()
+        self._queries = queries
 
     def close(self) -> None:
         """Close the connections."""
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        queries, self._queries = self._queries, None
+        if queries is not None:
+            queries.close()
+            if self._transport is not None:
+                self._transport.close()
 
     def exchange(
         self,
@@ -72,23 +71,36 @@ class Channel:
     ) -> Reply:
         """Send a call and return its reply as the parser reads it.
 
-        :param on_sent: called before the first byte of the request leaves, after the connection is made.
+        :param on_sent: called before the first byte of the request is sent, after the connection is made.
         """
-        http = _opened(self._http)
-        with Exchange(call.action, self._targets.host) as exchange:
-            request = http.build_request("POST", self._targets.url(call), content=call.body)
-            if on_sent is not None and self._transport is None:
-                request.extensions["trace"] = _before_the_first_byte(on_sent)
-            elif on_sent is not None:  # another transport does not tell when it sends
-                on_sent()
-            response = http.send(request, auth=self._auth)
-            if on_sent is not None:
-                on_sent()  # also if the trace did not tell
-            return exchange.read(response, parse)
+        queries = _opened(self._queries)
+        with self._sender_of(call, queries) as sender, Exchange(call.action, self._targets.host) as exchange:
+            return exchange.read(self._send(sender, call, on_sent), parse)
+
+    @contextmanager
+    def _sender_of(self, call: Call, queries: Sender) -> Iterator[Sender]:
+        if call.action == QUERY_ACTION:
+            yield queries
+            return
+        sender = Sender(self._settings, self._transport)
+        try:
+            yield sender
+        finally:
+            sender.close()
+
+    def _send(self, sender: Sender, call: Call, on_sent: Callable[[], None] | None) -> httpx.Response:
+        flow = self._auth.auth_flow(self._targets.request(call))
+        request = next(flow)
+        while True:
+            response = sender.send(request, on_sent=on_sent)
+            try:
+                request = flow.send(response)
+            except StopIteration:
+                return response
 
 
 class AsyncChannel:
-    """A channel on an event loop: the connections and the pace are shared with all others of the loop."""
+    """The channel of a client on an event loop."""
 
     def __init__(
         self, settings: ClientSettings, auth: httpx.Auth, transport: httpx.AsyncBaseTransport | None = None
@@ -97,26 +109,25 @@ class AsyncChannel:
         self._auth = auth
         self._transport = transport
         self._targets = _Targets(settings)
-        self._timeout = timeout_of(settings).as_dict()
-        self._line: _Line | None = None
+        self._connections: _Connections | None = None
         self._pace: Pace | None = None
 
     async def open(self) -> None:
-        """Join those of the loop; nothing is sent."""
+        """Join the connections and the pace of the event loop. Nothing is sent."""
         shared = _LOOPS.setdefault(asyncio.get_running_loop(), _Shared())
-        self._line = shared.join(self._settings, self._transport)
+        self._connections = shared.join(self._settings, self._transport)
         self._pace = shared.pace(self._settings)
 
     async def close(self) -> None:
-        """Leave them; the last one to leave closes the connections."""
-        line, self._line = self._line, None
+        """Leave the connections. The last channel that leaves closes them."""
+        connections, self._connections = self._connections, None
         loop = asyncio.get_running_loop()
-        if line is not None and (shared := _LOOPS.get(loop)) is not None:
-            last = shared.leave(line)
-            if not shared.lines:
+        if connections is not None and (shared := _LOOPS.get(loop)) is not None:
+            is_last = shared.leave(connections)
+            if not shared.connections:
                 _LOOPS.pop(loop, None)
-            if last:
-                await line.transport.aclose()
+            if is_last:
+                await connections.aclose()
 
     async def exchange(
         self,
@@ -125,61 +136,47 @@ class AsyncChannel:
         *,
         on_sent: Callable[[], None] | None = None,
     ) -> Reply:
-        """Wait for a turn, send a call and return its reply as the parser reads it.
+        """Wait until a request may start, send a call and return its reply as the parser reads it.
 
-        :param on_sent: called before the first byte of the request leaves.
+        :param on_sent: called before the first byte of the request is sent, after the connection is made.
         """
-        line, pace = _opened(self._line), _opened(self._pace)
+        connections, pace = _opened(self._connections), _opened(self._pace)
         routine = call.action == QUERY_ACTION
-        async with line.gates[routine]:
+        async with connections.sender(routine=routine) as sender:
             started = await pace.turn(routine=routine)
             try:
                 with Exchange(call.action, self._targets.host) as exchange:
-                    if on_sent is not None:
-                        on_sent()
-                    response = await self._send(line.transport, call)
-                    reply = exchange.read(response, parse)
+                    reply = exchange.read(await self._send(sender, call, on_sent), parse)
             except RateLimitedError:
                 pace.refused(started)
                 raise
         pace.accepted()
         return reply
 
-    async def _send(self, transport: httpx.AsyncBaseTransport, call: Call) -> httpx.Response:
-        """Do what ``httpx.AsyncClient`` does with a request that follows no redirect and keeps no cookie."""
-        request = httpx.Request(
-            "POST",
-            self._targets.url(call),
-            headers=_RAW_HEADERS,
-            content=call.body,
-            extensions={"timeout": self._timeout},
-        )
-        flow = self._auth.async_auth_flow(request)
-        try:
-            request = await anext(flow)
-            while True:
-                response = await transport.handle_async_request(request)
-                response.request = request
-                await response.aread()
-                try:
-                    request = await flow.asend(response)
-                except StopAsyncIteration:
-                    return response
-        finally:
-            await flow.aclose()
+    async def _send(
+        self, sender: AsyncSender, call: Call, on_sent: Callable[[], None] | None
+    ) -> httpx.Response:
+        flow = self._auth.auth_flow(self._targets.request(call))
+        request = next(flow)
+        while True:
+            response = await sender.send(request, on_sent=on_sent)
+            try:
+                request = flow.send(response)
+            except StopIteration:
+                return response
 
 
 class Pace:
-    """The loop around the limiter's decisions: one caller of each kind asks and sleeps, the others queue."""
+    """Let requests start as the rate limiter decides. One request of each kind asks and sleeps, the others queue."""
 
     def __init__(self, limiter: RateLimiter) -> None:
         self._limiter = limiter
-        self._lanes = {True: asyncio.Lock(), False: asyncio.Lock()}
+        self._queues = {True: asyncio.Lock(), False: asyncio.Lock()}
         self._loop = asyncio.get_running_loop()
 
     async def turn(self, *, routine: bool) -> float:
-        """Return, when the request may start, the time it starts at."""
-        async with self._lanes[routine]:
+        """Wait until a request may start and return the time of its start."""
+        async with self._queues[routine]:
             while True:
                 now = self._loop.time()
                 seconds = self._limiter.delay(now, routine=routine)
@@ -188,7 +185,7 @@ class Pace:
                 await asyncio.sleep(seconds)
 
     def cap(self, max_requests_per_second: float) -> None:
-        """Take the ceiling of who joined last: the account is one, and its connection may have been changed."""
+        """Use the highest rate of the channel that joined last: the account's connection may have been changed."""
         self._limiter.cap(max_requests_per_second)
 
     def accepted(self) -> None:
@@ -201,43 +198,76 @@ class Pace:
 
 
 class _Targets:
-    """The URLs of the endpoint, by action: building one costs more than signing it."""
+    """The requests of an endpoint. The URLs are kept by action: building one costs more CPU than signing it."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._endpoint = settings.endpoint
         self.host = settings.host
         self._urls: dict[str, httpx.URL] = {}
 
-    def url(self, call: Call) -> httpx.URL:
+    def request(self, call: Call) -> httpx.Request:
         url = self._urls.get(call.action)
         if url is None:
             url = self._urls[call.action] = httpx.URL(self._endpoint, params=call.query)
-        return url
+        return httpx.Request("POST", url, headers=HEADERS, content=call.body)
 
 
-@dataclass(eq=False, slots=True)
-class _Line:
-    """Shared connections. Routine requests and others pass a gate each, which limits how many there are."""
+class _Connections:
+    """Shared connections of an event loop.
 
-    key: object = field(repr=False)
-    transport: httpx.AsyncBaseTransport
-    gates: dict[bool, asyncio.Semaphore] = field(
-        default_factory=lambda: {
-            True: asyncio.Semaphore(MAX_POLLS_IN_FLIGHT),
-            False: asyncio.Semaphore(MAX_OTHERS_IN_FLIGHT),
-        }
-    )
-    users: int = 0
+    Each query borrows a sender with one connection, the one used last if several are free. Requests that
+    queue in the pool of one httpx client cost more CPU than all the rest of a poll.
+    """
+
+    def __init__(
+        self, key: object, settings: ClientSettings, transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self.key = key
+        self.users = 0
+        self._settings = settings
+        self._transport = transport
+        self._others = asyncio.Semaphore(MAX_OTHERS_IN_FLIGHT)
+        self._free: asyncio.LifoQueue[AsyncSender] = asyncio.LifoQueue()
+        self._queries = [
+            AsyncSender(settings, transport, keep_connection=True) for _ in range(MAX_POLLS_IN_FLIGHT)
+        ]
+        self._queries[-1].open()  # A field of the connection that cannot be used raises here.
+        for sender in self._queries:
+            self._free.put_nowait(sender)
+
+    @asynccontextmanager
+    async def sender(self, *, routine: bool) -> AsyncIterator[AsyncSender]:
+        """Lend a sender for one call. A query waits until one is free."""
+        if routine:
+            sender = await self._free.get()
+            try:
+                yield sender
+            finally:
+                self._free.put_nowait(sender)
+            return
+        async with self._others:
+            sender = AsyncSender(self._settings, self._transport)
+            try:
+                yield sender
+            finally:
+                await sender.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for sender in self._queries:
+            await sender.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
 
 @dataclass(slots=True)
 class _Shared:
-    """What the channels of one event loop share."""
+    """The connections and paces that the channels of one event loop share."""
 
-    lines: dict[object, _Line] = field(default_factory=dict)
+    connections: dict[object, _Connections] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
 
-    def join(self, settings: ClientSettings, transport: httpx.AsyncBaseTransport | None) -> _Line:
+    def join(self, settings: ClientSettings, transport: httpx.AsyncBaseTransport | None) -> _Connections:
         key = (
             settings.endpoint,
             settings.verify,
@@ -246,19 +276,17 @@ class _Shared:
             settings.transport,
             transport,
         )
-        line = self.lines.get(key)
-        if line is None:
-            line = self.lines[key] = _Line(
-                key, AsyncBoundedTransport(transport) if transport else open_async_transport(settings)
-            )
-        line.users += 1
-        return line
+        connections = self.connections.get(key)
+        if connections is None:
+            connections = self.connections[key] = _Connections(key, settings, transport)
+        connections.users += 1
+        return connections
 
-    def leave(self, line: _Line) -> bool:
-        line.users -= 1
-        if line.users == 0:
-            del self.lines[line.key]
-        return line.users == 0
+    def leave(self, connections: _Connections) -> bool:
+        connections.users -= 1
+        if connections.users == 0:
+            del self.connections[connections.key]
+        return connections.users == 0
 
     def pace(self, settings: ClientSettings) -> Pace:
         pace = self.paces.get(settings.account)
@@ -271,17 +299,7 @@ class _Shared:
 _LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 
 
-def _before_the_first_byte(on_sent: Callable[[], None]) -> Callable[[str, dict[str, Any]], None]:
-    """Return a trace of httpcore that tells when a POST begins to leave; the CONNECT to a proxy is not one."""
-
-    def trace(event: str, info: dict[str, Any]) -> None:
-        if event.endswith(".send_request_headers.started") and info["request"].method == b"POST":
-            on_sent()
-
-    return trace
-
-
 def _opened(value: T | None) -> T:
     if value is None:
-        raise RuntimeError("The client is not open: use it in a with block.")
+        raise RuntimeError("The sender is not open: use it in a with block.")
     return value

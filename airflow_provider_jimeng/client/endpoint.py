@@ -68,9 +68,9 @@ def refuse_redirect(response: httpx.Response) -> None:
 
     :raises RedirectedError: naming both origins, never a path or a query, and what to change.
     """
-    location = response.headers.get("Location")
-    if response.status_code not in _NOT_CARRIED_OUT or location is None:
+    if response.status_code not in _NOT_CARRIED_OUT or "Location" not in response.headers:
         return
+    location = response.headers["Location"]
     asked = str(response.request.url)
     try:
         target = urljoin(asked, location.strip())

@@ -9,8 +9,12 @@ import time
 
 import httpx
 
-from airflow_provider_jimeng.client.http import CONNECT_TIMEOUT_SECONDS, USER_AGENT, translated
-from airflow_provider_jimeng.client.quiet import OwnRequest
+from airflow_provider_jimeng.client.transport import (
+    CONNECT_TIMEOUT_SECONDS,
+    USER_AGENT,
+    OwnRequest,
+    translated,
+)
 from airflow_provider_jimeng.core.errors import NoReplyError
 from airflow_provider_jimeng.core.link_hosts import host_of
 

@@ -13,22 +13,22 @@ import re
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_jimeng.client.codings import READABLE, codings_of, unpacked
 from airflow_provider_jimeng.client.endpoint import is_local, origin_of
-from airflow_provider_jimeng.client.http import (
+from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
+from airflow_provider_jimeng.client.time_limit import TimeLimit
+from airflow_provider_jimeng.client.transport import (
     CONNECT_TIMEOUT_SECONDS,
     NEW_CONNECTIONS,
     USER_AGENT,
+    OwnRequest,
+    environment_proxy,
     tls_context,
     translated,
 )
-from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
-from airflow_provider_jimeng.client.quiet import OwnRequest
-from airflow_provider_jimeng.client.time_limit import TimeLimit
 from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import LandingError, MediaHostRefusedError, SettingsError
 
@@ -208,11 +208,7 @@ def _proxy_for(target: httpx.URL, policy: MediaPolicy) -> str | None:
     """Return the connection's proxy, else the environment's (``https_proxy``, ``no_proxy`` …)."""
     if policy.proxy or is_local(target.host):
         return policy.proxy
-    found = getproxies()
-    proxy = found.get(target.scheme) or found.get("all")
-    if not proxy or proxy_bypass(target.netloc.decode("ascii")):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    return environment_proxy(target.scheme, target.netloc.decode("ascii"))
 
 
 def _parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:

@@ -1,7 +1,8 @@
-"""How long one request may take on a worker, from the connection to the end of the reply.
+"""Limit the time of one request, from the connection to the end of the reply.
 
-httpx limits each single read, so a server that sends one byte now and then is never late. On an event loop
-``asyncio.timeout`` ends such a request. A worker thread sits in the read; a second thread closes the connection for it.
+httpx limits each single read, so a server that sends one byte now and then never runs into a timeout. On an event
+loop ``asyncio.timeout`` ends such a request. In a worker the thread waits in the read, so a second thread shuts the
+connection down.
 """
 
 from __future__ import annotations
@@ -17,32 +18,23 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLOWEST_UPLOAD = 20_000
-"""Bytes per second that sending a request may be as slow as: an image can have megabytes."""
 _LONGEST_NAP = 0.25
-
-
-def whole_seconds(request: httpx.Request) -> float | None:
-    """Return the seconds that a request and its reply may take together, ``None`` without a limit."""
-    timeout = request.extensions.get("timeout", {})
-    phases = [timeout.get(phase) for phase in ("connect", "write", "read")]
-    if None in phases:
-        return None
-    return float(sum(phases)) + int(request.headers.get("Content-Length", 0)) / SLOWEST_UPLOAD
+TOO_LATE = "the reply was not complete in time"
 
 
 class TimeLimit:
-    """Closes the connection of a request that takes too long; use it as a context.
+    """Shut the connection of a request down if the ``with`` block takes too long.
 
-    ``trace`` belongs into the request's extensions: it learns from httpcore which connection was made for it. A
-    connection that was made for an earlier request would be unknown, so the transport must not keep any.
+    Put :meth:`trace` into the request's extensions: httpcore then reports each connection that it makes.
+
+    :param stream: the connection that the request can use without making one.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float, *, stream: Any = None) -> None:
+        self.stream = stream
         self._until = _end_of(seconds)
         self._over = threading.Event()
-        self._late = self._sent = False
-        self._stream: Any = None
+        self.is_late = self._is_traced = self._is_sent = False
         self._thread = threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True)
 
     def __enter__(self) -> Self:
@@ -54,28 +46,29 @@ class TimeLimit:
         self._thread.join()
 
     def allow(self, seconds: float | None) -> None:
-        """Let the request go on for so many seconds from now; this replaces the limit there was."""
+        """Replace the limit: the request may go on for so many seconds from now."""
         self._until = _end_of(seconds)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Take note of each connection that is made, to the proxy or to the host, and of when the request is sent."""
+        """Note each connection that is made, to the proxy or to the host, and whether the request was sent."""
+        self._is_traced = True
         if event.endswith(".send_request_headers.started"):
-            self._sent = info["request"].method != b"CONNECT"
+            self._is_sent = info["request"].method != b"CONNECT"
         if not event.endswith(
             (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
         ):
             return
-        self._stream = info["return_value"]
-        if self._late:
-            self._stream.close()
+        self.stream = info["return_value"]
+        if self.is_late:
+            self.stream.close()
             raise httpx.ConnectTimeout("connecting took too long")
 
     @contextmanager
     def enforced(self) -> Iterator[None]:
-        """Raise what the limit did to the connection as the timeout that it is.
+        """Raise a timeout for the error that the shut connection causes.
 
-        :raises httpx.ReadTimeout: the reply was not whole in time.
-        :raises httpx.ConnectTimeout: there was no connection in time, so that nothing was sent.
+        :raises httpx.ReadTimeout: the reply was not complete in time.
+        :raises httpx.ConnectTimeout: there was no connection in time, so nothing was sent.
         """
         try:
             yield
@@ -87,21 +80,21 @@ class TimeLimit:
         self._check()
 
     def _check(self) -> None:
-        if not self._late:
+        if not self.is_late:
             return
-        if self._stream is not None and not self._sent:
+        if self._is_traced and not self._is_sent:
             raise httpx.ConnectTimeout("connecting took too long") from None
-        raise httpx.ReadTimeout("the reply was not whole in time") from None
+        raise httpx.ReadTimeout(TOO_LATE) from None
 
     def _watch(self) -> None:
         while (left := self._until - time.monotonic()) > 0:
             if self._over.wait(min(left, _LONGEST_NAP)):
                 return
-        self._late = True
-        if self._stream is not None and not self._over.is_set():
+        self.is_late = True
+        if self.stream is not None and not self._over.is_set():
             with suppress(OSError):
-                # Not the method of a TLS socket, which would change what the other thread is using.
-                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+                # The shutdown method of a TLS socket would change an object that the other thread is using.
+                socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
 
 def _end_of(seconds: float | None) -> float:

@@ -24,8 +24,8 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import AsyncJimengClient
-from airflow_provider_jimeng.client.http import tls_context
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.transport import tls_context
 from airflow_provider_jimeng.core.arguments import is_absent
 from airflow_provider_jimeng.core.errors import (
     JimengError,

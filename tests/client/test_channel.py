@@ -59,9 +59,9 @@ def run(story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(story)
 
 
-def lines() -> int:
+def connections() -> int:
     loop = asyncio.get_running_loop()
-    return len(channel._LOOPS[loop].lines) if loop in channel._LOOPS else 0
+    return len(channel._LOOPS[loop].connections) if loop in channel._LOOPS else 0
 
 
 def test_all_clients_of_a_loop_share_one_http_client_and_the_last_one_closes_it() -> None:
@@ -70,13 +70,13 @@ def test_all_clients_of_a_loop_share_one_http_client_and_the_last_one_closes_it(
         first, second = (AsyncJimengClient(settings(), transport=api) for _ in range(2))
         async with first:
             async with second:
-                assert first._channel._line is second._channel._line
-                assert lines() == 1
+                assert first._channel._connections is second._channel._connections
+                assert connections() == 1
                 await second.query(KEY, "7")
             assert api.closed == 0
             await first.query(KEY, "7")
         assert api.closed == 1
-        assert lines() == 0
+        assert connections() == 0
 
     run(story())
 
@@ -94,7 +94,7 @@ def test_all_clients_of_a_loop_share_one_http_client_and_the_last_one_closes_it(
 def test_what_changes_the_connections_is_not_shared(change: dict[str, Any]) -> None:
     async def story() -> None:
         async with AsyncJimengClient(settings()), AsyncJimengClient(settings(**change)):
-            assert lines() == 2
+            assert connections() == 2
 
     run(story())
 
@@ -103,7 +103,7 @@ def test_two_accounts_share_the_connections_but_not_the_pace() -> None:
     async def story() -> None:
         first, second = AsyncJimengClient(settings()), AsyncJimengClient(settings(access_key="AK2"))
         async with first, second:
-            assert first._channel._line is second._channel._line
+            assert first._channel._connections is second._channel._connections
             assert first._channel._pace is not second._channel._pace
 
     run(story())
@@ -223,7 +223,7 @@ def test_no_secret_shows_in_a_repr() -> None:
     async def story() -> None:
         chosen = settings(secret_key="SKSECRET", proxy="http://user:pass@proxy.example.com:3128")
         async with AsyncJimengClient(chosen) as client:
-            shown = f"{client!r} {client._channel!r} {client._channel._line!r}"
+            shown = f"{client!r} {client._channel!r} {client._channel._connections!r}"
             assert "SKSECRET" not in shown
             assert "pass@" not in shown
 

@@ -120,7 +120,7 @@ def test_a_video_in_an_encoding_nobody_asked_for_is_refused() -> None:
 def test_a_body_that_is_cut_is_no_reply() -> None:
     with (
         MediaServer(answers=[cut(DATA, after=500)]) as server,
-        pytest.raises(NoReplyError, match=r"/…/video\.mp4 went out"),
+        pytest.raises(NoReplyError, match=r"/…/video\.mp4 was sent"),
     ):
         fetch(server.url, policy_of(server))
 

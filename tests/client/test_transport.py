@@ -11,15 +11,16 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
-from airflow_provider_jimeng.client.http import (
+from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.transport import (
     Exchange,
     open_async_transport,
-    open_client,
+    open_transport,
     proxy_for,
+    timeout_of,
     tls_context,
     translated,
 )
-from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import (
     InputRejectedError,
     JimengError,
@@ -68,21 +69,21 @@ def settings(**changes: object) -> ClientSettings:
     return ClientSettings(**given)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("error", NOT_SENT, ids=lambda error: type(error).__name__)
-def test_what_never_left_was_certainly_not_sent(error: Exception) -> None:
-    ours = translated(error, "api.example.com")
-    assert isinstance(ours, NotSentError)
-    assert certainly_not_accepted(ours)
-    assert "api.example.com" in str(ours)
-    assert type(error).__name__ in str(ours)
+def test_an_error_before_sending_shows_that_nothing_was_accepted() -> None:
+    for error in NOT_SENT:
+        ours = translated(error, "api.example.com")
+        assert isinstance(ours, NotSentError)
+        assert certainly_not_accepted(ours)
+        assert "api.example.com" in str(ours)
+        assert type(error).__name__ in str(ours)
 
 
-@pytest.mark.parametrize("error", NO_REPLY, ids=lambda error: type(error).__name__)
-def test_what_may_have_left_is_not_taken_for_unsent(error: Exception) -> None:
-    ours = translated(error, "api.example.com")
-    assert isinstance(ours, NoReplyError)
-    assert not certainly_not_accepted(ours)
-    assert SECRET not in str(ours)
+def test_any_other_error_leaves_open_whether_a_request_was_accepted() -> None:
+    for error in NO_REPLY:
+        ours = translated(error, "api.example.com")
+        assert isinstance(ours, NoReplyError)
+        assert not certainly_not_accepted(ours)
+        assert SECRET not in str(ours)
 
 
 def every_httpx_error() -> Iterator[type[Exception]]:
@@ -93,13 +94,13 @@ def every_httpx_error() -> Iterator[type[Exception]]:
         yield kind
 
 
-@pytest.mark.parametrize("kind", sorted(every_httpx_error(), key=str))
-def test_no_error_of_httpx_gets_past_an_exchange(kind: type[Exception]) -> None:
-    error = kind.__new__(kind)
-    Exception.__init__(error, "text")
-    with pytest.raises((NotSentError, NoReplyError)) as raised, Exchange("Action", "api.example.com"):
-        raise error
-    assert raised.value.__suppress_context__, "a printed traceback would show the request"
+def test_every_error_of_httpx_becomes_one_of_ours() -> None:
+    for kind in every_httpx_error():
+        error = kind.__new__(kind)
+        Exception.__init__(error, "text")
+        with pytest.raises((NotSentError, NoReplyError)) as raised, Exchange("Action", "api.example.com"):
+            raise error
+        assert raised.value.__suppress_context__, f"a printed traceback would show the request: {kind}"
 
 
 def test_other_errors_pass_as_they_are() -> None:
@@ -183,25 +184,21 @@ def submit_async(chosen: ClientSettings, handler: Callable[[httpx.Request], http
 AUTHS = [{}, {"auth": "bearer", "endpoint": "https://gateway.example:8443/jimeng/"}]
 
 
-@pytest.mark.parametrize("http_status", [301, 302, 307, 308])
-@pytest.mark.parametrize("auth", AUTHS, ids=["volc", "bearer"])
-@pytest.mark.parametrize("submit", [submit_sync, submit_async])
-@pytest.mark.parametrize(
-    ("location", "named"),
-    [
-        ("https://www.example.com/x/?sign=SECRET#f", "redirects to https://www.example.com ("),
-        ("http://user:SECRET@[2001:db8::1]:8080/SECRET", "redirects to http://[2001:db8::1]:8080 ("),
-        (" //cdn.example.com?SECRET ", "redirects to https://cdn.example.com ("),
-        ("/login?next=SECRET", "redirects to another path of the same host"),
-        ("?SECRET", "redirects to another path of the same host"),
-        ("ftp://files.example.com/SECRET", "an address that is not http(s)"),
-        ("https://[SECRET", "an address that is not a URL"),
-        ("https://a.example:SECRET/", "an address that is not a URL"),
-    ],
-)
-def test_a_redirected_submit_names_the_target_and_is_certainly_not_accepted(
-    submit: Callable[..., object], auth: dict[str, str], http_status: int, location: str, named: str
-) -> None:
+LOCATIONS = {
+    "https://www.example.com/x/?sign=SECRET#f": "redirects to https://www.example.com (",
+    "http://user:SECRET@[2001:db8::1]:8080/SECRET": "redirects to http://[2001:db8::1]:8080 (",
+    " //cdn.example.com?SECRET ": "redirects to https://cdn.example.com (",
+    "/login?next=SECRET": "redirects to another path of the same host",
+    "?SECRET": "redirects to another path of the same host",
+    "ftp://files.example.com/SECRET": "an address that is not http(s)",
+    "https://[SECRET": "an address that is not a URL",
+    "https://a.example:SECRET/": "an address that is not a URL",
+}
+
+
+def refused_redirect(
+    submit: Callable[..., object], auth: dict[str, str], http_status: int, location: str
+) -> RedirectedError:
     sent = []
 
     def redirect(request: httpx.Request) -> httpx.Response:
@@ -210,14 +207,28 @@ def test_a_redirected_submit_names_the_target_and_is_certainly_not_accepted(
 
     with pytest.raises(RedirectedError) as raised:
         submit(settings(**auth), redirect)
-    text = str(raised.value)
-    assert named in text
-    assert f"HTTP {http_status}" in text
-    assert "in host of the connection" in text
-    assert "SECRET" not in text
-    assert certainly_not_accepted(raised.value)
-    assert not raised.value.retryable
     assert len(sent) == 1
+    return raised.value
+
+
+@pytest.mark.parametrize("auth", AUTHS, ids=["volc", "bearer"])
+@pytest.mark.parametrize("submit", [submit_sync, submit_async])
+def test_a_redirected_submit_is_certainly_not_accepted(
+    submit: Callable[..., object], auth: dict[str, str]
+) -> None:
+    for http_status in (301, 302, 307, 308):
+        error = refused_redirect(submit, auth, http_status, "https://www.example.com/")
+        assert f"HTTP {http_status}" in str(error)
+        assert certainly_not_accepted(error)
+        assert not error.retryable
+
+
+def test_a_refused_redirect_names_its_target_without_a_secret() -> None:
+    for location, named in LOCATIONS.items():
+        text = str(refused_redirect(submit_sync, {}, 302, location))
+        assert named in text
+        assert "in host of the connection" in text
+        assert "SECRET" not in text
 
 
 def test_a_see_other_may_point_at_the_result_of_a_submit() -> None:
@@ -318,10 +329,10 @@ def test_a_ca_bundle_may_be_a_file_or_a_directory(tmp_path: Path) -> None:
 
 
 def test_every_phase_of_a_request_has_a_timeout() -> None:
-    with open_client(settings(timeout_seconds=4.0)) as client:
-        assert client.timeout.as_dict() == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-    with open_client(settings()) as client:
-        assert client.timeout.as_dict() == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
+    phases = timeout_of(settings(timeout_seconds=4.0)).as_dict()
+    assert phases == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
+    phases = timeout_of(settings()).as_dict()
+    assert phases == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
 
 
 @pytest.mark.parametrize(
@@ -346,7 +357,7 @@ def test_proxies_of_the_environment_count_unless_the_endpoint_is_local_or_a_prox
     assert proxy_for(settings(endpoint=endpoint, proxy=proxy)) == used
 
 
-@pytest.mark.parametrize("open_it", [open_client, open_async_transport])
+@pytest.mark.parametrize("open_it", [open_transport, open_async_transport])
 def test_a_proxy_that_httpx_cannot_use_names_the_field(open_it: Callable[[ClientSettings], object]) -> None:
     with pytest.raises(SettingsError, match=r"^extra\.proxy: .*httpx\[socks\]"):
         open_it(settings(proxy="socks5://proxy.example.com:1080"))

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
-from airflow_provider_jimeng.client.replies import MAX_REPLY_BYTES
+from airflow_provider_jimeng.client.sender import MAX_REPLY_BYTES
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import JimengError, NoReplyError, RedirectedError
 
@@ -198,15 +198,8 @@ def test_no_coding_is_asked_for(host: Host, query: Callable[[], object]) -> None
 
 @pytest.mark.parametrize(
     ("body", "codings"),
-    [
-        (gzip.compress(WHOLE, mtime=0), "gzip"),
-        (gzip.compress(WHOLE, mtime=0), "aws-chunked, X-GZIP"),
-        (zlib.compress(WHOLE), "deflate"),
-        (gzip.compress(zlib.compress(WHOLE), mtime=0), "deflate, gzip"),
-        (WHOLE, "gzip"),
-        (WHOLE, "binary"),
-        (WHOLE, "br"),
-    ],
+    [(gzip.compress(zlib.compress(WHOLE), mtime=0), "aws-chunked, deflate, X-GZIP"), (WHOLE, "br")],
+    ids=["packed", "not packed"],
 )
 def test_a_packed_reply_is_read_all_the_same(
     host: Host, query: Callable[[], Any], body: bytes, codings: str
@@ -265,24 +258,21 @@ def test_a_client_with_a_transport_of_its_own_unpacks_within_the_same_bound() ->
         asyncio.run(query())
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"[" * 900_000,
-        b'{"data":' * 100_000,
-        b'{"code": ' + b"9" * 900_000 + b"}",
-        b'{"code": 1e999999999, "data": {"status": -1e999999999}}',
-        b'{"code": 50411, "message": "' + b"http://" * 120_000 + b'"}',
-        b'{"code": 10000, "data": {"status": "done", "video_url": "' + b"http://a, " * 90_000 + b'"}}',
-    ],
-    ids=["nested lists", "nested objects", "a long number", "an infinite number", "links", "many links"],
-)
-def test_a_reply_that_is_meant_to_be_hard_to_read_is_read_or_refused(
-    host: Host, query: Callable[[], object], body: bytes
-) -> None:
-    host.answer = packed(body, "identity")
-    with suppress(JimengError):
-        query()
+HARD_TO_READ = [
+    b"[" * 900_000,
+    b'{"data":' * 100_000,
+    b'{"code": ' + b"9" * 900_000 + b"}",
+    b'{"code": 1e999999999, "data": {"status": -1e999999999}}',
+    b'{"code": 50411, "message": "' + b"http://" * 120_000 + b'"}',
+    b'{"code": 10000, "data": {"status": "done", "video_url": "' + b"http://a, " * 90_000 + b'"}}',
+]
+
+
+def test_a_reply_that_is_hard_to_read_is_read_or_refused(host: Host) -> None:
+    for body in HARD_TO_READ:
+        host.answer = packed(body, "identity")
+        with suppress(JimengError):
+            query_sync(settings_for(host))
 
 
 def test_the_link_of_a_redirect_reaches_no_log(
