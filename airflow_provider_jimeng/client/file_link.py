@@ -29,7 +29,7 @@ def fetch_file(link: str, max_bytes: int) -> tuple[int, bytes]:
     Redirects are followed. Of a status other than 2xx the content is not read.
 
     :raises NotSentError: the host cannot be reached.
-    :raises NoReplyError: no whole answer came in time.
+    :raises NoReplyError: no complete reply came in time.
     """
     until = time.monotonic() + LONGEST_SECONDS
     content = bytearray()

@@ -178,7 +178,7 @@ def test_a_length_that_is_never_reached_ends_the_download(tmp_path: Path, lander
 
     with (
         MediaServer(answers=[lying]) as server,
-        pytest.raises(LandingError, match="no whole answer came"),
+        pytest.raises(LandingError, match="no complete reply came"),
     ):
         lander(server, f"{tmp_path}/")
     assert list(tmp_path.iterdir()) == []
