@@ -241,7 +241,6 @@ def test_aiohttp_reports_no_failure_as_certainly_not_sent(server: Server) -> Non
 
 @pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
 def test_a_cancelled_query_leaves_no_half_read_connection(server: Server, transport: str) -> None:
-    if transport == "aiohttp":
 
     def half(handler: Handler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{" % len(REPLY))
