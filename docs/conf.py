@@ -58,6 +58,7 @@ ORDER = (
     "emulator",
     "upgrading",
     "security",
+    "architecture",
 )
 FOUND = {path.stem for path in Path(__file__).parent.glob("*.md")}
 PAGES = [*ORDER, *sorted(FOUND - set(ORDER))]

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.codes import OTHER_NAMES, lookup
 from docs import conf, reference, tables
-from tests.meta.tree import ROOT
+from tests.meta.tree import PACKAGE, ROOT, modules
 
 LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -127,6 +128,28 @@ def test_every_path_that_the_guide_for_contributors_names_exists() -> None:
     homes = (ROOT, ROOT / "airflow_provider_jimeng")
     assert named
     assert not [path for path in named if not any((home / path).exists() for home in homes)]
+
+
+def test_every_name_on_the_page_about_the_architecture_exists() -> None:
+    layers = {module.layer.removesuffix(".py") for module in modules()}
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    names = {name for name in re.findall(r"`([a-z_]+(?:\.\w+)*)`", text) if name.split(".")[0] in layers}
+    assert len(names) > 40
+    assert not [name for name in sorted(names) if not _exists(name)]
+
+
+def _exists(name: str) -> bool:
+    """Return whether a dotted name below the package is a module, or an attribute of one."""
+    found: object = importlib.import_module(PACKAGE)
+    path = PACKAGE
+    for part in name.split("."):
+        path = f"{path}.{part}"
+        if isinstance(found, ModuleType) and not hasattr(found, part) and importlib.util.find_spec(path):
+            importlib.import_module(path)
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return True
 
 
 def test_both_readmes_have_the_same_sections_in_the_same_order() -> None:

@@ -17,7 +17,7 @@ from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 
 with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=None):
 
-    @task
+    @task(multiple_outputs=False)
     def row() -> dict[str, str]:
         return {"prompt": "a red kite"}
 
