@@ -1,36 +1,6 @@
-"""The error tree. Each class says what follows from it: ``retryable``, ``retry_delay`` and ``billed``.
+"""The error classes. Each says what follows from it: ``retryable``, ``retry_delay`` and ``billed``.
 
-::
-
-    JimengError
-    ├── ParameterError            an argument is refused; nothing was sent or paid
-    │   └── UnreadableImageError · UnreadableRowsError  a store does not answer now
-    ├── SettingsError             the connection is unusable; nothing was sent or paid
-    │   └── MissingConnectionError  the connection does not exist
-    ├── TransportError            no readable answer
-    │   ├── NotSentError          the request certainly never reached the API
-    │   ├── NoReplyError          the request was sent, the answer never came
-    │   └── UnreadableReplyError  the answer is not the API's JSON
-    │       └── RedirectedError   the endpoint redirects; nothing was accepted
-    ├── ApiError                  the API answered with a code
-    │   ├── InputRejectedError    the API cannot use an argument or an image
-    │   ├── InputModeratedError   moderation refused the prompt or an input image
-    │   ├── OutputModeratedError  moderation refused the finished picture; another seed might pass
-    │   ├── RateLimitedError      too many requests per second
-    │   ├── ConcurrencyLimitedError  too many renders at once: no slot is free
-    │   ├── AuthenticationError   the key, the signature or the clock is wrong
-    │   ├── PermissionDeniedError the account may not use this capability
-    │   ├── ServerError           the API failed; the outcome of the request is unknown
-    │   └── UnknownCodeError      the code table has no row for the code
-    ├── RenderError               a render that was accepted did not end well
-    │   ├── RenderFailedError · RenderExpiredError · RenderNotFoundError
-    │   └── RenderTimedOutError · LostContactError · SlotTimedOutError
-    ├── ChangedRequestError       a retry asks for another video than the one that is paid for
-    ├── UnknownSubmitError        a submit may have been accepted, and billed, under an unknown id
-    ├── LandingError              the video could not be saved; the render is kept
-    │   ├── NoLinkError (a RenderError, too) · LinkRefusedError · DamagedMediaError · TargetTakenError
-    │   └── MediaHostRefusedError · MissingLabelError
-    └── LedgerError               the record of what was paid cannot be read or written
+:mod:`airflow_provider_jimeng.exceptions` shows them as a tree.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ AIRFLOW_LAYERS = {
     "images",
     "links",
     "row_sources",
-    "failure",
     "metrics",
     "pytest_plugin",
     "retry",
@@ -27,7 +26,7 @@ ALLOWED = {
     "__init__": set(),
     "provider_info": set(),
     "core": {"pendulum"},
-    "client": {"pendulum", "httpx", "h11", "httpx_aiohttp", "aiohttp"},
+    "client": {"pendulum", "httpx", "httpx_aiohttp", "aiohttp"},
     "hooks": {"airflow", "asgiref", "pendulum", "wtforms", "flask_appbuilder", "flask_babel"},
     "operators": {"airflow", "pendulum"},
     "sensors": {"airflow", "pendulum"},
@@ -39,7 +38,7 @@ ALLOWED = {
     "images": {"airflow", "PIL"},
     "row_sources": {"airflow"},
     "spreadsheet": {"openpyxl"},
-    "failure": {"airflow"},
+    "exceptions": set(),
     "first_frames": {"airflow", "av", "PIL"},
     "metrics": {"airflow"},
     "pytest_plugin": {"airflow", "pytest"},
@@ -51,6 +50,7 @@ ALSO = {"emulator/transport.py": {"httpx"}}
 # Below a layer, which of our own layers it may know.
 KNOWS = {
     "__init__": set(),
+    "exceptions": {"core"},
     "provider_info": set(),
     "core": {"core"},
     "client": {"core", "client"},
