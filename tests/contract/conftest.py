@@ -113,21 +113,6 @@ def make_api(request: pytest.FixtureRequest) -> Iterator[Maker]:
         yield Maker(kind, carrier, stack)
 
 
-@pytest.fixture(scope="module", params=BODIES)
-def _lasting_api(request: pytest.FixtureRequest) -> Iterator[Api]:
-    kind, _, carrier = request.param.partition("-")
-    with ExitStack() as stack:
-        yield Maker(kind, carrier, stack)()
-
-
-@pytest.fixture
-def lasting_api(_lasting_api: Api) -> Api:
-    """One API for the rows of a long table, emptied before each: starting a server costs more than a row."""
-    _lasting_api.emulator.faults.clear()
-    _lasting_api.emulator.reset()
-    return _lasting_api
-
-
 @pytest.fixture
 def api(make_api: Maker) -> Api:
     return make_api()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.contract.conftest import Api, Maker
 
 SPEC = MODELS["t2v_720p"]
+CALLS = ("submit", "query", "cancel")
 CODES = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values()]
 
 
@@ -35,12 +36,13 @@ def do(api: Api, where: str) -> Any:
     return api.cancel(SPEC.req_key, "7392616336519610409")
 
 
-@pytest.mark.parametrize("entry", CODES, ids=lambda entry: str(entry.code))
-@pytest.mark.parametrize("where", ["submit", "query", "cancel"])
-def test_every_code_is_raised_as_its_row_says(lasting_api: Api, entry: CodeEntry, where: str) -> None:
-    lasting_api.emulator.faults.add(where=where, what="error_before", code=entry.code)
+def refuse(api: Api, where: str, entry: CodeEntry) -> None:
+    """Let the API refuse one call with a code, and check the error."""
+    api.emulator.faults.clear()
+    api.emulator.reset()
+    api.emulator.faults.add(where=where, what="error_before", code=entry.code)
     with pytest.raises(ApiError) as raised:
-        do(lasting_api, where)
+        do(api, where)
     error = raised.value
     assert type(error) is entry.kind.error_class
     assert error.entry is entry
@@ -49,7 +51,21 @@ def test_every_code_is_raised_as_its_row_says(lasting_api: Api, entry: CodeEntry
     assert error.request_id
     assert entry.message.split(":")[0] in str(error)
     assert entry.advice in str(error)
-    assert lasting_api.emulator.bill()["accepted"] == 0
+    assert api.emulator.bill()["accepted"] == 0
+
+
+def test_every_code_is_raised_as_its_row_says(memory_api: Api, subtests: pytest.Subtests) -> None:
+    for entry in CODES:
+        for where in CALLS:
+            with subtests.test(code=entry.code, where=where):
+                refuse(memory_api, where, entry)
+
+
+def test_each_kind_of_error_is_raised_over_every_transport(api: Api, subtests: pytest.Subtests) -> None:
+    for entry in {(entry.kind, entry.gateway): entry for entry in CODES}.values():
+        for where in CALLS:
+            with subtests.test(code=entry.code, where=where):
+                refuse(api, where, entry)
 
 
 @pytest.mark.parametrize("http_status", [404, 429])
