@@ -1,14 +1,13 @@
-"""What other task instances have paid for, or are about to: the same request, or the same file name.
+"""What other task instances have paid for, or are about to pay for: the same request, or the same file name.
 
-They are looked at before the intent of a task is written, and once more after it. Of two tasks that begin at the same
-moment at least one then sees the other's intent and pays nothing. No clock decides that: an intent that was not there
-at the first look counts at the second, whatever time it names, and one that is there is watched until it is answered or
-has had time enough to be, by the clock of the task that watches.
+A task looks at them before it writes its intent, and once more after that. So, if two tasks begin at the same moment, at
+least one of them sees the intent of the other and pays nothing. No clock decides: an intent that is new at the second
+look counts, whatever its time is. An intent that is there at the first look is watched until it is answered, or until a
+submit cannot take that long, measured by the clock of the task that watches.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import time
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.record import Record, TaskKey
     from airflow_provider_jimeng.storage.ledger import Ledger
 
-log = logging.getLogger(__name__)
-
 LOOK_PAUSE_SECONDS = 1.0
-"""About how long a task waits between two looks for the answer to another's submit of its request."""
+"""The pause between two looks for the answer to the submit of another task."""
 ABANDONED_SECONDS = 15 * 60.0
-"""The recorded age of an intent from which on it is not watched any more. Clocks differ by less."""
+"""An intent that is recorded as older than this is not watched. Clocks differ by less."""
 
 _SLACK_SECONDS = 60.0
 
@@ -42,7 +39,7 @@ _SLACK_SECONDS = 60.0
 class OtherTasks:
     """The other task instances that keep their records in the same directory.
 
-    :param timeout_seconds: the connection's: a submit that began much longer ago is not under way any more.
+    :param timeout_seconds: of the connection. A submit that began much longer ago has ended.
     """
 
     def __init__(
