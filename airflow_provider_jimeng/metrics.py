@@ -1,4 +1,4 @@
-"""What Airflow's ``Stats`` is told: counts, seconds, bytes and money, by model; never a prompt or an id.
+"""Metrics for Airflow's ``Stats``: counts, seconds, bytes and money, by model; never a prompt or an id.
 
 Metrics, all below ``jimeng.``: counters ``submitted``, ``adopted``, ``busy``, ``landed``, ``failed`` (tag ``code``),
 ``landed_bytes`` and ``cost_fen`` (hundredths of a CNY); timers ``render_seconds`` and ``queue_seconds``.
@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def harmless(what: str) -> Iterator[None]:
-    """Log what goes wrong while something is told to others: no render is lost because of it."""
+    """Log an error of a metric or of an XCom back end instead of raising it, so that no paid render is lost."""
     try:
         yield
     except JimengError:
         raise
-    except Exception as error:  # noqa: BLE001 - metrics and XCom back ends have classes of their own
+    except Exception as error:  # noqa: BLE001 - metrics and XCom back ends raise classes of their own
         why = readable(str(error), at_most=300)
         log.warning("%s failed (%s: %s). The task goes on.", what, type(error).__name__, why)
 
 
 def count(name: str, model: str, **tags: str) -> None:
-    """Count one of something."""
+    """Count one event."""
     with harmless("A metric"):
         Stats.incr(f"jimeng.{name}", tags={"model": model, **tags})
 
@@ -51,10 +51,10 @@ def count_end(render: Render, event: RenderEvent) -> None:
 
 
 def count_landing(manifest: RenderManifest, *, since: datetime, again: bool = False) -> None:
-    """Count a landed video: bytes, seconds and cost.
+    """Count a saved video: bytes, seconds and cost.
 
-    :param since: one that was landed before was counted then.
-    :param again: the render was landed before, and its file is not there any more: its cost was counted then.
+    :param since: when the task began. A video that was saved before is already counted.
+    :param again: the render was saved before and its file is gone, so its cost is already counted.
     """
     if manifest.landed_at < since:
         return

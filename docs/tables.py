@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, it starts in its own folder
 from airflow_provider_jimeng.core import catalogue, codes
-from airflow_provider_jimeng.core.codes import ErrorKind
+from airflow_provider_jimeng.core.event import Billed
 from airflow_provider_jimeng.emulator import faults
 from docs import reference
 from tests.chaos import rows
@@ -108,19 +108,7 @@ def prices(say: Say) -> str:
     return _table([say(word) for word in header], rows)
 
 
-_NO = "no"
-_BY_ITSELF = "by itself"
-AGAIN = {
-    ErrorKind.INPUT_REJECTED: _NO,
-    ErrorKind.INPUT_MODERATED: _NO,
-    ErrorKind.OUTPUT_MODERATED: "by a retry, as a new render",
-    ErrorKind.RATE_LIMITED: _BY_ITSELF,
-    ErrorKind.BUSY: _BY_ITSELF,
-    ErrorKind.AUTHENTICATION: _NO,
-    ErrorKind.PERMISSION: _NO,
-    ErrorKind.SERVER: "a query by itself; a submit never",
-}
-BILLED = {ErrorKind.SERVER: "nobody knows after a submit"}
+BILLED = {Billed.NO: "no", Billed.UNKNOWN: "nobody knows after a submit"}
 
 
 def error_codes() -> str:
@@ -131,13 +119,22 @@ def error_codes() -> str:
             f"`{entry.code}` {entry.name}".rstrip(),
             entry.kind.error_class.__name__,
             _sentence(entry.meaning),
-            AGAIN[entry.kind],
-            BILLED.get(entry.kind, "no"),
+            _tried_again(entry),
+            BILLED[entry.kind.error_class.billed],
             _sentence(entry.advice),
         )
         for entry in entries
     ]
     return _table(("code", "error", "meaning", "tried again", "billed", "what to do"), rows)
+
+
+def _tried_again(entry: codes.CodeEntry) -> str:
+    if not entry.retryable:
+        return "no"
+    if entry.fails_render:
+        return "by a retry, as a new render"
+    unknown = entry.kind.error_class.billed is Billed.UNKNOWN
+    return "a query by itself; a submit never" if unknown else "by itself"
 
 
 def error_names() -> str:

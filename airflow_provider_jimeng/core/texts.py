@@ -1,7 +1,7 @@
-"""Texts that came from outside, and how they are fit to be shown: bounded, writable anywhere, without what signs a link.
+"""Make texts from outside safe to show: short, encodable, and without the signatures of links.
 
-Error texts end in logs, in XCom and in the database, whatever they quote: a reply of megabytes, an image as base64,
-a presigned link.
+Error messages reach logs, XCom and the database, whatever they quote: a reply of megabytes, an image as base64, a
+presigned link.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import string
 import unicodedata
 
 MAX_TEXT_LENGTH = 3800
-"""Airflow's side may put the name of a class in front: the whole stays below 4,000 characters."""
+"""Airflow can put the name of a class in front; the whole message stays below 4,000 characters."""
 _WINDOW = 16_000
-"""Of an endless text, only so much of its beginning and of its end is read."""
+"""Only so many characters at the beginning and at the end of a very long text are read."""
 _BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"
 _WORD = re.compile(rf"[^{re.escape(_BREAKS)}]+")
 _LINK = re.compile(r"//|\\/\\/|%(?:25)*2F%(?:25)*2F", re.IGNORECASE)
@@ -31,28 +31,28 @@ _USER_INFORMATION = re.compile(rf"//[^/@?#{re.escape(_BREAKS)}]*@")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
 _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols that have no picture: the Hangul fillers and the blank Braille pattern."""
+"""Letters and symbols without a visible glyph: the Hangul fillers and the blank Braille pattern."""
 _ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
 
 
 def is_visible(character: str) -> bool:
-    """Whether a character has a picture of its own."""
+    """Return whether a character has a visible glyph."""
     return unicodedata.category(character) not in _INVISIBLE_CATEGORIES and character not in _FILLERS
 
 
 def trim(text: str) -> str:
-    """Return a text without the blanks and zero-width characters around it."""
+    """Return a text without the white space and zero-width characters at its ends."""
     return text.strip(string.whitespace + _ZERO_WIDTH)
 
 
 def first_control(text: str) -> int | None:
-    """Return where the first character stands that is neither text nor a tab nor a line end; ``None``: nowhere."""
-    found = _CONTROLS.search(text)
-    return None if found is None else found.start()
+    """Return the index of the first control character that is not a tab or a line end; ``None`` if there is none."""
+    control = _CONTROLS.search(text)
+    return None if control is None else control.start()
 
 
 def shorten(text: str, limit: int, *, whole: int | None = None) -> str:
-    """Return a text of at most ``limit`` characters; the middle is left out if it is longer.
+    """Return a text of at most ``limit`` characters; a longer one loses its middle.
 
     :param whole: the number of characters to name, if the text was longer before.
     """
@@ -64,18 +64,18 @@ def shorten(text: str, limit: int, *, whole: int | None = None) -> str:
 
 
 def fit(text: str) -> str:
-    """Return a text as an error may show it: at most 3,800 characters, with the middle left out if it is longer.
+    """Return a text as an error can show it: at most 3,800 characters; a longer one loses its middle.
 
-    What happened stands at the beginning of a text, and what to do about it at the end.
+    A message says at its beginning what happened, and at its end what to do.
     """
     return shorten(_CONTROLS.sub("\ufffd", without_queries(text)), MAX_TEXT_LENGTH, whole=len(text))
 
 
 def without_queries(text: str) -> str:
-    """Return a text with the query of every link cut off, without user information in links.
+    """Return a text whose links have no query and no user information.
 
-    Links in other codings count too: percent-encoded, escaped as in JSON, without a scheme. Question marks of
-    sentences stay. Of a text beyond all measure the middle is left out.
+    This includes links that are percent-encoded, escaped as in JSON, or without a scheme. Question marks of sentences
+    stay. A very long text loses its middle.
     """
     text = text.encode("utf-8", "replace").decode()
     if len(text) > 2 * _WINDOW:
@@ -100,7 +100,7 @@ def _cut(word: re.Match[str]) -> str:
 
 
 def _whole_words(text: str, *, end: bool) -> str:
-    """Return a part of a text without the word that was cut apart: half a link does not look like one."""
+    """Return a part of a text without the word that was cut in two, because half a link does not look like a link."""
     if end:
         last = max(text.rfind(char) for char in _BREAKS)
         return text[: last + 1] if last >= 0 else text

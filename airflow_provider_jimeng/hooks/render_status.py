@@ -1,4 +1,4 @@
-"""How renders stand that rows of a plan would go on with: the API is asked once for each, and nothing is waited for."""
+"""What became of the renders that rows of a plan would continue with. The API is asked once for each render."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
 ENOUGH_FAILURES = 3
-"""After so many a connection is not asked any more."""
+"""After so many failures a connection is not asked any more."""
 LONGEST_SECONDS = 180.0
-"""How long a plan asks at most, all its rows together."""
+"""How long a plan asks at most, for all its rows together."""
 
-_FAILED = "its render failed and was not billed. Its task starts a new one, where that can help."
-_GOES_ON = "It counts as running, and against max_cost_cny."
+_FAILED = "its render failed and was not billed. Its task starts a new one, if the failure allows it."
+_GOES_ON = "The plan counts it as running, and its cost counts towards max_cost_cny."
 
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """Asks slowly enough for the connection's rate, and gives up on a connection that does not answer.
+    """Ask at the rate of the connection, and stop asking a connection that does not answer.
 
     :param hook_for: returns the hook of the connection that paid for a render.
     """
@@ -46,7 +46,7 @@ class Standing:
     _failures: Counter[str] = field(default_factory=Counter)
 
     def of(self, render: Render) -> tuple[RowState, str | None]:
-        """Return what a row costs that goes on with a render, and what somebody should know of it beforehand."""
+        """Return the state of a row that continues with a render, and a warning if there is one."""
         conn_id = render.jimeng_conn_id
         if self._failures[conn_id] >= ENOUGH_FAILURES or self._late():
             return (
@@ -77,15 +77,14 @@ class Standing:
             hook = self._hooks[conn_id]
             self.sleep(1 / hook.settings.max_requests_per_second)
             return answer(lambda: hook.query(render))
-        except Exception as error:  # noqa: BLE001 - a connection that is gone says nothing about the render
+        except Exception as error:  # noqa: BLE001 - without its connection nothing is known about the render
             return error
 
     def _unanswered(self, render: Render, error: Exception) -> tuple[RowState, str]:
         self._failures[render.jimeng_conn_id] += 1
-        said = f"{type(error).__name__}: {error}"
         return (
             RowState.RUNNING,
-            f"what became of its render {render.task_id} cannot be known now ({said}). {_GOES_ON}",
+            f"what became of its render {render.task_id} cannot be known now ({type(error).__name__}: {error}). {_GOES_ON}",
         )
 
     def _late(self) -> bool:

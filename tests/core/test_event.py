@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT, Billed, Outcome, RenderEvent, ending_of
 
 STORED_V1 = {
     "version": 1,
@@ -51,6 +51,32 @@ def test_the_outcomes_are_the_contract() -> None:
         "slot_free",
         "slot_timed_out",
     ]
+
+
+def test_each_outcome_says_whether_it_is_billed_and_whether_the_render_is_over() -> None:
+    facts = {
+        outcome: (ending_of(outcome).billed, ending_of(outcome).over)
+        for outcome in [*Outcome, UNKNOWN_SUBMIT, ""]
+    }
+    assert facts == {
+        "succeeded": (Billed.YES, False),
+        "failed": (Billed.NO, True),
+        "expired": (Billed.UNKNOWN, True),
+        "not_found": (Billed.UNKNOWN, True),
+        "no_link": (Billed.UNKNOWN, False),
+        "timed_out": (Billed.UNKNOWN, False),
+        "lost_contact": (Billed.UNKNOWN, False),
+        "slot_free": (Billed.NO, True),
+        "slot_timed_out": (Billed.NO, True),
+        "unknown_submit": (Billed.UNKNOWN, False),
+        "": (Billed.UNKNOWN, False),
+    }
+    assert ending_of("a word of a later version") == ending_of(Outcome.FAILED)
+
+
+def test_a_wait_can_continue_only_if_the_api_may_still_work_on_the_render() -> None:
+    continuing = {outcome for outcome in Outcome if outcome.ending.can_continue}
+    assert continuing == {Outcome.NO_LINK, Outcome.TIMED_OUT, Outcome.LOST_CONTACT}
 
 
 def test_absent_values_are_left_out() -> None:
