@@ -54,11 +54,6 @@ def test_every_error_is_a_jimeng_error_with_a_fixed_retryability_and_a_consequen
             assert error_class.__doc__
 
 
-def test_the_drawing_of_the_tree_names_every_class() -> None:
-    assert errors.__doc__ is not None
-    assert [each.__name__ for each in ALL_ERRORS if each.__name__ not in errors.__doc__] == []
-
-
 def test_a_refused_argument_names_itself() -> None:
     error = ParameterError("seed", "is too high.")
 
