@@ -32,7 +32,7 @@ def test_the_error_or_its_class_says_whether_a_retry_may_help(subtests: pytest.S
         (UnknownSubmitError("cut", retryable=True), True),
     ]
     for error, helps in cases:
-        with subtests.test(error=error, helps=helps):
+        with subtests.test(error=repr(error), helps=repr(helps)):
             assert error.retryable is helps
 
 

@@ -146,5 +146,5 @@ def test_every_metric_is_documented(subtests: pytest.Subtests) -> None:
         "queue_seconds",
     ]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             assert f"`jimeng.{name}`" in DOCUMENT.read_text()

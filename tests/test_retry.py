@@ -59,7 +59,7 @@ def test_what_may_pass_is_tried_again_after_a_delay_of_its_own(subtests: pytest.
         (LedgerError("unreadable"), 30),
     ]
     for error, seconds in cases:
-        with subtests.test(error=error, seconds=seconds):
+        with subtests.test(error=repr(error), seconds=repr(seconds)):
             delays = {_delay_of(decide(error)) for _ in range(20)}
             assert all(seconds <= delay <= seconds * (1 + LONGER_BY) for delay in delays)
             assert len(delays) > 1 or not seconds  # tasks of one moment drift apart
@@ -72,7 +72,7 @@ def test_what_no_retry_mends_fails_at_once(subtests: pytest.Subtests) -> None:
         UnknownSubmitError("cut"),
     ]
     for error in cases:
-        with subtests.test(error=error):
+        with subtests.test(error=repr(error)):
             decision = decide(error)
             assert decision.action.value == "fail"
             assert type(error).__name__ in str(decision.reason)
@@ -85,7 +85,7 @@ def test_the_rest_follows_the_rules_of_the_task(subtests: pytest.Subtests) -> No
         UnknownSubmitError("cut", retryable=True),
     ]
     for error in cases:
-        with subtests.test(error=error):
+        with subtests.test(error=repr(error)):
             assert decide(error).action.value == "default"
 
 
@@ -105,7 +105,7 @@ def test_the_policy_survives_the_way_into_a_serialized_dag() -> None:
 
 def test_every_task_has_the_policy_unless_the_author_gives_another(subtests: pytest.Subtests) -> None:
     for task, arguments in TASKS:
-        with subtests.test(task=task, arguments=arguments):
+        with subtests.test(task=repr(task), arguments=repr(arguments)):
 
             class Other(JimengRetryPolicy):
                 pass
@@ -121,7 +121,7 @@ def test_every_task_has_the_policy_unless_the_author_gives_another(subtests: pyt
 
 def test_every_task_is_tried_again_once_unless_the_author_says_otherwise(subtests: pytest.Subtests) -> None:
     for task, arguments in TASKS:
-        with subtests.test(task=task, arguments=arguments):
+        with subtests.test(task=repr(task), arguments=repr(arguments)):
             assert task(task_id="t", **arguments).retries == 1
             assert task(task_id="t", retries=0, **arguments).retries == 0
             assert task(task_id="t", default_args={"retries": 4}, **arguments).retries == 4

@@ -61,16 +61,6 @@ class JimengConnectionHook(BaseHook):
         self._lease: Lease | None = None
         self._leases = AsyncExitStack()
 
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form fields for Airflow 3.1 and older; newer ones read ``provider_info``."""
-        return form_widgets()
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return labels and placeholders for Airflow 3.1 and older; newer ones read ``provider_info``."""
-        return field_behaviour()
-
     @property
     def settings(self) -> ClientSettings:
         """The settings of the connection, which is read once per hook."""

@@ -16,6 +16,7 @@ from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.messages import wait_error
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
+from airflow_provider_jimeng.hooks.base import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
 from airflow_provider_jimeng.hooks.submitting import JimengSubmittingHook
@@ -50,6 +51,17 @@ class JimengHook(JimengSubmittingHook):
 
     :param jimeng_conn_id: the connection; when it is read, Airflow masks its secrets in the logs.
     """
+
+    # Airflow 3.1 and older look for these two in the class itself, not in its bases.
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form fields for Airflow 3.1 and older; newer ones read ``provider_info``."""
+        return form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels and placeholders for Airflow 3.1 and older; newer ones read ``provider_info``."""
+        return field_behaviour()
 
     # ----------------------------------------------------------------------------------------- query, wait, save, cancel
     def query(

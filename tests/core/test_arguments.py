@@ -36,7 +36,7 @@ def whole(value: Any) -> int:
 def test_what_a_template_leaves_of_nothing_is_absent(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "", "  ", "None", " None "]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert is_absent(value)
             assert read_text("prompt", value) is None
             assert read_reference("first_frame", value) is None
@@ -46,7 +46,7 @@ def test_what_a_template_leaves_of_nothing_is_absent(subtests: pytest.Subtests) 
 def test_a_whole_number_may_come_as_rendered_text(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [5, "5", " 5 ", 5.0, "5.0", Decimal(5), "05"]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert whole(value) == 5
 
 
@@ -68,7 +68,7 @@ def test_anything_else_is_no_whole_number(subtests: pytest.Subtests) -> None:
     ]
     for value in cases:
         with (
-            subtests.test(value=value),
+            subtests.test(value=repr(value)),
             pytest.raises(
                 ParameterError, match=r"take: expected a whole number from -1 to 100, .*; takes are numbered"
             ),
@@ -79,14 +79,14 @@ def test_anything_else_is_no_whole_number(subtests: pytest.Subtests) -> None:
 def test_an_amount_may_come_as_text_or_number(subtests: pytest.Subtests) -> None:
     cases: list[tuple[Any, str]] = [("20", "20"), (7.5, "7.5"), (0, "0"), (Decimal("1.20"), "1.20")]
     for value, amount in cases:
-        with subtests.test(value=value, amount=amount):
+        with subtests.test(value=repr(value), amount=repr(amount)):
             assert read_amount("max_cost_cny", value) == Decimal(amount)
 
 
 def test_anything_else_is_no_amount(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["cheap", -1, "nan", "inf", True, [], math.nan]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             with pytest.raises(ParameterError, match="max_cost_cny: expected an amount in CNY"):
                 read_amount("max_cost_cny", value)
 
@@ -94,14 +94,14 @@ def test_anything_else_is_no_amount(subtests: pytest.Subtests) -> None:
 def test_seconds_are_read_as_templates_leave_them(subtests: pytest.Subtests) -> None:
     cases: list[tuple[Any, float]] = [("1.5", 1.5), (0, 0.0), (60, 60.0), (" 7 ", 7.0)]
     for value, seconds in cases:
-        with subtests.test(value=value, seconds=seconds):
+        with subtests.test(value=repr(value), seconds=repr(seconds)):
             assert read_seconds("wait_timeout", value) == seconds
 
 
 def test_what_is_no_number_of_seconds_is_refused_by_name(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["soon", None, -1, "nan", "inf", math.inf, True, [], 10**400]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             with pytest.raises(ParameterError, match="wait_timeout: expected a number of seconds"):
                 read_seconds("wait_timeout", value)
 
@@ -119,14 +119,14 @@ def test_a_reference_is_kept_as_it_is(subtests: pytest.Subtests) -> None:
         (OpenablePath("/data/cat.jpg"), "/data/cat.jpg"),
     ]
     for value, reference in cases:
-        with subtests.test(value=value, reference=reference):
+        with subtests.test(value=repr(value), reference=repr(reference)):
             assert read_reference("first_frame", value) == reference
 
 
 def test_what_is_no_reference_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [b"\xff\xd8", ["a.jpg"], {"url": "a"}, 5]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             with pytest.raises(ParameterError, match="first_frame: expected text"):
                 read_reference("first_frame", value)
 
@@ -152,7 +152,7 @@ def test_an_image_given_as_itself_is_refused_in_short(subtests: pytest.Subtests)
         ([b"x" * 1_000_000], "expected text, got"),
     ]
     for value, says in cases:
-        with subtests.test(value=value, says=says):
+        with subtests.test(value=repr(value), says=repr(says)):
             with pytest.raises(ParameterError, match=f"^first_frame: {says}") as caught:
                 read_reference("first_frame", value)
             assert len(str(caught.value)) < 300
@@ -171,7 +171,7 @@ def test_a_value_is_quoted_in_short_and_without_a_query() -> None:
 def test_a_link_without_a_host_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["https://", "http://[::1", "https:///cat.jpg"]
     for value in cases:
-        with subtests.test(value=value), pytest.raises(ParameterError, match="is no complete link"):
+        with subtests.test(value=repr(value)), pytest.raises(ParameterError, match="is no complete link"):
             read_reference("first_frame", value)
 
 
@@ -184,7 +184,7 @@ def test_two_links_or_paths_in_one_text_are_refused(subtests: pytest.Subtests) -
         "a.png\nb.png",
     ]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             with pytest.raises(
                 ParameterError, match=r"first_frame: .* is more than one link or path"
             ) as caught:
@@ -199,7 +199,7 @@ def test_a_link_inside_another_one_is_part_of_it(subtests: pytest.Subtests) -> N
         "a b.png",
     ]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert read_reference("first_frame", value) == value
 
 
@@ -207,7 +207,7 @@ def test_a_control_character_is_refused_with_its_place(subtests: pytest.Subtests
     cases: list[str] = ["\0", "\x1b", "\x0b", "\x7f", "\x85"]
     for character in cases:
         with (
-            subtests.test(character=character),
+            subtests.test(character=repr(character)),
             pytest.raises(
                 ParameterError, match=rf"prompt: .*U\+{ord(character):04X} at position 7, after 'a\\nkite '"
             ),
@@ -245,7 +245,7 @@ def test_truth_values_may_come_from_a_template(subtests: pytest.Subtests) -> Non
         (1, True),
     ]
     for value, truth in cases:
-        with subtests.test(value=value, truth=truth):
+        with subtests.test(value=repr(value), truth=repr(truth)):
             assert as_bool("overwrite", value) is truth
 
 
@@ -261,21 +261,21 @@ def test_a_dict_may_come_from_a_template_in_json_or_in_python_notation(subtests:
         " {'a': 'x',\n 'b': None} ",
     ]
     for text in cases:
-        with subtests.test(text=text):
+        with subtests.test(text=repr(text)):
             assert as_mapping("aigc_meta", text) == {"a": "x", "b": None}
 
 
 def test_a_dict_may_be_absent(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "", " ", "None"]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert as_mapping("aigc_meta", value) is None
 
 
 def test_what_is_no_dict_is_refused_in_a_short_message(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["{", "[1]", "5", "nonsense", "{'a': f()}", "[" * 5000, 5, ["a"], "{[]: 1}"]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert as_mapping("aigc_meta", {"a": 1}) == {"a": 1}
             with pytest.raises(ParameterError, match="aigc_meta: expected a dict") as refused:
                 as_mapping("aigc_meta", value)

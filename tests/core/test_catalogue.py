@@ -125,7 +125,7 @@ def test_the_inputs_read_as_words(subtests: pytest.Subtests) -> None:
         ("ti2v_pro", "text and/or 1 image"),
     ]
     for name, inputs in cases:
-        with subtests.test(name=name, inputs=inputs):
+        with subtests.test(name=repr(name), inputs=repr(inputs)):
             assert MODELS[name].inputs == inputs
 
 
@@ -143,7 +143,7 @@ CIRCULATING = {
 
 def test_a_wrong_key_in_circulation_is_refused_with_the_right_one(subtests: pytest.Subtests) -> None:
     for wrong, right in CIRCULATING.items():
-        with subtests.test(wrong=wrong, right=right):
+        with subtests.test(wrong=repr(wrong), right=repr(right)):
             with pytest.raises(
                 ParameterError, match=f"model: '{wrong}' circulates.* Use '{right}' "
             ) as caught:
@@ -164,7 +164,7 @@ def test_a_wrong_key_whose_model_is_gone_still_names_the_key() -> None:
 
 def test_the_key_of_another_product_is_refused_with_what_it_is(subtests: pytest.Subtests) -> None:
     for key in OTHER_PRODUCTS:
-        with subtests.test(key=key), pytest.raises(ParameterError, match=r"belongs to .*no operator"):
+        with subtests.test(key=repr(key)), pytest.raises(ParameterError, match=r"belongs to .*no operator"):
             find_model(key)
 
 
@@ -176,7 +176,7 @@ def test_a_tutorials_key_of_action_imitation_is_refused_with_the_right_one() -> 
 def test_an_unknown_model_is_refused_with_the_known_ones_and_the_way_out(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["jimeng_t2v_v35", "veo", "T2V_720P"]
     for model in cases:
-        with subtests.test(model=model):
+        with subtests.test(model=repr(model)):
             with pytest.raises(
                 ParameterError, match=f"'{model}' is unknown. Known models: t2v_720p, .*like"
             ) as caught:
@@ -188,7 +188,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones_and_the_way_out(subtest
 def test_what_is_no_name_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "", " ", 30, ["t2v_720p"]]
     for model in cases:
-        with subtests.test(model=model):
+        with subtests.test(model=repr(model)):
             with pytest.raises(ParameterError, match="model: expected a model name"):
                 find_model(model)
 
@@ -283,7 +283,7 @@ def test_a_record_that_does_not_hold_is_refused_by_name(subtests: pytest.Subtest
         ({"t2v_720p": {"durations": []}}, "models.t2v_720p.durations: expected a list of whole seconds"),
     ]
     for models, says in cases:
-        with subtests.test(models=models, says=says), pytest.raises(SettingsError, match=says):
+        with subtests.test(models=repr(models), says=repr(says)), pytest.raises(SettingsError, match=says):
             merged_catalogue(models)
 
 

@@ -75,7 +75,7 @@ def test_a_cell_is_read_as_the_argument_takes_it(subtests: pytest.Subtests) -> N
         ("duration", "long", "long"),
     ]
     for column, value, read in cases:
-        with subtests.test(column=column, value=value, read=read):
+        with subtests.test(column=repr(column), value=repr(value), read=repr(read)):
             assert read_cell(column, value) == read
 
 
@@ -89,6 +89,6 @@ def test_what_excel_put_in_the_place_of_a_value_is_refused(subtests: pytest.Subt
         ("duration", time(5), "duration: holds the date or time"),
     ]
     for column, value, says in cases:
-        with subtests.test(column=column, value=value, says=says):
+        with subtests.test(column=repr(column), value=repr(value), says=repr(says)):
             with pytest.raises(ParameterError, match=says):
                 read_cell(column, value)

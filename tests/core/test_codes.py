@@ -91,7 +91,10 @@ DOCUMENTED = [
 def test_every_documented_code_has_its_row(subtests: pytest.Subtests) -> None:
     for code, http_status, retryable, fails_render in DOCUMENTED:
         with subtests.test(
-            code=code, http_status=http_status, retryable=retryable, fails_render=fails_render
+            code=repr(code),
+            http_status=repr(http_status),
+            retryable=repr(retryable),
+            fails_render=fails_render,
         ):
             entry = lookup(code)
 
@@ -160,7 +163,7 @@ def test_the_class_follows_the_number(subtests: pytest.Subtests) -> None:
         (100016, ServerError),
     ]
     for code, error_class in cases:
-        with subtests.test(code=code, error_class=error_class):
+        with subtests.test(code=repr(code), error_class=repr(error_class)):
             assert type(error_for(code, "")) is error_class
 
 
@@ -171,7 +174,7 @@ def test_the_number_decides_and_not_the_text_of_the_message() -> None:
 def test_the_number_decides_and_not_the_http_status(subtests: pytest.Subtests) -> None:
     cases: list[int] = [200, 400, 404, 429, 500]
     for http_status in cases:
-        with subtests.test(http_status=http_status):
+        with subtests.test(http_status=repr(http_status)):
             assert type(error_for(50429, "", http_status=http_status)) is RateLimitedError
 
 
@@ -199,7 +202,7 @@ def test_a_textual_name_means_the_same_as_its_numeric_kin(subtests: pytest.Subte
         ("insufficient_user_quota", 50400),
     ]
     for name, kin in cases:
-        with subtests.test(name=name, kin=kin):
+        with subtests.test(name=repr(name), kin=repr(kin)):
             assert lookup(name) is lookup(kin)
 
 
@@ -219,7 +222,7 @@ def test_a_missing_task_is_no_error_of_the_table() -> None:
 def test_an_unlisted_code_has_no_row(subtests: pytest.Subtests) -> None:
     cases: list[int | str | None] = [None, True, "", "new_api_error", 50415, "50415", -1, "9" * 5000]
     for code in cases:
-        with subtests.test(code=code):
+        with subtests.test(code=repr(code)):
             assert lookup(code) is None
 
 
@@ -236,7 +239,7 @@ def test_an_unlisted_code_falls_back_on_the_http_status(subtests: pytest.Subtest
         (503, ServerError),
     ]
     for http_status, error_class in cases:
-        with subtests.test(http_status=http_status, error_class=error_class):
+        with subtests.test(http_status=repr(http_status), error_class=repr(error_class)):
             error = error_for("something_new", "m", http_status=http_status)
 
             assert type(error) is error_class

@@ -36,7 +36,7 @@ def test_a_name_is_known_with_what_people_put_around_it(subtests: pytest.Subtest
         (7, None),
     ]
     for name, column in cases:
-        with subtests.test(name=name, column=column):
+        with subtests.test(name=repr(name), column=repr(column)):
             assert column_of(name) == column
 
 
@@ -59,14 +59,14 @@ def test_ignored_columns_come_as_text_or_as_a_list(subtests: pytest.Subtests) ->
         ({"note"}, {"note"}),
     ]
     for given, names in cases:
-        with subtests.test(given=given, names=names):
+        with subtests.test(given=repr(given), names=repr(names)):
             assert read_ignored(given) == names
 
 
 def test_what_is_no_list_of_names_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [7, {"note": 1}, b"note"]
     for given in cases:
-        with subtests.test(given=given):
+        with subtests.test(given=repr(given)):
             with pytest.raises(ParameterError, match="ignore_columns: expected names of columns"):
                 read_ignored(given)
 

@@ -27,14 +27,14 @@ def read(reply: Any, http_status: int = 200) -> Envelope:
 def test_a_yes_is_understood_in_every_dialect(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [10000, "10000", 10000.0, "success", "SUCCESS", "0", 0, 200, "ok"]
     for code in cases:
-        with subtests.test(code=code):
+        with subtests.test(code=repr(code)):
             assert read({"code": code}).succeeded
 
 
 def test_nothing_else_is_a_yes(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "", True, 1, "10000.0", {"a": 1}, [10000]]
     for code in cases:
-        with subtests.test(code=code):
+        with subtests.test(code=repr(code)):
             assert not read({"code": code}).succeeded
 
 
@@ -47,7 +47,7 @@ def test_a_code_is_text_whatever_it_was(subtests: pytest.Subtests) -> None:
         (" ", None),
     ]
     for value, text in cases:
-        with subtests.test(value=value, text=text):
+        with subtests.test(value=repr(value), text=repr(text)):
             assert code_text(value) == text
 
 
@@ -66,7 +66,7 @@ def test_an_error_beside_a_code_of_success_is_an_error() -> None:
 def test_an_empty_error_is_none(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "", {}, [], {"code": "", "message": ""}, {"Code": "", "CodeN": 0}]
     for error in cases:
-        with subtests.test(error=error):
+        with subtests.test(error=repr(error)):
             assert error_object({"error": error}) == {}
             assert not read({"code": 10000, "error": error, "ResponseMetadata": {"Error": error}}).refused
 
@@ -91,7 +91,7 @@ def test_an_answer_without_data_speaks_of_a_render_only_if_it_is_good_and_names_
         ({"data": {}, "status": "failed"}, 200, False),
     ]
     for reply, http_status, flat in cases:
-        with subtests.test(reply=reply, http_status=http_status, flat=flat):
+        with subtests.test(reply=repr(reply), http_status=repr(http_status), flat=repr(flat)):
             assert read(reply, http_status).layers() == ([reply] if flat else [])
 
 
@@ -109,7 +109,7 @@ def test_the_first_text_is_text_or_a_whole_number(subtests: pytest.Subtests) -> 
         (("\ud83d",), "?"),
     ]
     for values, text in cases:
-        with subtests.test(values=values, text=text):
+        with subtests.test(values=repr(values), text=repr(text)):
             assert first_text(*values) == text
 
 
@@ -143,7 +143,7 @@ def test_a_message_gives_away_no_signed_link(subtests: pytest.Subtests) -> None:
         ("half \ud83d", "half ?"),
     ]
     for message, text in cases:
-        with subtests.test(message=message, text=text):
+        with subtests.test(message=repr(message), text=repr(text)):
             assert readable(message) == text
 
 

@@ -38,7 +38,7 @@ def test_only_http_is_a_link(subtests: pytest.Subtests) -> None:
         ("httpcat.jpg", False),
     ]
     for reference, is_link in cases:
-        with subtests.test(reference=reference, is_link=is_link):
+        with subtests.test(reference=repr(reference), is_link=repr(is_link)):
             assert Frame(reference=reference).is_link is is_link
 
 
@@ -69,7 +69,7 @@ def test_an_image_within_the_limits_passes(subtests: pytest.Subtests) -> None:
         opened(size=MAX_IMAGE_BYTES),
     ]
     for frame in cases:
-        with subtests.test(frame=frame):
+        with subtests.test(frame=repr(frame)):
             check_frame("first_frame", frame)
 
 
@@ -88,7 +88,7 @@ def test_an_image_beyond_the_limits_is_refused_with_the_limit(subtests: pytest.S
         (Frame(reference="cat.jpg", format="JPEG", width=1280, height=720), "not read"),
     ]
     for frame, says in cases:
-        with subtests.test(frame=frame, says=says):
+        with subtests.test(frame=repr(frame), says=repr(says)):
             with pytest.raises(ParameterError, match=f"last_frame: .*{says}"):
                 check_frame("last_frame", frame)
 
@@ -108,7 +108,7 @@ def test_frames_of_the_same_or_of_an_unknown_ratio_pass(subtests: pytest.Subtest
         (opened(), Frame(reference="https://a.example/2.jpg")),
     ]
     for first, last in cases:
-        with subtests.test(first=first, last=last):
+        with subtests.test(first=repr(first), last=repr(last)):
             check_same_ratio(first, last)
 
 
@@ -123,7 +123,7 @@ def test_the_nearest_listed_ratio_is_found(subtests: pytest.Subtests) -> None:
         (3000, 1000, "21:9"),
     ]
     for width, height, ratio in cases:
-        with subtests.test(width=width, height=height, ratio=ratio):
+        with subtests.test(width=repr(width), height=repr(height), ratio=repr(ratio)):
             assert nearest_aspect_ratio(width, height, RATIOS) == ratio
 
 
@@ -135,7 +135,7 @@ def test_the_crop_is_the_documented_one(subtests: pytest.Subtests) -> None:
         ((500, 1000), "9:16", (500, 889)),
     ]
     for size, ratio, kept in cases:
-        with subtests.test(size=size, ratio=ratio, kept=kept):
+        with subtests.test(size=repr(size), ratio=repr(ratio), kept=repr(kept)):
             assert predict_crop(*size, ratio) == kept
 
 
@@ -177,14 +177,14 @@ def test_a_format_is_told_by_the_first_bytes(subtests: pytest.Subtests) -> None:
         (b"BMW is a car", None),
     ]
     for head, name in cases:
-        with subtests.test(head=head, name=name):
+        with subtests.test(head=repr(head), name=repr(name)):
             assert format_of(head) == name
 
 
 def test_an_image_in_base64_is_told_from_a_path(subtests: pytest.Subtests) -> None:
     cases: list[bytes] = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x18ftypheic"]
     for head in cases:
-        with subtests.test(head=head):
+        with subtests.test(head=repr(head)):
             data = head + b"\xfb\xff" * 60
             for text in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.encodebytes(data)):
                 assert is_image_text(text.decode())
@@ -200,7 +200,7 @@ def test_a_path_is_not_taken_for_base64(subtests: pytest.Subtests) -> None:
         "",
     ]
     for text in cases:
-        with subtests.test(text=text):
+        with subtests.test(text=repr(text)):
             assert not is_image_text(text)
 
 
@@ -209,7 +209,7 @@ def test_the_size_is_what_a_viewer_shows(subtests: pytest.Subtests) -> None:
         (n, (4000, 3000) if n < 5 else (3000, 4000)) for n in range(1, 9)
     ]
     for orientation, size in cases:
-        with subtests.test(orientation=orientation, size=size):
+        with subtests.test(orientation=repr(orientation), size=repr(size)):
             assert viewed_size(4000, 3000, orientation) == size
 
 

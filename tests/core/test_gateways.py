@@ -66,7 +66,7 @@ def test_every_429_is_waited_for(subtests: pytest.Subtests) -> None:
         ({"code": "upstream_failed"}, RateLimitedError),
     ]
     for reply, error_class in cases:
-        with subtests.test(reply=reply, error_class=error_class):
+        with subtests.test(reply=repr(reply), error_class=repr(error_class)):
             assert type(refused(reply, 429)) is error_class
 
 
@@ -83,7 +83,12 @@ def test_a_wrapped_refusal_is_that_of_the_api(subtests: pytest.Subtests) -> None
     bearers: list[bool] = [True, False]
     for code, http_status, error_class in codes:
         for bearer in bearers:
-            with subtests.test(code=code, http_status=http_status, error_class=error_class, bearer=bearer):
+            with subtests.test(
+                code=repr(code),
+                http_status=repr(http_status),
+                error_class=repr(error_class),
+                bearer=repr(bearer),
+            ):
                 error = refused(wrapped(api(code, "no ☹")), http_status, bearer=bearer)
 
                 assert type(error) is error_class
@@ -121,7 +126,7 @@ DISGUISES = {
 
 def test_a_wrapped_refusal_is_found_in_any_disguise(subtests: pytest.Subtests) -> None:
     for name, disguise in DISGUISES.items():
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             error = refused(wrapped(disguise), 400)
 
             assert isinstance(error, InputModeratedError)
@@ -171,7 +176,9 @@ def test_a_refusal_that_names_no_cause_is_that_of_its_http_status(subtests: pyte
     ]
     for http_status, error_class in http_status_cases:
         for message in messages:
-            with subtests.test(http_status=http_status, error_class=error_class, message=message):
+            with subtests.test(
+                http_status=repr(http_status), error_class=repr(error_class), message=repr(message)
+            ):
                 error = refused(wrapped(message), http_status)
 
                 assert type(error) is error_class
@@ -193,7 +200,7 @@ def test_what_says_neither_yes_nor_no_inside_is_not_listened_to() -> None:
 def test_a_yes_inside_a_no_leaves_a_submit_open(subtests: pytest.Subtests) -> None:
     cases: list[int] = [200, 400, 413, 500]
     for http_status in cases:
-        with subtests.test(http_status=http_status):
+        with subtests.test(http_status=repr(http_status)):
             inside = json.dumps({"code": 10000, "data": {"task_id": "7392616336519610409"}})
 
             assert not certainly_not_accepted(refused(wrapped(inside), http_status))
@@ -211,7 +218,7 @@ def test_these_statuses_of_a_gateway_say_certainly_not(subtests: pytest.Subtests
     ]
     for http_status in http_status_cases:
         for reply in replys:
-            with subtests.test(http_status=http_status, reply=reply):
+            with subtests.test(http_status=repr(http_status), reply=repr(reply)):
                 assert certainly_not_accepted(refused(reply, http_status))
 
 
@@ -220,7 +227,7 @@ def test_any_other_4xx_of_a_gateway_leaves_a_submit_open(subtests: pytest.Subtes
     replys: list[Any] = [b"<html>no</html>", {"code": 50500}, {"error": "no"}, {}]
     for http_status in http_status_cases:
         for reply in replys:
-            with subtests.test(http_status=http_status, reply=reply):
+            with subtests.test(http_status=repr(http_status), reply=repr(reply)):
                 assert not certainly_not_accepted(refused(reply, http_status))
 
 
@@ -229,7 +236,7 @@ def test_a_4xx_in_a_shape_of_the_gateway_is_a_refusal(subtests: pytest.Subtests)
     replys: list[Any] = [wrapped("no"), own()]
     for http_status in http_status_cases:
         for reply in replys:
-            with subtests.test(http_status=http_status, reply=reply):
+            with subtests.test(http_status=repr(http_status), reply=repr(reply)):
                 assert certainly_not_accepted(refused(reply, http_status))
 
 
@@ -250,7 +257,7 @@ def test_what_may_have_been_sent_on_stays_open(subtests: pytest.Subtests) -> Non
     ]
     for http_status in http_status_cases:
         for reply in replys:
-            with subtests.test(http_status=http_status, reply=reply):
+            with subtests.test(http_status=repr(http_status), reply=repr(reply)):
                 error = refused(reply, http_status)
 
                 assert not certainly_not_accepted(error)
@@ -268,7 +275,7 @@ def test_a_gateway_without_a_channel_sent_nothing_on(subtests: pytest.Subtests) 
     bearers: list[bool] = [True, False]
     for code in codes:
         for bearer in bearers:
-            with subtests.test(code=code, bearer=bearer):
+            with subtests.test(code=repr(code), bearer=repr(bearer)):
                 error = refused(own(code), 503, bearer=bearer)
 
                 assert isinstance(error, PermissionDeniedError)
@@ -292,7 +299,7 @@ def test_only_the_gateways_own_503_says_so(subtests: pytest.Subtests) -> None:
         (wrapped("no", code="model_not_found"), 503),
     ]
     for reply, http_status in cases:
-        with subtests.test(reply=reply, http_status=http_status):
+        with subtests.test(reply=repr(reply), http_status=repr(http_status)):
             assert not certainly_not_accepted(refused(reply, http_status))
 
 
@@ -318,7 +325,11 @@ def test_what_the_gateway_refuses_is_mended_at_the_gateway(subtests: pytest.Subt
     for reply, http_status, error_class, advice in replys:
         for bearer in bearers:
             with subtests.test(
-                reply=reply, http_status=http_status, error_class=error_class, advice=advice, bearer=bearer
+                reply=repr(reply),
+                http_status=repr(http_status),
+                error_class=repr(error_class),
+                advice=repr(advice),
+                bearer=bearer,
             ):
                 error = refused(reply, http_status, bearer=bearer)
 
@@ -342,7 +353,7 @@ def test_rights_that_the_gateway_lacks_at_the_api_are_its_operators_part() -> No
 def test_a_token_that_the_gateway_sent_on_is_its_operators_part_too(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["", json.dumps(own()), json.dumps(wrapped("no"))]
     for inner in cases:
-        with subtests.test(inner=inner):
+        with subtests.test(inner=repr(inner)):
             error = refused(wrapped(inner), 401)
 
             assert isinstance(error, AuthenticationError)
@@ -373,7 +384,7 @@ def test_a_wrapped_refusal_of_a_query_says_nothing_about_the_render(subtests: py
     codes: list[int] = [50411, 50412, 50511, 50400, 100009]
     for http_status in http_status_cases:
         for code in codes:
-            with subtests.test(http_status=http_status, code=code):
+            with subtests.test(http_status=repr(http_status), code=repr(code)):
                 with pytest.raises(ServerError) as caught:
                     parse_query(http_status, json.dumps(wrapped(api(code))).encode())
                 assert caught.value.entry is not None
@@ -417,7 +428,7 @@ def test_an_endless_message_is_read_so_far_and_no_further(subtests: pytest.Subte
         api(50412, "x" * 600_000),
     ]
     for message in cases:
-        with subtests.test(message=message):
+        with subtests.test(message=repr(message)):
             assert len(str(refused(wrapped(message), 400))) < 4_000
 
 

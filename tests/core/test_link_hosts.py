@@ -43,13 +43,13 @@ PUBLIC = [
 
 def test_a_host_of_the_own_network_is_known_by_its_name_or_address(subtests: pytest.Subtests) -> None:
     for link in PRIVATE:
-        with subtests.test(link=link):
+        with subtests.test(link=repr(link)):
             assert is_private(link)
 
 
 def test_a_host_that_may_be_public_is_not_private(subtests: pytest.Subtests) -> None:
     for link in PUBLIC:
-        with subtests.test(link=link):
+        with subtests.test(link=repr(link)):
             assert not is_private(link)
 
 

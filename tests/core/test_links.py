@@ -58,7 +58,7 @@ def test_a_link_is_read_however_it_is_written(subtests: pytest.Subtests) -> None
         json.dumps(json.dumps({"url": URL}))[1:-1].replace('\\"', '"'),
     ]
     for written in cases:
-        with subtests.test(written=written):
+        with subtests.test(written=repr(written)):
             assert link(written) == URL
 
 
@@ -79,7 +79,7 @@ def test_a_link_without_scheme_or_host_is_made_whole(subtests: pytest.Subtests) 
         ("1.mp4", "https://gateway.example.com/jimeng/1.mp4"),
     ]
     for written, read in cases:
-        with subtests.test(written=written, read=read):
+        with subtests.test(written=repr(written), read=repr(read)):
             assert link(written) == read
 
 
@@ -155,7 +155,7 @@ def test_a_finished_render_is_read_wherever_a_person_would_find_the_link(subtest
         json.dumps({"status": "done", "video_url": URL}),
     ]
     for data in cases:
-        with subtests.test(data=data):
+        with subtests.test(data=repr(data)):
             reply = query(data)
             assert (reply.status, reply.video_url) == (RenderStatus.DONE, URL)
 

@@ -31,7 +31,7 @@ THE_CATALOGUE_REFUSES: list[dict[str, Any]] = [
 def test_plain_data_is_final(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["t2v_720p", 5, 0.5, True, None, {"a": ["b", 1]}, ("x",)]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert is_final(value)
 
 
@@ -45,7 +45,7 @@ def test_templates_and_objects_are_not_final(subtests: pytest.Subtests) -> None:
         timedelta(1),
     ]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert not is_final(value)
 
 
@@ -55,7 +55,9 @@ def test_what_no_connection_allows_is_always_refused(subtests: pytest.Subtests) 
     for argument, value in NO_CONNECTION_ALLOWS.items():
         for check in checks:
             for default_connection in default_connections:
-                with subtests.test(argument=argument, check=check, default_connection=default_connection):
+                with subtests.test(
+                    argument=repr(argument), check=repr(check), default_connection=repr(default_connection)
+                ):
                     with pytest.raises(ParameterError) as refused:
                         check({argument: value}, default_connection=default_connection)
                     assert refused.value.argument == argument
@@ -63,7 +65,7 @@ def test_what_no_connection_allows_is_always_refused(subtests: pytest.Subtests) 
 
 def test_limits_of_the_catalogue_hold_for_the_default_connection_only(subtests: pytest.Subtests) -> None:
     for arguments in THE_CATALOGUE_REFUSES:
-        with subtests.test(arguments=arguments):
+        with subtests.test(arguments=repr(arguments)):
             request = {"model": "t2v_720p", **arguments}
             with pytest.raises(
                 ParameterError, match="give that connection another id than 'jimeng_default'"
@@ -88,7 +90,7 @@ def test_a_model_that_nobody_knows_is_refused_for_the_default_connection(model: 
 def test_a_key_that_only_a_connection_knows_passes_with_any_limit(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["jimeng_t2v_v99", " jimeng_t2v_v99 ", "own model", "厂商/模型"]
     for model in cases:
-        with subtests.test(model=model):
+        with subtests.test(model=repr(model)):
             check_request({"model": model, "duration": 7, "first_frame": "/a.png"}, default_connection=True)
 
 

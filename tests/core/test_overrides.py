@@ -17,7 +17,7 @@ FIELDS = [each.name for each in fields(ModelSpec)]
 def test_a_price_may_be_text_or_a_number(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["0.28", 0.28, Decimal("0.28")]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             assert read_price("prices.a", value) == Decimal("0.28")
 
 
@@ -25,7 +25,7 @@ def test_anything_else_is_no_price(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [-1, "cheap", True, [], "nan", "inf"]
     for value in cases:
         with (
-            subtests.test(value=value),
+            subtests.test(value=repr(value)),
             pytest.raises(
                 SettingsError, match=r"extra.prices.a: expected CNY per second such as 0.28, or null"
             ),
@@ -60,7 +60,7 @@ def test_a_field_of_the_wrong_kind_is_refused_with_what_it_takes(subtests: pytes
         ("price_cny_per_second", "cheap", "CNY per second"),
     ]
     for name, value, expected in cases:
-        with subtests.test(name=name, value=value, expected=expected):
+        with subtests.test(name=repr(name), value=repr(value), expected=repr(expected)):
             with pytest.raises(SettingsError, match=rf"extra\.models\.m\.{name}: expected {expected}"):
                 read_field(f"models.m.{name}", name, value)
 

@@ -118,7 +118,7 @@ def test_what_is_no_duration_is_refused_with_the_durations(subtests: pytest.Subt
     cases: list[Any] = ["long", 0, -5, 5.5, True]
     for duration in cases:
         with (
-            subtests.test(duration=duration),
+            subtests.test(duration=repr(duration)),
             pytest.raises(ParameterError, match=r"duration: expected a whole number.*takes 5 or 10 seconds"),
         ):
             build(duration=duration)
@@ -134,7 +134,7 @@ def test_every_listed_ratio_is_taken(subtests: pytest.Subtests) -> None:
 def test_a_prompt_that_nobody_can_see_is_refused_also_where_none_is_needed(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["\u200b", "\ufeff\u2060 \u200d", "\u3164", "\u2800\u2800"]
     for prompt in cases:
-        with subtests.test(prompt=prompt):
+        with subtests.test(prompt=repr(prompt)):
             with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
                 build(prompt=prompt)
             with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
@@ -148,7 +148,7 @@ def test_a_control_character_anywhere_in_the_extra_body_is_refused(subtests: pyt
         ({"a\0": 1}, "extra_body: holds the control character"),
     ]
     for extra_body, place in cases:
-        with subtests.test(extra_body=extra_body, place=place):
+        with subtests.test(extra_body=repr(extra_body), place=repr(place)):
             with pytest.raises(ParameterError, match=place):
                 build(extra_body=extra_body)
 
@@ -228,7 +228,7 @@ def test_a_prompt_longer_than_advised_is_sent_with_a_warning() -> None:
 def test_a_prompt_that_is_no_text_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [5, ["a cat"], b"a cat"]
     for prompt in cases:
-        with subtests.test(prompt=prompt):
+        with subtests.test(prompt=repr(prompt)):
             with pytest.raises(ParameterError, match="prompt: expected text"):
                 build(prompt=prompt)
 
@@ -236,7 +236,7 @@ def test_a_prompt_that_is_no_text_is_refused(subtests: pytest.Subtests) -> None:
 def test_a_seed_within_range_is_sent(subtests: pytest.Subtests) -> None:
     cases: list[tuple[Any, int]] = [(None, -1), (-1, -1), (0, 0), ("42", 42), (MAX_SEED, MAX_SEED), ("", -1)]
     for seed, sent in cases:
-        with subtests.test(seed=seed, sent=sent):
+        with subtests.test(seed=repr(seed), sent=repr(sent)):
             assert build(seed=seed).body()["seed"] == sent
 
 
@@ -244,7 +244,7 @@ def test_a_seed_out_of_range_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [-2, MAX_SEED + 1, "many", 1.5]
     for seed in cases:
         with (
-            subtests.test(seed=seed),
+            subtests.test(seed=repr(seed)),
             pytest.raises(
                 ParameterError, match=r"seed: expected a whole number from -1 to 2147483647.*-1 draws"
             ),
@@ -255,7 +255,7 @@ def test_a_seed_out_of_range_is_refused(subtests: pytest.Subtests) -> None:
 def test_takes_are_numbered_from_one(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [0, -1, "x"]
     for take in cases:
-        with subtests.test(take=take):
+        with subtests.test(take=repr(take)):
             with pytest.raises(ParameterError, match=r"take: .*numbered from 1"):
                 build(take=take)
 
@@ -264,7 +264,7 @@ def test_an_image_for_a_text_model_is_refused(subtests: pytest.Subtests) -> None
     cases: list[str] = ["t2v_720p", "t2v_1080p", "t2v_s2_pro"]
     for name in cases:
         with (
-            subtests.test(name=name),
+            subtests.test(name=repr(name)),
             pytest.raises(ParameterError, match=f"first_frame: {name} takes no image; it renders from text"),
         ):
             build(name, first_frame=LINK)
@@ -330,7 +330,7 @@ def test_a_camera_on_another_model_is_refused(subtests: pytest.Subtests) -> None
 def test_every_camera_movement_is_sent(subtests: pytest.Subtests) -> None:
     for template in CAMERA_TEMPLATES:
         for strength in CAMERA_STRENGTHS:
-            with subtests.test(template=template, strength=strength):
+            with subtests.test(template=repr(template), strength=repr(strength)):
                 body = build("i2v_recamera_720p", camera_template=template, camera_strength=strength).body()
 
                 assert (body["template_id"], body["camera_strength"]) == (template, strength)
@@ -346,7 +346,7 @@ def test_a_camera_argument_that_is_missing_or_unknown_is_refused_with_the_known_
 
 def test_an_argument_that_circulates_and_does_not_exist_is_refused(subtests: pytest.Subtests) -> None:
     for argument in REFUSED_ARGUMENTS:
-        with subtests.test(argument=argument):
+        with subtests.test(argument=repr(argument)):
             with pytest.raises(ParameterError, match=f"{argument}: is refused: ") as caught:
                 refuse_arguments({argument: 24})
 
@@ -376,7 +376,7 @@ def test_an_argument_of_another_place_is_refused_with_the_right_one(subtests: py
         ("on_lost", "only the operators"),
     ]
     for argument, instead in cases:
-        with subtests.test(argument=argument, instead=instead):
+        with subtests.test(argument=repr(argument), instead=repr(instead)):
             with pytest.raises(ParameterError, match=f"^{argument}: is refused: .*{instead}") as caught:
                 build(**{argument: "x"})
 
@@ -386,7 +386,7 @@ def test_an_argument_of_another_place_is_refused_with_the_right_one(subtests: py
 def test_the_body_takes_nothing_that_is_an_argument_and_no_field(subtests: pytest.Subtests) -> None:
     cases: list[str] = [*REFUSED_ARGUMENTS, *ARGUMENTS_ELSEWHERE, "model", "duration", "first_frame", "take"]
     for argument in cases:
-        with subtests.test(argument=argument):
+        with subtests.test(argument=repr(argument)):
             with pytest.raises(ParameterError, match=f"^extra_body: '{argument}' is refused: "):
                 build(extra_body={argument: "x"})
 
@@ -409,7 +409,7 @@ def test_what_the_vendor_adds_is_merged_last_with_a_warning() -> None:
 def test_no_extra_body_is_no_extra_body(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, {}, "", "None"]
     for nothing in cases:
-        with subtests.test(nothing=nothing):
+        with subtests.test(nothing=repr(nothing)):
             assert build(extra_body=nothing) == build()
 
 
@@ -423,7 +423,7 @@ def test_an_extra_body_that_cannot_be_sent_is_refused(subtests: pytest.Subtests)
         ({"a": "\ud83d"}, "is no JSON"),
     ]
     for extra, says in cases:
-        with subtests.test(extra=extra, says=says):
+        with subtests.test(extra=repr(extra), says=repr(says)):
             with pytest.raises(ParameterError, match=f"extra_body: .*{says}"):
                 build(extra_body=extra)
 
@@ -563,7 +563,7 @@ def test_an_unknown_price_is_no_price_and_never_zero() -> None:
 def test_a_cost_up_to_the_cap_passes(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "", "None", "1.40", 1.4, 1000, Decimal("1.4")]
     for cap in cases:
-        with subtests.test(cap=cap):
+        with subtests.test(cap=repr(cap)):
             check_cost(build(), cap)
 
 
@@ -580,7 +580,7 @@ META = {"producer_id": "dag-run-1", "content_propagator": "me"}
 def test_no_label_is_no_label(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, {}, ""]
     for nothing in cases:
-        with subtests.test(nothing=nothing):
+        with subtests.test(nothing=repr(nothing)):
             assert check_aigc_meta(nothing) is None
 
 
@@ -595,7 +595,7 @@ def test_a_label_without_what_a_video_needs_is_refused(subtests: pytest.Subtests
     values: list[str | None] = [None, "", "  ", "None"]
     for missing in missings:
         for value in values:
-            with subtests.test(missing=missing, value=value):
+            with subtests.test(missing=repr(missing), value=repr(value)):
                 with pytest.raises(ParameterError, match=f"aigc_meta: '{missing}' is required for a video"):
                     check_aigc_meta(META | {missing: value})
                 with pytest.raises(ParameterError, match=f"aigc_meta: '{missing}' is required for a video"):
@@ -610,7 +610,7 @@ def test_a_label_that_cannot_be_written_is_refused(subtests: pytest.Subtests) ->
         (META | {"producer_id": 7}, "aigc_meta.producer_id: expected text, got 7"),
     ]
     for meta, says in cases:
-        with subtests.test(meta=meta, says=says), pytest.raises(ParameterError, match=says):
+        with subtests.test(meta=repr(meta), says=repr(says)), pytest.raises(ParameterError, match=says):
             check_aigc_meta(meta)
 
 

@@ -214,7 +214,7 @@ def test_more_rows_than_airflow_maps_are_refused() -> None:
 def test_what_airflow_would_run_as_a_template_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["{{ conn.bank.password }}", "{% for x in y %}", "{# a #}"]
     for mark in cases:
-        with subtests.test(mark=mark):
+        with subtests.test(mark=repr(mark)):
             _, problems = draft(
                 {"prompt": f"a {mark} kite", "duration": 7},
                 {"prompt": "a kite", "output_name": mark, "extra_body": {"a": [{"b": mark}]}},
@@ -277,7 +277,7 @@ def test_a_name_that_leaves_the_directory_is_refused(subtests: pytest.Subtests) 
         "%2e%2e/a",
     ]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             _, problems = draft({"prompt": "a", "output_name": name})
             assert "is no name below output_path" in problems[0]
 

@@ -97,7 +97,7 @@ class Clock:
 def test_a_wait_is_spread_by_a_fifth(subtests: pytest.Subtests) -> None:
     cases: list[tuple[float, float]] = [(0.0, 8), (0.5, 10), (1.0, 12)]
     for jitter, seconds in cases:
-        with subtests.test(jitter=jitter, seconds=seconds):
+        with subtests.test(jitter=repr(jitter), seconds=repr(seconds)):
             assert spread(10, jitter) == pytest.approx(seconds)
 
 
@@ -106,7 +106,7 @@ def test_a_render_of_usual_length_takes_few_polls_and_is_noticed_soon(subtests: 
     jitters: list[float] = [0.0, 0.5, 0.999]
     for render_seconds in render_seconds_cases:
         for jitter in jitters:
-            with subtests.test(render_seconds=render_seconds, jitter=jitter):
+            with subtests.test(render_seconds=repr(render_seconds), jitter=repr(jitter)):
                 clock = Clock(poller(), jitter=jitter)
                 clock.now += clock.poller.first_wait(clock.now, jitter, not_before=START + 11)
                 while clock.now < START + render_seconds:
@@ -150,7 +150,7 @@ def test_only_a_finished_render_teaches() -> None:
 def test_a_number_fixes_the_interval(subtests: pytest.Subtests) -> None:
     cases: list[float] = [0.5, 10, 300]
     for interval in cases:
-        with subtests.test(interval=interval):
+        with subtests.test(interval=repr(interval)):
             clock = Clock(poller(poll_interval=interval))
             for answer in (QUEUED, GENERATING, NOVEL, NO_LINK, NOT_FOUND):
                 clock.see(answer)
@@ -161,7 +161,7 @@ def test_a_number_fixes_the_interval(subtests: pytest.Subtests) -> None:
 def test_no_interval_makes_a_loop_spin(subtests: pytest.Subtests) -> None:
     cases: list[float] = [0, -5, 1e-9, math.nan]
     for interval in cases:
-        with subtests.test(interval=interval):
+        with subtests.test(interval=repr(interval)):
             assert isinstance(Clock(poller(poll_interval=interval), jitter=0.0).see(GENERATING), Wait)
 
 
@@ -274,7 +274,7 @@ def test_done_without_a_link_ends_after_a_quarter_of_an_hour_and_names_the_field
     jitters: list[float] = [0.0, 0.5, 0.999]
     for interval in intervals:
         for jitter in jitters:
-            with subtests.test(interval=interval, jitter=jitter):
+            with subtests.test(interval=repr(interval), jitter=repr(jitter)):
                 clock = Clock(poller(poll_interval=interval), jitter=jitter)
                 clock.see(GENERATING)
                 began = clock.now
@@ -434,7 +434,7 @@ def test_an_unlisted_code_among_those_that_fail_renders_is_believed_when_it_is_r
 def test_any_other_unlisted_code_is_waited_out(subtests: pytest.Subtests) -> None:
     cases: list[int | str | None] = [50300, 50600, 59999, 5041, 504100, "strange", None]
     for code in cases:
-        with subtests.test(code=code):
+        with subtests.test(code=repr(code)):
             assert Clock(poller(deadline=START + 600)).end(error_for(code, "m")).outcome is Outcome.TIMED_OUT
 
 

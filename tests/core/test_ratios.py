@@ -27,14 +27,14 @@ def test_a_ratio_is_read_however_people_write_it(subtests: pytest.Subtests) -> N
     ]
     for ratio in RATIOS:
         for form in forms:
-            with subtests.test(ratio=ratio, form=form):
+            with subtests.test(ratio=repr(ratio), form=repr(form)):
                 across, down = ratio.split(":")
                 assert read_ratio(form.format(a=across, b=down)) == ratio
 
 
 def test_a_ratio_that_excel_took_for_a_time_is_read_in_every_form_of_it(subtests: pytest.Subtests) -> None:
     for ratio in RATIOS:
-        with subtests.test(ratio=ratio):
+        with subtests.test(ratio=repr(ratio)):
             hour, minute = map(int, ratio.split(":"))
             half, chinese = ("AM", "上午") if hour < 12 else ("PM", "下午")
             twelve = hour % 12 or 12
@@ -63,7 +63,7 @@ def test_a_ratio_that_was_calculated_or_that_yaml_read_is_told_from_the_number(
     subtests: pytest.Subtests,
 ) -> None:
     for ratio in RATIOS:
-        with subtests.test(ratio=ratio):
+        with subtests.test(ratio=repr(ratio)):
             across, down = map(int, ratio.split(":"))
             assert read_ratio(across / down) == ratio
             assert read_ratio(f"{across / down:.2f}") == ratio
@@ -80,7 +80,7 @@ def test_a_date_that_can_mean_one_ratio_only_is_read(subtests: pytest.Subtests) 
         (datetime(2026, 9, 21), "21:9"),  # noqa: DTZ001
     ]
     for value, ratio in cases:
-        with subtests.test(value=value, ratio=ratio):
+        with subtests.test(value=repr(value), ratio=repr(ratio)):
             assert read_ratio(value) == ratio
 
 
@@ -106,7 +106,7 @@ def test_what_excel_made_of_a_ratio_is_refused_with_the_cause_if_it_may_mean_two
         "0.51",
     ]
     for value in cases:
-        with subtests.test(value=value):
+        with subtests.test(value=repr(value)):
             with pytest.raises(ParameterError, match=r"aspect_ratio: .*Excel .*Format the column as text"):
                 read_ratio(value)
 
@@ -122,7 +122,7 @@ def test_anything_else_is_left_to_the_model_to_refuse(subtests: pytest.Subtests)
         (float("inf"), "inf"),
     ]
     for value, text in cases:
-        with subtests.test(value=value, text=text):
+        with subtests.test(value=repr(value), text=repr(text)):
             assert read_ratio(value) == text
 
 

@@ -120,7 +120,7 @@ def test_anything_else_is_a_value_error(subtests: pytest.Subtests) -> None:
         ["no", "object"],
     ]
     for broken in cases:
-        with subtests.test(broken=broken), pytest.raises(ValueError, match=r"."):
+        with subtests.test(broken=repr(broken)), pytest.raises(ValueError, match=r"."):
             Render.from_payload(broken)
 
 
@@ -147,7 +147,7 @@ def test_money_is_plain_decimal_text(subtests: pytest.Subtests) -> None:
         (Decimal("3.15"), "3.15"),
     ]
     for amount, text in cases:
-        with subtests.test(amount=amount, text=text):
+        with subtests.test(amount=repr(amount), text=repr(text)):
             assert format_money(amount) == text
             assert parse_money(text) == amount
 

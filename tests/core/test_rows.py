@@ -48,7 +48,7 @@ def test_what_is_no_dict_is_refused_as_a_row() -> None:
 def test_a_csv_file_is_read_with_its_own_delimiter(subtests: pytest.Subtests) -> None:
     cases: list[str] = [",", ";", "\t"]
     for delimiter in cases:
-        with subtests.test(delimiter=delimiter):
+        with subtests.test(delimiter=repr(delimiter)):
             text = f"prompt{delimiter}ratio{delimiter}output_name\r\n"
             text += f'"one, two; three"{delimiter}1:1{delimiter}a\r\n\r\nfour{delimiter}{delimiter}b\r\n'
             rows = read("rows.csv", text)
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_refused_as_a_whole(subtests: pytest.Subte
         ("rows.json", b'{"prompt": "a"}', "expected a JSON list of objects, got dict"),
     ]
     for name, content, says in cases:
-        with subtests.test(name=name, content=content, says=says):
+        with subtests.test(name=repr(name), content=repr(content), says=repr(says)):
             with pytest.raises(ParameterError, match="rows") as refused:
                 rows_of_file(name, content)
             assert says in str(refused.value)
@@ -144,7 +144,7 @@ def test_a_table_is_read_in_every_encoding_that_excel_saves(subtests: pytest.Sub
     delimiters: list[str] = [",", ";", "\t", "|"]
     for encoding in encodings:
         for delimiter in delimiters:
-            with subtests.test(encoding=encoding, delimiter=delimiter):
+            with subtests.test(encoding=repr(encoding), delimiter=repr(delimiter)):
                 warnings: list[str] = []
                 content = CHINESE.replace(";", delimiter).encode(encoding)
                 (row,) = rows_of_file("rows.txt", content, warn=warnings.append)
@@ -158,7 +158,7 @@ def test_json_is_read_in_the_same_encodings_and_nan_is_absent(subtests: pytest.S
     encodings: list[str] = ["utf-8-sig", "utf-16", "gbk"]
     for ending in endings:
         for encoding in encodings:
-            with subtests.test(ending=ending, encoding=encoding):
+            with subtests.test(ending=repr(ending), encoding=repr(encoding)):
                 text = '{"提示词": "一只红色的风筝", "seed": NaN, "duration": null}'
                 (row,) = rows_of_file(
                     f"rows.{ending}", (f"[{text}]" if ending == "json" else text).encode(encoding)
@@ -179,7 +179,7 @@ def test_text_of_another_encoding_is_refused_and_never_read_as_wrong_characters(
         ("koi8-r", "Красный змей поднимается над морем"),
     ]
     for encoding, text in cases:
-        with subtests.test(encoding=encoding, text=text):
+        with subtests.test(encoding=repr(encoding), text=repr(text)):
             with pytest.raises(ParameterError, match=r"not UTF-8 .* not clearly GBK either. .*CSV UTF-8"):
                 rows_of_file("rows.csv", f"prompt\n{text}\n".encode(encoding))
 
@@ -193,7 +193,7 @@ def test_damaged_utf_8_is_not_taken_for_gbk(cut: int) -> None:
 def test_a_file_that_breaks_its_own_encoding_is_refused_or_has_no_header(subtests: pytest.Subtests) -> None:
     cases: list[bytes] = [b"\xff\xfep\x00r", "\ufeffprompt".encode("utf-16")[:-1], b"\xef\xbb\xbfa\xff"]
     for content in cases:
-        with subtests.test(content=content), pytest.raises(ParameterError, match="rows: "):
+        with subtests.test(content=repr(content)), pytest.raises(ParameterError, match="rows: "):
             rows_of_file("rows.csv", content)
 
 
@@ -210,7 +210,7 @@ def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(subtests: py
     endings: list[str] = ["csv", "txt", "jsonl", "json"]
     for content, says in contents:
         for ending in endings:
-            with subtests.test(content=content, says=says, ending=ending):
+            with subtests.test(content=repr(content), says=repr(says), ending=repr(ending)):
                 with pytest.raises(ParameterError, match=rf"rows: rows\.{ending} is .*{says}"):
                     rows_of_file(f"rows.{ending}", content)
 

@@ -142,7 +142,7 @@ def test_default_ports_are_left_out_of_the_signed_host(subtests: pytest.Subtests
         ("[::80]", "[::80]"),
     ]
     for host, signed in cases:
-        with subtests.test(host=host, signed=signed):
+        with subtests.test(host=repr(host), signed=repr(signed)):
             assert signed_host(host) == signed
 
 

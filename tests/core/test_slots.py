@@ -70,5 +70,7 @@ def test_tries_are_rare_while_all_known_slots_are_taken(subtests: pytest.Subtest
         (2, 2, True, TRY_WHEN_THROTTLED_SECONDS),
     ]
     for running, peak, throttled, pause in cases:
-        with subtests.test(running=running, peak=peak, throttled=throttled, pause=pause):
+        with subtests.test(
+            running=repr(running), peak=repr(peak), throttled=repr(throttled), pause=repr(pause)
+        ):
             assert pause_between_tries(running=running, peak=peak, throttled=throttled) == pause

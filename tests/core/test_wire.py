@@ -178,7 +178,7 @@ def test_a_task_id_with_http_2xx_is_an_accepted_submit(subtests: pytest.Subtests
         {"code": 50500, "data": {"task_id": TASK}},
     ]
     for reply in cases:
-        with subtests.test(reply=reply):
+        with subtests.test(reply=repr(reply)):
             assert submit(reply).task_id == TASK
             assert submit(reply, 201).task_id == TASK
 
@@ -262,7 +262,12 @@ def test_a_submit_that_was_not_clearly_accepted(subtests: pytest.Subtests) -> No
         ("ok", 200, UnreadableReplyError, False),
     ]
     for reply, http_status, error_class, certain in cases:
-        with subtests.test(reply=reply, http_status=http_status, error_class=error_class, certain=certain):
+        with subtests.test(
+            reply=repr(reply),
+            http_status=repr(http_status),
+            error_class=repr(error_class),
+            certain=repr(certain),
+        ):
             error = refused_submit(reply, http_status)
 
             assert type(error) is error_class
@@ -295,7 +300,7 @@ def test_what_is_no_json_object_is_unreadable(subtests: pytest.Subtests) -> None
     http_status_cases: list[int] = [200, 302, 404, 502]
     for content in contents:
         for http_status in http_status_cases:
-            with subtests.test(content=content, http_status=http_status):
+            with subtests.test(content=repr(content), http_status=repr(http_status)):
                 for parse in (parse_submit, parse_query, parse_cancel):
                     with pytest.raises(UnreadableReplyError) as caught:
                         parse(http_status, content)
@@ -341,7 +346,7 @@ def test_what_is_certain_after_a_failed_submit(subtests: pytest.Subtests) -> Non
         (OutputModeratedError("m", code="50511", http_status=400), True),
     ]
     for error, certain in cases:
-        with subtests.test(error=error, certain=certain):
+        with subtests.test(error=repr(error), certain=repr(certain)):
             assert certainly_not_accepted(error) is certain
 
 
@@ -366,7 +371,7 @@ def test_a_status_is_its_word(subtests: pytest.Subtests) -> None:
         (10000, RenderStatus.UNKNOWN),
     ]
     for word, status in cases:
-        with subtests.test(word=word, status=status):
+        with subtests.test(word=repr(word), status=repr(status)):
             assert query(success({"status": word})).status is status
 
 
@@ -394,7 +399,7 @@ def test_a_wrapped_answer_reads_the_same() -> None:
 def test_a_label_that_is_not_said_plainly_is_unknown(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, "true", 1]
     for tagged in cases:
-        with subtests.test(tagged=tagged):
+        with subtests.test(tagged=repr(tagged)):
             assert query(success({"status": "done", "aigc_meta_tagged": tagged})).aigc_meta_tagged is None
 
 
@@ -428,14 +433,14 @@ def test_a_link_means_nothing_while_the_word_says_otherwise() -> None:
 def test_a_success_that_says_nothing_is_an_unknown_status(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [None, {}, [], "text", {"status": 7}]
     for data in cases:
-        with subtests.test(data=data):
+        with subtests.test(data=repr(data)):
             assert query(success(data)).status is RenderStatus.UNKNOWN
 
 
 def test_an_answer_with_neither_code_nor_task_is_unreadable(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [{}, {"ResponseMetadata": METADATA}, {"status": 10000}, {"status": "failed"}]
     for reply in cases:
-        with subtests.test(reply=reply):
+        with subtests.test(reply=repr(reply)):
             assert isinstance(refused_query(reply), UnreadableReplyError)
 
 
@@ -452,7 +457,7 @@ def test_a_queries_error_is_the_error_of_its_code(subtests: pytest.Subtests) -> 
 def test_the_code_decides_and_not_the_http_status(subtests: pytest.Subtests) -> None:
     cases: list[int] = [200, 404, 429]
     for http_status in cases:
-        with subtests.test(http_status=http_status):
+        with subtests.test(http_status=repr(http_status)):
             assert isinstance(refused_query({"code": 50429, "data": None}, http_status), RateLimitedError)
             assert query(success({"status": "generating"}), http_status).status is RenderStatus.GENERATING
 
@@ -464,7 +469,7 @@ def test_a_gateways_error_goes_by_name_first_and_by_number_then(subtests: pytest
         ({"CodeN": 100010, "Message": "m"}, "100010"),
     ]
     for error, code in cases:
-        with subtests.test(error=error, code=code):
+        with subtests.test(error=repr(error), code=repr(code)):
             caught = refused_query({"ResponseMetadata": METADATA | {"Error": error}}, 401)
 
             assert isinstance(caught, AuthenticationError)
@@ -507,7 +512,7 @@ def test_a_gateways_words_are_understood(subtests: pytest.Subtests) -> None:
         ("UNKNOWN", RenderStatus.UNKNOWN),
     ]
     for word, status in cases:
-        with subtests.test(word=word, status=status):
+        with subtests.test(word=repr(word), status=repr(status)):
             assert query(gateway(word)).status is status
 
 
@@ -524,7 +529,7 @@ def test_a_gateways_link_is_found_wherever_it_stands(subtests: pytest.Subtests) 
         {"id": TASK, "object": "video", "status": "completed", "video_url": URL, "aigc_meta_tagged": True},
     ]
     for reply in cases:
-        with subtests.test(reply=reply):
+        with subtests.test(reply=repr(reply)):
             found = query(reply)
 
             assert (found.status, found.video_url, found.aigc_meta_tagged) == (RenderStatus.DONE, URL, True)
@@ -582,7 +587,7 @@ def test_an_error_object_inside_the_data_is_read() -> None:
 def test_done_with_a_code_that_is_no_success_has_failed(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [50500, "50501", 59999, "novel"]
     for code in cases:
-        with subtests.test(code=code):
+        with subtests.test(code=repr(code)):
             reply = query({"code": code, "message": "no", "data": {"status": "done"}, "request_id": "r1"})
 
             assert (reply.status, reply.code, reply.message) == (RenderStatus.FAILED, str(code), "no")
@@ -597,7 +602,7 @@ def test_done_with_a_link_and_an_unlisted_code_is_landed_rather_than_lost() -> N
 def test_done_beside_throttling_or_refused_access_settles_nothing(subtests: pytest.Subtests) -> None:
     cases: list[int] = [50429, 50430, 50400, 100010]
     for code in cases:
-        with subtests.test(code=code):
+        with subtests.test(code=repr(code)):
             assert isinstance(refused_query({"code": code, "data": {"status": "done"}}), ApiError)
 
 
@@ -606,7 +611,7 @@ def test_a_known_word_counts_beside_an_unlisted_code_and_not_beside_a_listed_one
 ) -> None:
     cases: list[str] = ["expired", "not_found", "generating"]
     for word in cases:
-        with subtests.test(word=word):
+        with subtests.test(word=repr(word)):
             assert query({"code": 40404, "data": {"status": word}}, 404).status == word
             assert isinstance(refused_query({"code": 50500, "data": {"status": word}}, 500), ServerError)
 
@@ -624,7 +629,7 @@ def test_no_proxys_error_in_json_ends_a_render(subtests: pytest.Subtests) -> Non
     ]
     for http_status in http_status_cases:
         for page in pages:
-            with subtests.test(http_status=http_status, page=page):
+            with subtests.test(http_status=repr(http_status), page=repr(page)):
                 error = refused_query(page, http_status)
 
                 assert isinstance(error, ApiError)

@@ -113,7 +113,7 @@ def test_the_connection_guides_file_is_one_that_the_secrets_backend_reads(tmp_pa
 
 def test_the_airflow_commands_in_documents_are_known_to_airflow(subtests: pytest.Subtests) -> None:
     for path, arguments in COMMANDS:
-        with subtests.test(path=path, arguments=arguments):
+        with subtests.test(path=repr(path), arguments=repr(arguments)):
             from airflow.cli import cli_parser
 
             parsed = cli_parser.get_parser().parse_args(arguments)

@@ -202,7 +202,7 @@ def as_number(render: Render) -> Any:
 def test_a_render_may_be_named_in_every_way(world: World, subtests: pytest.Subtests) -> None:
     cases: list[Callable[[Render], Any]] = [as_render, as_payload, as_id, as_number]
     for given in cases:
-        with subtests.test(given=given):
+        with subtests.test(given=repr(given)):
             hook = world.hook()
             render = hook.submit(prompt=PROMPT)
             assert hook.query(given(render)).status is RenderStatus.IN_QUEUE
@@ -415,7 +415,7 @@ def test_a_bad_argument_of_a_later_step_is_refused_before_anything_is_sent(
         (lambda hook, _: hook.wait_for_completion("7", "jimeng_t2v_v30_pro"), "model"),
     ]
     for ask, argument in cases:
-        with subtests.test(ask=ask, argument=argument):
+        with subtests.test(ask=repr(ask), argument=repr(argument)):
             with pytest.raises(ParameterError) as refused:
                 ask(world.hook(), {"producer_id": "dag-1"})
             assert refused.value.argument == argument

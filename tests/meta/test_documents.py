@@ -56,7 +56,7 @@ def test_the_readme_shows_models_parameters_prices_and_the_first_example() -> No
 
 def test_every_name_of_an_error_is_told_with_what_it_is_read_as(subtests: pytest.Subtests) -> None:
     for name in OTHER_NAMES:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             entry = lookup(name)
             assert entry is not None
             (row,) = re.findall(
@@ -228,7 +228,7 @@ def test_pages_may_link_to_other_hosts(tmp_path: Path) -> None:
 
 def test_arguments_are_templated_where_the_guide_says_so(subtests: pytest.Subtests) -> None:
     for name in reference.OPERATORS:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             operator = getattr(
                 importlib.import_module(f"airflow_provider_jimeng.{reference.OPERATORS[name]}"), name
             )

@@ -56,13 +56,13 @@ def _source_of(module: str) -> str:
 
 def test_the_table_says_of_this_airflow_what_its_code_says(subtests: pytest.Subtests) -> None:
     for name, probe in PROBES.items():
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             assert features()[name].works_on(installed_airflow()) == probe()
 
 
 def test_what_an_airflow_lacks_is_said_with_what_happens_then(subtests: pytest.Subtests) -> None:
     for name in features():
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             feature = features()[name]
             lacking = [version for version in TABLE["airflow"] if not feature.works_on(version)]
             assert bool(lacking) == bool(feature.without_en) == bool(feature.without_zh)

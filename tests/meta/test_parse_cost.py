@@ -26,7 +26,7 @@ def imported_by(statement: str) -> frozenset[str]:
 
 def test_parsing_a_dag_loads_neither_http_client_nor_media_library(subtests: pytest.Subtests) -> None:
     for module in PUBLIC:
-        with subtests.test(module=module):
+        with subtests.test(module=repr(module)):
             loaded = imported_by(f"import {module}")
             assert module in loaded
             assert not {name for name in loaded if name.startswith(HEAVY)}

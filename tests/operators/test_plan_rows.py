@@ -200,7 +200,7 @@ def test_what_is_no_workbook_is_refused_with_the_cause(tmp_path: Path, content: 
 def test_other_spreadsheets_are_refused_with_how_to_export_them(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["xls", "xlsb", "ods", "numbers", "et"]
     for ending in cases:
-        with subtests.test(ending=ending):
+        with subtests.test(ending=repr(ending)):
             assert f".{ending} is not read. Save the sheet as .xlsx" in refused(f"/nowhere/rows.{ending}")
 
 
@@ -254,7 +254,7 @@ def test_what_is_no_list_of_rows_is_refused(subtests: pytest.Subtests) -> None:
 def test_rows_that_are_left_out_are_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["", "  ", None, "None"]
     for given in cases:
-        with subtests.test(given=given):
+        with subtests.test(given=repr(given)):
             assert "rows: is empty. Give a list of dicts, or the path of a file." in refused(given)
 
 
@@ -312,7 +312,7 @@ def test_an_ending_that_is_not_read_is_refused_before_a_link_is_opened(
 ) -> None:
     cases: list[str] = ["export", "rows.xls", "rows.pdf", "rows.csv.gz", ""]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             assert "read" in refused(link(server, name))
             assert server.seen == []
 

@@ -48,7 +48,7 @@ def test_a_task_in_a_final_state_really_ended(airflow_says: Any, subtests: pytes
     map_indexs: list[int] = [-1, 3]
     for state in sorted(TERMINAL_STATES):
         for map_index in map_indexs:
-            with subtests.test(state=state, map_index=map_index):
+            with subtests.test(state=repr(state), map_index=repr(map_index)):
                 key = "render" if map_index < 0 else "render_3"
                 airflow_says({"manual__1": {key: state}})
                 assert asyncio.run(really_ended(task_instance(map_index)))
