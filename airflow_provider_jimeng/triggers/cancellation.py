@@ -1,7 +1,7 @@
-"""What to do with a render whose task was ended by a person (Airflow 3.3 and newer).
+"""Cancels the render of a task that a person ended (Airflow 3.3 and newer).
 
-Airflow calls ``on_kill`` of a trigger also when another triggerer has merely taken it over, so the task instance's
-own state decides: only a task that really ended gives up its render.
+Airflow calls ``on_kill`` of a trigger also if another triggerer takes it over. So the state of the task instance
+decides: the render is cancelled only if the task has ended.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from airflow_provider_jimeng.core.errors import (
 )
 
 _NOT_OF_THE_RENDER = (AuthenticationError, PermissionDeniedError, RateLimitedError, NotSentError)
-_GOES_ON = "If it goes on, it may be billed, and can be adopted within 11.5 hours of its submit."
+_GOES_ON = "If it continues, it can be billed, and a task can adopt it within 11.5 hours after its submit."
 TERMINAL_STATES = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
 
 
 async def really_ended(task_instance: Any) -> bool:
-    """Is the task instance in a terminal state, rather than moved, or cleared and running again?"""
+    """Return whether the task instance is in a terminal state. It is not if it was moved, or cleared and runs again."""
     if task_instance is None:
         return False
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -42,18 +42,18 @@ async def really_ended(task_instance: Any) -> bool:
 
 
 async def cancel(lease: Any, *, req_key: str, render_id: str) -> str:
-    """Ask the API to cancel a render and return, in words, what became of it."""
+    """Ask the API to cancel a render; return the result in words."""
     try:
         await lease.client.cancel(req_key, render_id)
     except _NOT_OF_THE_RENDER as error:
         return not_cancelled(render_id, str(error))
     except ApiError as error:
-        return f"The API refused to cancel the render {render_id} ({error.said}): one that has begun cannot be stopped. {_GOES_ON}"
+        return f"The API refused to cancel the render {render_id} ({error.said}). A render that has begun cannot be stopped. {_GOES_ON}"
     except JimengError as error:
         return f"The API did not say whether the render {render_id} is cancelled ({error}). {_GOES_ON}"
     return f"The render {render_id} is cancelled."
 
 
 def not_cancelled(render_id: str, why: str) -> str:
-    """Say that a render was left alone, and what that means."""
+    """Return the message that a render was not cancelled, and what that means."""
     return f"The render {render_id} was not cancelled: {why} {_GOES_ON}"

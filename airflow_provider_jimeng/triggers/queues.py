@@ -1,7 +1,7 @@
-"""The queues for render slots of one triggerer process, one for each account and model.
+"""The queues for render slots of one triggerer process: one queue for each account and model.
 
-State lives per event loop, as ``dag.test()`` runs every trigger on a loop of its own. A waiting trigger costs a
-future; one task per queue, alive only while somebody waits, does the occasional try.
+The queues belong to an event loop, because ``dag.test()`` runs each trigger on its own loop. A waiting trigger costs one
+future. One task per queue wakes a waiter from time to time; it runs only while there are waiters.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _loaded: set[str] = set()
 
 @dataclass(eq=False, slots=True)
 class SlotQueue:
-    """Everything one process knows of the slots of one account and model.
+    """What one process knows about the slots of one account and model.
 
-    ``pause`` decides how long nobody tries; it takes what :func:`pause_between_tries` takes.
+    ``pause`` returns the seconds between two tries; its arguments are those of :func:`pause_between_tries`.
     """
 
     pause: Callable[..., float] = pause_between_tries
@@ -46,15 +46,15 @@ class SlotQueue:
         self.peak = max(self.peak, self.running)
 
     def render_left(self, *, ended: bool) -> None:
-        """Count it out; if it ended, its slot is free, and one waiter goes."""
+        """Count the render no longer. If it ended, its slot is free, and one waiter is woken."""
         self.running -= 1
         if ended:
             self.wake_one()
 
     async def wait(self, waiter: Waiter, *, deadline: float) -> bool:
-        """Wait until it is this waiter's turn; false if the deadline came first. Neither comes before its time.
+        """Wait for the turn of this waiter; return ``False`` if the deadline passes first.
 
-        A waiter that is cancelled after it was woken passes the wake on.
+        If a waiter is cancelled after it was woken, the next one is woken instead.
         """
         turn = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = turn
@@ -75,7 +75,7 @@ class SlotQueue:
         return woken
 
     def wake_one(self) -> None:
-        """Let the next waiter go; with nobody waiting, remember the slot for who comes next."""
+        """Wake the next waiter. If there is none, keep the free slot for the next one."""
         now = time.time()
         asleep = [waiter for waiter, turn in self._waiting.items() if not turn.done()]
         chosen = choose(asleep, now=now, turns=self._turns)

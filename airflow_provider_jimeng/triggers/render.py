@@ -1,4 +1,4 @@
-"""Waits for a render in the triggerer. It only reads: a trigger may run twice, and every run of it would pay."""
+"""Waits for a render in the triggerer. A trigger can run twice, so it only reads and never pays."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["JimengRenderTrigger"]
 
 FIRST_POLL_SECONDS = 11.0
-"""The first poll comes no earlier: a task that resumes within about 6 s can be failed by the scheduler."""
+"""The first poll is not earlier: the scheduler can fail a task that resumes within about 6 s."""
 MOVED_SECONDS = 5.0
-"""A trigger that another triggerer takes over asks within this time."""
+"""After another triggerer takes a trigger over, it asks within this time."""
 
 _SLOT_IS_FREE = frozenset(
     {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.NO_LINK}
@@ -38,16 +38,16 @@ _SLOT_IS_FREE = frozenset(
 
 
 class JimengRenderTrigger(BaseTrigger):
-    """Polls one render until it is done, failed, expired, gone, without a link, out of reach, or the deadline passes.
+    """Polls one render until it ends, its access is refused, or the deadline passes.
 
-    Every argument is absolute, so that another triggerer can take over at any time.
+    Every time is absolute, so that another triggerer can take over at any moment.
 
     :param render_id: the vendor's ``task_id``.
     :param req_key: the model key it was submitted with.
     :param jimeng_conn_id: connection that pays for it.
     :param submitted_at: RFC 3339 time of the submit.
-    :param deadline: epoch second at which the wait is given up; ``None`` is 11.5 hours after the submit.
-    :param poll_interval: seconds between two queries; ``None`` goes by the age of the render.
+    :param deadline: epoch second at which the wait ends; ``None`` is 11.5 hours after the submit.
+    :param poll_interval: seconds between two queries; with ``None`` they depend on the age of the render.
     :param first_poll_at: epoch second of the first query.
     """
 
@@ -75,7 +75,7 @@ class JimengRenderTrigger(BaseTrigger):
     def after_deferring(
         cls, render: Render, *, deadline: float, poll_interval: float | None, now: float
     ) -> Self:
-        """Return the trigger for a task that defers now; it asks once even where the deadline is nearer than that."""
+        """Return the trigger for a task that defers now. It asks once even if the deadline is sooner than that."""
         first_poll_at = now + FIRST_POLL_SECONDS * (1 + 0.2 * random.random())
         return cls(
             render_id=render.task_id,
@@ -108,7 +108,7 @@ class JimengRenderTrigger(BaseTrigger):
         yield TriggerEvent(event.to_payload())
 
     async def on_kill(self) -> None:
-        """Cancel the render if a person ended the task, and log what became of it (Airflow 3.3 and newer)."""
+        """Cancel the render if a person ended the task, and log the result (Airflow 3.3 and newer)."""
         await load_clients()
         from airflow_provider_jimeng.hooks.connection_cache import shared_client
         from airflow_provider_jimeng.triggers.cancellation import cancel, not_cancelled, really_ended
@@ -141,7 +141,7 @@ class JimengRenderTrigger(BaseTrigger):
             return event
 
     def _first_pause(self, poller: Poller) -> float:
-        """Triggers that were moved together do not ask together."""
+        """Return the seconds until the first query. Triggers that move together do not ask together."""
         now = time.time()
         not_before = self.first_poll_at or 0.0
         if not_before <= now:
@@ -150,9 +150,9 @@ class JimengRenderTrigger(BaseTrigger):
 
 
 class _Asking:
-    """Asks over the client that all triggers of the process share, and reads the connection again when told.
+    """Asks over the client that all triggers of the process share.
 
-    Meanwhile it counts the render among those that run; ``ended`` tells, on leaving, that its slot is free.
+    Until it closes, it counts the render as running. ``ended`` says whether its slot is free then.
     """
 
     def __init__(self, trigger: JimengRenderTrigger, stack: AsyncExitStack) -> None:
@@ -166,7 +166,7 @@ class _Asking:
         self._renew = True
 
     async def prepare(self) -> JimengError | None:
-        """Join the shared client; whatever stands in the way is returned, as in the place of an answer."""
+        """Join the shared client; return the error if that fails."""
         await load_clients()
         from airflow_provider_jimeng.hooks.connection_cache import shared_client
 

@@ -1,4 +1,4 @@
-"""Waits, in the triggerer, until the account is likely to have a render slot free."""
+"""Waits in the triggerer until the account probably has a free render slot."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["JimengSlotTrigger"]
 
 
 class JimengSlotTrigger(BaseTrigger):
-    """Wakes a task that found the account busy. It reads a connection and sends nothing.
+    """Wakes a task whose submit the account was too busy for. It reads a connection and sends no request.
 
-    A render of the same account and model that ends in this triggerer process wakes one waiting task; a task that
-    nothing wakes tries now and then.
+    When a render of the same account and model ends in this triggerer process, one waiting task is woken. From time to
+    time a task is woken even if no render ended.
 
-    :param req_key: the model, for limits are per capability.
+    :param req_key: the model. Each model has its own limit.
     :param jimeng_conn_id: connection of the account.
-    :param waiting_since: epoch second of the first refusal; it rides along, so the place in the queue survives.
+    :param waiting_since: epoch second of the first refusal. It decides the place in the queue.
     :param not_before: epoch second before which the task is not woken.
-    :param deadline: epoch second at which the wait is given up.
-    :param priority_weight: Airflow's weight of the task: the heavier goes first.
-    :param dag_id: DAGs of the same weight go in turn.
-    :param throttled: the request rate was the limit, not the slots.
+    :param deadline: epoch second at which the wait ends without a slot.
+    :param priority_weight: Airflow's weight of the task. A task with a higher weight goes first.
+    :param dag_id: DAGs of the same weight take turns.
+    :param throttled: the request rate was the limit, not the number of slots.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class JimengSlotTrigger(BaseTrigger):
 
         try:
             return (await look_up(self.jimeng_conn_id)).settings.account
-        except Exception as error:  # noqa: BLE001 - a secrets back end raises anything; waiting needs no secret
+        except Exception as error:  # noqa: BLE001 - a secrets back end can raise any class, and this wait needs no secret
             self.log.warning(
-                "The connection %r cannot be read (%s); waiting apart from others of its account.",
+                "The connection %r cannot be read (%s). This task waits in its own queue.",
                 self.jimeng_conn_id,
                 type(error).__name__,
             )
