@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 3.0
 SILENCE_SECONDS = 20.0
-"""Seconds without progress after which a landing is taken for dead."""
+"""Seconds without progress after which other tasks take a download for dead."""
+_BEAT_SHARE = 0.15
+"""The owner of a claim shows progress so often, as a share of the silence that others wait for."""
 
 _LONGEST_PAUSE = 1.0
 _DEAD_AFTER_SECONDS = 24 * 3600
@@ -65,7 +66,7 @@ class Claim:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         patience_seconds: float = 3600.0,
-        beat_seconds: float = BEAT_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self.token = token
         self._file = file
@@ -74,7 +75,7 @@ class Claim:
         self._sleep = sleep
         self._clock = clock
         self._patience_seconds = patience_seconds
-        self._beat_seconds = beat_seconds
+        self._silence_seconds = silence_seconds
         self._rest: frozenset[str] = frozenset()
         self._taken = False
 
@@ -137,7 +138,7 @@ class Claim:
     def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
         last = None
         with suppress(ValueError):  # the part file is closed
-            while not stop.wait(self._beat_seconds):
+            while not stop.wait(self._silence_seconds * _BEAT_SHARE):
                 now = progress()
                 if now == last:
                     continue
@@ -151,7 +152,7 @@ class Claim:
         began = since = self._clock()
         seen, beat, pause = self._look(), self._beat.content(), 0.1
         while seen is not None and seen.token != self.token:
-            silent = self._clock() - since > SILENCE_SECONDS
+            silent = self._clock() - since > self._silence_seconds
             if seen.ended or silent or _threads.get(seen.token) == threading.get_ident():
                 # A landing on this very thread, as below a callback, cannot go on before this one returns.
                 self._void(seen)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from airflow_provider_jimeng.client.media import MediaPolicy, MediaStream, open_media
 from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, TransportError
+from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,8 @@ class Patience:
     """How long a download is tried before the task fails (and may be retried, free).
 
     ``failures`` counts those in a row that brought no new byte; the pause doubles with each, from ``pause_seconds``
-    to ``longest_pause_seconds``. ``fresh_links`` is how often a refused link is replaced in all.
+    to ``longest_pause_seconds``. ``fresh_links`` is how often a refused link is replaced in all. ``silence_seconds``
+    is how long the download of another task can make no progress before this task takes over.
     """
 
     failures: int = 5
@@ -57,6 +59,7 @@ class Patience:
     pause_seconds: float = 1.0
     longest_pause_seconds: float = 30.0
     total_seconds: float = 3600.0
+    silence_seconds: float = SILENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,7 +169,7 @@ def test_progress_shows_and_silence_follows_when_there_is_none(tmp_path: Path) -
     def written(number: int) -> bool:
         return beat.exists() and beat.read_text() == f"{TOKEN} {number}"
 
-    with Claim(file, TOKEN, beat_seconds=0.01) as claim:
+    with Claim(file, TOKEN, silence_seconds=0.07) as claim:
         assert claim.take()
         with claim.beating(lambda: progress[0]):
             for number in (1, 2):
