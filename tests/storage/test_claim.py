@@ -155,7 +155,7 @@ def test_nobody_waits_for_ever(tmp_path: Path, lander: Lander) -> None:
 
     with (
         MediaServer(answers=[whole(VIDEO)]) as server,
-        pytest.raises(LandingError, match=r"has been landing .* for 3600 s"),
+        pytest.raises(LandingError, match=r"has been busy with .* for 3600 s"),
     ):
         lander(server, f"{tmp_path}/", sleep=sleep, clock=lambda: hours.now)
     assert f".{NAME}.claim.part" in names(tmp_path)

@@ -316,7 +316,7 @@ def test_a_fragmented_video_that_may_be_cut_and_is_too_short_is_fetched_again(
 def test_a_fragmented_video_that_stays_too_short_is_refused(tmp_path: Path, lander: Lander) -> None:
     with (
         MediaServer(answers=[without_length(CUT)]) as server,
-        pytest.raises(DamagedMediaError, match="5 s were asked for, and it holds 2 s"),
+        pytest.raises(DamagedMediaError, match="5 s were requested, and it holds 2 s"),
     ):
         lander(server, f"{tmp_path}/")
     assert list(tmp_path.iterdir()) == []
@@ -349,4 +349,4 @@ def test_where_nothing_tells_the_length_of_a_fragmented_video_the_log_says_so(
 ) -> None:
     with MediaServer(answers=[without_length(CUT)]) as server:
         lander(server, f"{tmp_path}/", lander.render(duration=None))
-    assert "Whether more should follow cannot be told" in caplog.text
+    assert "It is unknown whether a part is missing" in caplog.text
