@@ -289,7 +289,7 @@ def test_an_older_try_leaves_the_object_of_a_newer_one_alone(
     places.ledger(store=False).write(newer)
     places.ledger(store=False).settle(PAID)
     assert places.ledger(store=False).read() == newer
-    assert "Another try has begun" in caplog.text
+    assert "A newer try has begun" in caplog.text
 
 
 class Gate:
