@@ -143,8 +143,8 @@ class RecordObjects:
         """
         if len(behind) <= MAX_POINTERS:
             return
-        kind, asked = folder
-        needed = _needed_for_request(behind, asked) if kind == "requests" else _needed_for_file(behind, key)
+        kind, name = folder
+        needed = _needed_for_request(behind, name) if kind == "requests" else _needed_for_file(behind, key)
         superfluous = [(name, record) for name, record in behind.items() if name not in needed]
         for name, record in superfluous[:MAX_REMOVALS]:
             with suppress(LedgerError):
@@ -204,10 +204,10 @@ class RecordObjects:
         return _guarded("open the records", lambda: self._folder.file(FOLDER))
 
 
-def _needed_for_request(behind: RecordsByName, asked: str) -> set[str]:
+def _needed_for_request(behind: RecordsByName, fingerprint: str) -> set[str]:
     """Return the pointers that a look-up of a request needs: all open intents, and one for each of the best renders."""
     records = [record for record in behind.values() if record is not None]
-    answers = [answer for record in records if (answer := record.as_asked(asked)) is not None]
+    answers = [answer for record in records if (answer := record.as_asked(fingerprint)) is not None]
     needed: set[str] = set()
     renders: set[str] = set()
     for answer in by_preference(answers):

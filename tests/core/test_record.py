@@ -277,7 +277,7 @@ def test_the_bill_of_a_record_names_what_its_own_task_paid_for() -> None:
         "cost_cny": "1.40",
     }
     assert paid.bill() == [first, {**first, "task_id": "2", "cost_cny": "2.80"}]
-    assert paid.bill(but="2") == [first]
+    assert paid.bill(except_id="2") == [first]
     adopted = replace(FIRST, intent_at="2026-01-03T00:00:00Z")
     assert adopted.bill() == []
     assert [item["task_id"] for item in after(adopted, "2").bill()] == []
