@@ -178,14 +178,15 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(places: Places) -> N
         places.ledger(store=False).read()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": "submitted"}', '{"state": "eaten"}', "\xff"])
-def test_a_damaged_record_says_where_it_is_and_what_to_do(places: Places, damage: str) -> None:
+def test_a_damaged_record_says_where_it_is_and_what_to_do(subtests: pytest.Subtests, places: Places) -> None:
     ledger = places.ledger(store=False)
     ledger.write(PAID)
     (path,) = places.folder.rglob("tasks/*.json")
-    path.write_bytes(damage.encode("latin-1"))
-    with pytest.raises(LedgerError, match=r"tasks/.*damaged.*Repair or delete"):
-        ledger.read()
+    for damage in ["", "{", "[]", '{"state": "submitted"}', '{"state": "eaten"}', "\xff"]:
+        with subtests.test(damage=damage):
+            path.write_bytes(damage.encode("latin-1"))
+            with pytest.raises(LedgerError, match=r"tasks/.*damaged.*Repair or delete"):
+                ledger.read()
 
 
 def test_a_render_costs_four_writes_in_the_output_directory() -> None:
