@@ -1,4 +1,4 @@
-"""Landing one large file on a local path against `curl -o f && sha256sum f`, from the same server on this machine.
+"""Saves one large file to a local path, and compares with `curl -o f && sha256sum f` from the same server.
 
     python benchmarks/landing.py [--megabytes 1024] [--rounds 3] [--folder DIR]
 
@@ -39,7 +39,7 @@ def large_video(path: Path, megabytes: int) -> None:
 
 
 def serve(path: Path) -> None:
-    """Send the file to whoever asks, by the kernel alone; runs in a process of its own."""
+    """Send the file to every client, with sendfile; runs in a process of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -64,7 +64,7 @@ def serve(path: Path) -> None:
 
 
 def land_once(url: str, folder: str) -> None:
-    """Land in this process and print seconds and growth in bytes; runs in a process of its own."""
+    """Save the file and print the seconds and the growth of memory in bytes; runs in a process of its own."""
     import pendulum
 
     from airflow_provider_jimeng.client.media import MediaPolicy
@@ -116,9 +116,9 @@ def measure(url: str, folder: Path, rounds: int) -> tuple[list[float], list[floa
             done = subprocess.run(
                 [sys.executable, __file__, "--land", url, scratch], check=True, capture_output=True, text=True
             )
-            found = json.loads(done.stdout.splitlines()[-1])
-            ours.append(found["seconds"])
-            growth.append(found["growth"])
+            figures = json.loads(done.stdout.splitlines()[-1])
+            ours.append(figures["seconds"])
+            growth.append(figures["growth"])
     return reference, ours, growth
 
 
@@ -145,17 +145,17 @@ def main() -> int:
     )
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--land", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.serve:
-        serve(given.serve)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
         return 0
-    if given.land:
-        land_once(*given.land)
+    if options.land:
+        land_once(*options.land)
         return 0
-    with tempfile.TemporaryDirectory(prefix="jimeng-landing-", dir=given.folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix="jimeng-landing-", dir=options.folder) as scratch:
         folder = Path(scratch)
         source = folder / "source.mp4"
-        large_video(source, given.megabytes)
+        large_video(source, options.megabytes)
         server = subprocess.Popen(
             [sys.executable, __file__, "--serve", source],
             stdin=subprocess.PIPE,
@@ -165,10 +165,10 @@ def main() -> int:
         try:
             assert server.stdout is not None
             url = f"http://127.0.0.1:{int(server.stdout.readline())}/video.mp4"
-            figures = measure(url, folder, given.rounds)
+            figures = measure(url, folder, options.rounds)
         finally:
             server.communicate("")
-    return 0 if report(given.megabytes, *figures) else 1
+    return 0 if report(options.megabytes, *figures) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a look-up in the ledger costs when 100, 1,000 or 10,000 tasks have asked for the same before, on files and on S3.
+"""The cost of a look-up in the ledger after 100, 1,000 or 10,000 tasks with the same request, on files and on S3.
 
 A look-up is what a task does before it pays: with ``reuse="output_path"`` by its request, and by a full file name. The
 S3 is a server of its own on this machine (moto). With ``--by-0-1-0`` the records are those of 0.1.0, whose pointers the
@@ -29,12 +29,12 @@ from tests.harness.store_servers import S3Server
 ASKED = "a" * 64
 LIMIT = 1.3
 WRITTEN_WHOLE = 50
-"""So many of the records are written with their pointers; the older ones stand there as tidying leaves them."""
+"""So many of the records are written with their pointers. The older ones have none, as after the removal of pointers."""
 ME = TaskKey(dag_id="ads", run_id="now", task_id="render")
 
 
 def record(number: int, output_path: str) -> Record:
-    """Return what the task of an hourly run left behind that has landed its own render."""
+    """Return the record of an hourly run whose task has saved its own render."""
     at = f"2026-{number // 24 // 28 % 12 + 1:02}-{number // 24 % 28 + 1:02}T{number % 24:02}:00:00Z"
     return Record(
         state=RecordState.LANDED,
@@ -63,7 +63,7 @@ def look_ups(folder: OutputPath) -> dict[str, Callable[[], object]]:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return how long something takes."""
+    """Return how many seconds a call takes."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
@@ -75,7 +75,7 @@ def write(folder: OutputPath, numbers: range, *, by_0_1_0: bool) -> None:
     for number in numbers:
         made = record(number, f"{folder.output_path}kite.mp4")
         if not by_0_1_0 and number < numbers.stop - WRITTEN_WHOLE:
-            objects._write(made.to_payload(), "tasks", f"{number:032}.json")  # noqa: SLF001 - as it stays without pointers
+            objects._write(made.to_payload(), "tasks", f"{number:032}.json")  # noqa: SLF001 - a record without pointers
             continue
         if not by_0_1_0:
             objects.write(made)
@@ -83,7 +83,7 @@ def write(folder: OutputPath, numbers: range, *, by_0_1_0: bool) -> None:
         name = f"{number:032}.json"
         owner = json.dumps({"task_instance": made.key.to_payload()}).encode()
         parts = [("tasks", name, json.dumps(made.to_payload()).encode())]
-        parts += [(*pointer, name, owner) for pointer, _ in objects._pointers(made)]  # noqa: SLF001 - it stands in for 0.1.0
+        parts += [(*pointer, name, owner) for pointer, _ in objects._pointers(made)]  # noqa: SLF001 - 0.1.0 writes these pointers
         for *place, content in parts:
             file = folder.file("/".join((".jimeng", *place)))
             if file.is_local:

@@ -1,6 +1,6 @@
-"""Reads ``output_path`` before anything is paid, and says which names of files a store can keep.
+"""Reads ``output_path`` before anything is paid, and checks whether a store can hold the file names.
 
-Everything here is text: what only a file system knows is asked for in :mod:`airflow_provider_jimeng.storage.output`.
+Everything here works on text. The checks that need a file system are in :mod:`airflow_provider_jimeng.storage.output`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OBJECT_STORES = frozenset(
         "r2",
     }
 )
-"""Stores in which an object appears when its upload is complete, never before. They have no directories."""
+"""Stores in which an object appears only when its upload is complete. They have no directories."""
 
 _FILE_SCHEMES = frozenset({"file", "local"})
 _SCHEMES = (
@@ -54,14 +54,14 @@ _LONGEST_PATH = 4095
 _LONGEST_KEY = 1024
 _LONGEST_KEYS = {"oss": 1023, "cos": 850, "tos": 696}
 _RECORDS_BYTES = 160
-"""What the path of a record, and of its temporary file, adds to the directory."""
+"""Bytes that the path of a record, with its temporary file, adds to the directory."""
 _LONGEST_HIDDEN_STEM = 180
 
 
 def path_as_text(value: Any, *, ending: str = ".mp4") -> Any:
-    """Return a path object as text, and anything else as it is.
+    """Return a path object as text, and any other value unchanged.
 
-    A path object has no slash at its end, so its name decides: it is a file if it ends in ``ending``, else a directory.
+    A path object never ends in a slash. So it is a file if it ends in ``ending``, and a directory otherwise.
     """
     if isinstance(value, str) or not (hasattr(value, "__fspath__") or hasattr(value, "open")):
         return value
@@ -70,10 +70,10 @@ def path_as_text(value: Any, *, ending: str = ".mp4") -> Any:
 
 
 def read_output_path(value: Any, *, ending: str = ".mp4") -> str | None:
-    """Return ``output_path`` as text without white space around it, ``None`` where it is absent.
+    """Return ``output_path`` as text without white space around it, ``None`` if it is absent.
 
     :param ending: how the name of a file ends, for path objects.
-    :raises ParameterError: it cannot mean what its author wants. The text tells the right spelling.
+    :raises ParameterError: the text is misspelled or has no clear meaning. The message shows the right spelling.
     """
     text = read_text("output_path", path_as_text(value, ending=ending))
     if text is None:
@@ -85,7 +85,7 @@ def read_output_path(value: Any, *, ending: str = ".mp4") -> str | None:
     if found is None or (len(found[2]) < 2 and not _is_scheme(found[1], found[2])):
         if "://" in text:
             raise ParameterError("output_path", f"{shown(text)} has a scheme in the middle. {_HOW}")
-        return re.sub("^//+", "/", text)  # a URI without a scheme would begin with //
+        return re.sub("^//+", "/", text)  # A URI without a scheme begins with //.
     scheme, slashes, rest = found.groups()
     if _DRIVE.match(text):
         raise ParameterError(
@@ -104,7 +104,7 @@ def read_output_path(value: Any, *, ending: str = ".mp4") -> str | None:
 
 
 def warning_of(output_path: str | None) -> str | None:
-    """Return what is worth a warning: a full file name that was probably meant as a directory."""
+    """Return a warning if a full file name was probably meant as a directory."""
     if output_path is None or output_path.endswith("/") or output_path.lower().endswith(".mp4"):
         return None
     return (
@@ -114,20 +114,20 @@ def warning_of(output_path: str | None) -> str | None:
 
 
 def split_uri(output_path: str) -> tuple[str, str]:
-    """Return the scheme, empty if there is none, and the path of an ``output_path``, its bucket included."""
+    """Return the scheme of an ``output_path``, empty if there is none, and its path with the bucket."""
     scheme, separator, path = output_path.partition("://")
     return (scheme, path) if separator else ("", output_path)
 
 
 def folder_of(output_path: str) -> str:
-    """Return the directory that an ``output_path`` names, or the one that its file is in."""
+    """Return the directory of an ``output_path``: itself, or the one that its file is in."""
     return output_path[: output_path.rfind("/") + 1] or "./"
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name stays below the directory it is put in, whatever a store makes of it.
+    """Return whether a relative name stays below its directory in every store.
 
-    Hidden names do not count: records and temporary files have those.
+    Hidden names are refused, because records and temporary files have hidden names.
     """
     for text in (name, unquote(name)):
         parts = text.split("/")
@@ -144,29 +144,29 @@ def is_inside(name: str) -> bool:
 
 
 def is_below(folder: str, output_path: str) -> bool:
-    """Whether an ``output_path`` is a directory, or names a file in or below it."""
+    """Return whether an ``output_path`` is the directory ``folder``, or is in or below it."""
     name = output_path.removeprefix(folder).removesuffix("/")
     return output_path.startswith(folder) and (not name or is_inside(name))
 
 
 def hidden_name(name: str, suffix: str) -> str:
-    """Return a name for what belongs to a file for a while; short enough for any file system."""
+    """Return the name of a temporary file that belongs to a file, short enough for any file system."""
     if len(name.encode()) > _LONGEST_HIDDEN_STEM:
         name = hashlib.sha256(name.encode()).hexdigest()[:32]
     return f".{name}.{suffix}"
 
 
 def check_lengths(argument: str, protocol: str, path: str) -> None:
-    """Refuse a path that is too long for its store, or leaves no room for the manifest, temporary names and records.
+    """Refuse a path that is too long for its store, with its manifest, temporary files and records.
 
-    :param path: a file's, as the store names it.
-    :raises ParameterError: naming the limit in bytes and the remedy.
+    :param path: the path of a file in its store.
+    :raises ParameterError: it is too long. The message names the limit in bytes and the remedy.
     """
     folder, _, name = path.rpartition("/")
     what, limit = "a path", _LONGEST_PATH
     if protocol in OBJECT_STORES:
         what, limit = "a key of this store", _LONGEST_KEYS.get(protocol, _LONGEST_KEY)
-        folder = folder.lstrip("/").partition("/")[2]  # a bucket is no part of a key
+        folder = folder.lstrip("/").partition("/")[2]  # The bucket is not a part of the key.
     else:
         for part in (*folder.split("/"), f"{name}{MANIFEST_ENDING}"):
             if len(part.encode()) > LONGEST_NAME:
@@ -182,7 +182,7 @@ def check_lengths(argument: str, protocol: str, path: str) -> None:
 
 
 def _too_long(part: str, name: str) -> str:
-    """Say which name is too long, and how long it can be: that of a file leaves room for its manifest's."""
+    """Return the message that names the part that is too long, and its limit with room for the manifest's name."""
     spare = len(MANIFEST_ENDING) if part == f"{name}{MANIFEST_ENDING}" else 0
     why = f", because its manifest is named {MANIFEST_ENDING} after it" if spare else ""
     return (
@@ -207,12 +207,12 @@ def _refuse_characters(text: str) -> None:
 
 
 def _is_scheme(word: str, slashes: str) -> bool:
-    """Whether what stands before a colon is meant as a scheme: a file may have a colon in its name."""
+    """Return whether the text before a colon is meant as a scheme. A file name can contain a colon too."""
     return bool(slashes) or word.lower() in _SCHEMES
 
 
 def _file_uri(scheme: str, slashes: str, rest: str) -> str:
-    """Return a ``file:`` URI with an absolute path, which is the only kind that is read the same way everywhere."""
+    """Return a ``file:`` URI with an absolute path. Other forms have no common meaning."""
     if len(slashes) == 2:
         host, slash, below = rest.partition("/")
         conn_id, at, host = host.rpartition("@")

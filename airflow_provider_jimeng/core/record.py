@@ -1,8 +1,8 @@
-"""The record of what was paid, and what a later try, a Clear or another run does when it meets one.
+"""The record of what was paid, and what a later try, a Clear or another run does with it.
 
-A record belongs to one task instance, whatever its try. It is written before the submit (``intent``), right after
-the answer (``submitted``) and when the file is home (``landed``); a render that failed unbilled closes it
-(``failed``), one that the API lost after accepting it marks it (``lost``).
+A record belongs to one task instance, for all its tries. It is written before the submit (``intent``), right after the
+response (``submitted``) and when the video is saved (``landed``). If the render failed and was not billed, the record
+becomes ``failed``. If the API lost the render after it accepted it, the record becomes ``lost``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
 from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
 
 MAX_PREVIOUS = 20
+"""How many earlier renders of a task instance its record keeps."""
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,128}")
-"""How many earlier renders of a task instance its record remembers."""
 
 
 class RecordState(StrEnum):
-    """How far a render came."""
+    """The last step of a render that was recorded."""
 
     INTENT = "intent"
     SUBMITTED = "submitted"
@@ -43,12 +43,12 @@ _PROGRESS = (
     RecordState.LOST,
     RecordState.LANDED,
 )
-"""The states of one submit, in the order of how much they tell."""
+"""The states of one submit. A later state in this order replaces an earlier one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class TaskKey:
-    """A task instance without its try number; ``map_index`` is −1 for a task that is not mapped."""
+    """A task instance without its try number. ``map_index`` is −1 for a task that is not mapped."""
 
     dag_id: str
     run_id: str
@@ -77,15 +77,15 @@ class TaskKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is known of the render of one task instance.
+    """What is known about the render of one task instance.
 
-    ``asked`` is the fingerprint of the request as the author wrote it; ``fingerprint`` and ``take`` are those of the
-    render, which a re-render after a Clear moves on. ``max_tries`` is Airflow's at that time: a Clear changes it, a
-    retry does not. ``request`` says in short what was asked for and at what cost, for those who must find a render
-    whose id never arrived. ``render`` and ``manifest`` are their payloads; ``previous`` holds earlier renders;
-    ``lost_try`` is the try that submitted this one in place of a lost one. ``serial`` counts the submits of the task
-    instance, so that of two records the later one is known without a clock. ``withdrawn`` names a submit that
-    was taken back: its intent, which another place may still hold, was never sent.
+    ``asked`` is the fingerprint of the request as its author wrote it. ``fingerprint`` and ``take`` are those of the
+    render; they change when a task renders again after a Clear. ``max_tries`` is Airflow's at that time: a Clear changes
+    it, a retry does not. ``request`` is a summary of the request and its cost, for a person who has to find a render
+    whose id did not arrive. ``render`` and ``manifest`` are payloads. ``previous`` holds earlier renders. ``lost_try``
+    is the try that submitted this render in place of a lost one. ``serial`` counts the submits of the task instance, so
+    that the later of two records is known without a clock. ``withdrawn`` names a submit that was withdrawn: its intent
+    was not sent, even if another place still holds it.
     """
 
     state: RecordState
@@ -131,10 +131,10 @@ class Record:
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Record:
-        """Read :meth:`to_payload` back; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else.
+        """Read :meth:`to_payload` back. Anything else raises ``KeyError``, ``TypeError`` or ``ValueError``.
 
-        A manifest that is not one is left out: the file and its sidecar prove a landing, the record only tells of it.
-        Records of 0.1.0 have no serial. Each render that they remember was a submit, so their number stands in.
+        A damaged manifest is left out, because the manifest beside the file is the proof. Records of 0.1.0 have no
+        serial. Each of their renders was a submit, so the number of renders is used.
         """
         state = RecordState(payload["state"])
         if state is not RecordState.INTENT:
@@ -145,7 +145,7 @@ class Record:
             Render.from_payload(past["render"])
             int(past.get("take", 1))
         parse_time(payload["intent_at"])
-        if _FINGERPRINT.fullmatch(str(payload["asked"])) is None:  # names a directory of pointers
+        if _FINGERPRINT.fullmatch(str(payload["asked"])) is None:  # It becomes the name of a directory.
             raise ValueError("asked is not a fingerprint")
         request = payload.get("request")
         return cls(
@@ -169,7 +169,7 @@ class Record:
         )
 
     def past(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the earlier renders, this one's included, in short, for the record that follows it."""
+        """Return summaries of the earlier renders and of this one, for the next record."""
         if self.render is None:
             return self.previous
         this: dict[str, Any] = {
@@ -181,13 +181,13 @@ class Record:
         if self.manifest is not None:
             this |= {"uri": self.manifest.get("uri"), "cost_cny": self.manifest.get("cost_cny")}
         if parse_time(self.render["submitted_at"]) < parse_time(self.intent_at):
-            this["adopted"] = True  # another task instance paid for it
+            this["adopted"] = True  # Another task instance paid for it.
         return (*self.previous, this)[-MAX_PREVIOUS:]
 
-    def bill(self, *, but: str | None = None) -> list[dict[str, Any]]:
-        """Return what this task instance itself has paid for, or may have: state, id, time and cost of each render.
+    def bill(self, *, except_id: str | None = None) -> list[dict[str, Any]]:
+        """Return state, id, time and cost of each render that this task instance has paid for, or might have.
 
-        :param but: id of a render that is told of elsewhere.
+        :param except_id: id of a render that is left out.
         """
         return [
             {
@@ -197,20 +197,20 @@ class Record:
                 "cost_cny": item.get("cost_cny") or item["render"].get("estimated_cost_cny"),
             }
             for item in self.past()
-            if item["render"]["task_id"] != but and not item.get("adopted")
+            if item["render"]["task_id"] != except_id and not item.get("adopted")
         ]
 
-    def as_asked(self, asked: str, *, earlier_only: bool = False) -> Record | None:
-        """Return the record as it tells of a request: of its latest render that can be adopted, else as it stands.
+    def as_asked(self, fingerprint: str, *, earlier_only: bool = False) -> Record | None:
+        """Return the part of the record that answers a request: the latest render that can be adopted, else the record.
 
-        :param asked: fingerprint of the request as an author writes it. A re-render after a Clear answers it, too.
-        :param earlier_only: leave out what the record tells of now.
+        :param fingerprint: fingerprint of the request as its author writes it. Later takes after a Clear answer it too.
+        :param earlier_only: leave out the current request of the record.
         """
-        current = self if self.asked == asked and not earlier_only else None
+        current = self if self.asked == fingerprint and not earlier_only else None
         if current is not None and self.state in PAID:
             return current
         for past in reversed(self.previous):
-            if past.get("asked") == asked and past["state"] in PAID:
+            if past.get("asked") == fingerprint and past["state"] in PAID:
                 return self._as_it_was(past)
         return current
 
@@ -229,7 +229,7 @@ class Record:
         )
 
     def given_up(self) -> frozenset[str]:
-        """Return the ids of the renders that this task instance has seen fail or be lost."""
+        """Return the ids of the renders of this task instance that failed or were lost."""
         ended = (RecordState.FAILED, RecordState.LOST)
         return frozenset(str(item["render"]["task_id"]) for item in self.past() if item["state"] in ended)
 
@@ -238,12 +238,12 @@ class Record:
         return now - parse_time(self.intent_at).timestamp() < seconds
 
     def is_yet_to_land(self, now: float) -> bool:
-        """May the file of this record still come: is a render under way, or kept by the API and not landed?"""
+        """Can the file of this record still be saved? It can while the render runs or the API keeps it."""
         on_its_way = self.state in (RecordState.INTENT, RecordState.SUBMITTED)
         return on_its_way and self.began_within(SAFE_RETENTION_SECONDS, now)
 
     def same_submit(self, other: Record) -> bool:
-        """Do both records tell of one and the same submit?"""
+        """Are both records about the same submit?"""
         if self.render is not None and other.render is not None:
             return bool(self.render["task_id"] == other.render["task_id"])
         mine = (self.key, self.fingerprint, self.intent_at, self.try_number)
@@ -251,43 +251,44 @@ class Record:
 
     @property
     def submit_name(self) -> str:
-        """What tells the submit of this record from every other of its task instance."""
+        """A name of the submit that no other submit of the task instance has."""
         return f"{self.serial} {self.intent_at} {self.try_number} {self.fingerprint}"
 
     @property
     def is_void(self) -> bool:
-        """Is this the intent of a submit that was taken back?"""
-        return self.is_taken_back_by(self)
+        """Is this the intent of a submit that was withdrawn?"""
+        return self.is_withdrawn_by(self)
 
-    def is_taken_back_by(self, other: Record) -> bool:
-        """Does another record say that the intent of this one was never sent?"""
+    def is_withdrawn_by(self, other: Record) -> bool:
+        """Does another record say that the intent of this one was not sent?"""
         return self.state is RecordState.INTENT and other.withdrawn == self.submit_name
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The record in a few words, for a message."""
         render = "" if self.render is None else f", render {self.render['task_id']}"
         return f"submit {self.serial}, {self.state.value} (begun {self.intent_at}{render})"
 
     def cleared_since(self, max_tries: int) -> bool:
-        """Did somebody clear the task since? A retry leaves Airflow's ``max_tries`` as it is."""
+        """Was the task cleared after this record? A retry does not change Airflow's ``max_tries``."""
         return max_tries != self.max_tries
 
     def seen_by(self, *, max_tries: int, try_number: int) -> Record:
-        """Return the record as a later try leaves it, so that only the next Clear looks like one."""
+        """Return the record with the numbers of a later try, so that only the next Clear counts as one."""
         return replace(self, max_tries=max_tries, try_number=try_number)
 
 
 def reconcile(stored: Record | None, beside: Record | None) -> Record | None:
-    """Return what the records of two places say together, the state store's first.
+    """Return the record that counts, of the two places that store it.
 
-    Within one submit the record that tells more counts: a render's id was written where the other place could not be
-    reached. Of two submits the later one counts: a place may be older, as after the restore of a backup.
+    If both are about one submit, the one with the later state counts: the other place was not reached then. If they are
+    about two submits, the later submit counts: a place can be older, for example after the restore of a backup.
 
-    :raises LedgerError: the two tell of different submits, and neither can be said to be the later.
+    :param stored: the record in the state store; ``beside`` is the one beside the videos.
+    :raises LedgerError: the records are about different submits, and nothing shows which one is later.
     """
     records = [record for record in (stored, beside) if record is not None]
-    live = [record for record in records if not any(map(record.is_taken_back_by, records))]
+    live = [record for record in records if not any(map(record.is_withdrawn_by, records))]
     if len(live) < 2:
         return live[0] if live else None
     first, second = live
@@ -295,14 +296,15 @@ def reconcile(stored: Record | None, beside: Record | None) -> Record | None:
         return max(first, second, key=lambda record: _PROGRESS.index(record.state))
     if first.serial == second.serial:
         raise LedgerError(
-            f"The task state store and the output directory tell of different submits: {first.told}, and {second.told}. "
-            "Nothing shows which is the later. Delete the record of the one that does not count."
+            "The task state store and the output directory hold different submits: "
+            f"{first.description}, and {second.description}. "
+            "Nothing shows which one is later. Delete the record that does not count."
         )
     return max(first, second, key=lambda record: record.serial)
 
 
 def _whole(payload: Any) -> Mapping[str, Any] | None:
-    """Return a manifest's payload, ``None`` if it is not one."""
+    """Return the payload of a manifest, ``None`` if it is not one."""
     try:
         RenderManifest.from_payload(payload)
     except ValueError:
@@ -311,9 +313,9 @@ def _whole(payload: Any) -> Mapping[str, Any] | None:
 
 
 def by_preference(records: Iterable[Record]) -> list[Record]:
-    """Order records of one request by what serves a task best: a landed render, then a paid one, then an open intent.
+    """Sort the records of one request: saved renders first, then paid ones, then intents.
 
-    Of several renders the latest counts: it may have replaced the file of an earlier one. Of intents it is the oldest.
+    The latest render comes first, because it can have replaced the file of an earlier one. The oldest intent comes first.
     """
 
     def rank(record: Record) -> tuple[int, float, TaskKey]:
@@ -327,21 +329,21 @@ def by_preference(records: Iterable[Record]) -> list[Record]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Submit a new render, as this take."""
+    """Submit a new render with this take."""
 
     take: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt:
-    """Go on with the recorded render. ``landed``: its file should be there already."""
+    """Continue with the recorded render. ``landed``: its file was saved already."""
 
     landed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """Stop before anything is paid. ``unknown``: an earlier submit's outcome is unknown."""
+    """Stop before anything is paid. ``unknown``: the outcome of an earlier submit is unknown."""
 
     unknown: bool
 
@@ -358,8 +360,8 @@ def decide_start(
 ) -> Start | Adopt | Refuse:
     """Decide what a task instance does with its own record.
 
-    :param asked: fingerprint of the request as the author writes it now; ``take`` is the author's, too.
-    :param max_tries: Airflow's now; another one than the record's means that somebody cleared the task.
+    :param asked: fingerprint of the request as its author writes it now. ``take`` is the author's too.
+    :param max_tries: Airflow's number now. If the record has another one, the task was cleared.
     """
     if record is None:
         return Start(take=take)

@@ -67,7 +67,7 @@ class Announcements:
 
     def earlier(self, render: Render | None, record: Record | None) -> None:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
-        earlier = [] if record is None else record.bill(but=None if render is None else render.task_id)
+        earlier = [] if record is None else record.bill(except_id=None if render is None else render.task_id)
         if earlier:
             payload = {"version": PAYLOAD_VERSION, "map_index": self.ti.map_index, "renders": earlier}
             push(self.ti, EARLIER, payload)

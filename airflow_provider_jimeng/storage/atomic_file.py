@@ -1,7 +1,7 @@
-"""One file of a store that appears under its name whole or not at all.
+"""A file of a store that appears under its name whole or not at all.
 
-Local files are written beside their final name and renamed. Stores whose uploads appear whole (object stores) get
-the final name at once; all others get a temporary name first.
+Local files are written under a temporary name and renamed. In object stores an upload appears only when it is complete,
+so it gets the final name at once. In all other stores it gets a temporary name first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,7 +34,10 @@ _BLOCK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtomicFile:
-    """A file's place in a store. ``path`` is the store's own name of it, ``uri`` what manifests say; ``context`` is what Airflow opened, for its lineage."""
+    """A file in a store, which may not exist.
+
+    ``path`` is its name in the store, ``uri`` its name in manifests. ``context`` is what Airflow opened, for its lineage.
+    """
 
     fs: AbstractFileSystem = field(repr=False)
     protocol: str
@@ -44,7 +47,7 @@ class AtomicFile:
 
     @property
     def is_local(self) -> bool:
-        """Whether the file is on this machine's file system."""
+        """Is the file on the file system of this machine?"""
         return self.protocol in LOCAL_PROTOCOLS
 
     @property
@@ -59,29 +62,28 @@ class AtomicFile:
 
     def beside(self, name: str) -> AtomicFile:
         """Return a file of another name in the same directory."""
-        return AtomicFile(
-            fs=self.fs,
-            protocol=self.protocol,
-            path=f"{self.folder}/{name}",
-            uri=f"{self.uri.rpartition('/')[0]}/{name}",
-            context=self.context,
-        )
+        return replace(self, path=f"{self.folder}/{name}", uri=f"{self.uri.rpartition('/')[0]}/{name}")
+
+    def below(self, *names: str) -> AtomicFile:
+        """Return a file in or below the directory that this name is."""
+        below = "/".join(names)
+        return replace(self, path=f"{self.path}/{below}", uri=f"{self.uri}/{below}")
 
     def size(self) -> int | None:
-        """Return the size in bytes; ``None`` if there is no such file.
+        """Return the size in bytes, ``None`` if there is no such file.
 
         :raises TargetTakenError: a directory has this name.
-        :raises LandingError: the store cannot tell.
+        :raises LandingError: the store cannot be read.
         """
         with self._reading():
             self._forget()
             try:
-                found = self.fs.info(self.path)
+                info = self.fs.info(self.path)
             except FileNotFoundError:
                 return None
-        if found.get("type") == "directory":
+        if info.get("type") == "directory":
             raise TargetTakenError(f"{self.uri} is a directory. End output_path with / to save files in it.")
-        return int(found["size"])
+        return int(info["size"])
 
     def sha256(self) -> str:
         """Read the whole file and return its SHA-256, in hexadecimal."""
@@ -92,19 +94,19 @@ class AtomicFile:
         return digest.hexdigest()
 
     def content(self) -> bytes | None:
-        """Return a small file's bytes; ``None`` if there is no such file.
+        """Return the bytes of a small file, ``None`` if there is no such file.
 
-        Of a replacement that was killed half-way (see :func:`_replace`) these are the bytes before it.
+        If a replacement was killed half-way (see :func:`_replace`), these are the bytes before it.
         """
-        found = self._bytes()
-        if found is None and self._replaced_in_steps:
-            found = self._aside._bytes()  # noqa: SLF001  another file of this class
-            if found is None:
-                found = self._bytes()  # put back, or replaced, between the two looks
-        return found
+        content = self._bytes()
+        if content is None and self._replaced_in_steps:
+            content = self._aside._bytes()  # noqa: SLF001  another file of this class
+            if content is None:
+                content = self._bytes()  # It was put back or replaced between the two reads.
+        return content
 
     def siblings(self) -> list[str]:
-        """Return the names in the file's directory; none if there is no such directory."""
+        """Return the names in the file's directory; an empty list if there is no such directory."""
         names = self._names()
         if not self._replaced_in_steps:
             return names
@@ -114,7 +116,7 @@ class AtomicFile:
     def remove(self) -> None:
         """Remove the file if it is there."""
         if self._replaced_in_steps:
-            self._aside._remove()  # noqa: SLF001  first, or the older content would be found instead
+            self._aside._remove()  # noqa: SLF001  first, or a reader would get the older content
         self._remove()
 
     def _bytes(self) -> bytes | None:
@@ -148,13 +150,13 @@ class AtomicFile:
         return self.beside(self.hidden_name(_ASIDE))
 
     def remove_aside(self) -> None:
-        """Remove the older content that a replacement in steps put aside; the file itself must be in place."""
+        """Remove the older content that a replacement put aside. The file itself must be in place."""
         if self._replaced_in_steps:
             self._aside._remove()  # noqa: SLF001  another file of this class
 
     @contextmanager
     def staged(self, token: str) -> Iterator[tuple[Path, BinaryIO]]:
-        """Open a temporary local file, readable and writable, to :meth:`put`; gone at the end in any case."""
+        """Open a temporary local file for reading and writing, for :meth:`put`. It is removed at the end of the block."""
         with self._writing():
             if self.is_local:
                 folder = Path(self.folder or "/")
@@ -176,9 +178,9 @@ class AtomicFile:
                 spool.cleanup()
 
     def put(self, source: Path, token: str, *, may_undo: Callable[[], bool] = lambda: True) -> None:
-        """Let a staged file appear under the final name, whole, in place of what may be there.
+        """Give a staged file its final name, in place of an older file.
 
-        :param may_undo: whether the name is still the caller's, asked after an upload that failed.
+        :param may_undo: called after a failed upload: does the name still belong to the caller?
         :raises LandingError: nothing of it is under the final name then.
         """
         with self._writing():
@@ -191,9 +193,9 @@ class AtomicFile:
     def write(self, content: bytes, token: str) -> None:
         """Write a small file, whole or not at all."""
 
-        def is_half_written() -> bool:  # else it is whole, or another writer's
-            there = self._bytes() or b""
-            return len(there) < len(content) and content.startswith(there)
+        def is_half_written() -> bool:  # If not, it is whole or belongs to another writer.
+            stored = self._bytes() or b""
+            return len(stored) < len(content) and content.startswith(stored)
 
         with self.staged(token) as (path, file):
             file.write(content)
@@ -201,7 +203,7 @@ class AtomicFile:
             self.put(path, token, may_undo=is_half_written)
 
     def write_plainly(self, content: bytes) -> None:
-        """Write a small file whose half-written form does no harm."""
+        """Write a small file that does no harm if it is half written."""
         with self._writing():
             if self.is_local:
                 with Path(self.path).open("wb") as file:
@@ -212,9 +214,10 @@ class AtomicFile:
                 self.fs.pipe_file(self.path, content)
 
     def create(self, content: bytes) -> None:
-        """Write a small file unless it is there already.
+        """Write a small file if there is none yet.
 
-        Some stores cannot tell; two writers at the same moment find out by reading whose content is there.
+        Some stores cannot guarantee that. Two writers at the same moment have to read the file to see whose content it
+        has.
         """
         with self._writing():
             if self.is_local:
@@ -226,7 +229,7 @@ class AtomicFile:
             try:
                 with self.fs.open(self.path, "xb") as file:
                     file.write(content)
-            except Exception:  # noqa: BLE001  it is there, or the store knows no such mode
+            except Exception:  # noqa: BLE001  the file exists, or the store does not have this mode
                 if self._bytes() is None:
                     self.fs.pipe_file(self.path, content)
 
@@ -251,12 +254,12 @@ class AtomicFile:
                 with suppress(Exception):
                     upload._remove()  # noqa: SLF001  another file of this class
             with suppress(Exception):
-                if not existed and may_undo():  # what was there before, or came since, is not ours to remove
+                if not existed and may_undo():  # An older or newer file belongs to others.
                     self._remove()
             raise
 
     def hidden_name(self, suffix: str) -> str:
-        """Return a name for what belongs to this file for a while; short enough for any file system."""
+        """Return the name of a temporary file of this one, short enough for any file system."""
         return hidden_name(self.name, suffix)
 
     def _forget(self, path: str | None = None) -> None:
@@ -264,18 +267,18 @@ class AtomicFile:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with _told(f"Cannot read {self.uri}"):
+        with _as_landing_error(f"Cannot read {self.uri}"):
             yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with _told(f"Cannot write {self.uri}"):
+        with _as_landing_error(f"Cannot write {self.uri}"):
             yield
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Whatever a store raises is a landing error: no two file systems agree on their classes."""
+def _as_landing_error(what: str) -> Iterator[None]:
+    """Turn every error of a store into a :class:`LandingError`, because each file system has classes of its own."""
     try:
         yield
     except JimengError:
@@ -285,16 +288,16 @@ def _told(what: str) -> Iterator[None]:
 
 
 def sync(file: BinaryIO) -> None:
-    """Bring what was written to the disk itself."""
+    """Write buffered data to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _replace(part: AtomicFile, final: AtomicFile, *, existed: bool) -> None:
-    """Rename over what may be there. Where a store does not, the older file steps aside until the new one is in place.
+    """Rename a file over an older one. If the store cannot do that, the older file is put aside first.
 
-    At every moment one of the two has its whole content under the final name or aside, where
-    :meth:`AtomicFile.content` finds it: a record that a kill made vanish would be paid for again.
+    At every moment one of the two is whole, under the final name or aside, where :meth:`AtomicFile.content` reads it.
+    Otherwise a kill could remove a record, and the task would pay again.
     """
     try:
         part.fs.mv(part.path, final.path)
@@ -302,11 +305,11 @@ def _replace(part: AtomicFile, final: AtomicFile, *, existed: bool) -> None:
         if not existed or part.size() is None:
             raise
     else:
-        if part.size() is None:  # WebHDFS tells by its answer alone that it did not rename
+        if part.size() is None:  # WebHDFS reports a failed rename only in its response.
             return
     aside = final._aside  # noqa: SLF001  another file of this class
     if final.size() is not None:
-        aside._remove()  # noqa: SLF001  of an earlier time
+        aside._remove()  # noqa: SLF001  of an earlier replacement
         part.fs.mv(final.path, aside.path)
     try:
         part.fs.mv(part.path, final.path)
@@ -314,18 +317,18 @@ def _replace(part: AtomicFile, final: AtomicFile, *, existed: bool) -> None:
         with suppress(Exception):
             part.fs.mv(aside.path, final.path)
         raise
-    with suppress(LandingError):  # what is stale there is never looked at while the file is in place
+    with suppress(LandingError):  # Nobody reads it while the file is in place.
         aside._remove()  # noqa: SLF001
 
 
 def _expect_size(file: AtomicFile, size: int) -> None:
-    found = file.size()
-    if found != size:
-        raise LandingError(f"{file.uri} has {found} bytes in the store after an upload of {size}.")
+    stored = file.size()
+    if stored != size:
+        raise LandingError(f"{file.uri} has {stored} bytes in the store after an upload of {size}.")
 
 
 def _sync_directory(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system can."""
+    """Make a rename survive a power cut, if the file system can do that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -345,13 +348,13 @@ def abort_unfinished(fs: Any, path: str) -> None:
         bucket, key, _ = fs.split_path(path)
         for upload_id in _unfinished(fs, bucket, key):
             fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
-            log.info("Aborted an unfinished upload of %s by an earlier landing.", path)
-    except Exception as error:  # noqa: BLE001 - no two file systems agree on their classes
+            log.info("Aborted an unfinished upload of %s by an earlier task.", path)
+    except Exception as error:  # noqa: BLE001 - each file system has classes of its own
         log.info("Cannot look for unfinished uploads of %s (%s).", path, type(error).__name__)
 
 
 def _unfinished(fs: Any, bucket: str, key: str) -> Iterator[str]:
     reply = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
     for upload in reply.get("Uploads") or ():
-        if upload["Key"] == key:  # the prefix matches longer names, too
+        if upload["Key"] == key:  # The prefix matches longer names too.
             yield upload["UploadId"]

@@ -1,11 +1,11 @@
-"""A claim on a file's name: of several tasks that land one video, one downloads it and the others adopt its file.
+"""A claim on a file name. If several tasks save one video, one downloads it and the others wait for its file.
 
-A claim only saves downloads. That a file is whole and that its manifest fits never depends on it, because a task can be
-held up for longer than the others wait for it.
+A claim only avoids double downloads. Whether a file is whole and its manifest fits does not depend on it, because a
+task can be held up for longer than the others wait for it.
 
-The claim is a small hidden file beside the video. It says which temporary names its owner uses, so that the next
-landing can remove them without listing the folder. While the owner makes progress, it writes to a second file. The
-others watch whether that one changes, by their own clock: clocks of different hosts never meet.
+The claim is a small hidden file beside the video. It names the temporary files of its owner, so that the next task can
+remove them without listing the folder. The owner writes to a second file while it makes progress. The others watch
+whether that file changes, by their own clock. The clocks of two hosts are never compared.
 """
 
 from __future__ import annotations
@@ -33,21 +33,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 3.0
 SILENCE_SECONDS = 20.0
-"""Seconds without progress after which a landing is taken for dead."""
+"""Seconds without progress after which other tasks take a download for dead."""
+_BEAT_SHARE = 0.15
+"""The owner of a claim shows progress so often, as a share of the silence that others wait for."""
 
 _LONGEST_PAUSE = 1.0
 _DEAD_AFTER_SECONDS = 24 * 3600
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|claim|beat)\.part")
 _TOKEN = re.compile(r"[0-9a-f]{1,32}")
 _threads: dict[str, int] = {}
-"""The thread of each landing of this process, by token."""
+"""The thread of each claim that this process holds, by token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sign:
-    """What a claim says. ``rest``: tokens of dead landings whose temporary files are still there; ``ended``: its owner's too."""
+    """The content of a claim.
+
+    ``rest``: tokens of dead tasks whose temporary files still exist. ``ended``: the owner has ended, and its temporary
+    files still exist.
+    """
 
     token: str
     rest: frozenset[str]
@@ -55,7 +60,7 @@ class _Sign:
 
 
 class Claim:
-    """One landing's claim, as a context that releases it; the claim is taken by :meth:`take`."""
+    """One task's claim. :meth:`take` takes it, and the end of the ``with`` block releases it."""
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class Claim:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         patience_seconds: float = 3600.0,
-        beat_seconds: float = BEAT_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self.token = token
         self._file = file
@@ -74,7 +79,7 @@ class Claim:
         self._sleep = sleep
         self._clock = clock
         self._patience_seconds = patience_seconds
-        self._beat_seconds = beat_seconds
+        self._silence_seconds = silence_seconds
         self._rest: frozenset[str] = frozenset()
         self._taken = False
 
@@ -85,7 +90,7 @@ class Claim:
         self._release(landed=error is None)
 
     def take(self) -> bool:
-        """Take the claim, or keep it; return whether it is this landing's now."""
+        """Take the claim if it is free. Return whether this task holds it now."""
         sign = self._look()
         if sign is None:
             self._place.create(self._content())
@@ -97,36 +102,36 @@ class Claim:
         return True
 
     def held(self) -> bool:
-        """Return whether the claim is still this landing's."""
+        """Return whether this task still holds the claim."""
         sign = self._look()
         return sign is not None and sign.token == self.token
 
     def wait(self) -> None:
-        """Wait until the other landing is over or dead.
+        """Wait until the other task has ended, or has made no progress for too long.
 
-        :raises LandingError: it is neither after the time that a download may take.
+        :raises LandingError: the other task is still busy after the longest time of a download.
         """
-        log.info("Another task is landing %s. Waiting for its file.", self._file.uri)
+        log.info("Another task saves %s. Waiting for its file.", self._file.uri)
         self._await_end()
 
     def tidy(self) -> bool:
-        """Remove what a landing left that was killed as the last thing it did; return whether no claim lies there.
+        """Remove what a task left that was killed at its very end. Return whether there is no claim any more.
 
-        A landing that shows a sign of life is left alone.
+        A task that shows progress is left alone.
         """
         if self._look() is None:
             return True
-        self._await_end(or_sign_of_life=True)
+        self._await_end(or_progress=True)
         if self._rest and self.take():
             self._release(landed=True)
         return self._look() is None
 
     @contextmanager
     def beating(self, progress: Callable[[], object]) -> Iterator[None]:
-        """Show signs of life while ``progress`` returns something new."""
+        """Show the others that this task makes progress, while ``progress`` returns new values."""
         stop = threading.Event()
         thread = threading.Thread(target=self._beat_until, args=(stop, progress), daemon=True)
-        try:  # a signal may end the task at any line, and the thread must not go on then
+        try:  # A signal can end the task at any line. The thread must stop then too.
             thread.start()
             yield
         finally:
@@ -136,47 +141,47 @@ class Claim:
 
     def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
         last = None
-        with suppress(ValueError):  # the part file is closed
-            while not stop.wait(self._beat_seconds):
+        with suppress(ValueError):  # The part file is closed.
+            while not stop.wait(self._silence_seconds * _BEAT_SHARE):
                 now = progress()
                 if now == last:
                     continue
                 last = now
-                with suppress(LandingError):  # the store may be back at the next beat
+                with suppress(LandingError):  # The store can be back at the next beat.
                     if not self.held():
                         return
                     self._beat.write_plainly(f"{self.token} {now}".encode())
 
-    def _await_end(self, *, or_sign_of_life: bool = False) -> None:
+    def _await_end(self, *, or_progress: bool = False) -> None:
         began = since = self._clock()
-        seen, beat, pause = self._look(), self._beat.content(), 0.1
-        while seen is not None and seen.token != self.token:
-            silent = self._clock() - since > SILENCE_SECONDS
-            if seen.ended or silent or _threads.get(seen.token) == threading.get_ident():
-                # A landing on this very thread, as below a callback, cannot go on before this one returns.
-                self._void(seen)
+        sign, beat, pause = self._look(), self._beat.content(), 0.1
+        while sign is not None and sign.token != self.token:
+            silent = self._clock() - since > self._silence_seconds
+            if sign.ended or silent or _threads.get(sign.token) == threading.get_ident():
+                # A claim of this very thread, below a callback, cannot be released before this call returns.
+                self._void(sign)
                 return
             if since - began > self._patience_seconds:
                 raise LandingError(
-                    f"Another task has been landing {self._file.uri} for {self._patience_seconds:g} s. A retry, which "
-                    "is free, adopts its file or lands it."
+                    f"Another task has been busy with {self._file.uri} for {self._patience_seconds:g} s. A retry, which "
+                    "is free, uses its file or saves the video itself."
                 )
             self._sleep(spread(pause, random.random()))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             latest = (self._look(), self._beat.content())
-            if latest != (seen, beat):
-                if or_sign_of_life:
+            if latest != (sign, beat):
+                if or_progress:
                     return
-                (seen, beat), since = latest, self._clock()
+                (sign, beat), since = latest, self._clock()
 
-    def _void(self, seen: _Sign) -> None:
-        """Remove the claim of a landing that is over or dead, unless another one has done so just now."""
-        if self._look() == seen:
-            self._rest |= {seen.token, *seen.rest} - {""}
+    def _void(self, sign: _Sign) -> None:
+        """Remove the claim of a task that has ended or is dead, unless another task has just done so."""
+        if self._look() == sign:
+            self._rest |= {sign.token, *sign.rest} - {""}
             self._place.remove()
 
     def _release(self, *, landed: bool) -> None:
-        """Give the claim back. What cannot be removed now is left to the next landing, with the claim."""
+        """Release the claim. If a temporary file cannot be removed now, the claim stays and names it for the next task."""
         if not self._taken:
             return
         self._taken = False
@@ -184,7 +189,7 @@ class Claim:
         with suppress(LandingError):
             if landed:
                 rest = self._sweep(self._rest, asides=bool(self._rest))
-            else:  # a landing that was taken for dead may still be going on
+            else:  # A task that was taken for dead can still be running and needs its files.
                 rest = self._rest | self._sweep({self.token}, asides=False)
             if not self.held():
                 return
@@ -196,7 +201,7 @@ class Claim:
                 self._place.remove()
 
     def _sweep(self, tokens: Iterable[str], *, asides: bool) -> frozenset[str]:
-        """Remove the temporary files of landings; return the tokens of those of which one could not be removed."""
+        """Remove the temporary files of tasks. Return the tokens of those whose files could not all be removed."""
         left = set()
         for token in tokens:
             for file in (self._file, sidecar_of(self._file)):
@@ -205,7 +210,7 @@ class Claim:
                     if asides:
                         file.remove_aside()
                 except LandingError as error:
-                    log.warning("%s The next landing removes it.", error)
+                    log.warning("%s The next task that saves this video removes it.", error)
                     left.add(token)
         return frozenset(left)
 
@@ -217,25 +222,25 @@ class Claim:
         if content is None:
             return None
         try:
-            told = json.loads(content)
-            tokens = [str(told["token"]), *map(str, told["rest"])]
-        except (ValueError, KeyError, TypeError):  # not written to its end
-            told, tokens = {}, []
-        known = [token for token in tokens if _TOKEN.fullmatch(token)]  # they become parts of names
+            payload = json.loads(content)
+            tokens = [str(payload["token"]), *map(str, payload["rest"])]
+        except (ValueError, KeyError, TypeError):  # The claim was not written to its end.
+            payload, tokens = {}, []
+        known = [token for token in tokens if _TOKEN.fullmatch(token)]  # They become parts of file names.
         return _Sign(
             token=known[0] if known and known[0] == tokens[0] else "",
             rest=frozenset(known[1:]),
-            ended=bool(told.get("ended")),
+            ended=bool(payload.get("ended")),
         )
 
 
 def remove_dead_parts(place: OutputPath, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Remove the temporary files in a directory of landings that were killed more than a day ago.
+    """Remove the temporary files of tasks that were killed more than a day ago.
 
-    The next landing of a video removes them by their names. It does not know those that 0.1.0 wrote, and a video that
-    nobody lands again has no next landing.
+    The next task that saves the same video removes them by their names. It does not know the names that 0.1.0 used, and
+    not every video is saved again.
 
-    :param entries: the directory's listing. The times in it are the store's.
+    :param entries: the directory's listing, with times by the clock of the store.
     """
     dead_before = time.time() - _DEAD_AFTER_SECONDS
     for entry in entries:
@@ -248,6 +253,6 @@ def remove_dead_parts(place: OutputPath, entries: Iterable[Mapping[str, Any]]) -
         if written_at < dead_before:
             try:
                 place.file(name).remove()
-                log.info("Removed %s, which a killed landing left.", place.file(name).uri)
+                log.info("Removed %s, which a killed task left.", place.file(name).uri)
             except LandingError as error:
                 log.warning("%s", error)

@@ -1,7 +1,7 @@
-"""Brings a video to a local file over links that expire and connections that break.
+"""Downloads a video to a local file. Links can expire, and connections can break.
 
-A link is asked for when it is used, and again when the media host refuses it. A cut download goes on where it
-stopped; the SHA-256 is taken while the bytes pass, so the file is read once only.
+A link is fetched right before its use, and again if the media host refuses it. A download that was cut continues where
+it stopped. The SHA-256 is computed while the bytes arrive, so the file is read only once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from airflow_provider_jimeng.client.media import MediaPolicy, MediaStream, open_media
 from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, TransportError
+from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ _BUSY = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A fresh link to the video, from one query. ``aigc_meta_tagged`` is the API's word on the implicit label."""
+    """A fresh link to the video, from one query. ``aigc_meta_tagged``: the API says that it wrote the implicit label."""
 
     url: str = field(repr=False)
     request_id: str | None = None
@@ -46,10 +47,11 @@ class LinkSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a download is tried before the task fails (and may be retried, free).
+    """How long a download is tried before the task fails. A retry of the task is free.
 
-    ``failures`` counts those in a row that brought no new byte; the pause doubles with each, from ``pause_seconds``
-    to ``longest_pause_seconds``. ``fresh_links`` is how often a refused link is replaced in all.
+    ``failures`` is the number of attempts in a row that bring no new byte. The pause doubles with each, from
+    ``pause_seconds`` to ``longest_pause_seconds``. ``fresh_links`` is how often a refused link is replaced in all. ``silence_seconds``
+    is how long the download of another task can make no progress before this task takes over.
     """
 
     failures: int = 5
@@ -57,13 +59,14 @@ class Patience:
     pause_seconds: float = 1.0
     longest_pause_seconds: float = 30.0
     total_seconds: float = 3600.0
+    silence_seconds: float = SILENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """A finished download: size, checksum, and the link that was used last.
 
-    ``end_is_certain`` is false where the end of the connection was all that ended the file.
+    ``end_is_certain`` is false if only the end of the connection showed where the file ends.
     """
 
     bytes: int
@@ -73,7 +76,7 @@ class Received:
 
 
 class Download:
-    """One video on its way into ``sink``, a local binary file that can seek."""
+    """The download of one video into ``sink``, a local binary file that can seek."""
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class Download:
     def _attempt(self) -> bool:
         before = self._furthest
         if self._packed:
-            self._begin_again()  # the host counts the bytes of the packed file, and ours are unpacked
+            self._begin_again()  # The host counts the bytes of the packed file, but these are unpacked.
         try:
             with open_media(
                 self._link.url, policy=self._policy, start=self._written, etag=self._etag
@@ -143,26 +146,26 @@ class Download:
         return False
 
     def _take(self, stream: MediaStream) -> str | None:
-        """Use a reply; return what went wrong, if it is worth another attempt."""
+        """Read a response. Return what went wrong, if another attempt can help."""
         status = stream.status
         if status in (200, 206):
             return self._receive(stream)
-        said = f"{stream.where} answered HTTP {status}."
+        refusal = f"{stream.where} answered HTTP {status}."
         if status in _REFUSED:
-            return self._replace_link(said)
+            return self._replace_link(refusal)
         if status == _RANGE_REFUSED and self._written:
             self._begin_again()
-            return said
+            return refusal
         if status in _BUSY or status >= 500:
-            return said
-        raise LandingError(f"{said} Expected the video.")
+            return refusal
+        raise LandingError(f"{refusal} Expected the video.")
 
-    def _replace_link(self, said: str) -> str:
+    def _replace_link(self, refusal: str) -> str:
         if not self._links_left:
-            raise LinkRefusedError(f"{said} It refused {self._patience.fresh_links + 1} links in all.")
+            raise LinkRefusedError(f"{refusal} It refused {self._patience.fresh_links + 1} links in all.")
         self._links_left -= 1
         self._link = self._fetch_link()
-        return f"{said} Asked for a fresh link."
+        return f"{refusal} Asked for a fresh link."
 
     def _receive(self, stream: MediaStream) -> str | None:
         if stream.codings and stream.start != 0:
@@ -183,7 +186,7 @@ class Download:
         return None
 
     def _is_another(self, stream: MediaStream) -> bool:
-        """Whether the file behind the link changed since the download began."""
+        """Return whether the file behind the link has changed since the download began."""
         pairs = ((self._etag, stream.etag), (self._total, stream.total))
         return bool(self._written) and any(None not in pair and pair[0] != pair[1] for pair in pairs)
 

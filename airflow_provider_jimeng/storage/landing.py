@@ -1,8 +1,8 @@
-"""Saves the video of a finished render: download, check, give the final name, write the manifest.
+"""Saves the video of a finished render: link, download, check, final name, manifest.
 
-A file under its final name is always whole, and one with a manifest is proven to be what was paid for. To land it again
-costs nothing: a file that still matches its manifest is returned without a request. Of several tasks that land one video
-at the same moment, one downloads it and the others wait for its file (see :mod:`.claim`).
+A file under its final name is always whole, and its manifest proves that it is the paid video. Saving it again is free:
+a file that still matches its manifest is returned without a request. If several tasks save one video at the same
+moment, one downloads it and the others wait for its file (see :mod:`.claim`).
 """
 
 from __future__ import annotations
@@ -41,51 +41,17 @@ from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, BinaryIO
+    from pathlib import Path
+    from typing import BinaryIO
 
     from airflow_provider_jimeng.core.event import RenderEvent
 
 log = logging.getLogger(__name__)
 
 _SHORTER_SECONDS = 0.5
-"""A video may be this much shorter than what was asked for."""
+"""A video can be this much shorter than the requested duration."""
 _DOWNLOADS = 2
-"""A damaged file is fetched once more, over a fresh link, before the task fails."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Landing:
-    render: Render
-    target: OutputPath
-    file: AtomicFile
-    claim: Claim
-    links: LinkSource
-    patience: Patience
-    sleep: Callable[[float], None]
-    clock: Callable[[], float]
-    confirm: Callable[[], None]
-    overwrite: bool
-    require_tagged: bool
-    now: Callable[[], pendulum.DateTime]
-    event: RenderEvent | None
-
-    def fetch_link(self) -> Link:
-        """Return a fresh link to the video, labelled if it must be."""
-        link = self.links.fetch()
-        if self.require_tagged and link.aigc_meta_tagged is not True:
-            raise MissingLabelError(
-                "require_tagged is set and the API did not write the implicit AIGC label "
-                f"(aigc_meta_tagged is {link.aigc_meta_tagged}, request id {link.request_id}). Nothing was landed; "
-                "the render is kept. Check aigc_meta, or land it without require_tagged."
-            )
-        return link
-
-    def usable(self, found: RenderManifest | None) -> RenderManifest | None:
-        """Return the manifest of the render's file if it is labelled as is asked for."""
-        if found is None or (self.require_tagged and not found.aigc_meta_tagged):
-            return None
-        log.info("%s is landed already and matches its manifest.", found.uri)
-        return found
+"""A damaged file is downloaded once more, with a fresh link, before the task fails."""
 
 
 def land(
@@ -121,7 +87,14 @@ def land(
         render=render,
         target=target,
         file=file,
-        claim=_claim(file, sleep=sleep, clock=clock, patience_seconds=patience.total_seconds),
+        claim=Claim(
+            file,
+            secrets.token_hex(8),
+            sleep=sleep,
+            clock=clock,
+            patience_seconds=patience.total_seconds,
+            silence_seconds=patience.silence_seconds,
+        ),
         links=links,
         patience=patience,
         sleep=sleep,
@@ -132,225 +105,195 @@ def land(
         now=now,
         event=event,
     )
-    if (found := landing.usable(_in_place(file, render, landing.claim))) is not None:
-        return found
-    if not overwrite:
-        refuse_taken(target, render)
-    with landing.claim:
-        if (found := _come_first(landing)) is not None:
-            return found
-        abort_unfinished(file.fs, file.path)
-        try:
-            manifest, media = _bring(landing)
-        except LandingError:
-            if (found := _adopted(landing)) is None:
-                raise
-            return found
-    if media is not None:
-        _report(file, manifest, media)
-    return manifest
+    return landing.run()
 
 
-def _adopted(landing: _Landing) -> RenderManifest | None:
-    """Return the manifest of who landed the render while this landing was held up, and so was taken for dead."""
-    if landing.claim.held():
-        return None
-    return landing.usable(landed_manifest(landing.file, landing.render))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Landing:
+    """One call of :func:`land`. The methods stand in the order in which they run."""
 
+    render: Render
+    target: OutputPath
+    file: AtomicFile
+    claim: Claim
+    links: LinkSource
+    patience: Patience
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
+    confirm: Callable[[], None]
+    overwrite: bool
+    require_tagged: bool
+    now: Callable[[], pendulum.DateTime]
+    event: RenderEvent | None
 
-def _claim(file: AtomicFile, **options: Any) -> Claim:
-    return Claim(file, secrets.token_hex(8), **options)
-
-
-def _come_first(landing: _Landing) -> RenderManifest | None:
-    """Return the manifest of who landed the render first; ``None`` once the claim is held and the name is free."""
-    file, render = landing.file, landing.render
-    while not landing.claim.take():
-        landing.claim.wait()
-        if (found := landing.usable(landed_manifest(file, render))) is not None:
-            return found
-    found = landed_manifest(file, render) or _completed(file, render, landing.claim)
-    if (found := landing.usable(found)) is None and not landing.overwrite:
-        refuse_taken(landing.target, render)
-    return found
-
-
-def _bring(landing: _Landing) -> tuple[RenderManifest, MediaInfo | None]:
-    """Download the video and give it its name; without media, another task's file is what was found meanwhile."""
-    file, claim = landing.file, landing.claim
-    with file.staged(claim.token) as (path, part):
-        with claim.beating(lambda: os.fstat(part.fileno()).st_size):
-            received, media = _receive(landing, part)
-            sync(part)
-        manifest = _manifest(landing, received, media)
-        if (found := _come_first(landing)) is not None:
-            return found, None
-        landing.confirm()
-        with claim.beating(itertools.count().__next__):
-            announce(file, manifest)
+    def run(self) -> RenderManifest:
+        """Return the manifest of the saved file; download the file only if it is not saved yet."""
+        if (saved := self._usable(_saved(self.file, self.render, self.claim))) is not None:
+            return saved
+        if not self.overwrite:
+            refuse_taken(self.target, self.render)
+        with self.claim:
+            if (saved := self._await_turn()) is not None:
+                return saved
+            abort_unfinished(self.file.fs, self.file.path)
             try:
-                file.put(path, claim.token, may_undo=claim.held)
-            except BaseException:
-                withdraw(file, manifest)
-                raise
-            return _commit(landing, manifest), media
+                manifest, media = self._save()
+            except LandingError:
+                if (saved := self._saved_by_successor()) is None:
+                    raise
+                return saved
+        if media is not None:
+            _report(self.file, manifest, media)
+        return manifest
 
+    def _usable(self, manifest: RenderManifest | None) -> RenderManifest | None:
+        """Return the manifest of the saved file, if the file has the label that is required."""
+        if manifest is None or (self.require_tagged and not manifest.aigc_meta_tagged):
+            return None
+        log.info("%s is saved already and matches its manifest.", manifest.uri)
+        return manifest
 
-def _commit(landing: _Landing, manifest: RenderManifest) -> RenderManifest:
-    """Write the manifest if the file is the one that it tells of.
+    def _await_turn(self) -> RenderManifest | None:
+        """Take the claim. Return the manifest if another task has saved the render; ``None``: it is this task's turn."""
+        while not self.claim.take():
+            self.claim.wait()
+            if (saved := self._usable(landed_manifest(self.file, self.render))) is not None:
+                return saved
+        saved = landed_manifest(self.file, self.render) or _completed(self.file, self.render, self.claim)
+        if (saved := self._usable(saved)) is None and not self.overwrite:
+            refuse_taken(self.target, self.render)
+        return saved
 
-    A landing that was held up for long may have been taken for dead, and another one may have put its own file and
-    manifest in the same place. Such a landing takes the claim again, which ends when the other one has, and looks.
-    """
-    file, claim = landing.file, landing.claim
-    while True:
-        if not claim.held():
-            while not claim.take():
-                claim.wait()
-            if not matches(file, manifest):
-                return _give_way(landing, manifest)
-        commit(file, manifest, claim.token)
-        if claim.held():
-            return manifest
+    def _save(self) -> tuple[RenderManifest, MediaInfo | None]:
+        """Download the video, and give it its name and its manifest. Media is ``None`` if another task did so first."""
+        with self.file.staged(self.claim.token) as (path, part):
+            with self.claim.beating(lambda: os.fstat(part.fileno()).st_size):
+                received, media = self._download(part)
+                sync(part)
+            manifest = self._manifest(received, media)
+            if (saved := self._await_turn()) is not None:
+                return saved, None
+            self.confirm()
+            with self.claim.beating(itertools.count().__next__):
+                self._give_name(path, manifest)
+                return self._write_manifest(manifest), media
 
+    def _download(self, part: BinaryIO) -> tuple[Received, MediaInfo]:
+        """Download into the open part file until it is a whole MP4 file."""
+        for downloads_left in reversed(range(_DOWNLOADS)):
+            received = Download(
+                part,
+                self._fetch_link,
+                policy=self.links.media_policy,
+                patience=self.patience,
+                sleep=self.sleep,
+                clock=self.clock,
+            ).run()
+            try:
+                return received, _checked(inspect_mp4(part), received, self.render.duration)
+            except DamagedMediaError as error:
+                if not downloads_left:
+                    raise
+                log.warning("%s Downloading the video once more.", error)
+        raise AssertionError  # The last round returns or raises.
 
-def _give_way(landing: _Landing, manifest: RenderManifest) -> RenderManifest:
-    """Return the manifest of the other's file, if it is the render's; leave no manifest that tells of ours."""
-    if (found := landed_manifest(landing.file, landing.render)) is not None:
-        return found
-    if read_manifest(sidecar_of(landing.file)) == manifest:
-        sidecar_of(landing.file).remove()
-    raise LandingError(
-        f"Another landing has put its file in the place of {landing.file.uri} while this one was held up. A retry is free."
-    )
+    def _fetch_link(self) -> Link:
+        """Return a fresh link to the video, labelled if that is required."""
+        link = self.links.fetch()
+        if self.require_tagged and link.aigc_meta_tagged is not True:
+            raise MissingLabelError(
+                "require_tagged is set and the API did not write the implicit AIGC label "
+                f"(aigc_meta_tagged is {link.aigc_meta_tagged}, request id {link.request_id}). Nothing was saved; "
+                "the render is kept. Check aigc_meta, or save it without require_tagged."
+            )
+        return link
 
+    def _manifest(self, received: Received, media: MediaInfo) -> RenderManifest:
+        event = self.event
+        return RenderManifest(
+            **{field.name: getattr(self.render, field.name) for field in fields(Render)},
+            cost_cny=self.render.estimated_cost_cny,
+            polls=None if event is None else event.polls,
+            queued_seconds=None if event is None else event.queued_seconds,
+            render_seconds=None if event is None else event.render_seconds,
+            uri=self.file.uri,
+            bytes=received.bytes,
+            sha256=received.sha256,
+            width=media.width,
+            height=media.height,
+            fps=media.fps,
+            frames=media.frames,
+            duration_seconds=media.duration_seconds,
+            landed_at=self.now(),
+            request_id=received.link.request_id,
+            aigc_meta_tagged=received.link.aigc_meta_tagged,
+        )
 
-def _in_place(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
-    """Return the manifest of a landed file; what a landing left that was killed as the last thing it did is removed."""
-    found = landed_manifest(file, render)
-    if found is not None:
-        with suppress(LandingError):
-            if claim.tidy():
-                drop_pending(file)
-    return found
-
-
-def _completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
-    """Complete a landing that was killed between file and manifest; the claim must be held."""
-    found = landed_manifest(file, render, pending_of)
-    if found is not None:
-        commit(file, found, claim.token)
-    return found
-
-
-def already_landed(
-    target: OutputPath,
-    render: Render,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> RenderManifest | None:
-    """Return the manifest of a render's saved file; ``None`` if the file is missing or altered. Reads the whole file.
-
-    :raises LandingError: the store cannot be read, which does not mean that the file is missing.
-    """
-    file = target.file_for(render)
-    claim = _claim(file, sleep=sleep, clock=clock)
-    if (found := _in_place(file, render, claim)) is not None or landed_manifest(
-        file, render, pending_of
-    ) is None:
-        return found
-    with claim:  # of who is about to write the manifest, or was killed before
-        while not claim.take():
-            claim.wait()
-        return landed_manifest(file, render) or _completed(file, render, claim)
-
-
-def still_landed(
-    manifest: RenderManifest,
-    *,
-    output_conn_id: str | None = None,
-    output_path: str | None = None,
-    compare_bytes: bool = True,
-) -> RenderManifest | None:
-    """Return a manifest whose file is still there, unaltered; missing or altered: ``None``.
-
-    :param output_path: where the file was landed to, in case a connection id stands in that URL.
-    :param compare_bytes: read the whole file; without it, the size must do.
-    :raises LandingError: the store cannot be read, which does not mean that the file is missing.
-    """
-    conn_id = output_conn_id or (OutputPath(output_path=output_path).url_conn_id if output_path else None)
-    file = OutputPath(output_path=manifest.uri, output_conn_id=conn_id).file()
-    fits = matches(file, manifest) if compare_bytes else file.size() == manifest.bytes
-    return manifest if fits else None
-
-
-def _receive(landing: _Landing, part: BinaryIO) -> tuple[Received, MediaInfo]:
-    """Download into the open part file until it is a whole MP4."""
-    for left in reversed(range(_DOWNLOADS)):
-        received = Download(
-            part,
-            landing.fetch_link,
-            policy=landing.links.media_policy,
-            patience=landing.patience,
-            sleep=landing.sleep,
-            clock=landing.clock,
-        ).run()
+    def _give_name(self, part: Path, manifest: RenderManifest) -> None:
+        """Put the file under its final name. Until its manifest is written, a pending one says what it is."""
+        announce(self.file, manifest)
         try:
-            return received, _whole(inspect_mp4(part), received, landing.render.duration)
-        except DamagedMediaError as error:
-            if not left:
-                raise
-            log.warning("%s Fetching the video once more.", error)
-    raise AssertionError  # the last round returns or raises
+            self.file.put(part, self.claim.token, may_undo=self.claim.held)
+        except BaseException:
+            withdraw(self.file, manifest)
+            raise
+
+    def _write_manifest(self, manifest: RenderManifest) -> RenderManifest:
+        """Write the manifest, if the file is still the one that it describes.
+
+        Another task can have taken this one for dead while it was held up, and have put its own file and manifest in
+        the same place. This task then takes the claim again, which waits for the other one, and looks at the file.
+        """
+        while True:
+            if not self.claim.held():
+                while not self.claim.take():
+                    self.claim.wait()
+                if not matches(self.file, manifest):
+                    return self._give_way(manifest)
+            commit(self.file, manifest, self.claim.token)
+            if self.claim.held():
+                return manifest
+
+    def _give_way(self, manifest: RenderManifest) -> RenderManifest:
+        """Return the manifest of the other task's file, if it is the same render. Leave no manifest of our own."""
+        if (saved := landed_manifest(self.file, self.render)) is not None:
+            return saved
+        if read_manifest(sidecar_of(self.file)) == manifest:
+            sidecar_of(self.file).remove()
+        raise LandingError(
+            f"Another task saved its video as {self.file.uri} while this task was held up. A retry is free."
+        )
+
+    def _saved_by_successor(self) -> RenderManifest | None:
+        """Return the manifest of the task that took this one for dead and saved the render."""
+        return None if self.claim.held() else self._usable(landed_manifest(self.file, self.render))
 
 
-def _whole(media: MediaInfo, received: Received, asked_seconds: int | None) -> MediaInfo:
-    """Return what the file holds, unless nothing says where it ends and it is shorter than what was asked for.
+def _checked(media: MediaInfo, received: Received, requested_seconds: int | None) -> MediaInfo:
+    """Return what the file contains, unless it can have been cut and is shorter than the requested duration.
 
-    A cut between two fragments leaves a proper file. Mostly the host, the connection or the file says how long it is.
+    A file that is cut between two fragments is a valid file. Usually the host, the connection or the file tells the
+    length.
     """
     if received.end_is_certain or not media.open_ended:
         return media
-    lasts = media.duration_seconds or 0.0
-    if asked_seconds is None:
+    seconds = media.duration_seconds or 0.0
+    if requested_seconds is None:
         log.warning(
-            "The MP4 file is fragmented and does not say how long it is, and the host did not say how many bytes it has. "
-            "It holds %g s of video. Whether more should follow cannot be told.",
-            lasts,
+            "The MP4 file is fragmented and does not contain its length, and the host did not send the number of bytes. "
+            "The file holds %g s of video. It is unknown whether a part is missing.",
+            seconds,
         )
-    elif lasts < asked_seconds - _SHORTER_SECONDS:
+    elif seconds < requested_seconds - _SHORTER_SECONDS:
         raise DamagedMediaError(
-            f"The MP4 file seems to be cut: {asked_seconds} s were asked for, and it holds {lasts:g} s. It is fragmented "
-            "and does not say how long it is, and the host did not say how many bytes it has."
+            f"The MP4 file seems to be cut: {requested_seconds} s were requested, and it holds {seconds:g} s. It is "
+            "fragmented and does not contain its length, and the host did not send the number of bytes."
         )
     return media
 
 
-def _manifest(landing: _Landing, received: Received, media: MediaInfo) -> RenderManifest:
-    event = landing.event
-    return RenderManifest(
-        **{field.name: getattr(landing.render, field.name) for field in fields(Render)},
-        cost_cny=landing.render.estimated_cost_cny,
-        polls=None if event is None else event.polls,
-        queued_seconds=None if event is None else event.queued_seconds,
-        render_seconds=None if event is None else event.render_seconds,
-        uri=landing.file.uri,
-        bytes=received.bytes,
-        sha256=received.sha256,
-        width=media.width,
-        height=media.height,
-        fps=media.fps,
-        frames=media.frames,
-        duration_seconds=media.duration_seconds,
-        landed_at=landing.now(),
-        request_id=received.link.request_id,
-        aigc_meta_tagged=received.link.aigc_meta_tagged,
-    )
-
-
 def _report(file: AtomicFile, manifest: RenderManifest, media: MediaInfo) -> None:
-    """Tell the log and Airflow's lineage; what is odd about the file without being damage is worth a warning."""
+    """Report the saved file to Airflow's lineage and to the log, with a warning if the file is unusual."""
     get_hook_lineage_collector().add_output_asset(context=file.context, uri=manifest.uri)
     if manifest.aigc_meta_tagged and media.aigc is None:
         log.warning(
@@ -363,6 +306,66 @@ def _report(file: AtomicFile, manifest: RenderManifest, media: MediaInfo) -> Non
             media.stray_bytes,
         )
     log.info(
-        "Landed %s: %d bytes, %dx%d, cost %s.",
+        "Saved %s: %d bytes, %dx%d, cost %s.",
         *(manifest.uri, manifest.bytes, media.width, media.height, cost_in_words(manifest.cost_cny)),
     )
+
+
+# ------------------------------------------------------------------------------------------ what is saved already
+def already_landed(
+    target: OutputPath,
+    render: Render,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> RenderManifest | None:
+    """Return the manifest of a render's saved file; ``None`` if the file is missing or altered. Reads the whole file.
+
+    :raises LandingError: the store cannot be read, which does not mean that the file is missing.
+    """
+    file = target.file_for(render)
+    claim = Claim(file, secrets.token_hex(8), sleep=sleep, clock=clock)
+    saved = _saved(file, render, claim)
+    if saved is not None or landed_manifest(file, render, pending_of) is None:
+        return saved
+    with claim:  # Its owner is about to write the manifest, or was killed before that.
+        while not claim.take():
+            claim.wait()
+        return landed_manifest(file, render) or _completed(file, render, claim)
+
+
+def still_landed(
+    manifest: RenderManifest,
+    *,
+    output_conn_id: str | None = None,
+    output_path: str | None = None,
+    compare_bytes: bool = True,
+) -> RenderManifest | None:
+    """Return the manifest, or ``None`` if its file is missing or altered.
+
+    :param output_path: the path that the file was saved to. A connection id in this URL is used.
+    :param compare_bytes: read the whole file. If not set, only its size is compared.
+    :raises LandingError: the store cannot be read, which does not mean that the file is missing.
+    """
+    conn_id = output_conn_id or (OutputPath(output_path=output_path).url_conn_id if output_path else None)
+    file = OutputPath(output_path=manifest.uri, output_conn_id=conn_id).file()
+    fits = matches(file, manifest) if compare_bytes else file.size() == manifest.bytes
+    return manifest if fits else None
+
+
+def _saved(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
+    """Return the manifest of a saved file. Remove what a task left that was killed at its very end."""
+    saved = landed_manifest(file, render)
+    if saved is not None:
+        with suppress(LandingError):
+            if claim.tidy():
+                drop_pending(file)
+    return saved
+
+
+def _completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
+    """Write the manifest of a file whose task was killed before it did so. The caller must hold the claim."""
+    saved = landed_manifest(file, render, pending_of)
+    if saved is not None:
+        commit(file, saved, claim.token)
+    return saved

@@ -1,15 +1,15 @@
-"""The ledger: what each task instance paid for, kept where its next try finds it.
+"""The ledger: the record of what each task instance paid for, stored where its next try finds it.
 
-Two places, both written before money moves:
+The record is stored in two places. Both are written before the payment:
 
-* Airflow's ``task_state_store`` (3.3 and newer), which refuses the write of an older try. That stops the older try
-  before it can pay.
+* Airflow's ``task_state_store`` (3.3 and newer). It refuses the write of an older try, which stops that try before it
+  can pay.
 * An object under ``<output directory>/.jimeng/``, on every version: see
   :mod:`~airflow_provider_jimeng.storage.record_objects`.
 
-Both are read, and :func:`~airflow_provider_jimeng.core.record.reconcile` says what they tell together. "Cannot read the
-record" is never "no record": it raises :class:`LedgerError`. What must not be lost is written to both places at once, so
-that a place that hangs does not hold up the other.
+Both are read, and :func:`~airflow_provider_jimeng.core.record.reconcile` decides between them. A record that cannot be
+read is not a missing record: it raises :class:`LedgerError`. What must not be lost is written to both places at the
+same time, so that a place that does not answer does not delay the other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from airflow_provider_jimeng.storage.record_objects import RecordObjects, decode
 
 try:
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined, unused-ignore]  # resolved lazily
-except ImportError:  # Airflow below 3.3 has no task state store.
+except ImportError:  # Airflow before 3.3 has no task state store.
     NEVER_EXPIRE = None
 
 if TYPE_CHECKING:
@@ -42,18 +42,18 @@ log = logging.getLogger(__name__)
 
 STATE_STORE_KEY = "jimeng_render"
 PAUSES = (0.5, 2.0)
-"""Seconds between the attempts to write what must not be lost: the id of a paid render, an intent taken back."""
+"""Seconds between the attempts to write what must not be lost: the id of a paid render, a withdrawn intent."""
 LONGEST_WAIT_SECONDS = 60.0
-"""How long such a write may take in all, while no place has taken it."""
+"""How long such a write can take in all, until the first place has stored it."""
 GRACE_SECONDS = 10.0
-"""How long the other place may take once one has taken it."""
+"""How much longer the other place can take after that."""
 
 _READABLE_ALONE = frozenset({RecordState.INTENT, RecordState.SUBMITTED, RecordState.LANDED})
-"""The states of a record in the state store that lead to no payment, whatever the object beside it says."""
+"""If the state store holds a record in one of these states, the task pays for nothing, whatever the object says."""
 
 
 def task_key(context: Context | Mapping[str, Any]) -> TaskKey:
-    """Return the task instance that a context belongs to, without its try."""
+    """Return the task instance of a context, without its try number."""
     ti = context["ti"]
     return TaskKey(
         dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=getattr(ti, "map_index", -1)
@@ -61,10 +61,10 @@ def task_key(context: Context | Mapping[str, Any]) -> TaskKey:
 
 
 class Ledger:
-    """The record of one task instance, in the places that there are.
+    """The record of one task instance, in the places that exist.
 
-    :param store: Airflow's task state store, ``None`` below 3.3.
-    :param folder: the directory that videos go to, ``None`` if there is none.
+    :param store: Airflow's task state store, ``None`` before 3.3.
+    :param folder: the directory of the videos, ``None`` if the task has none.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Ledger:
 
     @classmethod
     def open(cls, context: Context | Mapping[str, Any], folder: OutputPath | None) -> Ledger:
-        """Open the ledger of the running task; says so when there is no place to keep it."""
+        """Return the ledger of the running task. Log a warning if there is no place for it."""
         ledger = cls(task_key(context), store=context.get("task_state_store"), folder=folder)
         if not ledger.keeps:
             log.warning(
@@ -101,19 +101,19 @@ class Ledger:
 
     @property
     def keeps(self) -> bool:
-        """Is there any place that survives the try?"""
+        """Is there any place that outlives the try?"""
         return bool(self._places)
 
     @property
     def next_serial(self) -> int:
-        """The number of the next submit, higher than that of any record that was read."""
+        """The number of the next submit. It is higher than the number of any record that was read."""
         return self._last_serial + 1
 
     def read(self) -> Record | None:
-        """Return this task instance's record, as its places tell it together.
+        """Return the record of this task instance, from both places.
 
-        :raises LedgerError: it cannot be read, which says nothing about whether something was paid; or the places tell
-            of different submits, and nothing shows which is the later.
+        :raises LedgerError: the record cannot be read, so it is unknown whether something was paid. Or the places hold
+            different submits, and nothing shows which one is later.
         """
         stored = None if self._store is None else self._store.read()
         try:
@@ -128,16 +128,17 @@ class Ledger:
         return reconcile(stored, beside)
 
     def begin(self, intent: Record, before: Record | None) -> None:
-        """Record what is about to be submitted, first where an older try is refused.
+        """Record a submit that is about to be sent, first in the place that refuses an older try.
 
-        :raises LedgerError: nothing may be submitted; ``before`` is the record again, as far as it can be written.
+        :param before: the record before this submit.
+        :raises LedgerError: nothing may be submitted. ``before`` is written again where that is possible.
         """
         if (
             self._store is None
             and self._beside is not None
             and reconcile(None, self._beside.read()) != before
         ):
-            raise LedgerError("Another try of this task has begun since and changed its record.")
+            raise LedgerError("Another try of this task has begun and has changed its record.")
         try:
             self.write(intent)
         except LedgerError as error:
@@ -145,20 +146,20 @@ class Ledger:
             raise
 
     def write(self, record: Record) -> None:
-        """Record a step, first where an older try is refused.
+        """Record a step, first in the place that refuses an older try.
 
-        :raises LedgerError: nothing after this step may happen.
+        :raises LedgerError: the task must not continue after this step.
         """
         for place in self._places:
             self._finish(place)
             place.write(record)
 
     def settle(self, record: Record) -> None:
-        """Record what cannot be undone, in all places at once. One place is enough to find it again.
+        """Record a step that cannot be undone, in all places at the same time. One place is enough to find it again.
 
-        A try that is not the latest any more leaves the newer one's object alone.
+        If a newer try has begun, its object is left as it is.
 
-        :raises LedgerError: no place took it, after several attempts or within a minute.
+        :raises LedgerError: no place stored it, after several attempts or within a minute.
         """
         problems = self._at_once(lambda place: place.settle(record), enough=1)
         for problem in problems.values():
@@ -167,43 +168,45 @@ class Ledger:
             raise next(iter(problems.values()))
 
     def withdraw(self, intent: Record, before: Record | None, *, cause: BaseException) -> None:
-        """Take an intent back, whose submit was certainly not accepted.
+        """Withdraw an intent whose submit was certainly not accepted.
 
-        A place that cannot be reached keeps the intent. The other one then says that it was never sent.
+        A place that cannot be reached still holds the intent. The other place then records that it was not sent.
 
-        :param cause: why the intent is taken back.
-        :raises LedgerError: the intent stands, so that the next try takes its outcome for unknown.
+        :param cause: why the intent is withdrawn.
+        :raises LedgerError: the intent stays recorded, so the outcome is unknown to the next try.
         """
         problems = self._at_once(lambda place: place.take_back(intent, before), enough=len(self._places))
         reached = [place for place in self._places if place not in problems]
         if problems and reached:
-            told = replace(before or intent, withdrawn=intent.submit_name)
-            problems |= self._at_once(lambda place: place.settle(told), enough=1, places=reached)
+            note = replace(before or intent, withdrawn=intent.submit_name)
+            problems |= self._at_once(lambda place: place.settle(note), enough=1, places=reached)
         if len(problems) == len(self._places) > 0:
             raise LedgerError(
                 f"{cause} The API accepted nothing, but the recorded intent could not be erased: "
-                f"{next(iter(problems.values()))} The next try takes the outcome for unknown; "
+                f"{next(iter(problems.values()))} The outcome is unknown to the next try; "
                 'on_unknown_submit="resubmit" is safe to set for it.'
             ) from cause
 
-    def others(self, asked: str) -> list[Record]:
-        """Return what other task instances keep of the same request, and this one of an earlier one, the best first.
+    def others(self, fingerprint: str) -> list[Record]:
+        """Return the records of other task instances for a request, and earlier ones of this task. The best is first.
 
-        :param asked: fingerprint of the request as its author writes it.
+        :param fingerprint: fingerprint of the request as its author writes it.
         """
-        return [] if self._objects is None else self._objects.of_request(asked, but_now=self.key)
+        if self._objects is None:
+            return []
+        return self._objects.of_request(fingerprint, earlier_only_of=self.key)
 
     def rivals(self, output_path: str) -> list[Record]:
-        """Return the records of other task instances that give the same full file name, which is in the folder."""
+        """Return the records of other task instances that use the same full file name in the folder."""
         return [] if self._objects is None else self._objects.of_file(output_path, key=self.key)
 
     # ------------------------------------------------------------------------------------------------------- at once
     def _at_once(
         self, action: Callable[[_Place], None], *, enough: int, places: list[_Place] | None = None
     ) -> dict[_Place, LedgerError]:
-        """Do something at every place at the same time; return what went wrong where.
+        """Run an action for every place at the same time. Return the problem of each place that has one.
 
-        :param enough: how many places must have taken it before the others get only a short time more.
+        :param enough: when so many places have succeeded, the others get only a short time more.
         """
         ended: queue.SimpleQueue[_Write] = queue.SimpleQueue()
         writes = {}
@@ -214,7 +217,7 @@ class Ledger:
             writes[place].start()
         self._unfinished |= writes
         until = time.monotonic() + self._longest_wait_seconds
-        waiting, taken = set(writes.values()), 0
+        waiting, succeeded = set(writes.values()), 0
         while waiting:
             try:
                 write = ended.get(timeout=max(0.0, until - time.monotonic()))
@@ -223,13 +226,13 @@ class Ledger:
             waiting.discard(write)
             if write.crash is not None:
                 raise write.crash
-            taken += write.problem is None
-            if taken >= enough:
+            succeeded += write.problem is None
+            if succeeded >= enough:
                 until = min(until, time.monotonic() + self._grace_seconds)
         return {place: problem for place, write in writes.items() if (problem := write.outcome()) is not None}
 
     def _finish(self, place: _Place) -> None:
-        """Wait for what a place has not taken in yet, so that an older step never overwrites a newer one."""
+        """Wait for the writes that a place has not ended yet, so that an older step never overwrites a newer one."""
         write = self._unfinished.pop(place, None)
         if write is not None:
             write.join(self._longest_wait_seconds)
@@ -238,9 +241,9 @@ class Ledger:
                 raise LedgerError(f"{place.name} has not answered yet.")
 
     def _insist(self, action: Callable[[], None]) -> None:
-        """Try several times.
+        """Run an action, several times if it fails.
 
-        :raises LedgerError: the last problem, if it remains.
+        :raises LedgerError: the problem of the last attempt.
         """
         for pause in PAUSES:
             try:
@@ -251,7 +254,7 @@ class Ledger:
 
 
 class _Place(Protocol):
-    """One of the places of a record."""
+    """A place that stores a record."""
 
     name: str
 
@@ -262,7 +265,7 @@ class _Place(Protocol):
 
 
 class _Write(threading.Thread):
-    """A write that may hang without holding up its caller; it begins when the one before it at this place is done."""
+    """A write in a thread of its own. It begins when the write before it at this place has ended."""
 
     def __init__(
         self,
@@ -284,27 +287,27 @@ class _Write(threading.Thread):
         self._has_ended = False
 
     def run(self) -> None:
-        """Write, and say that it is over."""
+        """Write, and report the end to the caller."""
         try:
             if self._after is not None:
                 self._after.join()
             self._insist(lambda: self._action(self._place))
         except LedgerError as error:
             self.problem = error
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it again
             self.crash = error
         self._has_ended = True
         self._ended.put(self)
 
     def outcome(self) -> LedgerError | None:
-        """Return what went wrong so far."""
+        """Return the problem of this write, ``None`` if it succeeded."""
         if not self._has_ended:
             return LedgerError(f"{self._place.name} has not answered yet.")
         return self.problem
 
 
 class _StateStore:
-    """Airflow's task state store, which refuses the writes of an older try."""
+    """Airflow's task state store. It refuses the writes of an older try."""
 
     name = "The task state store"
 
@@ -312,24 +315,24 @@ class _StateStore:
         self._store = store
 
     def read(self) -> Record | None:
-        payload = self._asked("read", lambda: self._store.get(STATE_STORE_KEY))
+        payload = self._call("read", lambda: self._store.get(STATE_STORE_KEY))
         return None if payload is None else decode_record(payload, "the task state store")
 
     def write(self, record: Record) -> None:
         options = {} if NEVER_EXPIRE is None else {"retention": NEVER_EXPIRE}
-        self._asked("write", lambda: self._store.set(STATE_STORE_KEY, record.to_payload(), **options))
+        self._call("write", lambda: self._store.set(STATE_STORE_KEY, record.to_payload(), **options))
 
     def settle(self, record: Record) -> None:
         self.write(record)
 
-    def take_back(self, intent: Record, before: Record | None) -> None:  # noqa: ARG002 - the store itself checks whose
+    def take_back(self, intent: Record, before: Record | None) -> None:  # noqa: ARG002 - the store itself refuses an older try
         if before is not None:
             self.write(before)
         else:
-            self._asked("write", lambda: self._store.delete(STATE_STORE_KEY))
+            self._call("write", lambda: self._store.delete(STATE_STORE_KEY))
 
     @staticmethod
-    def _asked(what: str, action: Callable[[], Any]) -> Any:
+    def _call(what: str, action: Callable[[], Any]) -> Any:
         try:
             return action()
         except Exception as error:
@@ -339,7 +342,7 @@ class _StateStore:
 
 
 class _Beside:
-    """The object beside the videos. Whoever writes it checks that no newer try has begun a submit of its own."""
+    """The object beside the videos. Before each write we check that no newer try has begun a submit."""
 
     name = "The record in the output directory"
 
@@ -357,7 +360,7 @@ class _Beside:
         if self._is_ours(record):
             self._objects.write(record)
         else:
-            log.warning("Another try has begun since; its record in the output directory is left as it is.")
+            log.warning("A newer try has begun. Its record in the output directory is left as it is.")
 
     def take_back(self, intent: Record, before: Record | None) -> None:
         if not self._is_ours(intent):
@@ -368,5 +371,5 @@ class _Beside:
             self._objects.write(before)
 
     def _is_ours(self, record: Record) -> bool:
-        there = self.read()
-        return there is None or there.serial < record.serial or there.same_submit(record)
+        stored = self.read()
+        return stored is None or stored.serial < record.serial or stored.same_submit(record)

@@ -1,4 +1,4 @@
-"""Where a video goes: the ``output_path`` argument, read once, for any store that ``ObjectStoragePath`` opens."""
+"""Where a video goes: the ``output_path`` argument of any store that ``ObjectStoragePath`` opens, read once."""
 
 from __future__ import annotations
 
@@ -36,14 +36,22 @@ _PACKAGES = {
     "sftp": "apache-airflow-providers-sftp[sshfs]",
     "ssh": "apache-airflow-providers-sftp[sshfs]",
 }
-"""What brings the file system of a scheme."""
+"""The package that contains the file system of a scheme."""
+_SAMPLE_NAME = f"{'x' * 60}.mp4"
+"""A name about as long as that of a render in a directory."""
+_SAMPLE_TOKEN = "x" * 32
+_IMPOSSIBLE = {
+    errno.ENAMETOOLONG: "is too long for this file system, which counts bytes. A Chinese character has 3. Give a shorter name.",
+    errno.EINVAL: "has characters that this file system does not take. Give another name.",
+    errno.EILSEQ: "has characters that this file system does not take. Give another name.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputPath:
-    """A directory (``output_path`` ends in ``/``) or one file (it does not), and the storage connection.
+    """A directory (``output_path`` ends in ``/``) or one file (it does not), and the connection of its store.
 
-    A connection id may also stand in the URL, as Airflow allows: ``s3://my_conn@bucket/videos/``.
+    A connection id can also stand in the URL, as Airflow allows: ``s3://my_conn@bucket/videos/``.
     """
 
     output_path: str
@@ -57,43 +65,42 @@ class OutputPath:
 
     @classmethod
     def of(cls, output_path: Any, output_conn_id: Any = None) -> OutputPath:
-        """Return the target that arguments, as templates leave them, stand for; path objects are read too.
+        """Return the output path of two arguments, as templates leave them. Path objects are read too.
 
-        :raises ParameterError: naming the argument and the right spelling.
+        :raises ParameterError: an argument is wrong. The message names it and the right spelling.
         """
-        text = read_output_path(output_path) or ""
+        path = read_output_path(output_path) or ""
         try:
-            Path(text).expanduser()
+            Path(path).expanduser()
         except RuntimeError as error:
-            raise ParameterError("output_path", f"{shown(text)} cannot be found: {error}") from None
-        return cls(output_path=text, output_conn_id=read_text("output_conn_id", output_conn_id))
+            raise ParameterError("output_path", f"{shown(path)} cannot be found: {error}") from None
+        return cls(output_path=path, output_conn_id=read_text("output_conn_id", output_conn_id))
 
     @property
     def is_directory(self) -> bool:
-        """Whether files are named by us, one name per render."""
+        """Whether this is a directory, in which each render has a file name of its own."""
         return self.output_path.endswith("/")
 
     @property
     def url_conn_id(self) -> str | None:
-        """The connection id that stands in the URL, if one does."""
+        """The connection id in the URL, ``None`` if there is none."""
         _, separator, rest = self.output_path.partition("://")
         return (rest.partition("/")[0].rpartition("@")[0] or None) if separator else None
 
     def file_for(self, render: Render) -> AtomicFile:
-        """Return the file that a render lands in; it need not exist. Whatever the render is called, it is in here."""
-        return self.file(
-            f"{safe_model(render.model)}-{safe_name(render.task_id)}.mp4" if self.is_directory else None
-        )
+        """Return the file for a render, which need not exist. Its name never leads out of the directory."""
+        name = f"{safe_model(render.model)}-{safe_name(render.task_id)}.mp4" if self.is_directory else None
+        return self.file(name)
 
     def file(self, name: str | None = None) -> AtomicFile:
-        """Return the full file name's file, or the one called ``name`` in the directory.
+        """Return the file of a full file name, or the file ``name`` in the directory.
 
         :raises ParameterError: no file system is known for the path, or the connection does not fit it.
-        :raises LandingError: the store, or Airflow's connection to it, cannot be reached or refuses.
+        :raises LandingError: the store or Airflow's connection to it cannot be reached, or refuses.
         """
         try:
             options = {"conn_id": self.output_conn_id} if self.output_conn_id else {}
-            base = ObjectStoragePath(self._bare_path() or self.output_path, **options)
+            base = ObjectStoragePath(self._absolute_path() or self.output_path, **options)
             path = base / name if name else base
             protocol = str(path.protocol or "file")
             inside = str(path.path)
@@ -104,13 +111,13 @@ class OutputPath:
                 uri=self._uri(name),
                 context=path,
             )
-        except (ValueError, ImportError, TypeError) as error:  # TypeError: it lacks a host, or an argument
+        except (ValueError, ImportError, TypeError) as error:  # A TypeError means a missing host or argument.
             uri = shown(self._uri(name))[1:-1]  # without quotes
             raise ParameterError(
                 "output_path",
                 f"{uri} cannot be opened ({shown(str(error))}). {self._remedy()}",
             ) from error
-        except Exception as error:  # no two file systems agree on their classes
+        except Exception as error:  # Each file system raises classes of its own.
             raise LandingError(f"Cannot open {self._uri(name)} ({type(error).__name__}: {error}).") from error
 
     def _remedy(self) -> str:
@@ -119,29 +126,29 @@ class OutputPath:
             return "Is the storage's provider package installed, and does output_conn_id fit it?"
         return f"On the workers run pip install '{package}', and check that output_conn_id fits it."
 
-    def _bare_path(self) -> str | None:
-        """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""
+    def _absolute_path(self) -> str | None:
+        """Return a path without a scheme as an absolute one: Airflow 2 would take it from the root directory."""
         return None if "://" in self.output_path else str(Path(self.output_path).expanduser().absolute())
 
     def _uri(self, name: str | None) -> str:
-        """Return the file's URI: no connection id, and ``file://`` where a bare path was given."""
-        bare = self._bare_path()
-        if bare:
-            return f"file://{Path(bare, name or '')}"
+        """Return the file's URI without a connection id. A path without a scheme gets ``file://``."""
+        local = self._absolute_path()
+        if local:
+            return f"file://{Path(local, name or '')}"
         scheme, _, rest = self.output_path.partition("://")
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{name or ''}"
 
 
 def safe_model(model: str) -> str:
-    """Return a model's name as the beginning of a file name: unchanged if no store reads more into it."""
+    """Return a model's name for use in a file name. It is unchanged if no store gives its characters a meaning."""
     if _UNSAFE_IN_MODEL.search(model) is None and 0 < len(model.encode()) <= _LONGEST_ID:
         return model
     return _cleaned(model)
 
 
 def safe_name(task_id: str) -> str:
-    """Return a vendor id as part of a file name: unchanged if it is plain, else cleaned and made unique again."""
+    """Return a vendor id for use in a file name. It is unchanged if it is plain, else cleaned and still unique."""
     plain = len(task_id) <= _LONGEST_ID and _UNSAFE.search(task_id) is None
     return task_id if plain else _cleaned(task_id)
 
@@ -151,49 +158,39 @@ def _cleaned(text: str) -> str:
     return f"{cleaned}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
-_SAMPLE_NAME = f"{'x' * 60}.mp4"
-"""About as long as the name of a render in a directory."""
-_TOKEN = "x" * 32
-_IMPOSSIBLE = {
-    errno.ENAMETOOLONG: "is too long for this file system, which counts bytes. A Chinese character has 3. Give a shorter name.",
-    errno.EINVAL: "has characters that this file system does not take. Give another name.",
-    errno.EILSEQ: "has characters that this file system does not take. Give another name.",
-}
-
-
+# ------------------------------------------------------------------------------------------- checks before paying
 def check_names(target: OutputPath) -> None:
-    """Refuse a target whose names a landing could not write. Of the stores, only the local file system is asked.
+    """Check every file name that saving a video needs, before anything is paid. Only a local file system is asked.
 
-    :raises ParameterError: the scheme cannot be opened, or a name is impossible, naming the limit and the remedy.
+    :raises ParameterError: the scheme cannot be opened, or a name is impossible. The message names limit and remedy.
     """
     try:
         file = target.file(_SAMPLE_NAME if target.is_directory else None)
     except LandingError:
-        return  # the store does not answer now, which says nothing about names
+        return  # The store does not answer now, which says nothing about names.
     check_lengths("output_path", file.protocol, file.path)
     if not file.is_local:
         return
     folder = _nearest_folder(Path(file.folder or "/"))
     if folder is not None:
-        for needed in _names_of(file):
-            _try_name(folder / needed.name)
-    if not target.is_directory and os.path.isdir(file.path):  # noqa: PTH112  a path that was tried above
+        for needed in _files_written_for(file):
+            _look_up(folder / needed.name)
+    if not target.is_directory and os.path.isdir(file.path):  # noqa: PTH112  the path was looked up above
         raise ParameterError(
             "output_path", f"{shown(file.path)} is a directory. End it with / to save files in it."
         )
 
 
-def _names_of(file: AtomicFile) -> tuple[AtomicFile, ...]:
-    """Return every file that the landing of one file writes."""
+def _files_written_for(file: AtomicFile) -> tuple[AtomicFile, ...]:
     sidecar = sidecar_of(file)
-    parts = [each.beside(each.hidden_name(f"{_TOKEN}{PART}")) for each in (file, sidecar)]
+    parts = [each.beside(each.hidden_name(f"{_SAMPLE_TOKEN}{PART}")) for each in (file, sidecar)]
     return file, sidecar, pending_of(file), *parts
 
 
 def _nearest_folder(folder: Path) -> Path | None:
-    """Return the directory itself, or the nearest above it that exists; ``None`` where nobody may look.
+    """Return the directory, or the nearest one above it that exists; ``None`` if it may not be looked at.
 
-    :raises ParameterError: it cannot be made: a file is in its way, or a name on the way is impossible.
+    :raises ParameterError: it cannot be made, because a file is in its way or a name on the way is impossible.
     """
     missing: list[str] = []
     for place in (folder, *folder.parents):
@@ -209,13 +206,13 @@ def _nearest_folder(folder: Path) -> Path | None:
                 "output_path", f"{shown(str(place))} is a file, so nothing can be saved below it."
             )
         for name in missing:
-            _try_name(place / name)
+            _look_up(place / name)
         return place
     return None
 
 
-def _try_name(path: Path) -> None:
-    """Let the file system look a name up."""
+def _look_up(path: Path) -> None:
+    """Make the file system look up a name, so that it refuses an impossible one."""
     try:
         path.lstat()
     except OSError as error:

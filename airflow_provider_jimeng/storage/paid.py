@@ -1,8 +1,8 @@
-"""What a campaign need not pay again: the answer that a task with ``reuse="output_path"`` will find, without adopting.
+"""Finds what a plan does not have to pay again, as a task with ``reuse="output_path"`` will find it later.
 
-It follows the same records: landed ones, paid ones, then intents. A file counts when it is there in its recorded size,
-where its record says or where the row wants it; the task that adopts it compares every byte, and lands it again, free,
-while the API keeps the render.
+Both read the same records: first those of saved videos, then paid renders, then intents. A file counts if it has its
+recorded size in the place that its record or the row names. The task that adopts it compares every byte, and saves it
+again, free, while the API keeps the render.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ GONE = (
     'on_lost="resubmit".'
 )
 _UNKNOWN = (
-    "an earlier submit of it may have been accepted, nobody can know. Its task stops before paying, unless "
+    "it is unknown whether an earlier submit of it was accepted. Its task stops before paying, unless "
     'on_unknown_submit="resubmit".'
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paid:
-    """What a row costs, what somebody should know of it beforehand, and the render that its task goes on with."""
+    """What a row costs, a note for the reader of the plan, and the paid render that its task will adopt."""
 
     state: RowState
     note: str | None = None
@@ -44,7 +44,7 @@ class Paid:
 
 
 class PaidRenders:
-    """Looks rows up under their output path; ``now`` decides what the API still keeps."""
+    """Looks up rows by their output path. ``now`` decides what the API still keeps."""
 
     def __init__(self, *, output_conn_id: str | None, now: pendulum.DateTime) -> None:
         self._output_conn_id = output_conn_id
@@ -52,15 +52,15 @@ class PaidRenders:
         self._folders: dict[str, RecordObjects] = {}
 
     def look_up(self, fingerprint: str, output_path: str) -> Paid:
-        """Return what the records say of a row. A running one is only known to be paid for, not how it stands.
+        """Return what the records say about a row. Of a running render it is only known that it is paid for.
 
-        :raises LedgerError, LandingError: the store cannot be read, which never means "not paid".
+        :raises LedgerError, LandingError: the store cannot be read, so it is unknown whether the row is paid.
         """
-        found = self._records(output_path).of_request(fingerprint)
-        for record in found:
+        records = self._records(output_path).of_request(fingerprint)
+        for record in records:
             if record.state in PAID and record.render is not None:
                 return self._judge(record, Render.from_payload(record.render), output_path)
-        unknown = any(record.state is RecordState.INTENT for record in found)
+        unknown = any(record.state is RecordState.INTENT for record in records)
         return Paid(state=RowState.NEW, note=_UNKNOWN if unknown else None)
 
     def _judge(self, record: Record, render: Render, output_path: str) -> Paid:
@@ -74,7 +74,7 @@ class PaidRenders:
         return Paid(state=RowState.NEW, note=GONE, render=render)
 
     def _is_recorded(self, record: Record) -> bool:
-        """Is the file there of which the record tells?"""
+        """Return whether the file of the record exists, with its recorded size."""
         if record.state is not RecordState.LANDED or record.manifest is None:
             return False
         manifest = RenderManifest.from_payload(record.manifest)
@@ -84,9 +84,9 @@ class PaidRenders:
         return OutputPath(output_path=manifest.uri, output_conn_id=conn_id).file().size() == manifest.bytes
 
     def _is_in_place(self, render: Render, *output_paths: str) -> bool:
-        """Is the render's file where the row wants it, or where its own task does?
+        """Return whether the render's file is where the row or its own task wants it.
 
-        A rescue, or a try that was killed, leaves the record behind.
+        A rescue, or a try that was killed, does not update the record.
         """
         return any(
             manifest_in_place(OutputPath(output_path=path, output_conn_id=self._output_conn_id), render)

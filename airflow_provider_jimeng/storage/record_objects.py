@@ -1,11 +1,11 @@
-"""The records under ``<output directory>/.jimeng/``, and the pointers that lead to them.
+"""The records under ``<output directory>/.jimeng/``, and the pointers to them.
 
-``tasks/<key>.json`` holds the record of a task instance. Pointers let other tasks find it without reading every record:
-``requests/<fingerprint>/<key>.json`` by what its author asked for, ``files/<name>/<key>.json`` by a full file name.
+``tasks/<key>.json`` holds the record of a task instance. With pointers, other tasks find it without reading every
+record: ``requests/<fingerprint>/<key>.json`` for a request, ``files/<name>/<key>.json`` for a full file name.
 
-A look-up lists one folder of pointers, so each of these stays small, however many tasks ask for the same. A task
-removes its own pointer when its record has nothing to say any more. Whoever adds a pointer, or looks, removes pointers
-that cannot change an answer. Records are never removed that way.
+A look-up lists one folder of pointers. These folders stay small even if many tasks make the same request. A task
+removes its own pointer when its record answers no look-up any more. A task that adds a pointer or looks up a record
+removes pointers that cannot change an answer. Records themselves are not removed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_jimeng.core.errors import LedgerError
@@ -30,38 +31,38 @@ T = TypeVar("T")
 
 FOLDER = ".jimeng"
 KEPT_POINTERS = 4
-"""Renders of one request, or landings under one name, to which pointers lead at least."""
+"""At least so many renders of one request, or videos of one file name, keep their pointers."""
 MAX_POINTERS = 8
-"""Pointers in one folder above which the superfluous ones are removed."""
+"""If a folder holds more pointers, those that are not needed are removed."""
 MAX_REMOVALS = 500
-"""Pointers that one look removes at most: after an upgrade there may be thousands, and the next look goes on."""
+"""Most pointers that one look-up removes. After an upgrade there can be thousands; the next look-up continues."""
 
 _ANSWERS = PAID | {RecordState.INTENT}
 _SURELY_OLD_SECONDS = 24 * 3600.0
-"""A task may be about to write the record of a younger pointer."""
+"""The record of a younger pointer can still be written."""
 
-Found = dict[str, Record | None]
+RecordsByName = dict[str, Record | None]
 """The records behind one folder of pointers, by the name of the pointer."""
 
 
 class RecordObjects:
-    """The records of one directory; ``folder`` is a directory target."""
+    """The records of one directory."""
 
     def __init__(self, folder: OutputPath) -> None:
         self._folder = folder
 
     def read(self, key: TaskKey) -> Record | None:
-        """Return the record of a task instance, or ``None`` if there certainly is none."""
+        """Return the record of a task instance, ``None`` if there certainly is none."""
         return self._read_any(_object_name(key))
 
     def write(self, record: Record) -> None:
-        """Write a record and see to its pointers: there before it, and gone after it if it says nothing."""
+        """Write a record, after the pointers that it needs. Then remove the pointers that it does not need."""
         name = _object_name(record.key)
         for folder, speaks in self._pointers(record):
             if speaks:
                 self._point(record, folder, name)
         self._write(record.to_payload(), "tasks", name)
-        self._drop_silent(record, name)
+        self._drop_unneeded(record, name)
 
     def remove(self, record: Record) -> None:
         """Remove the record of a task instance, and then the pointers to it."""
@@ -70,21 +71,23 @@ class RecordObjects:
         for folder, _ in self._pointers(record):
             self._remove(*folder, name)
 
-    def of_request(self, asked: str, *, but_now: TaskKey | None = None) -> list[Record]:
-        """Return what is recorded of a request, by its author's fingerprint, the best first.
+    def of_request(self, fingerprint: str, *, earlier_only_of: TaskKey | None = None) -> list[Record]:
+        """Return the records of a request, by the fingerprint of its author. The best is first.
 
-        :param but_now: task instance of which only earlier requests count.
+        :param earlier_only_of: task instance of which only earlier requests count.
         """
-        behind = self._behind("requests", asked)
-        self._tidy(("requests", asked), behind, but_now)
+        behind = self._behind("requests", fingerprint)
+        self._tidy(("requests", fingerprint), behind, earlier_only_of)
         records = [record for record in behind.values() if record is not None]
-        found = (record.as_asked(asked, earlier_only=record.key == but_now) for record in records)
-        return by_preference(record for record in found if record is not None)
+        answers = (
+            record.as_asked(fingerprint, earlier_only=record.key == earlier_only_of) for record in records
+        )
+        return by_preference(record for record in answers if record is not None)
 
     def of_file(self, output_path: str, *, key: TaskKey) -> list[Record]:
-        """Return the records of other task instances that give the same full file name.
+        """Return the records of other task instances that use the same full file name.
 
-        :param key: the task instance that asks.
+        :param key: the task instance that looks.
         """
         name = _file_name(output_path)
         behind = self._behind("files", _hashed(name))
@@ -93,7 +96,7 @@ class RecordObjects:
         return [r for r in records if r.key != key and _file_name(r.output_path) == name]
 
     def all(self) -> tuple[list[Record], list[LedgerError]]:
-        """Return every record of the folder that can be read, and what is wrong with the others."""
+        """Return every record of the folder that can be read, and the problems of the others."""
         records, problems = [], []
         for name in self._names("tasks"):
             try:
@@ -110,7 +113,7 @@ class RecordObjects:
 
     # ---------------------------------------------------------------------------------------------------- pointers
     def _pointers(self, record: Record) -> list[tuple[tuple[str, str], bool]]:
-        """Return the folders of the pointers to a record, and whether the record has something to say there."""
+        """Return the folders of the pointers to a record, and whether the record is an answer there."""
         as_asked = None if record.is_void else record.as_asked(record.asked)
         pointers = [(("requests", record.asked), as_asked is not None and as_asked.state in _ANSWERS)]
         if file_name := _file_name(record.output_path):
@@ -121,30 +124,27 @@ class RecordObjects:
     def _point(self, record: Record, folder: tuple[str, str], name: str) -> None:
         pointer = self._file(*folder, name)
         is_new = _guarded(f"look for {pointer.uri}", pointer.size) is None
-        if is_new or record.state is RecordState.INTENT:  # which makes an old pointer young again
+        if is_new or record.state is RecordState.INTENT:  # A new intent makes an old pointer young again.
             self._write_pointer(record, folder, name)
         if is_new and len(self._names(*folder)) > MAX_POINTERS:
-            with suppress(LedgerError):  # a record that cannot be read is reported to the task that needs it
+            with suppress(LedgerError):  # The task that needs an unreadable record reports it.
                 self._tidy(folder, self._behind(*folder), record.key)
 
-    def _drop_silent(self, record: Record, name: str) -> None:
+    def _drop_unneeded(self, record: Record, name: str) -> None:
         for folder, speaks in self._pointers(record):
             if not speaks:
-                with suppress(
-                    LedgerError
-                ):  # the pointer leads to a record that says nothing, which is harmless
+                with suppress(LedgerError):  # A pointer to a record without an answer is harmless.
                     self._remove(*folder, name)
 
-    def _tidy(self, folder: tuple[str, str], behind: Found, key: TaskKey | None) -> None:
-        """Remove pointers that cannot change an answer, if there are many. A failure to do so is harmless.
+    def _tidy(self, folder: tuple[str, str], behind: RecordsByName, key: TaskKey | None) -> None:
+        """Remove pointers that cannot change an answer, if there are many. A failure is harmless.
 
-        A task may be about to write the record of a pointer that leads to none, or to one that says nothing. So such a
-        pointer is removed only if it is old.
+        A pointer without a paid record is removed only if it is old, because its task can be about to write the record.
         """
         if len(behind) <= MAX_POINTERS:
             return
-        kind, asked = folder
-        needed = _needed_for_request(behind, asked) if kind == "requests" else _needed_for_file(behind, key)
+        kind, name = folder
+        needed = _needed_for_request(behind, name) if kind == "requests" else _needed_for_file(behind, key)
         superfluous = [(name, record) for name, record in behind.items() if name not in needed]
         for name, record in superfluous[:MAX_REMOVALS]:
             with suppress(LedgerError):
@@ -152,7 +152,7 @@ class RecordObjects:
                     self._drop_pointer(folder, name, record)
 
     def _drop_pointer(self, folder: tuple[str, str], name: str, record: Record | None) -> None:
-        """Remove a pointer; put it back if its task has changed the record meanwhile."""
+        """Remove a pointer. Write it again if its task has changed the record meanwhile."""
         self._remove(*folder, name)
         now = self._read(name)
         if now is not None and now != record:
@@ -165,10 +165,10 @@ class RecordObjects:
         pointer = self._file(*parts)
         try:
             return bool(time.time() - pointer.fs.modified(pointer.path).timestamp() > _SURELY_OLD_SECONDS)
-        except Exception:  # noqa: BLE001 - not every store tells, and no two agree on their classes
+        except Exception:  # noqa: BLE001 - not every store knows, and each raises classes of its own
             return False
 
-    def _behind(self, *folder: str) -> Found:
+    def _behind(self, *folder: str) -> RecordsByName:
         return {name: self._read(name) for name in self._names(*folder)}
 
     # ------------------------------------------------------------------------------------------------------- files
@@ -177,7 +177,7 @@ class RecordObjects:
         _guarded(f"write {file.uri}", lambda: file.write(_encode(payload), secrets.token_hex(4)))
 
     def _read(self, name: str) -> Record | None:
-        """Return the record of a name, unless it tells of nothing but an intent that was taken back."""
+        """Return the record of a name, ``None`` if it is a withdrawn intent."""
         record = self._read_any(name)
         return None if record is None or record.is_void else record
 
@@ -192,17 +192,22 @@ class RecordObjects:
 
     def _names(self, *folder: str) -> list[str]:
         place = self._file(*folder, "any.json")
-        found = _guarded(f"list {place.uri.rpartition('/')[0]}", place.siblings)
-        return sorted(name for name in found if name.endswith(".json"))
+        names = _guarded(f"list {place.uri.rpartition('/')[0]}", place.siblings)
+        return sorted(name for name in names if name.endswith(".json"))
 
     def _file(self, *parts: str) -> AtomicFile:
-        return _guarded("open the records", lambda: self._folder.file("/".join((FOLDER, *parts))))
+        return self._directory.below(*parts)
+
+    @cached_property
+    def _directory(self) -> AtomicFile:
+        """The directory of the records. It is opened once: each opening costs as much as a small read."""
+        return _guarded("open the records", lambda: self._folder.file(FOLDER))
 
 
-def _needed_for_request(found: Found, asked: str) -> set[str]:
-    """Return the pointers that a look-up of a request needs: every open intent, and the best renders, each once."""
-    records = [record for record in found.values() if record is not None]
-    answers = [answer for record in records if (answer := record.as_asked(asked)) is not None]
+def _needed_for_request(behind: RecordsByName, fingerprint: str) -> set[str]:
+    """Return the pointers that a look-up of a request needs: all open intents, and one for each of the best renders."""
+    records = [record for record in behind.values() if record is not None]
+    answers = [answer for record in records if (answer := record.as_asked(fingerprint)) is not None]
     needed: set[str] = set()
     renders: set[str] = set()
     for answer in by_preference(answers):
@@ -215,10 +220,10 @@ def _needed_for_request(found: Found, asked: str) -> set[str]:
     return needed
 
 
-def _needed_for_file(found: Found, key: TaskKey | None) -> set[str]:
-    """Return the pointers that a look-up of a file name needs: what is yet to land, this run's, and the latest."""
+def _needed_for_file(behind: RecordsByName, key: TaskKey | None) -> set[str]:
+    """Return the pointers that a look-up of a file name needs: unsaved renders, those of this run, and the latest."""
     now = time.time()
-    records = [record for record in found.values() if record is not None]
+    records = [record for record in behind.values() if record is not None]
     landed = [record for record in records if record.state is RecordState.LANDED]
     landed.sort(key=lambda record: str((record.render or {}).get("submitted_at")), reverse=True)
     needed = landed[:KEPT_POINTERS] + [record for record in records if record.is_yet_to_land(now)]
@@ -231,7 +236,7 @@ def _needed_for_file(found: Found, key: TaskKey | None) -> set[str]:
 def decode_record(payload: Any, where: str) -> Record:
     """Read a record from JSON data or its bytes.
 
-    :raises LedgerError: naming the place and the remedy.
+    :raises LedgerError: the record is damaged. The message names the place and the remedy.
     """
     try:
         return Record.from_payload(json.loads(payload) if isinstance(payload, bytes) else payload)
@@ -243,12 +248,12 @@ def decode_record(payload: Any, where: str) -> Record:
 
 
 def _object_name(key: TaskKey) -> str:
-    """Return the name of a task instance's record, which its pointers have too."""
+    """Return the file name of a task instance's record and of its pointers."""
     return _hashed(json.dumps([key.dag_id, key.run_id, key.task_id, key.map_index])) + ".json"
 
 
 def _file_name(output_path: str | None) -> str:
-    """Return the last part of a full file name, empty for a directory."""
+    """Return the last part of a full file name; empty for a directory."""
     return (output_path or "").rpartition("/")[2]
 
 
@@ -261,7 +266,7 @@ def _encode(payload: Mapping[str, Any]) -> bytes:
 
 
 def _guarded(what: str, action: Callable[[], T]) -> T:
-    """Run a storage action; whatever goes wrong is a ledger error, for no file system agrees on its own classes."""
+    """Run a storage action. Every error becomes a :class:`LedgerError`, because each file system has classes of its own."""
     try:
         return action()
     except LedgerError:
@@ -271,17 +276,19 @@ def _guarded(what: str, action: Callable[[], T]) -> T:
 
 
 _NOT_FOR_VIDEOS = "lost+found"
-"""What file systems keep for themselves at their root, and let nobody list."""
+"""A directory that file systems keep at their root and that cannot be listed."""
 
 
 Entries = Sequence[Mapping[str, Any]]
-"""What a file system says of each file and directory in a directory."""
+"""A file system's description of each file and directory in a directory."""
 
 
 def all_records(
     folder: OutputPath, *, visit: Callable[[OutputPath, Entries], None] | None = None
 ) -> tuple[list[Record], list[LedgerError]]:
-    """Return every record of a directory and those below that can be read, and what is wrong with the others.
+    """Return every record in a directory and below it that can be read, and the problems of the others.
+
+    Hidden directories are left out, because they hold no videos. So are links, which can lead round in circles.
 
     :param visit: called with each directory and its listing.
     """
@@ -295,11 +302,11 @@ def all_records(
             names = _directories(place, entries)
             if visit is not None:
                 visit(place, entries)
-            found, damaged = RecordObjects(place).all() if FOLDER in names else ([], [])
+            readable, damaged = RecordObjects(place).all() if FOLDER in names else ([], [])
         except LedgerError as error:
             problems.append(error)
             continue
-        records += found
+        records += readable
         problems += damaged
         pending += [
             replace(place, output_path=f"{place.output_path}{name}/")
@@ -310,7 +317,7 @@ def all_records(
 
 
 def _entries(place: OutputPath) -> Entries:
-    """List a directory; an empty list if it does not exist."""
+    """Return the listing of a directory; an empty list if it does not exist."""
     here = place.file("any")
     folder = here.folder or "/"
     try:
@@ -318,18 +325,18 @@ def _entries(place: OutputPath) -> Entries:
         return list(here.fs.ls(folder, detail=True))
     except FileNotFoundError:
         return []
-    except Exception as error:  # no two file systems agree on their classes
+    except Exception as error:  # Each file system has classes of its own.
         raise LedgerError(
             f"Cannot list {place.output_path} for records ({type(error).__name__}: {error})."
         ) from error
 
 
 def _directories(place: OutputPath, entries: Entries) -> list[str]:
-    """Return the names of a directory's directories, sorted the other way round."""
+    """Return the names of the directories in a directory, in reverse order."""
     paths = [
         str(entry["name"]).rstrip("/")
         for entry in entries
         if entry["type"] == "directory" and not entry.get("islink")
     ]
-    own = place.file("any").folder.strip("/")  # object stores list the marker of a directory in it
+    own = place.file("any").folder.strip("/")  # Object stores list the marker of a directory in it.
     return sorted({path.rpartition("/")[2] for path in paths if path.strip("/") != own}, reverse=True)

@@ -247,7 +247,7 @@ ACTS: dict[str, Act] = {
     "killed-while-deferred": lambda lab, stage: stage.interruptions.at(lab.while_waiting),
     "killed-before-landing": _killed("resumed"),
     "killed-in-download": _killed_in_download,
-    "killed-before-return": _killed("log Landed"),
+    "killed-before-return": _killed("log Saved"),
     "store-refuses-intent": lambda lab, stage: stage.interruptions.at("store before intent", _refuse),
     "store-refuses-id": _store_refuses_id,
     "store-answer-lost": _answer_lost,

@@ -31,9 +31,8 @@ class StorePath:
         """Open it."""
 
 
-@pytest.mark.parametrize(
-    ("given", "read"),
-    [
+def test_an_output_path_is_read_without_white_space_round_it(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str | None]] = [
         ("/d/videos/", "/d/videos/"),
         ("  /d/kite.mp4\n", "/d/kite.mp4"),
         ("\t s3://bucket/x/\r\n", "s3://bucket/x/"),
@@ -62,16 +61,15 @@ class StorePath:
         ("", None),
         (" \n", None),
         ("None", None),
-    ],
-)
-def test_an_output_path_is_read_without_white_space_round_it(given: Any, read: str | None) -> None:
-    assert read_output_path(given) == read
-    assert read is None or read_output_path(read) == read
+    ]
+    for given, read in cases:
+        with subtests.test(given=given, read=read):
+            assert read_output_path(given) == read
+            assert read is None or read_output_path(read) == read
 
 
-@pytest.mark.parametrize(
-    ("given", "read"),
-    [
+def test_a_path_object_is_a_directory_unless_it_ends_as_a_video(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         (Path("/d/videos"), "/d/videos/"),
         (Path("/d/videos/"), "/d/videos/"),
         (Path("videos"), "videos/"),
@@ -84,10 +82,10 @@ def test_an_output_path_is_read_without_white_space_round_it(given: Any, read: s
         (StorePath("s3://conn@bucket/x"), "s3://conn@bucket/x/"),
         (StorePath("s3://bucket/x.mp4"), "s3://bucket/x.mp4"),
         (StorePath("s3://bucket/"), "s3://bucket/"),
-    ],
-)
-def test_a_path_object_is_a_directory_unless_it_ends_as_a_video(given: Any, read: str) -> None:
-    assert read_output_path(given) == read
+    ]
+    for given, read in cases:
+        with subtests.test(given=given, read=read):
+            assert read_output_path(given) == read
 
 
 def test_the_ending_of_a_file_is_that_of_what_is_written() -> None:
@@ -97,9 +95,8 @@ def test_the_ending_of_a_file_is_that_of_what_is_written() -> None:
     assert path_as_text(None) is None
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
+def test_what_cannot_be_meant_is_refused_with_the_right_spelling(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str]] = [
         ("s3:/bucket/x/", r"misspelled\. Write 's3://bucket/x/'\. A pathlib\.Path drops a slash"),
         (Path("s3://bucket/x"), r"Write 's3://bucket/x/'"),
         (Path("gs://bucket/x.mp4"), r"Write 'gs://bucket/x\.mp4'"),
@@ -137,36 +134,39 @@ def test_the_ending_of_a_file_is_that_of_what_is_written() -> None:
         (5, "expected text, got 5"),
         (["/d/"], "expected text"),
         (b"/d/", "expected text"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused_with_the_right_spelling(given: Any, says: str) -> None:
-    with pytest.raises(ParameterError, match=f"^output_path: .*{says}"):
-        read_output_path(given)
+    ]
+    for given, says in cases:
+        with subtests.test(given=given, says=says):
+            with pytest.raises(ParameterError, match=f"^output_path: .*{says}"):
+                read_output_path(given)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
+def test_a_refusal_is_short_and_holds_no_secret(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         "https://host/x.mp4?X-Signature=abc",
         "S3://bucket/x/?X-Signature=abc",
         "sftp://user:abc@host/x/",
         "s3:/bucket/" + "abc/" * 10_000,
-    ],
-)
-def test_a_refusal_is_short_and_holds_no_secret(given: str) -> None:
-    with pytest.raises(ParameterError) as caught:
-        read_output_path(given)
-    assert len(str(caught.value)) < 600
-    assert "Signature" not in str(caught.value)
-    assert ":abc@" not in str(caught.value)
+    ]
+    for given in cases:
+        with subtests.test(given=given):
+            with pytest.raises(ParameterError) as caught:
+                read_output_path(given)
+            assert len(str(caught.value)) < 600
+            assert "Signature" not in str(caught.value)
+            assert ":abc@" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("output_path", "folder"),
-    [("/d/x.mp4", "/d/"), ("/d/", "/d/"), ("x.mp4", "./"), ("s3://b/x/y.mp4", "s3://b/x/")],
-)
-def test_the_directory_of_an_output_path_is_found(output_path: str, folder: str) -> None:
-    assert folder_of(output_path) == folder
+def test_the_directory_of_an_output_path_is_found(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str]] = [
+        ("/d/x.mp4", "/d/"),
+        ("/d/", "/d/"),
+        ("x.mp4", "./"),
+        ("s3://b/x/y.mp4", "s3://b/x/"),
+    ]
+    for output_path, folder in cases:
+        with subtests.test(output_path=output_path, folder=folder):
+            assert folder_of(output_path) == folder
 
 
 def test_a_uri_is_split_from_its_scheme() -> None:
@@ -174,26 +174,29 @@ def test_a_uri_is_split_from_its_scheme() -> None:
     assert split_uri("/d/x/") == ("", "/d/x/")
 
 
-@pytest.mark.parametrize("output_path", ["/d/videos", "/d/v1.0", "s3://bucket/kite.mov"])
-def test_a_file_that_does_not_end_as_a_video_is_worth_a_warning(output_path: str) -> None:
-    assert "For a directory, end it with /" in str(warning_of(output_path))
+def test_a_file_that_does_not_end_as_a_video_is_worth_a_warning(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["/d/videos", "/d/v1.0", "s3://bucket/kite.mov"]
+    for output_path in cases:
+        with subtests.test(output_path=output_path):
+            assert "For a directory, end it with /" in str(warning_of(output_path))
 
 
-@pytest.mark.parametrize("output_path", [None, "/d/videos/", "/d/kite.mp4", "/d/kite.MP4"])
-def test_a_directory_and_a_video_are_worth_no_warning(output_path: str | None) -> None:
-    assert warning_of(output_path) is None
+def test_a_directory_and_a_video_are_worth_no_warning(subtests: pytest.Subtests) -> None:
+    cases: list[str | None] = [None, "/d/videos/", "/d/kite.mp4", "/d/kite.MP4"]
+    for output_path in cases:
+        with subtests.test(output_path=output_path):
+            assert warning_of(output_path) is None
 
 
-@pytest.mark.parametrize(
-    "name", ["kite.mp4", "shots/kite.mp4", "风筝.mp4", "a..b/c.mp4", "100%.mp4", "t:1.mp4"]
-)
-def test_a_plain_name_stays_inside(name: str) -> None:
-    assert is_inside(name)
+def test_a_plain_name_stays_inside(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["kite.mp4", "shots/kite.mp4", "风筝.mp4", "a..b/c.mp4", "100%.mp4", "t:1.mp4"]
+    for name in cases:
+        with subtests.test(name=name):
+            assert is_inside(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_a_name_that_may_lead_out_is_not_inside(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
         "",
         ".",
         "..",
@@ -215,15 +218,14 @@ def test_a_plain_name_stays_inside(name: str) -> None:
         "a\n.mp4",
         "C:/x.mp4",
         "s3://bucket/x.mp4",
-    ],
-)
-def test_a_name_that_may_lead_out_is_not_inside(name: str) -> None:
-    assert not is_inside(name)
+    ]
+    for name in cases:
+        with subtests.test(name=name):
+            assert not is_inside(name)
 
 
-@pytest.mark.parametrize(
-    ("output_path", "below"),
-    [
+def test_only_what_is_below_a_directory_counts(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, bool]] = [
         ("/d/videos/", True),
         ("/d/videos/kite.mp4", True),
         ("/d/videos/shots/", True),
@@ -235,15 +237,14 @@ def test_a_name_that_may_lead_out_is_not_inside(name: str) -> None:
         ("/d/videos2/kite.mp4", False),
         ("/elsewhere/kite.mp4", False),
         ("kite.mp4", False),
-    ],
-)
-def test_only_what_is_below_a_directory_counts(output_path: str, *, below: bool) -> None:
-    assert is_below("/d/videos/", output_path) is below
+    ]
+    for output_path, below in cases:
+        with subtests.test(output_path=output_path, below=below):
+            assert is_below("/d/videos/", output_path) is below
 
 
-@pytest.mark.parametrize(
-    ("protocol", "path"),
-    [
+def test_names_that_fit_pass(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str]] = [
         ("", f"/d/{'x' * 246}.mp4"),
         ("file", f"/d/{'风' * 82}.mp4"),
         ("sftp", f"/d/{'x' * 246}.mp4"),
@@ -251,15 +252,14 @@ def test_only_what_is_below_a_directory_counts(output_path: str, *, below: bool)
         ("", "/d" * 1950 + "/kite.mp4"),
         ("s3", f"bucket/{'x' * 900}.mp4"),
         ("s3", f"{'b' * 60}/" + "x/" * 430 + "kite.mp4"),
-    ],
-)
-def test_names_that_fit_pass(protocol: str, path: str) -> None:
-    check_lengths("output_path", protocol, path)
+    ]
+    for protocol, path in cases:
+        with subtests.test(protocol=protocol, path=path):
+            check_lengths("output_path", protocol, path)
 
 
-@pytest.mark.parametrize(
-    ("protocol", "path", "says"),
-    [
+def test_names_that_leave_no_room_for_what_lies_beside_are_refused(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, str, str]] = [
         ("", f"/d/{'x' * 247}.mp4", r"has 251 bytes\. It can have at most 250, because its manifest"),
         (
             "file",
@@ -273,10 +273,8 @@ def test_names_that_fit_pass(protocol: str, path: str) -> None:
         ("s3", f"bucket/{'x' * 1015}.mp4", "needs 1025 bytes; a key of this store can have at most 1024"),
         ("s3", "bucket/" + "x/" * 450 + "k.mp4", r"a key of this store can have at most 1024"),
         ("cos", f"bucket/{'x' * 900}.mp4", "at most 850"),
-    ],
-)
-def test_names_that_leave_no_room_for_what_lies_beside_are_refused(
-    protocol: str, path: str, says: str
-) -> None:
-    with pytest.raises(ParameterError, match=f"^output_path: .*{says}"):
-        check_lengths("output_path", protocol, path)
+    ]
+    for protocol, path, says in cases:
+        with subtests.test(protocol=protocol, path=path, says=says):
+            with pytest.raises(ParameterError, match=f"^output_path: .*{says}"):
+                check_lengths("output_path", protocol, path)

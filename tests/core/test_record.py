@@ -84,17 +84,16 @@ def test_a_record_without_the_newer_fields_can_still_be_read() -> None:
     assert Record.from_payload(payload) == make_record()
 
 
-@pytest.mark.parametrize(
-    "manifest", [{"uri": "file:///v.mp4"}, {**MANIFEST, "landed_at": "soon"}, "text", 7, []]
-)
-def test_a_manifest_that_is_none_is_left_out_of_the_record(manifest: Any) -> None:
-    payload = {**make_record(RecordState.LANDED).to_payload(), "manifest": manifest}
-    assert Record.from_payload(payload) == make_record(RecordState.LANDED)
+def test_a_manifest_that_is_none_is_left_out_of_the_record(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [{"uri": "file:///v.mp4"}, {**MANIFEST, "landed_at": "soon"}, "text", 7, []]
+    for manifest in cases:
+        with subtests.test(manifest=manifest):
+            payload = {**make_record(RecordState.LANDED).to_payload(), "manifest": manifest}
+            assert Record.from_payload(payload) == make_record(RecordState.LANDED)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
+def test_a_damaged_record_is_refused_as_a_whole(subtests: pytest.Subtests) -> None:
+    cases: list[dict[str, Any]] = [
         {"previous": ["lost"]},
         {"previous": [{"state": "lost"}]},
         {"previous": [{"state": "eaten", "render": RENDER}]},
@@ -104,29 +103,26 @@ def test_a_manifest_that_is_none_is_left_out_of_the_record(manifest: Any) -> Non
         {"intent_at": None},
         {"task_instance": None},
         {"max_tries": None},
-    ],
-)
-def test_a_damaged_record_is_refused_as_a_whole(damage: dict[str, Any]) -> None:
-    with pytest.raises((KeyError, TypeError, ValueError)):
-        Record.from_payload({**make_record().to_payload(), **damage})
+    ]
+    for damage in cases:
+        with subtests.test(damage=damage):
+            with pytest.raises((KeyError, TypeError, ValueError)):
+                Record.from_payload({**make_record().to_payload(), **damage})
 
 
-@pytest.mark.parametrize(
-    ("state", "hours_later", "expected"),
-    [
+def test_a_file_may_yet_come_while_the_api_keeps_the_render(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[RecordState, float, bool]] = [
         (RecordState.INTENT, 1, True),
         (RecordState.SUBMITTED, 11, True),
         (RecordState.SUBMITTED, 12, False),
         (RecordState.LANDED, 1, False),
         (RecordState.FAILED, 1, False),
         (RecordState.LOST, 1, False),
-    ],
-)
-def test_a_file_may_yet_come_while_the_api_keeps_the_render(
-    state: RecordState, hours_later: float, *, expected: bool
-) -> None:
-    began = datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC).timestamp()
-    assert make_record(state).is_yet_to_land(began + hours_later * 3600) is expected
+    ]
+    for state, hours_later, expected in cases:
+        with subtests.test(state=state, hours_later=hours_later, expected=expected):
+            began = datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC).timestamp()
+            assert make_record(state).is_yet_to_land(began + hours_later * 3600) is expected
 
 
 @pytest.mark.parametrize("state", [state for state in RecordState if state is not RecordState.INTENT])
@@ -184,9 +180,11 @@ def test_without_a_record_the_task_submits() -> None:
     assert decide(None, take=7) == Start(take=7)
 
 
-@pytest.mark.parametrize(("asked", "take"), [("same", 4), ("other", 1)])
-def test_after_an_unbilled_failure_the_task_submits_the_same_take_again(asked: str, take: int) -> None:
-    assert decide(make_record(RecordState.FAILED, take=4), asked=asked) == Start(take=take)
+def test_after_an_unbilled_failure_the_task_submits_the_same_take_again(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, int]] = [("same", 4), ("other", 1)]
+    for asked, take in cases:
+        with subtests.test(asked=asked, take=take):
+            assert decide(make_record(RecordState.FAILED, take=4), asked=asked) == Start(take=take)
 
 
 @pytest.mark.parametrize("max_tries", [2, 3])
@@ -196,26 +194,25 @@ def test_an_intent_refuses_by_default_even_a_clear_and_a_changed_request(asked: 
     assert decision == Refuse(unknown=True)
 
 
-@pytest.mark.parametrize(
-    ("asked", "max_tries", "decision"),
-    [
+def test_an_intent_is_submitted_again_where_the_author_allows_it(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, int, Start | Refuse]] = [
         ("same", 2, Start(take=4)),
         ("same", 3, Start(take=4)),
         ("other", 2, Refuse(unknown=False)),
         ("other", 3, Start(take=1)),
-    ],
-)
-def test_an_intent_is_submitted_again_where_the_author_allows_it(
-    asked: str, max_tries: int, decision: Start | Refuse
-) -> None:
-    record = make_record(RecordState.INTENT, take=4)
-    assert decide(record, asked=asked, max_tries=max_tries, on_unknown_submit="resubmit") == decision
+    ]
+    for asked, max_tries, decision in cases:
+        with subtests.test(asked=asked, max_tries=max_tries, decision=decision):
+            record = make_record(RecordState.INTENT, take=4)
+            assert decide(record, asked=asked, max_tries=max_tries, on_unknown_submit="resubmit") == decision
 
 
-@pytest.mark.parametrize("state", [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST])
-def test_a_changed_request_stops_a_retry_and_starts_with_a_clear(state: RecordState) -> None:
-    assert decide(make_record(state), asked="other") == Refuse(unknown=False)
-    assert decide(make_record(state), asked="other", max_tries=3, take=2) == Start(take=2)
+def test_a_changed_request_stops_a_retry_and_starts_with_a_clear(subtests: pytest.Subtests) -> None:
+    cases: list[RecordState] = [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST]
+    for state in cases:
+        with subtests.test(state=state):
+            assert decide(make_record(state), asked="other") == Refuse(unknown=False)
+            assert decide(make_record(state), asked="other", max_tries=3, take=2) == Start(take=2)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +226,13 @@ def test_the_same_request_is_adopted_by_a_retry_and_by_a_clear(
     assert decide(make_record(state), max_tries=max_tries) == Adopt(landed=landed)
 
 
-@pytest.mark.parametrize("state", [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST])
-def test_a_new_take_is_rendered_after_a_clear_only(state: RecordState) -> None:
-    record = make_record(state, take=3)
-    assert isinstance(decide(record, on_rerun="render"), Adopt)
-    assert decide(record, on_rerun="render", max_tries=3) == Start(take=4)
+def test_a_new_take_is_rendered_after_a_clear_only(subtests: pytest.Subtests) -> None:
+    cases: list[RecordState] = [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST]
+    for state in cases:
+        with subtests.test(state=state):
+            record = make_record(state, take=3)
+            assert isinstance(decide(record, on_rerun="render"), Adopt)
+            assert decide(record, on_rerun="render", max_tries=3) == Start(take=4)
 
 
 def test_a_clear_is_seen_even_where_fewer_retries_make_max_tries_smaller() -> None:
@@ -277,7 +276,7 @@ def test_the_bill_of_a_record_names_what_its_own_task_paid_for() -> None:
         "cost_cny": "1.40",
     }
     assert paid.bill() == [first, {**first, "task_id": "2", "cost_cny": "2.80"}]
-    assert paid.bill(but="2") == [first]
+    assert paid.bill(except_id="2") == [first]
     adopted = replace(FIRST, intent_at="2026-01-03T00:00:00Z")
     assert adopted.bill() == []
     assert [item["task_id"] for item in after(adopted, "2").bill()] == []
@@ -301,13 +300,15 @@ def test_a_changed_request_hides_no_earlier_render_of_another_one() -> None:
     assert OTHER.as_asked("neither") is None
 
 
-@pytest.mark.parametrize("state", [RecordState.INTENT, RecordState.FAILED, RecordState.LOST])
-def test_a_re_render_without_a_video_leaves_the_earlier_one_to_others(state: RecordState) -> None:
-    found = after(FIRST, "2", state, fingerprint="take 2", take=2).as_asked("same")
-    assert found is not None
-    assert (found.render or {})["task_id"] == RENDER["task_id"]
-    alone = make_record(state)
-    assert alone.as_asked("same") is alone
+def test_a_re_render_without_a_video_leaves_the_earlier_one_to_others(subtests: pytest.Subtests) -> None:
+    cases: list[RecordState] = [RecordState.INTENT, RecordState.FAILED, RecordState.LOST]
+    for state in cases:
+        with subtests.test(state=state):
+            found = after(FIRST, "2", state, fingerprint="take 2", take=2).as_asked("same")
+            assert found is not None
+            assert (found.render or {})["task_id"] == RENDER["task_id"]
+            alone = make_record(state)
+            assert alone.as_asked("same") is alone
 
 
 def test_renders_that_failed_or_were_lost_answer_nothing_later() -> None:

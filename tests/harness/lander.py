@@ -11,7 +11,8 @@ from typing import Any
 from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.storage.download import Link
+from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
+from airflow_provider_jimeng.storage.download import Link, Patience
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath
 from tests.harness.links import Links
@@ -27,10 +28,12 @@ def main(
     render: dict[str, Any],
     overwrite: bool = False,
     replaced_by: str | None = None,
+    silence_seconds: float = SILENCE_SECONDS,
 ) -> None:
     """Land what `url` answers, from a media host that is the endpoint's own, and print the manifest.
 
-    replaced_by: a file that tells, once it is there, that a newer try has paid for another render.
+    replaced_by: the file that exists once a newer try has paid for another render.
+    silence_seconds: how long the download of another process can make no progress before this one takes over.
     """
 
     def confirm() -> None:
@@ -44,6 +47,7 @@ def main(
         target=OutputPath(output_path=output_path),
         overwrite=overwrite,
         confirm=confirm,
+        patience=Patience(silence_seconds=silence_seconds),
     )
     print(LANDED + json.dumps(manifest.to_payload()), flush=True)
 

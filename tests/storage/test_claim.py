@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 import threading
@@ -155,7 +156,7 @@ def test_nobody_waits_for_ever(tmp_path: Path, lander: Lander) -> None:
 
     with (
         MediaServer(answers=[whole(VIDEO)]) as server,
-        pytest.raises(LandingError, match=r"has been landing .* for 3600 s"),
+        pytest.raises(LandingError, match=r"has been busy with .* for 3600 s"),
     ):
         lander(server, f"{tmp_path}/", sleep=sleep, clock=lambda: hours.now)
     assert f".{NAME}.claim.part" in names(tmp_path)
@@ -169,7 +170,7 @@ def test_progress_shows_and_silence_follows_when_there_is_none(tmp_path: Path) -
     def written(number: int) -> bool:
         return beat.exists() and beat.read_text() == f"{TOKEN} {number}"
 
-    with Claim(file, TOKEN, beat_seconds=0.01) as claim:
+    with Claim(file, TOKEN, silence_seconds=0.07) as claim:
         assert claim.take()
         with claim.beating(lambda: progress[0]):
             for number in (1, 2):
@@ -378,41 +379,44 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize("kind", [Interrupted, InterruptedObjects])
-@pytest.mark.parametrize("point", [("link", ""), *POINTS], ids=" ".join)
-@pytest.mark.parametrize("same_render", [True, False])
 def test_file_and_manifest_fit_wherever_one_landing_is_held_up_while_another_lands(
-    kind: type[Interrupted], point: tuple[str, str], lander: Lander, *, same_render: bool
+    subtests: pytest.Subtests,
 ) -> None:
-    store = kind()
+    kinds: list[type[Interrupted]] = [Interrupted, InterruptedObjects]
+    for kind, point, same_render in itertools.product(kinds, [("link", ""), *POINTS], [True, False]):
+        with subtests.test(kind=kind.__name__, point=" ".join(point), same_render=same_render):
+            check_fit_after_another_landing(kind(), point, same_render=same_render)
+
+
+def check_fit_after_another_landing(store: Interrupted, point: tuple[str, str], *, same_render: bool) -> None:
     path, conn_id = f"{store.protocol}://bucket/v.mp4", attached(store)
-    newer = Lander()
-    found: list[RenderManifest] = []
+    older, newer = Lander(), Lander()
+    manifests: list[RenderManifest] = []
 
     def land_newer() -> None:
-        render = newer.render(task_id=lander.render().task_id if same_render else "2")
-        found.append(newer(server, path, render, output_conn_id=conn_id, overwrite=True))
+        render = newer.render(task_id=older.render().task_id if same_render else "2")
+        manifests.append(newer(server, path, render, output_conn_id=conn_id, overwrite=True))
 
     if point[0] == "link":
-        lander.on_link = land_newer
+        older.on_link = land_newer
     else:
         store.at, store.happen = point, land_newer
     answers = [whole(VIDEO), whole(OTHER_VIDEO)]
     with MediaServer(answers=answers if point[0] != "link" else answers[::-1]) as server:
         try:
-            found.append(lander(server, path, output_conn_id=conn_id, overwrite=True))
+            manifests.append(older(server, path, output_conn_id=conn_id, overwrite=True))
         except LandingError:
             assert not same_render
     files = store.files()
-    if point == ("before", "/v.mp4.json") and kind is InterruptedObjects and not same_render:
+    if point == ("before", "/v.mp4.json") and isinstance(store, InterruptedObjects) and not same_render:
         assert files == {
             "/bucket/v.mp4": OTHER_VIDEO
-        }  # the newer manifest was overwritten in that very instant
+        }  # The newer manifest was overwritten at that very moment.
         return
     manifest = json.loads(files["/bucket/v.mp4.json"])
     assert list(files) == ["/bucket/v.mp4", "/bucket/v.mp4.json"]
     assert hashlib.sha256(files["/bucket/v.mp4"]).hexdigest() == manifest["sha256"]
-    assert manifest in [each.to_payload() for each in found]
+    assert manifest in [each.to_payload() for each in manifests]
 
 
 @pytest.mark.parametrize("kind", [Interrupted, InterruptedObjects])

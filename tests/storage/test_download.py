@@ -4,8 +4,8 @@ import gzip
 import hashlib
 import itertools
 import zlib
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,9 +29,7 @@ from tests.harness.media_server import (
     without_ranges,
 )
 from tests.harness.videos import video
-
-if TYPE_CHECKING:
-    from tests.storage.conftest import Lander
+from tests.storage.conftest import Lander
 
 VIDEO = video(frames=24)
 HALF = len(VIDEO) // 2
@@ -85,12 +83,17 @@ def test_a_host_that_gives_no_length_is_believed_if_the_video_is_whole(
     assert lander.links == 2
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refused_link_is_replaced(tmp_path: Path, lander: Lander, status: int) -> None:
-    with MediaServer(answers=[reply(status), whole(VIDEO)]) as server:
-        manifest = lander(server, f"{tmp_path}/")
-    assert [seen.path[-1] for seen in server.seen] == ["1", "2"]
-    assert manifest.request_id == "request-2"
+def test_a_refused_link_is_replaced(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[int] = [401, 403, 404, 410]
+    for number, status in enumerate(cases):
+        with subtests.test(status=status):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            with MediaServer(answers=[reply(status), whole(VIDEO)]) as server:
+                manifest = lander(server, f"{folder}/")
+            assert [seen.path[-1] for seen in server.seen] == ["1", "2"]
+            assert manifest.request_id == "request-2"
 
 
 def test_a_link_that_expires_half_way_is_replaced_and_the_download_goes_on(
@@ -112,12 +115,17 @@ def test_links_are_not_asked_for_endlessly(tmp_path: Path, lander: Lander) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_a_busy_host_is_waited_for(tmp_path: Path, lander: Lander, status: int) -> None:
-    with MediaServer(answers=[reply(status), reply(status), whole(VIDEO)]) as server:
-        lander(server, f"{tmp_path}/")
-    assert lander.pauses == [1, 2]
-    assert lander.links == 1
+def test_a_busy_host_is_waited_for(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[int] = [408, 429, 500, 503]
+    for number, status in enumerate(cases):
+        with subtests.test(status=status):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            with MediaServer(answers=[reply(status), reply(status), whole(VIDEO)]) as server:
+                lander(server, f"{folder}/")
+            assert lander.pauses == [1, 2]
+            assert lander.links == 1
 
 
 def test_an_answer_that_waiting_does_not_help_ends_the_download(tmp_path: Path, lander: Lander) -> None:
@@ -136,16 +144,22 @@ def test_a_file_that_changed_meanwhile_is_read_from_its_first_byte(tmp_path: Pat
     assert landed(tmp_path) == VIDEO
 
 
-@pytest.mark.parametrize(
-    "span",
-    [f"bytes 900-{len(VIDEO) - 1}/{len(VIDEO)}", f"bytes 1000-{len(VIDEO)}/{len(VIDEO) + 1}", "nonsense"],
-)
-def test_another_part_than_the_one_asked_for_is_not_used(tmp_path: Path, lander: Lander, span: str) -> None:
-    answers = [cut(VIDEO, after=1000), reply(206, VIDEO[1000:], Content_Range=span), whole(VIDEO)]
-    with MediaServer(answers=answers) as server:
-        lander(server, f"{tmp_path}/")
-    assert server.ranges() == [None, "bytes=1000-", None]
-    assert landed(tmp_path) == VIDEO
+def test_another_part_than_the_one_asked_for_is_not_used(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[str] = [
+        f"bytes 900-{len(VIDEO) - 1}/{len(VIDEO)}",
+        f"bytes 1000-{len(VIDEO)}/{len(VIDEO) + 1}",
+        "nonsense",
+    ]
+    for number, span in enumerate(cases):
+        with subtests.test(span=span):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            answers = [cut(VIDEO, after=1000), reply(206, VIDEO[1000:], Content_Range=span), whole(VIDEO)]
+            with MediaServer(answers=answers) as server:
+                lander(server, f"{folder}/")
+            assert server.ranges() == [None, "bytes=1000-", None]
+            assert landed(folder) == VIDEO
 
 
 def test_a_partial_reply_shorter_than_the_rest_is_continued(tmp_path: Path, lander: Lander) -> None:
@@ -192,15 +206,20 @@ def test_a_stalled_host_is_given_up_after_its_timeouts(tmp_path: Path, lander: L
     assert lander.pauses == [1, 2]
 
 
-@pytest.mark.parametrize("answers", [[whole(VIDEO)], [reply(503)]])
-def test_a_download_that_takes_too_long_ends(tmp_path: Path, lander: Lander, answers: list[Answer]) -> None:
-    clock = itertools.count(0, 100.0)
-    with (
-        MediaServer(answers=answers) as server,
-        pytest.raises(LandingError, match="not done after 90 s"),
-    ):
-        lander(server, f"{tmp_path}/", patience=Patience(total_seconds=90), clock=lambda: next(clock))
-    assert list(tmp_path.iterdir()) == []
+def test_a_download_that_takes_too_long_ends(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[list[Answer]] = [[whole(VIDEO)], [reply(503)]]
+    for number, answers in enumerate(cases):
+        with subtests.test(number=number):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            clock = itertools.count(0, 100.0)
+            with (
+                MediaServer(answers=answers) as server,
+                pytest.raises(LandingError, match="not done after 90 s"),
+            ):
+                lander(server, f"{folder}/", patience=Patience(total_seconds=90), clock=partial(next, clock))
+            assert list(folder.iterdir()) == []
 
 
 def test_a_redirect_to_a_private_host_lands_nothing(tmp_path: Path, lander: Lander) -> None:
@@ -225,32 +244,37 @@ def packed(body: bytes, *, after: int | None = None, coding: str = "gzip") -> An
     return answer
 
 
-@pytest.mark.parametrize("coding", ["aws-chunked", "identity", "Binary", "aws-chunked, "])
-def test_a_video_with_a_coding_that_changes_nothing_lands(
-    tmp_path: Path, lander: Lander, coding: str
-) -> None:
-    with MediaServer(answers=[reply(200, VIDEO, Content_Encoding=coding)]) as server:
-        manifest = lander(server, f"{tmp_path}/")
-    assert landed(tmp_path) == VIDEO
-    assert manifest.bytes == len(VIDEO)
+def test_a_video_with_a_coding_that_changes_nothing_lands(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[str] = ["aws-chunked", "identity", "Binary", "aws-chunked, "]
+    for number, coding in enumerate(cases):
+        with subtests.test(coding=coding):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            with MediaServer(answers=[reply(200, VIDEO, Content_Encoding=coding)]) as server:
+                manifest = lander(server, f"{folder}/")
+            assert landed(folder) == VIDEO
+            assert manifest.bytes == len(VIDEO)
 
 
-@pytest.mark.parametrize(
-    ("body", "coding"),
-    [
+def test_a_packed_video_lands_as_it_was(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[tuple[bytes, str]] = [
         (gzip.compress(VIDEO, mtime=0), "gzip"),
         (gzip.compress(VIDEO, mtime=0), "X-GZip"),
         (zlib.compress(VIDEO), "deflate"),
         (gzip.compress(VIDEO, mtime=0), "aws-chunked, gzip"),
         (gzip.compress(zlib.compress(VIDEO), mtime=0), "deflate,gzip"),
         (VIDEO, "gzip"),
-    ],
-)
-def test_a_packed_video_lands_as_it_was(tmp_path: Path, lander: Lander, body: bytes, coding: str) -> None:
-    with MediaServer(answers=[packed(body, coding=coding)]) as server:
-        manifest = lander(server, f"{tmp_path}/")
-    assert landed(tmp_path) == VIDEO
-    assert manifest.sha256 == hashlib.sha256(VIDEO).hexdigest()
+    ]
+    for number, (body, coding) in enumerate(cases):
+        with subtests.test(coding=coding):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            with MediaServer(answers=[packed(body, coding=coding)]) as server:
+                manifest = lander(server, f"{folder}/")
+            assert landed(folder) == VIDEO
+            assert manifest.sha256 == hashlib.sha256(VIDEO).hexdigest()
 
 
 def test_a_packed_video_that_is_cut_is_read_from_its_first_byte(tmp_path: Path, lander: Lander) -> None:
@@ -316,23 +340,29 @@ def test_a_fragmented_video_that_may_be_cut_and_is_too_short_is_fetched_again(
 def test_a_fragmented_video_that_stays_too_short_is_refused(tmp_path: Path, lander: Lander) -> None:
     with (
         MediaServer(answers=[without_length(CUT)]) as server,
-        pytest.raises(DamagedMediaError, match="5 s were asked for, and it holds 2 s"),
+        pytest.raises(DamagedMediaError, match="5 s were requested, and it holds 2 s"),
     ):
         lander(server, f"{tmp_path}/")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_a_short_fragmented_video_whose_end_the_host_tells_of_lands(
-    tmp_path: Path, lander: Lander, framing: str
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    def chunked(request: Request) -> None:
-        request.begin(200, Transfer_Encoding="chunked")
-        request.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(CUT), CUT))
+    cases: list[str] = ["length", "chunks"]
+    for number, framing in enumerate(cases):
+        with subtests.test(framing=framing):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
 
-    with MediaServer(answers=[whole(CUT) if framing == "length" else chunked]) as server:
-        manifest = lander(server, f"{tmp_path}/")
-    assert manifest.duration_seconds == 2.0
+            def chunked(request: Request) -> None:
+                request.begin(200, Transfer_Encoding="chunked")
+                request.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(CUT), CUT))
+
+            with MediaServer(answers=[whole(CUT) if framing == "length" else chunked]) as server:
+                manifest = lander(server, f"{folder}/")
+            assert manifest.duration_seconds == 2.0
 
 
 def test_a_fragmented_video_of_the_length_that_was_asked_for_needs_no_other_proof(
@@ -349,4 +379,4 @@ def test_where_nothing_tells_the_length_of_a_fragmented_video_the_log_says_so(
 ) -> None:
     with MediaServer(answers=[without_length(CUT)]) as server:
         lander(server, f"{tmp_path}/", lander.render(duration=None))
-    assert "Whether more should follow cannot be told" in caplog.text
+    assert "It is unknown whether a part is missing" in caplog.text

@@ -77,27 +77,33 @@ def test_landing_again_costs_no_link_and_no_request(tmp_path: Path, lander: Land
         assert len(server.seen) == lander.links == 1
 
 
-@pytest.mark.parametrize("damage", ["altered", "shortened", "missing"])
 def test_a_file_that_is_not_what_its_manifest_says_is_landed_again(
-    tmp_path: Path, lander: Lander, damage: str
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    path = tmp_path / NAME
-    with MediaServer(answers=[whole(VIDEO)]) as server:
-        first = lander(server, f"{tmp_path}/")
-        if damage == "missing":
-            path.unlink()
-        else:
-            path.write_bytes(VIDEO[:-1] + (b"\1" if damage == "altered" else b""))
-        assert already_landed(OutputPath(output_path=f"{tmp_path}/"), lander.render()) is None
-        assert still_landed(first) is None
-        lander(server, f"{tmp_path}/")
-        assert path.read_bytes() == VIDEO
-        assert len(server.seen) == 2
+    cases: list[str] = ["altered", "shortened", "missing"]
+    for number, damage in enumerate(cases):
+        with subtests.test(damage=damage):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            path = folder / NAME
+            with MediaServer(answers=[whole(VIDEO)]) as server:
+                first = lander(server, f"{folder}/")
+                if damage == "missing":
+                    path.unlink()
+                else:
+                    path.write_bytes(VIDEO[:-1] + (b"\1" if damage == "altered" else b""))
+                assert already_landed(OutputPath(output_path=f"{folder}/"), lander.render()) is None
+                assert still_landed(first) is None
+                lander(server, f"{folder}/")
+                assert path.read_bytes() == VIDEO
+                assert len(server.seen) == 2
 
 
-@pytest.mark.parametrize(
-    "sidecar",
-    [
+def test_a_manifest_that_cannot_be_understood_proves_nothing(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    cases: list[str] = [
         "",
         "{}",
         "[1]",
@@ -105,16 +111,17 @@ def test_a_file_that_is_not_what_its_manifest_says_is_landed_again(
         '{"task_id": "7392616336519610409"}',
         '{"bytes": 1, "submitted_at": "x"}',
         "[" * 99_999,
-    ],
-)
-def test_a_manifest_that_cannot_be_understood_proves_nothing(
-    tmp_path: Path, lander: Lander, sidecar: str
-) -> None:
-    with MediaServer(answers=[whole(VIDEO)]) as server:
-        first = lander(server, f"{tmp_path}/")
-        (tmp_path / f"{NAME}.json").write_text(sidecar)
-        assert lander(server, f"{tmp_path}/").sha256 == first.sha256
-        assert len(server.seen) == 2
+    ]
+    for number, sidecar in enumerate(cases):
+        with subtests.test(number=number):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            with MediaServer(answers=[whole(VIDEO)]) as server:
+                first = lander(server, f"{folder}/")
+                (folder / f"{NAME}.json").write_text(sidecar)
+                assert lander(server, f"{folder}/").sha256 == first.sha256
+                assert len(server.seen) == 2
 
 
 def test_renders_of_one_request_have_names_of_their_own(tmp_path: Path, lander: Lander) -> None:
@@ -241,14 +248,17 @@ def test_a_page_instead_of_a_video_is_fetched_once_more(tmp_path: Path, lander: 
     assert (tmp_path / NAME).read_bytes() == VIDEO
 
 
-@pytest.mark.parametrize("body", [b"<html></html>", b"", VIDEO[:-1], VIDEO[:1000]])
-def test_what_is_no_whole_video_never_gets_the_final_name(
-    tmp_path: Path, lander: Lander, body: bytes
-) -> None:
-    with MediaServer(answers=[reply(200, body)]) as server, pytest.raises(DamagedMediaError):
-        lander(server, f"{tmp_path}/")
-    assert names(tmp_path) == []
-    assert len(server.seen) == 2
+def test_what_is_no_whole_video_never_gets_the_final_name(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[bytes] = [b"<html></html>", b"", VIDEO[:-1], VIDEO[:1000]]
+    for number, body in enumerate(cases):
+        with subtests.test(number=number):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            with MediaServer(answers=[reply(200, body)]) as server, pytest.raises(DamagedMediaError):
+                lander(server, f"{folder}/")
+            assert names(folder) == []
+            assert len(server.seen) == 2
 
 
 def test_a_damaged_download_leaves_an_older_file_alone(tmp_path: Path, lander: Lander) -> None:
@@ -258,21 +268,26 @@ def test_a_damaged_download_leaves_an_older_file_alone(tmp_path: Path, lander: L
     assert names(tmp_path) == ["v.mp4"]
 
 
-@pytest.mark.parametrize("tagged", [False, None])
 def test_a_video_that_must_be_labelled_and_is_not_is_not_even_fetched(
-    tmp_path: Path, lander: Lander, tagged: bool | None
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    lander.tagged = tagged
-    with MediaServer(answers=[whole(VIDEO)]) as server:
-        with pytest.raises(MissingLabelError, match="request id request-1"):
-            lander(server, f"{tmp_path}/", require_tagged=True)
-        assert (server.seen, names(tmp_path)) == ([], [])
-        manifest = lander(server, f"{tmp_path}/")
-        assert manifest.aigc_meta_tagged is tagged
-        with pytest.raises(MissingLabelError):
-            lander(server, f"{tmp_path}/", require_tagged=True)
-        lander.tagged = True
-        assert lander(server, f"{tmp_path}/", require_tagged=True).aigc_meta_tagged is True
+    cases: list[bool | None] = [False, None]
+    for number, tagged in enumerate(cases):
+        with subtests.test(tagged=tagged):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lander = Lander()
+            lander.tagged = tagged
+            with MediaServer(answers=[whole(VIDEO)]) as server:
+                with pytest.raises(MissingLabelError, match="request id request-1"):
+                    lander(server, f"{folder}/", require_tagged=True)
+                assert (server.seen, names(folder)) == ([], [])
+                manifest = lander(server, f"{folder}/")
+                assert manifest.aigc_meta_tagged is tagged
+                with pytest.raises(MissingLabelError):
+                    lander(server, f"{folder}/", require_tagged=True)
+                lander.tagged = True
+                assert lander(server, f"{folder}/", require_tagged=True).aigc_meta_tagged is True
 
 
 @pytest.mark.parametrize("written", [True, False])

@@ -16,7 +16,7 @@ from airflow_provider_jimeng.storage.ledger import PAUSES, Ledger, _Write, task_
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from tests.harness.fake_airflow import Interruptions, StateStore, TaskInstance, TryStore
-from tests.harness.stores import StepwiseStore, attached
+from tests.harness.stores import ObjectStore, StepwiseStore, attached
 
 KEY = TaskKey(dag_id="ads", run_id="manual__1", task_id="render")
 RENDER: dict[str, Any] = {
@@ -178,14 +178,27 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(places: Places) -> N
         places.ledger(store=False).read()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": "submitted"}', '{"state": "eaten"}', "\xff"])
-def test_a_damaged_record_says_where_it_is_and_what_to_do(places: Places, damage: str) -> None:
+def test_a_damaged_record_says_where_it_is_and_what_to_do(subtests: pytest.Subtests, places: Places) -> None:
     ledger = places.ledger(store=False)
     ledger.write(PAID)
     (path,) = places.folder.rglob("tasks/*.json")
-    path.write_bytes(damage.encode("latin-1"))
-    with pytest.raises(LedgerError, match=r"tasks/.*damaged.*Repair or delete"):
-        ledger.read()
+    for damage in ["", "{", "[]", '{"state": "submitted"}', '{"state": "eaten"}', "\xff"]:
+        with subtests.test(damage=damage):
+            path.write_bytes(damage.encode("latin-1"))
+            with pytest.raises(LedgerError, match=r"tasks/.*damaged.*Repair or delete"):
+                ledger.read()
+
+
+def test_a_render_costs_four_writes_in_the_output_directory() -> None:
+    store = ObjectStore()
+    folder = OutputPath(output_path="s3://bucket/videos/", output_conn_id=attached(store))
+    ledger = Ledger(KEY, folder=folder)
+    ledger.read()
+    ledger.begin(INTENT, None)
+    ledger.settle(PAID)
+    ledger.settle(make_record(RecordState.LANDED))
+    kinds = [path.split("/.jimeng/")[1].split("/")[0] for path in store.puts]
+    assert kinds == ["requests", "tasks", "tasks", "tasks"]
 
 
 def test_an_intent_is_recorded_in_both_places(places: Places) -> None:
@@ -289,7 +302,7 @@ def test_an_older_try_leaves_the_object_of_a_newer_one_alone(
     places.ledger(store=False).write(newer)
     places.ledger(store=False).settle(PAID)
     assert places.ledger(store=False).read() == newer
-    assert "Another try has begun" in caplog.text
+    assert "A newer try has begun" in caplog.text
 
 
 class Gate:

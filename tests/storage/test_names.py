@@ -29,10 +29,14 @@ def test_a_directory_that_is_not_there_yet_passes_and_is_not_made(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("below", ["kite.mp4/", "kite.mp4/a/b.mp4"])
-def test_a_file_cannot_hold_files(tmp_path: Path, below: str) -> None:
-    (tmp_path / "kite.mp4").touch()
-    assert "kite.mp4' is a file, so nothing" in refused(f"{tmp_path}/{below}")
+def test_a_file_cannot_hold_files(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    cases: list[str] = ["kite.mp4/", "kite.mp4/a/b.mp4"]
+    for number, below in enumerate(cases):
+        with subtests.test(below=below):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            (folder / "kite.mp4").touch()
+            assert "kite.mp4' is a file, so nothing" in refused(f"{folder}/{below}")
 
 
 def test_a_directory_is_not_a_file_also_behind_a_link(tmp_path: Path) -> None:
@@ -43,9 +47,15 @@ def test_a_directory_is_not_a_file_also_behind_a_link(tmp_path: Path) -> None:
         check_names(OutputPath.of(f"{tmp_path}/{name}/"))
 
 
-@pytest.mark.parametrize("below", ["{long}.mp4", "a/{long}.mp4", "{long}/kite.mp4", "{long}/"])
-def test_a_name_that_is_too_long_is_refused_wherever_it_stands(tmp_path: Path, below: str) -> None:
-    assert "Give a shorter name" in refused(f"{tmp_path}/{below.format(long='风' * 90)}")
+def test_a_name_that_is_too_long_is_refused_wherever_it_stands(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    cases: list[str] = ["{long}.mp4", "a/{long}.mp4", "{long}/kite.mp4", "{long}/"]
+    for number, below in enumerate(cases):
+        with subtests.test(below=below):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            assert "Give a shorter name" in refused(f"{folder}/{below.format(long='风' * 90)}")
 
 
 def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
@@ -75,18 +85,20 @@ def test_a_name_of_a_store_is_checked_without_asking_it() -> None:
         check_names(OutputPath.of(f"memory://bucket/{'x' * 250}.mp4", conn_id))
 
 
-@pytest.mark.parametrize("name", ["t2v_720p", "my-model", "模型", "own model", "a.b"])
-def test_a_models_name_that_no_store_misreads_stays_as_it_is(name: str) -> None:
-    assert safe_model(name) == name
+def test_a_models_name_that_no_store_misreads_stays_as_it_is(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["t2v_720p", "my-model", "模型", "own model", "a.b"]
+    for name in cases:
+        with subtests.test(name=name):
+            assert safe_model(name) == name
 
 
-@pytest.mark.parametrize(
-    "name", ["", "..", ".x", "a/b", "a\\b", "a:b", "%2e", "a\x00", "x" * 101, " a", "\ud800"]
-)
-def test_any_other_is_cleaned_and_kept_apart(name: str) -> None:
-    cleaned = safe_model(name)
-    assert cleaned.isascii()
-    assert not {"/", "\\", "\0", ":", "%"} & set(cleaned)
-    assert not cleaned.startswith(".")
-    assert len(cleaned) < 120
-    assert cleaned != safe_model(f"{name}_")
+def test_any_other_is_cleaned_and_kept_apart(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["", "..", ".x", "a/b", "a\\b", "a:b", "%2e", "a\x00", "x" * 101, " a", "\ud800"]
+    for name in cases:
+        with subtests.test(name=name):
+            cleaned = safe_model(name)
+            assert cleaned.isascii()
+            assert not {"/", "\\", "\0", ":", "%"} & set(cleaned)
+            assert not cleaned.startswith(".")
+            assert len(cleaned) < 120
+            assert cleaned != safe_model(f"{name}_")

@@ -276,10 +276,12 @@ def test_a_disk_that_takes_no_more_is_a_landing_error(tmp_path: Path, lander: La
         assert lander(server, f"{tmp_path}/").bytes == len(large)
 
 
-@pytest.mark.parametrize("output_path", ["", "  "])
-def test_an_empty_output_path_is_refused(output_path: str) -> None:
-    with pytest.raises(ParameterError, match="output_path: is empty"):
-        OutputPath(output_path=output_path)
+def test_an_empty_output_path_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[str] = ["", "  "]
+    for output_path in cases:
+        with subtests.test(output_path=output_path):
+            with pytest.raises(ParameterError, match="output_path: is empty"):
+                OutputPath(output_path=output_path)
 
 
 def test_a_store_that_nobody_knows_is_named_with_the_remedy(lander: Lander) -> None:
@@ -299,15 +301,20 @@ def test_a_home_directory_is_found(lander: Lander) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("task_id", "plain"),
-    [("7392616336519610409", True), ("task_A-1.x", True), ("a/b", False), ("图", False), ("9" * 200, False)],
-)
-def test_a_vendor_id_in_a_file_name_is_kept_if_it_is_plain(task_id: str, plain: bool) -> None:
-    name = safe_name(task_id)
-    assert (name == task_id) is plain
-    assert "/" not in name
-    assert len(name.encode()) < 120
+def test_a_vendor_id_in_a_file_name_is_kept_if_it_is_plain(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, bool]] = [
+        ("7392616336519610409", True),
+        ("task_A-1.x", True),
+        ("a/b", False),
+        ("图", False),
+        ("9" * 200, False),
+    ]
+    for task_id, plain in cases:
+        with subtests.test(task_id=task_id, plain=plain):
+            name = safe_name(task_id)
+            assert (name == task_id) is plain
+            assert "/" not in name
+            assert len(name.encode()) < 120
 
 
 def test_ids_that_look_alike_when_cleaned_stay_apart() -> None:
