@@ -106,7 +106,7 @@ def connection_extra() -> Table:
         else:
             label, meaning = (
                 "–",
-                "What carries the requests of event loops: `httpx` stands for our own connections, `aiohttp` (extra `[aiohttp]`) for its. Empty: httpx.",
+                "The library that sends the requests of triggers: `httpx`, or `aiohttp` (extra `[aiohttp]`), which needs less CPU. Empty: httpx.",
             )
         rows.append((f"`{name}`", label, _code_in(meaning)))
     return ("field", "in the form", "meaning"), rows
