@@ -96,7 +96,7 @@ def test_a_render_that_has_begun_is_said_to_go_on_and_to_be_billed(lab: Lab) -> 
     said = asyncio.run(said_of(render))
     assert "refused to cancel" in said
     assert "billed" in said
-    assert "within 11.5 hours of its submit" in said
+    assert "within 11.5 hours after its submit" in said
 
 
 def test_a_cancel_without_an_answer_is_said_to_be_open(lab: Lab) -> None:
