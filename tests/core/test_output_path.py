@@ -63,7 +63,7 @@ def test_an_output_path_is_read_without_white_space_round_it(subtests: pytest.Su
         ("None", None),
     ]
     for given, read in cases:
-        with subtests.test(given=given, read=read):
+        with subtests.test(given=repr(given), read=repr(read)):
             assert read_output_path(given) == read
             assert read is None or read_output_path(read) == read
 
@@ -84,7 +84,7 @@ def test_a_path_object_is_a_directory_unless_it_ends_as_a_video(subtests: pytest
         (StorePath("s3://bucket/"), "s3://bucket/"),
     ]
     for given, read in cases:
-        with subtests.test(given=given, read=read):
+        with subtests.test(given=repr(given), read=repr(read)):
             assert read_output_path(given) == read
 
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_meant_is_refused_with_the_right_spelling(subtests: pytes
         (b"/d/", "expected text"),
     ]
     for given, says in cases:
-        with subtests.test(given=given, says=says):
+        with subtests.test(given=repr(given), says=repr(says)):
             with pytest.raises(ParameterError, match=f"^output_path: .*{says}"):
                 read_output_path(given)
 
@@ -149,7 +149,7 @@ def test_a_refusal_is_short_and_holds_no_secret(subtests: pytest.Subtests) -> No
         "s3:/bucket/" + "abc/" * 10_000,
     ]
     for given in cases:
-        with subtests.test(given=given):
+        with subtests.test(given=repr(given)):
             with pytest.raises(ParameterError) as caught:
                 read_output_path(given)
             assert len(str(caught.value)) < 600
@@ -165,7 +165,7 @@ def test_the_directory_of_an_output_path_is_found(subtests: pytest.Subtests) -> 
         ("s3://b/x/y.mp4", "s3://b/x/"),
     ]
     for output_path, folder in cases:
-        with subtests.test(output_path=output_path, folder=folder):
+        with subtests.test(output_path=repr(output_path), folder=repr(folder)):
             assert folder_of(output_path) == folder
 
 
@@ -177,21 +177,21 @@ def test_a_uri_is_split_from_its_scheme() -> None:
 def test_a_file_that_does_not_end_as_a_video_is_worth_a_warning(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["/d/videos", "/d/v1.0", "s3://bucket/kite.mov"]
     for output_path in cases:
-        with subtests.test(output_path=output_path):
+        with subtests.test(output_path=repr(output_path)):
             assert "For a directory, end it with /" in str(warning_of(output_path))
 
 
 def test_a_directory_and_a_video_are_worth_no_warning(subtests: pytest.Subtests) -> None:
     cases: list[str | None] = [None, "/d/videos/", "/d/kite.mp4", "/d/kite.MP4"]
     for output_path in cases:
-        with subtests.test(output_path=output_path):
+        with subtests.test(output_path=repr(output_path)):
             assert warning_of(output_path) is None
 
 
 def test_a_plain_name_stays_inside(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["kite.mp4", "shots/kite.mp4", "风筝.mp4", "a..b/c.mp4", "100%.mp4", "t:1.mp4"]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             assert is_inside(name)
 
 
@@ -220,7 +220,7 @@ def test_a_name_that_may_lead_out_is_not_inside(subtests: pytest.Subtests) -> No
         "s3://bucket/x.mp4",
     ]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             assert not is_inside(name)
 
 
@@ -239,7 +239,7 @@ def test_only_what_is_below_a_directory_counts(subtests: pytest.Subtests) -> Non
         ("kite.mp4", False),
     ]
     for output_path, below in cases:
-        with subtests.test(output_path=output_path, below=below):
+        with subtests.test(output_path=repr(output_path), below=repr(below)):
             assert is_below("/d/videos/", output_path) is below
 
 
@@ -254,7 +254,7 @@ def test_names_that_fit_pass(subtests: pytest.Subtests) -> None:
         ("s3", f"{'b' * 60}/" + "x/" * 430 + "kite.mp4"),
     ]
     for protocol, path in cases:
-        with subtests.test(protocol=protocol, path=path):
+        with subtests.test(protocol=repr(protocol), path=repr(path)):
             check_lengths("output_path", protocol, path)
 
 
@@ -275,6 +275,6 @@ def test_names_that_leave_no_room_for_what_lies_beside_are_refused(subtests: pyt
         ("cos", f"bucket/{'x' * 900}.mp4", "at most 850"),
     ]
     for protocol, path, says in cases:
-        with subtests.test(protocol=protocol, path=path, says=says):
+        with subtests.test(protocol=repr(protocol), path=repr(path), says=repr(says)):
             with pytest.raises(ParameterError, match=f"^output_path: .*{says}"):
                 check_lengths("output_path", protocol, path)

@@ -87,7 +87,7 @@ def test_a_record_without_the_newer_fields_can_still_be_read() -> None:
 def test_a_manifest_that_is_none_is_left_out_of_the_record(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [{"uri": "file:///v.mp4"}, {**MANIFEST, "landed_at": "soon"}, "text", 7, []]
     for manifest in cases:
-        with subtests.test(manifest=manifest):
+        with subtests.test(manifest=repr(manifest)):
             payload = {**make_record(RecordState.LANDED).to_payload(), "manifest": manifest}
             assert Record.from_payload(payload) == make_record(RecordState.LANDED)
 
@@ -105,7 +105,7 @@ def test_a_damaged_record_is_refused_as_a_whole(subtests: pytest.Subtests) -> No
         {"max_tries": None},
     ]
     for damage in cases:
-        with subtests.test(damage=damage):
+        with subtests.test(damage=repr(damage)):
             with pytest.raises((KeyError, TypeError, ValueError)):
                 Record.from_payload({**make_record().to_payload(), **damage})
 
@@ -120,7 +120,7 @@ def test_a_file_may_yet_come_while_the_api_keeps_the_render(subtests: pytest.Sub
         (RecordState.LOST, 1, False),
     ]
     for state, hours_later, expected in cases:
-        with subtests.test(state=state, hours_later=hours_later, expected=expected):
+        with subtests.test(state=repr(state), hours_later=repr(hours_later), expected=repr(expected)):
             began = datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC).timestamp()
             assert make_record(state).is_yet_to_land(began + hours_later * 3600) is expected
 
@@ -183,7 +183,7 @@ def test_without_a_record_the_task_submits() -> None:
 def test_after_an_unbilled_failure_the_task_submits_the_same_take_again(subtests: pytest.Subtests) -> None:
     cases: list[tuple[str, int]] = [("same", 4), ("other", 1)]
     for asked, take in cases:
-        with subtests.test(asked=asked, take=take):
+        with subtests.test(asked=repr(asked), take=repr(take)):
             assert decide(make_record(RecordState.FAILED, take=4), asked=asked) == Start(take=take)
 
 
@@ -202,7 +202,7 @@ def test_an_intent_is_submitted_again_where_the_author_allows_it(subtests: pytes
         ("other", 3, Start(take=1)),
     ]
     for asked, max_tries, decision in cases:
-        with subtests.test(asked=asked, max_tries=max_tries, decision=decision):
+        with subtests.test(asked=repr(asked), max_tries=repr(max_tries), decision=repr(decision)):
             record = make_record(RecordState.INTENT, take=4)
             assert decide(record, asked=asked, max_tries=max_tries, on_unknown_submit="resubmit") == decision
 
@@ -210,7 +210,7 @@ def test_an_intent_is_submitted_again_where_the_author_allows_it(subtests: pytes
 def test_a_changed_request_stops_a_retry_and_starts_with_a_clear(subtests: pytest.Subtests) -> None:
     cases: list[RecordState] = [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST]
     for state in cases:
-        with subtests.test(state=state):
+        with subtests.test(state=repr(state)):
             assert decide(make_record(state), asked="other") == Refuse(unknown=False)
             assert decide(make_record(state), asked="other", max_tries=3, take=2) == Start(take=2)
 
@@ -229,7 +229,7 @@ def test_the_same_request_is_adopted_by_a_retry_and_by_a_clear(
 def test_a_new_take_is_rendered_after_a_clear_only(subtests: pytest.Subtests) -> None:
     cases: list[RecordState] = [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST]
     for state in cases:
-        with subtests.test(state=state):
+        with subtests.test(state=repr(state)):
             record = make_record(state, take=3)
             assert isinstance(decide(record, on_rerun="render"), Adopt)
             assert decide(record, on_rerun="render", max_tries=3) == Start(take=4)
@@ -303,7 +303,7 @@ def test_a_changed_request_hides_no_earlier_render_of_another_one() -> None:
 def test_a_re_render_without_a_video_leaves_the_earlier_one_to_others(subtests: pytest.Subtests) -> None:
     cases: list[RecordState] = [RecordState.INTENT, RecordState.FAILED, RecordState.LOST]
     for state in cases:
-        with subtests.test(state=state):
+        with subtests.test(state=repr(state)):
             found = after(FIRST, "2", state, fingerprint="take 2", take=2).as_asked("same")
             assert found is not None
             assert (found.render or {})["task_id"] == RENDER["task_id"]

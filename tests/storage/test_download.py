@@ -86,7 +86,7 @@ def test_a_host_that_gives_no_length_is_believed_if_the_video_is_whole(
 def test_a_refused_link_is_replaced(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[int] = [401, 403, 404, 410]
     for number, status in enumerate(cases):
-        with subtests.test(status=status):
+        with subtests.test(status=repr(status)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -118,7 +118,7 @@ def test_links_are_not_asked_for_endlessly(tmp_path: Path, lander: Lander) -> No
 def test_a_busy_host_is_waited_for(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[int] = [408, 429, 500, 503]
     for number, status in enumerate(cases):
-        with subtests.test(status=status):
+        with subtests.test(status=repr(status)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -151,7 +151,7 @@ def test_another_part_than_the_one_asked_for_is_not_used(subtests: pytest.Subtes
         "nonsense",
     ]
     for number, span in enumerate(cases):
-        with subtests.test(span=span):
+        with subtests.test(span=repr(span)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -209,7 +209,7 @@ def test_a_stalled_host_is_given_up_after_its_timeouts(tmp_path: Path, lander: L
 def test_a_download_that_takes_too_long_ends(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[list[Answer]] = [[whole(VIDEO)], [reply(503)]]
     for number, answers in enumerate(cases):
-        with subtests.test(number=number):
+        with subtests.test(number=repr(number)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -247,7 +247,7 @@ def packed(body: bytes, *, after: int | None = None, coding: str = "gzip") -> An
 def test_a_video_with_a_coding_that_changes_nothing_lands(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[str] = ["aws-chunked", "identity", "Binary", "aws-chunked, "]
     for number, coding in enumerate(cases):
-        with subtests.test(coding=coding):
+        with subtests.test(coding=repr(coding)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -267,7 +267,7 @@ def test_a_packed_video_lands_as_it_was(subtests: pytest.Subtests, tmp_path: Pat
         (VIDEO, "gzip"),
     ]
     for number, (body, coding) in enumerate(cases):
-        with subtests.test(coding=coding):
+        with subtests.test(coding=repr(coding)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -351,7 +351,7 @@ def test_a_short_fragmented_video_whose_end_the_host_tells_of_lands(
 ) -> None:
     cases: list[str] = ["length", "chunks"]
     for number, framing in enumerate(cases):
-        with subtests.test(framing=framing):
+        with subtests.test(framing=repr(framing)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()

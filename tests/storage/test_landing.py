@@ -82,7 +82,7 @@ def test_a_file_that_is_not_what_its_manifest_says_is_landed_again(
 ) -> None:
     cases: list[str] = ["altered", "shortened", "missing"]
     for number, damage in enumerate(cases):
-        with subtests.test(damage=damage):
+        with subtests.test(damage=repr(damage)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -113,7 +113,7 @@ def test_a_manifest_that_cannot_be_understood_proves_nothing(
         "[" * 99_999,
     ]
     for number, sidecar in enumerate(cases):
-        with subtests.test(number=number):
+        with subtests.test(number=repr(number)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -251,7 +251,7 @@ def test_a_page_instead_of_a_video_is_fetched_once_more(tmp_path: Path, lander: 
 def test_what_is_no_whole_video_never_gets_the_final_name(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[bytes] = [b"<html></html>", b"", VIDEO[:-1], VIDEO[:1000]]
     for number, body in enumerate(cases):
-        with subtests.test(number=number):
+        with subtests.test(number=repr(number)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()
@@ -273,7 +273,7 @@ def test_a_video_that_must_be_labelled_and_is_not_is_not_even_fetched(
 ) -> None:
     cases: list[bool | None] = [False, None]
     for number, tagged in enumerate(cases):
-        with subtests.test(tagged=tagged):
+        with subtests.test(tagged=repr(tagged)):
             folder = tmp_path / str(number)
             folder.mkdir()
             lander = Lander()

@@ -183,7 +183,7 @@ def test_a_damaged_record_says_where_it_is_and_what_to_do(subtests: pytest.Subte
     ledger.write(PAID)
     (path,) = places.folder.rglob("tasks/*.json")
     for damage in ["", "{", "[]", '{"state": "submitted"}', '{"state": "eaten"}', "\xff"]:
-        with subtests.test(damage=damage):
+        with subtests.test(damage=repr(damage)):
             path.write_bytes(damage.encode("latin-1"))
             with pytest.raises(LedgerError, match=r"tasks/.*damaged.*Repair or delete"):
                 ledger.read()

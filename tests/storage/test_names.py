@@ -32,7 +32,7 @@ def test_a_directory_that_is_not_there_yet_passes_and_is_not_made(tmp_path: Path
 def test_a_file_cannot_hold_files(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[str] = ["kite.mp4/", "kite.mp4/a/b.mp4"]
     for number, below in enumerate(cases):
-        with subtests.test(below=below):
+        with subtests.test(below=repr(below)):
             folder = tmp_path / str(number)
             folder.mkdir()
             (folder / "kite.mp4").touch()
@@ -52,7 +52,7 @@ def test_a_name_that_is_too_long_is_refused_wherever_it_stands(
 ) -> None:
     cases: list[str] = ["{long}.mp4", "a/{long}.mp4", "{long}/kite.mp4", "{long}/"]
     for number, below in enumerate(cases):
-        with subtests.test(below=below):
+        with subtests.test(below=repr(below)):
             folder = tmp_path / str(number)
             folder.mkdir()
             assert "Give a shorter name" in refused(f"{folder}/{below.format(long='风' * 90)}")
@@ -88,14 +88,14 @@ def test_a_name_of_a_store_is_checked_without_asking_it() -> None:
 def test_a_models_name_that_no_store_misreads_stays_as_it_is(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["t2v_720p", "my-model", "模型", "own model", "a.b"]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             assert safe_model(name) == name
 
 
 def test_any_other_is_cleaned_and_kept_apart(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["", "..", ".x", "a/b", "a\\b", "a:b", "%2e", "a\x00", "x" * 101, " a", "\ud800"]
     for name in cases:
-        with subtests.test(name=name):
+        with subtests.test(name=repr(name)):
             cleaned = safe_model(name)
             assert cleaned.isascii()
             assert not {"/", "\\", "\0", ":", "%"} & set(cleaned)

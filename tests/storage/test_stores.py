@@ -279,7 +279,7 @@ def test_a_disk_that_takes_no_more_is_a_landing_error(tmp_path: Path, lander: La
 def test_an_empty_output_path_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["", "  "]
     for output_path in cases:
-        with subtests.test(output_path=output_path):
+        with subtests.test(output_path=repr(output_path)):
             with pytest.raises(ParameterError, match="output_path: is empty"):
                 OutputPath(output_path=output_path)
 
@@ -310,7 +310,7 @@ def test_a_vendor_id_in_a_file_name_is_kept_if_it_is_plain(subtests: pytest.Subt
         ("9" * 200, False),
     ]
     for task_id, plain in cases:
-        with subtests.test(task_id=task_id, plain=plain):
+        with subtests.test(task_id=repr(task_id), plain=repr(plain)):
             name = safe_name(task_id)
             assert (name == task_id) is plain
             assert "/" not in name
