@@ -47,7 +47,7 @@ def _open(argument: str, frame: Frame) -> Frame:
     if not data:
         raise ParameterError(argument, f"{name} is empty: it has 0 bytes.")
     if found is None:
-        raise ParameterError(argument, f"{name} is no image; the API takes JPEG or PNG.")
+        raise ParameterError(argument, f"{name} is not an image; the API takes JPEG or PNG.")
     if found not in IMAGE_FORMATS:
         raise ParameterError(
             argument, f"the image is {found}; the API takes JPEG or PNG. Convert {name} to one of them."

@@ -56,8 +56,8 @@ def airflow_errors(operator: Any) -> Iterator[None]:
 class JimengRetryPolicy(RetryPolicy):
     """Fail at once what no retry can solve, and retry the rest after the delay that the error names.
 
-    Every operator and sensor of this package has this policy by default; pass ``retry_policy=`` to use another one. The
-    policy never exceeds the task's ``retries``. Errors of other packages follow Airflow's own rules.
+    The operators that submit, download and rescue, and the sensor, have this policy by default; pass ``retry_policy=`` to
+    use another one. The policy never exceeds the task's ``retries``. Errors of other packages follow Airflow's own rules.
     """
 
     def evaluate(

@@ -168,5 +168,5 @@ def _parse(text: str) -> Any:
         return parse_text(text)
     except ValueError:
         raise ParameterError(
-            "rows", "is text that is no list. Pass the list itself, or the path of a file."
+            "rows", "is text that is not a list. Pass the list itself, or the path of a file."
         ) from None

@@ -39,7 +39,6 @@ _AIRFLOWS = {"self", "kwargs", "retries", "retry_policy", "trigger_rule"}
 _WHAT_FOR = {
     "apache-airflow": "runs the DAGs",
     "apache-airflow-providers-common-compat": "one set of names for Airflow 2 and 3",
-    "h11": "HTTP/1.1 on the triggerer's event loop; httpx brings it anyway",
     "httpx": "speaks HTTP, in tasks and through proxies, and signs",
     "pendulum": "times; Airflow brings it anyway",
     "pillow": "decodes input images before anything is paid",

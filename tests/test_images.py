@@ -134,7 +134,7 @@ def test_more_than_4_7_megabytes_are_refused_and_no_more_is_read(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "is empty: it has 0 bytes"), (b"hello", "is no image; the API takes JPEG or PNG")],
+    [(b"", "is empty: it has 0 bytes"), (b"hello", "is not an image; the API takes JPEG or PNG")],
 )
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "frame.png"

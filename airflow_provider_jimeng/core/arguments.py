@@ -240,9 +240,11 @@ def _has_host(link: str) -> bool:
 
 
 def refuse_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse names that are no argument of a request, with what to give instead, or to whom."""
+    """Refuse names that are not arguments of a request. The error says what to use instead, and where."""
     for name in arguments:
         remedy = REFUSED_ARGUMENTS.get(name) or ARGUMENTS_ELSEWHERE.get(name)
         if remedy is not None:
             raise ParameterError(name, f"is refused: {remedy}")
-        raise ParameterError(name, "is no argument of a render; what the vendor adds goes into extra_body.")
+        raise ParameterError(
+            name, "is not an argument of a render. Put new fields of the vendor into extra_body."
+        )

@@ -37,7 +37,7 @@ def target_of(row: Row, output_path: str | None) -> str | None:
         )
     if not is_inside(name):
         raise ParameterError(
-            "output_name", f"{shown(name)} is no name below output_path, such as shots/kite.mp4."
+            "output_name", f"{shown(name)} is not a name below output_path, such as shots/kite.mp4."
         )
     path = folder + (name if name.lower().endswith(".mp4") else f"{name}.mp4")
     check_lengths("output_name", *split_uri(path))

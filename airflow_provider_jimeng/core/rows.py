@@ -154,9 +154,7 @@ def _table_row(
     if nameless[-1] > len(header):
         message = f"has {nameless[-1]} cells, the header {len(header)}. Quote texts that hold the delimiter."
     else:
-        message = (
-            f"column {nameless[0]} holds a value, and has no name in the header. Name it, or clear the cell."
-        )
+        message = f"column {nameless[0]} has a value but no name in the header. Name it, or clear the cell."
     problem = row.problem("cells", message)
     return Row(number=number, line=line, values=row.values, problems=(*row.problems, problem))
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pendulum
 
     from airflow_provider_jimeng.core.errors import ApiError
+    from airflow_provider_jimeng.core.event import Explanation, RenderEvent
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
 
@@ -34,16 +35,33 @@ def summary_of(request: RenderRequest) -> dict[str, Any]:
 
 def refusal_of(request: RenderRequest, error: ApiError, refused_at: pendulum.DateTime) -> dict[str, Any]:
     """Return what a refused submit leaves in XCom: the request, the API's answer, its meaning and the advice."""
+    return _refusal(summary_of(request), Outcome.FAILED, error, error.entry, refused_at)
+
+
+def slot_refusal(
+    summary: Mapping[str, Any], ended: RenderEvent, refused_at: pendulum.DateTime
+) -> dict[str, Any]:
+    """Return what a wait without a free slot leaves in XCom, in the form of :func:`refusal_of`."""
+    return _refusal(summary, ended.outcome, ended, ended.outcome.ending, refused_at)
+
+
+def _refusal(
+    summary: Mapping[str, Any],
+    outcome: Outcome,
+    answer: ApiError | RenderEvent,
+    explanation: Explanation | None,
+    refused_at: pendulum.DateTime,
+) -> dict[str, Any]:
     return {
         "version": PAYLOAD_VERSION,
-        **summary_of(request),
+        **summary,
         "refused_at": format_time(refused_at),
-        "outcome": Outcome.FAILED.value,
-        "code": error.code,
-        "message": error.message,
-        "request_id": error.request_id,
-        "meaning": None if error.entry is None else error.entry.meaning,
-        "advice": None if error.entry is None else error.entry.advice,
+        "outcome": outcome.value,
+        "code": answer.code,
+        "message": answer.message,
+        "request_id": answer.request_id,
+        "meaning": None if explanation is None else explanation.meaning,
+        "advice": None if explanation is None else explanation.advice,
     }
 
 

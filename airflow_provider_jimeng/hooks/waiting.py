@@ -85,7 +85,6 @@ async def apoll(
     *,
     renew: Callable[[], Awaitable[None]],
     now: Callable[[], float] = time.time,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> tuple[RenderEvent, QueryReply | JimengError]:
     """Ask from an event loop until the poller finishes; see :func:`poll`."""
     while True:
@@ -97,7 +96,7 @@ async def apoll(
             log.info("Render %s: %s", poller.task_id, decision.note)
         if decision.renew_connection:
             await renew()
-        await sleep(decision.seconds)
+        await asyncio.sleep(decision.seconds)
 
 
 def poke(

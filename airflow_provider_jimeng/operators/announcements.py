@@ -16,8 +16,8 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.record import RecordState
-from airflow_provider_jimeng.core.render import Render, cost_in_words, format_money, format_time
-from airflow_provider_jimeng.core.submit_messages import refusal_of, summary_of
+from airflow_provider_jimeng.core.render import Render, cost_in_words, format_money
+from airflow_provider_jimeng.core.submit_messages import refusal_of, slot_refusal, summary_of
 from airflow_provider_jimeng.hooks.render_argument import bare_render, render_from
 from airflow_provider_jimeng.metrics import count
 from airflow_provider_jimeng.operators.xcom import (
@@ -89,19 +89,13 @@ class Announcements:
             push(self.ti, REFUSAL, refusal_of(request, error, pendulum.now("UTC")))
 
     def no_slot(self, request: RenderRequest | None, model: str, ended: RenderEvent) -> None:
-        """Push and count that no slot came free: the request, the API's words, and what to do."""
-        refusal: dict[str, Any] = {
-            "version": PAYLOAD_VERSION,
-            **({"model": str(model)} if request is None else summary_of(request)),
-            "refused_at": format_time(pendulum.now("UTC")),
-            "outcome": ended.outcome.value,
-            "code": ended.code,
-            "message": ended.message,
-            "request_id": ended.request_id,
-            "advice": ended.outcome.ending.advice,
-        }
-        count("failed", refusal["model"], code=ended.outcome.value)
-        push(self.ti, REFUSAL, refusal)
+        """Push and count that no slot became free.
+
+        :param request: ``None`` if the arguments cannot be read any more; ``model`` names it then.
+        """
+        summary = {"model": model} if request is None else summary_of(request)
+        count("failed", summary["model"], code=ended.outcome.value)
+        push(self.ti, REFUSAL, slot_refusal(summary, ended, pendulum.now("UTC")))
 
     def render_of(self, ended: RenderEvent, *, jimeng_conn_id: str) -> Render:
         """Return the render that a wait was for, as this task announced it before the wait."""

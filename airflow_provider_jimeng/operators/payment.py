@@ -96,7 +96,7 @@ class Payment:
     target: OutputPath | None
     overwrite: bool
     on_unknown_submit: str
-    told: Announcements
+    announcements: Announcements
 
     def make(self, request: RenderRequest) -> Paid | Twin:
         """Submit a request, and return the paid render.
@@ -109,7 +109,7 @@ class Payment:
             "Submitting %s, %s s, estimated cost %s.",
             request.spec.name,
             request.duration,
-            self.told.cost(request),
+            self.announcements.cost(request),
         )
         self.hook.prepare()  # its connection, authentication and client are ready before the intent
         self._begin(intent, before)
@@ -135,7 +135,7 @@ class Payment:
             "The render %s is paid for (%s). It usually takes 1 to 5 minutes. The API keeps it until %s.",
             *(answer.task_id, cost_in_words(answer.estimated_cost_cny), landable_until(answer)),
         )
-        self.told.paid(answer, self.record.current)
+        self.announcements.paid(answer, self.record.current)
         return Paid(render=answer)
 
     def intent(self, request: RenderRequest) -> Record:
@@ -152,7 +152,7 @@ class Payment:
             try_number=ti.try_number,
             intent_at=format_time(pendulum.now("UTC")),
             jimeng_conn_id=self.hook.jimeng_conn_id,
-            output_path=self.told.output_path,
+            output_path=self.announcements.output_path,
             request=summary_of(request),
             previous=() if before is None else before.past(),
             serial=record.ledger.next_serial,

@@ -107,7 +107,7 @@ class Submission:
         self._folder = folder
         self._overwrite = overwrite
         self._record = TaskRecord(Ledger.open(context, folder), self._ti)
-        self._told = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
+        self._xcom = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
         self._take = 1
         self._unknown: Record | None = None
         self._clients = ExitStack()
@@ -126,7 +126,7 @@ class Submission:
         return build_request(self._task, self._hook.settings)
 
     def adopt(self) -> Paid | None:
-        """Return the render that this task goes on with, ``None`` if one must be paid for.
+        """Return the render that this task continues with, ``None`` if one must be paid for.
 
         :raises UnknownSubmitError: an earlier submit may have been accepted under an unknown id.
         :raises ChangedRequestError: a retry asks for another video than the one that is paid for.
@@ -134,12 +134,12 @@ class Submission:
         :raises LedgerError: what was paid cannot be known.
         """
         while True:
-            with self._telling_failures():
+            with self._announcing_failures():
                 paid = self._recorded()
             if paid is None:
                 return None
             count("adopted", paid.render.model)
-            self._told.paid(paid.render, self._record.current)
+            self._xcom.paid(paid.render, self._record.current)
             paid = self._look_at(paid)
             if paid.ended is None or paid.ended.outcome is Outcome.SUCCEEDED:
                 return paid
@@ -153,7 +153,7 @@ class Submission:
         """
         for longest in (*STEP_BACK_SECONDS, None):
             try:
-                with self._telling_failures():
+                with self._announcing_failures():
                     answer = self._payment().make(self.request.as_take(self._take))
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 return Busy(error=error)
@@ -165,12 +165,12 @@ class Submission:
             time.sleep(random.uniform(0.0, longest))
             if (paid := self.adopt()) is not None:
                 return paid
-        raise AssertionError  # the last round returns or raises
+        raise AssertionError  # the last round returns or raises an error
 
     def resume(self, event: Mapping[str, Any]) -> tuple[Paid, RenderEvent]:
         """Return the render that a wait in the triggerer was for, and how that wait ended."""
         ended = RenderEvent.from_payload(event)
-        announced = self._told.render_of(ended, jimeng_conn_id=self._hook.jimeng_conn_id)
+        announced = self._xcom.render_of(ended, jimeng_conn_id=self._hook.jimeng_conn_id)
         return Paid(render=self._record.recover(announced) or announced), ended
 
     def poll(self, render: Render, *, deadline: float, poll_interval: float | None) -> RenderEvent:
@@ -200,12 +200,12 @@ class Submission:
         return publish(self._task, self._context, manifest)
 
     def no_slot(self, ended: RenderEvent) -> None:
-        """Push ``jimeng_refusal`` after a wait for a slot that was in vain."""
+        """Push ``jimeng_refusal`` after a wait in which no slot became free."""
         try:
             request = self.request
-        except (ParameterError, SettingsError):  # they could be read before the wait
+        except (ParameterError, SettingsError):  # both could be read before the wait
             request = None
-        self._told.no_slot(request, str(self._task.model), ended)
+        self._xcom.no_slot(request, str(self._task.model), ended)
 
     def _recorded(self) -> Paid | None:
         """Return the recorded render that counts; ``None``, and the take to submit, if a new one is due."""
@@ -227,7 +227,7 @@ class Submission:
         raise ChangedRequestError(changed(record))
 
     def _adopt_unread(self, record: Record | None, error: ParameterError | SettingsError) -> Paid:
-        """Go on with the paid render although the arguments cannot be read any more: that costs nothing."""
+        """Continue with the paid render although the arguments cannot be read any more: that is free."""
         if record is None or record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
             raise error
         if self._record.cleared:
@@ -268,12 +268,12 @@ class Submission:
         return OtherTasks(ledger=self._record.ledger, timeout_seconds=self._hook.settings.timeout_seconds)
 
     def _look_at(self, paid: Paid) -> Paid:
-        """Find out, free, whether an adopted render is saved, or how it ended; a wait is not begun."""
+        """Return an adopted render with its saved file, or with how it ended. This does not wait for the render."""
         render = paid.render
         try:
             saved = self._saved(paid)
         except JimengError as error:
-            self._told.render(render, **landing_fields(error, None))
+            self._xcom.render(render, **landing_fields(error, None))
             raise
         if saved is not None:
             return replace(paid, ended=success_of(saved), manifest=saved)
@@ -285,7 +285,7 @@ class Submission:
         return replace(paid, ended=ended, manifest=None)
 
     def _is_downloaded(self, render: Render) -> bool:
-        """Has the task that downloads the render saved its video already? Then nothing is lost."""
+        """Return whether the task that downloads the render has saved its video already, so that nothing is lost."""
         if self._target is not None or self._folder is None:
             return False
         return already_landed(self._folder, render) is not None
@@ -311,7 +311,7 @@ class Submission:
             target=self._target,
             overwrite=self._overwrite,
             on_unknown_submit=self._policies["on_unknown_submit"],
-            told=self._told,
+            announcements=self._xcom,
         )
 
     def _save(
@@ -347,10 +347,10 @@ class Submission:
                 self._conclude(render, replace(ended, outcome=Outcome.NOT_FOUND), adopted=False)
                 return None
             final = unlabelled_for_good(unlabelled)
-            self._told.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
+            self._xcom.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
             raise final from error
         except JimengError as error:
-            self._told.render(render, **landing_fields(error, ended.outcome))
+            self._xcom.render(render, **landing_fields(error, ended.outcome))
             raise
         count_landing(manifest, since=began, again=self._record.was_landed)
         return manifest
@@ -363,7 +363,7 @@ class Submission:
 
         :raises RenderError: what happened, what it can have cost and what comes next.
         """
-        self._told.render(render, **outcome_fields(ended))
+        self._xcom.render(render, **outcome_fields(ended))
         count_end(render, ended)
         error = render_error(ended, render, on_lost=self._policies["on_lost"])
         if ended.outcome is Outcome.FAILED:
@@ -388,12 +388,12 @@ class Submission:
         return self._hooks[conn_id]
 
     @contextmanager
-    def _telling_failures(self) -> Iterator[None]:
-        """Push to XCom, and count, why nothing was paid, or what may have been."""
+    def _announcing_failures(self) -> Iterator[None]:
+        """Push to XCom, and count, why nothing was paid, or what might have been paid."""
         try:
             yield
         except JimengError as error:
-            self._told.earlier(None, self._record.current)
+            self._xcom.earlier(None, self._record.current)
             if isinstance(error, ApiError | UnknownSubmitError):
-                self._told.failure(self.request, error, self._unknown or self._record.current)
+                self._xcom.failure(self.request, error, self._unknown or self._record.current)
             raise

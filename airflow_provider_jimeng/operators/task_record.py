@@ -128,8 +128,8 @@ class TaskRecord:
         """
         if not target.is_directory and self.is_replaced(render):
             raise LandingError(
-                f"The render {render.task_id} was not landed: a newer try of this task has begun another submit, whose "
-                f"video belongs in {target.output_path}. JimengRescueOperator lands the older video in a directory."
+                f"The render {render.task_id} was not saved: a newer try of this task has begun another submit, whose "
+                f"video belongs in {target.output_path}. JimengRescueOperator saves the older video in a directory."
             )
 
     def may_replace(self, target: OutputPath) -> bool:

@@ -186,7 +186,7 @@ def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any
 
 
 def _has_no_rows(task: Any, context: Context) -> bool:
-    """Return whether a task is mapped over a plan without rows: Airflow keeps one skipped instance, which is no render."""
+    """Return whether a task is mapped over a plan without rows: Airflow keeps one skipped instance, which is not a render."""
     if not hasattr(task, "partial_kwargs"):
         return False
     plans = [source for source in task.iter_mapped_dependencies() if _is_plan(source)]

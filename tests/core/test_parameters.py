@@ -357,7 +357,7 @@ def test_an_argument_that_circulates_and_does_not_exist_is_refused(subtests: pyt
 
 def test_any_other_argument_is_refused_by_name() -> None:
     refuse_arguments({})
-    with pytest.raises(ParameterError, match=r"cfg_scale: is no argument of a render; .*extra_body"):
+    with pytest.raises(ParameterError, match=r"cfg_scale: is not an argument of a render\. .*extra_body"):
         build(cfg_scale=7)
 
 

@@ -279,7 +279,7 @@ def test_a_name_that_leaves_the_directory_is_refused(subtests: pytest.Subtests) 
     for name in cases:
         with subtests.test(name=repr(name)):
             _, problems = draft({"prompt": "a", "output_name": name})
-            assert "is no name below output_path" in problems[0]
+            assert "is not a name below output_path" in problems[0]
 
 
 def test_every_row_with_a_name_that_is_too_long_or_a_misspelled_path_is_named() -> None:

@@ -228,7 +228,7 @@ def test_blank_columns_and_blank_lines_are_none_wherever_they_stand() -> None:
 
 def test_a_value_below_no_name_is_refused_for_a_text_may_have_run_over() -> None:
     assert said(read("rows.csv", "prompt,,seed,\nrain, wind,7,\n")) == [
-        "row 1 (line 2), cells: column 2 holds a value, and has no name in the header. Name it, or clear the cell."
+        "row 1 (line 2), cells: column 2 has a value but no name in the header. Name it, or clear the cell."
     ]
 
 

@@ -137,7 +137,6 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
     assert sorted(needed) == [
         "apache-airflow-providers-common-compat>=1.23.0",
         "apache-airflow>=2.11.0",
-        "h11>=0.16",
         "httpx>=0.27",
         "pendulum>=3",
         "pillow>=10.1",

@@ -295,7 +295,7 @@ def test_more_rows_than_airflow_maps_are_refused(monkeypatch: pytest.MonkeyPatch
         ("ftp9://nowhere/rows.csv", "cannot be read"),
         ({"prompt": "x"}, "expected a list of dicts or the path of a CSV or JSONL file, got dict"),
         (7, "got int"),
-        ("[broken", "is text that is no list"),
+        ("[broken", "is text that is not a list"),
     ],
 )
 def test_rows_that_are_none_are_refused(rows: Any, says: str) -> None:

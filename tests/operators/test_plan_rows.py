@@ -276,7 +276,7 @@ def test_what_is_no_file_of_rows_is_refused_for_good(tmp_path: Path) -> None:
     assert "none of the endings" in refused(f"{tmp_path}/")
     assert "one slash behind the scheme" in refused(Path("s3://bucket/rows.csv"))
     assert "text of several lines" in refused("prompt\na kite\n")
-    assert "is text that is no list" in refused("[" * 3)
+    assert "is text that is not a list" in refused("[" * 3)
     assert "has more than" not in refused(str(tmp_path / "missing.csv"))
 
 
