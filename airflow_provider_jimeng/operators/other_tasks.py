@@ -19,8 +19,7 @@ from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.core.submit_messages import claimed
-from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, manifest_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

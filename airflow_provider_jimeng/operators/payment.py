@@ -21,7 +21,7 @@ from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_
 from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.metrics import count
-from airflow_provider_jimeng.storage.manifest import refuse_taken
+from airflow_provider_jimeng.storage.output import refuse_taken
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError, RateLimitedError

@@ -293,8 +293,7 @@ class JimengPlanOperator(BaseOperator):
         return found
 
     def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
-        from airflow_provider_jimeng.storage.manifest import refuse_taken
-        from airflow_provider_jimeng.storage.output import OutputPath, check_names
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names, refuse_taken
 
         if item.output_path is None:
             return item

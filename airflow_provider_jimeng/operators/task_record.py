@@ -11,7 +11,7 @@ from airflow_provider_jimeng.core.errors import LandingError, LedgerError
 from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Refuse, Start, decide_start
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.core.submit_messages import unreadable
-from airflow_provider_jimeng.storage.manifest import read_manifest, sidecar_of
+from airflow_provider_jimeng.storage.output import read_manifest, sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.ledger import Ledger

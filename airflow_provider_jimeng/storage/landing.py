@@ -25,7 +25,8 @@ from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_
 from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
 from airflow_provider_jimeng.storage.claim import Claim
 from airflow_provider_jimeng.storage.download import Download, Link, LinkSource, Patience, Received
-from airflow_provider_jimeng.storage.manifest import (
+from airflow_provider_jimeng.storage.output import (
+    OutputPath,
     announce,
     commit,
     drop_pending,
@@ -37,7 +38,6 @@ from airflow_provider_jimeng.storage.manifest import (
     sidecar_of,
     withdraw,
 )
-from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
