@@ -20,7 +20,7 @@ from airflow_provider_jimeng.core.record import Record, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
 from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
-from airflow_provider_jimeng.metrics import count
+from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-    from airflow_provider_jimeng.operators.announcements import Announcements
     from airflow_provider_jimeng.operators.other_tasks import OtherTasks
     from airflow_provider_jimeng.operators.task_record import TaskRecord
+    from airflow_provider_jimeng.operators.xcom import Announcements
     from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)

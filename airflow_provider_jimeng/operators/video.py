@@ -14,7 +14,6 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.base import (
     DEFAULT_MAX_WAIT_FOR_SLOT,
     DEFAULT_RETRIES,
@@ -25,7 +24,7 @@ from airflow_provider_jimeng.operators.request import (
     check_render_literals,
     check_waiting_literals,
 )
-from airflow_provider_jimeng.operators.xcom import RENDER, publish, push
+from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ AIRFLOW_LAYERS = {
     "images",
     "links",
     "row_sources",
-    "metrics",
     "pytest_plugin",
     "retry",
 }
@@ -40,7 +39,6 @@ ALLOWED = {
     "spreadsheet": {"openpyxl"},
     "exceptions": set(),
     "first_frames": {"airflow", "av", "PIL"},
-    "metrics": {"airflow"},
     "pytest_plugin": {"airflow", "pytest"},
     "retry": {"airflow"},
     "emulator": {"PIL", "av", "pendulum"},
