@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-    from airflow_provider_jimeng.operators.other_tasks import OtherTasks
-    from airflow_provider_jimeng.operators.task_record import TaskRecord
+    from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord
     from airflow_provider_jimeng.operators.xcom import Announcements
     from airflow_provider_jimeng.storage.output import OutputPath
 

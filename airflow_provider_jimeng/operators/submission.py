@@ -52,10 +52,9 @@ from airflow_provider_jimeng.core.submit_messages import (
 )
 from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
-from airflow_provider_jimeng.operators.other_tasks import OtherTasks, saved_by
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
+from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
 from airflow_provider_jimeng.operators.request import aigc_label, build_request, read_policies
-from airflow_provider_jimeng.operators.task_record import TaskRecord
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
