@@ -120,9 +120,8 @@ def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> R
     :param settings: the settings of the task's connection.
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    from airflow_provider_jimeng.core.link_hosts import check_links
-    from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
-    from airflow_provider_jimeng.images import open_images
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.hooks.base import make_ready
 
     arguments = {name: getattr(task, name) for name in REQUEST_FIELDS}
     arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
@@ -133,12 +132,9 @@ def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> R
     label = aigc_label(task) or settings.aigc_meta
     if as_bool("require_tagged", task.require_tagged) and not label:
         raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
-    check_cost(request, task.max_cost_cny)
-    check_links(request, settings.endpoint)
-    request = open_images(request)
-    for warning in (*request.warnings, warning_of(task.output_path)):
-        if warning:
-            log.warning("%s", warning)
+    request = make_ready(request, settings, task.max_cost_cny)
+    if warning := warning_of(task.output_path):
+        log.warning("%s", warning)
     return request
 
 

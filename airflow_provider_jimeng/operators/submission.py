@@ -50,7 +50,7 @@ from airflow_provider_jimeng.core.submit_messages import (
     under_way,
     unknown_before,
 )
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by

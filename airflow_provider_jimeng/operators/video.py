@@ -281,8 +281,7 @@ class JimengDownloadVideoOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
         from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
-        from airflow_provider_jimeng.hooks.jimeng import JimengHook
-        from airflow_provider_jimeng.hooks.links import RenderLinks
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook, RenderLinks
         from airflow_provider_jimeng.hooks.render_argument import named_render
         from airflow_provider_jimeng.hooks.waiting import need_connection
         from airflow_provider_jimeng.storage.landing import land
