@@ -9,7 +9,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.slots import Waiter
-from airflow_provider_jimeng.triggers.queues import load_clients, slot_queue
+from airflow_provider_jimeng.hooks.waiting import load_clients
+from airflow_provider_jimeng.triggers.render import slot_queue
 
 __all__ = ["JimengSlotTrigger"]
 
