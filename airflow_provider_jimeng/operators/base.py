@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import as_bool, read_seconds, read_text, refuse_arguments
+from airflow_provider_jimeng.core.arguments import as_bool, is_absent, read_seconds, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.deadlines import in_words, spread
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path
+from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.slots import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,
@@ -36,13 +36,11 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.payment import Paid
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengSubmittingOperator"]
 
 DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0))
 """After a crash another try must save what the first one paid for."""
-DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
 
 _SUBMITTING_FIELDS = (
@@ -106,6 +104,7 @@ class JimengSubmittingOperator(BaseOperator):
     }
     ui_color = "#e8f0fe"
     operator_extra_links = (JimengVideoLink(),)
+    _saves_video: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -167,30 +166,22 @@ class JimengSubmittingOperator(BaseOperator):
     def submission(self, context: Context) -> Submission:
         """Return this try's way to a paid render and its saved file, to be used in a ``with`` block."""
         from airflow_provider_jimeng.operators.submission import Submission
+        from airflow_provider_jimeng.storage.output import OutputPath
 
-        self.output_path = read_output_path(self.output_path)  # as a template, or another task, left it
-        self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
+        place = None
+        if self._saves_video or not is_absent(self.output_path):
+            place = OutputPath.of(self.output_path, self.output_conn_id)
+        self.output_path = (
+            None if place is None else place.output_path
+        )  # a template or another task can give it
         return Submission(
             self,
             context,
             hook=self.hook_for(str(self.jimeng_conn_id)),
-            target=self.target,
-            folder=self.folder,
+            target=place if self._saves_video else None,
+            folder=None if place is None else place.folder,
             overwrite=as_bool("overwrite", getattr(self, "overwrite", False)),
         )
-
-    @property
-    def target(self) -> OutputPath | None:
-        """Where the video is saved, ``None`` for a task that only submits."""
-        return None
-
-    @property
-    def folder(self) -> OutputPath | None:
-        """The directory of the video and of the records, ``None`` without ``output_path``."""
-        from airflow_provider_jimeng.storage.output import OutputPath
-
-        output_path = read_output_path(self.output_path)
-        return None if output_path is None else OutputPath.of(folder_of(output_path), self.output_conn_id)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""

@@ -21,7 +21,6 @@ from airflow_provider_jimeng.operators.base import (
 )
 from airflow_provider_jimeng.operators.request import (
     aigc_label,
-    check_render_literals,
     check_waiting_literals,
 )
 from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengDownloadVideoOperator", "JimengGenerateVideoOperator", "JimengSubmitVideoOperator"]
 
@@ -86,6 +84,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         "wait_timeout",
         "overwrite",
     )
+    _saves_video = True
 
     def __init__(
         self,
@@ -151,7 +150,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
-        check_render_literals(self)
+        check_waiting_literals(self)  # the base class has checked the others
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Adopt or pay, wait, and save."""
@@ -178,13 +177,6 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
             if manifest is not None:
                 return manifest
             waiting_since = None
-
-    @property
-    def target(self) -> OutputPath:
-        """Where the video is saved."""
-        from airflow_provider_jimeng.storage.output import OutputPath
-
-        return OutputPath.of(self.output_path, self.output_conn_id)
 
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""

@@ -159,8 +159,8 @@ class _Landing:
             self.claim.wait()
             if (saved := self._usable(landed_manifest(self.file, self.render))) is not None:
                 return saved
-        saved = landed_manifest(self.file, self.render) or _completed(self.file, self.render, self.claim)
-        if (saved := self._usable(saved)) is None and not self.overwrite:
+        saved = self._usable(_saved_or_completed(self.file, self.render, self.claim))
+        if saved is None and not self.overwrite:
             refuse_taken(self.target, self.render)
         return saved
 
@@ -331,7 +331,7 @@ def already_landed(
     with claim:  # Its owner is about to write the manifest, or was killed before that.
         while not claim.take():
             claim.wait()
-        return landed_manifest(file, render) or _completed(file, render, claim)
+        return _saved_or_completed(file, render, claim)
 
 
 def still_landed(
@@ -363,9 +363,15 @@ def _saved(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | N
     return saved
 
 
-def _completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
-    """Write the manifest of a file whose task was killed before it did so. The caller must hold the claim."""
-    saved = landed_manifest(file, render, pending_of)
-    if saved is not None:
+def _saved_or_completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
+    """Return the manifest of a saved file. Write it if the task that saved it was killed before it did so.
+
+    The caller must hold the claim.
+    """
+    if file.size() is None:
+        return None
+    if (saved := landed_manifest(file, render)) is not None:
+        return saved
+    if (saved := landed_manifest(file, render, pending_of)) is not None:
         commit(file, saved, claim.token)
     return saved

@@ -23,7 +23,13 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.core.arguments import read_text, shown
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError, TargetTakenError
-from airflow_provider_jimeng.core.output_path import MANIFEST_ENDING, check_lengths, read_output_path
+from airflow_provider_jimeng.core.output_path import (
+    MANIFEST_ENDING,
+    check_lengths,
+    folder_of,
+    hidden_name,
+    read_output_path,
+)
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.atomic_file import LOCAL_PROTOCOLS, PART, AtomicFile
 
@@ -45,6 +51,7 @@ _PACKAGES = {
     "ssh": "apache-airflow-providers-sftp[sshfs]",
 }
 """The package that contains the file system of a scheme."""
+_PENDING = f"json{PART}"
 _SAMPLE_NAME = f"{'x' * 60}.mp4"
 """A name about as long as that of a render in a directory."""
 _SAMPLE_TOKEN = "x" * 32
@@ -88,6 +95,11 @@ class OutputPath:
     def is_directory(self) -> bool:
         """Whether this is a directory, in which each render has a file name of its own."""
         return self.output_path.endswith("/")
+
+    @property
+    def folder(self) -> OutputPath:
+        """The directory: this one, or that of the file."""
+        return replace(self, output_path=folder_of(self.output_path))
 
     @property
     def url_conn_id(self) -> str | None:
@@ -174,7 +186,7 @@ def sidecar_of(file: AtomicFile) -> AtomicFile:
 
 def pending_of(file: AtomicFile) -> AtomicFile:
     """Return the file of the pending manifest."""
-    return file.beside(file.hidden_name(f"json{PART}"))
+    return file.beside(file.hidden_name(_PENDING))
 
 
 def read_manifest(file: AtomicFile) -> RenderManifest | None:
@@ -308,18 +320,17 @@ def check_names(target: OutputPath) -> None:
         return
     folder = _nearest_folder(Path(file.folder or "/"))
     if folder is not None:
-        for needed in _files_written_for(file):
-            _look_up(folder / needed.name)
+        for name in _names_written_for(file.name):
+            _look_up(folder / name)
     if not target.is_directory and os.path.isdir(file.path):  # noqa: PTH112  the path was looked up above
         raise ParameterError(
             "output_path", f"{shown(file.path)} is a directory. End it with / to save files in it."
         )
 
 
-def _files_written_for(file: AtomicFile) -> tuple[AtomicFile, ...]:
-    sidecar = sidecar_of(file)
-    parts = [each.beside(each.hidden_name(f"{_SAMPLE_TOKEN}{PART}")) for each in (file, sidecar)]
-    return file, sidecar, pending_of(file), *parts
+def _names_written_for(name: str) -> tuple[str, ...]:
+    sidecar, part = f"{name}{MANIFEST_ENDING}", f"{_SAMPLE_TOKEN}{PART}"
+    return name, sidecar, hidden_name(name, _PENDING), hidden_name(name, part), hidden_name(sidecar, part)
 
 
 def _nearest_folder(folder: Path) -> Path | None:

@@ -57,12 +57,15 @@ class RecordObjects:
 
     def write(self, record: Record) -> None:
         """Write a record, after the pointers that it needs. Then remove the pointers that it does not need."""
-        name = _object_name(record.key)
-        for folder, speaks in self._pointers(record):
+        name, pointers = _object_name(record.key), self._pointers(record)
+        for folder, speaks in pointers:
             if speaks:
                 self._point(record, folder, name)
         self._write(record.to_payload(), "tasks", name)
-        self._drop_unneeded(record, name)
+        for folder, speaks in pointers:
+            if not speaks:
+                with suppress(LedgerError):  # A pointer to a record without an answer is harmless.
+                    self._remove(*folder, name)
 
     def remove(self, record: Record) -> None:
         """Remove the record of a task instance, and then the pointers to it."""
@@ -129,12 +132,6 @@ class RecordObjects:
         if is_new and len(self._names(*folder)) > MAX_POINTERS:
             with suppress(LedgerError):  # The task that needs an unreadable record reports it.
                 self._tidy(folder, self._behind(*folder), record.key)
-
-    def _drop_unneeded(self, record: Record, name: str) -> None:
-        for folder, speaks in self._pointers(record):
-            if not speaks:
-                with suppress(LedgerError):  # A pointer to a record without an answer is harmless.
-                    self._remove(*folder, name)
 
     def _tidy(self, folder: tuple[str, str], behind: RecordsByName, key: TaskKey | None) -> None:
         """Remove pointers that cannot change an answer, if there are many. A failure is harmless.
