@@ -7,6 +7,7 @@ After the answer, nothing happens before the id is recorded.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,21 +15,35 @@ from typing import TYPE_CHECKING
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_jimeng.core.deadlines import landable_until
-from airflow_provider_jimeng.core.errors import ApiError, LedgerError, TransportError, UnknownSubmitError
+from airflow_provider_jimeng.core.arguments import read_seconds
+from airflow_provider_jimeng.core.deadlines import in_words, landable_until, spread
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    LedgerError,
+    RateLimitedError,
+    TransportError,
+    UnknownSubmitError,
+)
+from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.record import Record, RecordState
 from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
+from airflow_provider_jimeng.core.slots import (
+    SETTLE_SECONDS,
+    TRY_WHEN_FREE_SECONDS,
+    TRY_WHEN_THROTTLED_SECONDS,
+)
 from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError, RateLimitedError
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
     from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord
+    from airflow_provider_jimeng.operators.submission import Submission
     from airflow_provider_jimeng.operators.xcom import Announcements
     from airflow_provider_jimeng.storage.output import OutputPath
 
@@ -212,3 +227,57 @@ def _left_nothing(error: BaseException, *, sent: bool) -> bool:
     if isinstance(error, ApiError | TransportError):
         return certainly_not_accepted(error)
     return not sent
+
+
+def wait_for_slot(
+    task: JimengSubmittingOperator,
+    submission: Submission,
+    error: ConcurrencyLimitedError | RateLimitedError,
+    waiting_since: float | None,
+) -> float:
+    """Defer until a slot is likely free, or sleep on the worker; return when the wait began.
+
+    :param error: the refusal of the submit.
+    :param waiting_since: epoch second at which the wait began, ``None`` before the first refusal.
+    :raises SlotTimedOutError: no slot came free in time.
+    """
+    now, throttled = time.time(), isinstance(error, RateLimitedError)
+    longest = read_seconds("max_wait_for_slot", task.max_wait_for_slot)
+    if waiting_since is None:
+        waiting_since = now
+        log.info(
+            "Waiting%s for a free slot (up to %s): the account %s. The API said: %s",
+            "" if task.deferrable else " on the worker",
+            in_words(longest),
+            "sends as many requests a second as it may"
+            if throttled
+            else "renders as many videos at a time as it may",
+            error.said,
+        )
+    deadline = waiting_since + longest
+    if now >= deadline:
+        submission.no_slot(
+            RenderEvent(
+                outcome=Outcome.SLOT_TIMED_OUT,
+                code=error.code,
+                message=error.message,
+                request_id=error.request_id,
+            ),
+        )
+    if task.deferrable:
+        from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
+
+        trigger = JimengSlotTrigger(
+            req_key=submission.request.spec.req_key,
+            jimeng_conn_id=str(task.jimeng_conn_id),
+            waiting_since=waiting_since,
+            not_before=now + SETTLE_SECONDS,
+            deadline=deadline,
+            priority_weight=task.priority_weight,
+            dag_id=task.dag_id,
+            throttled=throttled,
+        )
+        task.defer(trigger=trigger, method_name="resume_submit")
+    pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
+    time.sleep(max(0.0, min(spread(pause, random.random()), deadline - now)))
+    return waiting_since

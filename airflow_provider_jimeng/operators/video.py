@@ -18,8 +18,6 @@ from airflow_provider_jimeng.operators.base import (
     DEFAULT_MAX_WAIT_FOR_SLOT,
     DEFAULT_RETRIES,
     JimengSubmittingOperator,
-)
-from airflow_provider_jimeng.operators.request import (
     aigc_label,
     check_waiting_literals,
 )
