@@ -99,7 +99,7 @@ class Payment:
 
     :param asked: fingerprint of the request as the author writes it.
     :param reuses: do renders of other tasks count?
-    :param target: where the video will be saved, ``None`` for a task that only submits.
+    :param target: the full file name that the video will have, ``None`` if it has none of its own.
     """
 
     hook: JimengHook
@@ -194,16 +194,15 @@ class Payment:
     def _refuse_taken_target(self, fingerprint: str) -> None:
         """Refuse before the payment what saving would refuse after it."""
         self._refuse_rival()
-        target = self.target
-        if target is None or target.is_directory:
+        if self.target is None:
             return
-        if self.overwrite or self.record.may_replace(target):
-            target.file().size()  # refuses a directory of this name
+        if self.overwrite or self.record.may_replace(self.target):
+            self.target.file().size()  # refuses a directory of this name
         else:
-            refuse_taken(target, fingerprint)
+            refuse_taken(self.target, fingerprint)
 
     def _refuse_rival(self) -> None:
-        if self.target is not None and not self.target.is_directory and not self.overwrite:
+        if self.target is not None and not self.overwrite:
             self.others.refuse_rival(self.target, except_ids=self.record.given_up())
 
     def _settle(self, intent: Record, render: Render) -> None:

@@ -306,7 +306,7 @@ class Submission:
             others=self._others,
             asked=self.request.fingerprint(),
             reuses=self._reuses(self._take),
-            target=self._target,
+            target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
             on_unknown_submit=self._policies["on_unknown_submit"],
             announcements=self._xcom,

@@ -166,8 +166,9 @@ class Announcements:
 
     def cost(self, request: RenderRequest) -> str:
         """Push ``estimated_cost_cny``, right before the submit; return the cost in words."""
-        push(self.ti, ESTIMATED_COST, format_money(request.estimated_cost()))
-        return cost_in_words(request.estimated_cost())
+        cost = request.estimated_cost()
+        push(self.ti, ESTIMATED_COST, format_money(cost))
+        return cost_in_words(cost)
 
     def paid(self, render: Render, record: Record | None) -> None:
         """Push a paid render, and what this task instance paid for before it."""

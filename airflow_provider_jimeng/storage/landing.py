@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 _SHORTER_SECONDS = 0.5
 """A video can be this much shorter than the requested duration."""
+_PATIENCE = Patience()
 _DOWNLOADS = 2
 """A damaged file is downloaded once more, with a fresh link, before the task fails."""
 
@@ -63,7 +64,7 @@ def land(
     require_tagged: bool = False,
     confirm: Callable[[], None] = lambda: None,
     now: Callable[[], pendulum.DateTime] = lambda: pendulum.now("UTC"),
-    patience: Patience | None = None,
+    patience: Patience = _PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     event: RenderEvent | None = None,
@@ -81,7 +82,6 @@ def land(
     :raises LostContactError: the API refuses the connection's access, also after the connection was read again.
     :raises LandingError: or one of its kin; there is no new file under the final name then. A retry is free.
     """
-    patience = patience or Patience()
     file = target.file_for(render)
     landing = _Landing(
         render=render,
