@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -217,7 +217,8 @@ class Announcements:
         """Return the render that a wait was for, as this task announced it before the wait."""
         payload = pull_own(self.ti, self.task_id, RENDER)
         if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
-            return Render.from_payload(payload)
+            with suppress(ValueError):
+                return Render.from_payload(payload)
         return bare_render(ended.task_id, req_key=str(ended.req_key), jimeng_conn_id=jimeng_conn_id)
 
 
