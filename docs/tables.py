@@ -108,7 +108,7 @@ def prices(say: Say) -> str:
     return _table([say(word) for word in header], rows)
 
 
-BILLED = {Billed.NO: "no", Billed.UNKNOWN: "nobody knows after a submit"}
+BILLED = {Billed.NO: "no", Billed.UNKNOWN: "unknown after a submit"}
 
 
 def error_codes() -> str:
@@ -134,7 +134,7 @@ def _tried_again(entry: codes.CodeEntry) -> str:
     if entry.fails_render:
         return "by a retry, as a new render"
     unknown = entry.kind.error_class.billed is Billed.UNKNOWN
-    return "a query by itself; a submit never" if unknown else "by itself"
+    return "a query: by itself; a submit: never" if unknown else "by itself"
 
 
 def error_names() -> str:
