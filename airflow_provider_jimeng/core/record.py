@@ -13,10 +13,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
-from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
+from airflow_provider_jimeng.core.render import (
+    PAYLOAD_VERSION,
+    SAFE_RETENTION_SECONDS,
+    Render,
+    RenderManifest,
+    parse_time,
+)
 
 MAX_PREVIOUS = 20
 """How many earlier renders of a task instance its record keeps."""

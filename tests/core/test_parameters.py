@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.arguments import ARGUMENTS_ELSEWHERE, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -22,9 +21,11 @@ from airflow_provider_jimeng.core.catalogue import (
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame
 from airflow_provider_jimeng.core.parameters import (
+    ARGUMENTS_ELSEWHERE,
     RenderRequest,
     check_aigc_meta,
     check_cost,
+    refuse_arguments,
 )
 
 LINK, OTHER_LINK = "https://a.example/first.jpg", "https://a.example/last.jpg"
