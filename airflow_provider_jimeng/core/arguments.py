@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -22,11 +23,16 @@ from airflow_provider_jimeng.core.catalogue import (
 )
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame, is_image_text
-from airflow_provider_jimeng.core.texts import first_control, without_queries
+from airflow_provider_jimeng.core.texts import without_queries
 
 _GIVE = "give a file, or an http(s) link that the API can fetch."
 _LONGEST_REFERENCE = 16_384
 _LONGEST_QUOTE = 120
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and symbols without a visible glyph: the Hangul fillers and the blank Braille pattern."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Control characters, except tabs and line ends."""
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _SHOWN_BEFORE = 12
 _SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
@@ -36,6 +42,11 @@ _SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-
 def is_absent(value: Any) -> bool:
     """Whether an argument was left out: ``None``, or text that is blank or a rendered ``None``."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def is_visible(character: str) -> bool:
+    """Return whether a character has a visible glyph."""
+    return unicodedata.category(character) not in _INVISIBLE_CATEGORIES and character not in _FILLERS
 
 
 def shown(value: Any) -> str:
@@ -114,18 +125,22 @@ def check_characters(argument: str, text: str) -> None:
 
     :raises ParameterError: naming the first such character and its place, counted from 0.
     """
+    if text.isprintable():
+        return  # Neither control characters nor halves of characters are printable.
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise ParameterError(
-            argument, f"holds half a character at position {error.start}; remove it, the API takes UTF-8."
+            argument,
+            f"has half a character at position {error.start}. Remove it, because the API takes UTF-8.",
         ) from None
-    place = first_control(text)
-    if place is not None:
+    control = _CONTROLS.search(text)
+    if control is not None:
+        place = control.start()
         before = text[max(0, place - _SHOWN_BEFORE) : place]
         raise ParameterError(
             argument,
-            f"holds the control character U+{ord(text[place]):04X} at position {place}, after {before!r}. Remove it.",
+            f"has the control character U+{ord(control[0]):04X} at position {place}, after {before!r}. Remove it.",
         )
 
 

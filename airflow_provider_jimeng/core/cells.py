@@ -8,18 +8,19 @@ all of these, except a date with two meanings.
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from airflow_provider_jimeng.core.arguments import is_absent
+from airflow_provider_jimeng.core.arguments import is_absent, is_visible
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.texts import is_visible, trim
 
 _MISSING_WORDS = frozenset({"nan", "NaN", "NaT", "<NA>"})
 """What pandas makes of a missing value when everything becomes text."""
+_ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
 _RETYPE = "Format the column as text, type the value again, and save the file."
 _NUMBERS = frozenset({"duration", "seed", "take"})
 _EXCEL_ERRORS = frozenset(
@@ -29,6 +30,11 @@ _HASHES = re.compile(r"#{3,}")
 _AS_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 _ROUNDED = re.compile(r"-?\d(?:\.\d+)?E\+\d+", re.IGNORECASE)
 _SECONDS = re.compile(r"(\d+(?:\.0+)?)\s*(?:s|sec|secs|seconds?|秒钟?)", re.IGNORECASE)
+
+
+def trim(text: str) -> str:
+    """Return a text without the white space and zero-width characters at its ends."""
+    return text.strip(string.whitespace + _ZERO_WIDTH)
 
 
 def is_missing(value: Any) -> bool:

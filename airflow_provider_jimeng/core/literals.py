@@ -123,8 +123,9 @@ def _find_announced(model: Any) -> ModelSpec | None:
     :raises ParameterError: it is neither.
     """
     name = model.strip() if isinstance(model, str) else ""
-    if name in MODELS or any(spec.req_key == name for spec in MODELS.values()):
-        return find_model(name)
+    for spec in MODELS.values():
+        if name in (spec.name, spec.req_key):
+            return spec
     check_known_wrong(name)
     if name.startswith(VENDOR_PREFIX) or not _PLAIN_WORD.fullmatch(name):
         return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.arguments import (
     check_texts,
     is_absent,
+    is_visible,
     read_amount,
     read_aspect_ratio,
     read_camera,
@@ -45,7 +46,6 @@ from airflow_provider_jimeng.core.frames import (
 )
 from airflow_provider_jimeng.core.links import link_warnings
 from airflow_provider_jimeng.core.render import format_money
-from airflow_provider_jimeng.core.texts import is_visible
 
 if TYPE_CHECKING:
     from decimal import Decimal

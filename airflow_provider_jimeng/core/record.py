@@ -165,7 +165,7 @@ class Record:
             output_path=payload.get("output_path"),
             request=None if request is None else dict(request),
             render=payload.get("render"),
-            manifest=_whole(payload.get("manifest")),
+            manifest=_whole(payload["manifest"]) if payload.get("manifest") else None,
             previous=previous,
             lost_try=payload.get("lost_try"),
             serial=int(payload.get("serial") or len(previous) + 1),

@@ -191,8 +191,9 @@ class JimengSubmittingOperator(BaseOperator):
         """The directory of the video and of the records, ``None`` without ``output_path``."""
         from airflow_provider_jimeng.storage.output import OutputPath
 
-        output_path = read_output_path(self.output_path)
-        return None if output_path is None else OutputPath.of(folder_of(output_path), self.output_conn_id)
+        if self.output_path is None:
+            return None
+        return OutputPath.of(folder_of(self.output_path), self.output_conn_id)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""
