@@ -132,7 +132,7 @@ def triggers(kind: str, waiting: int, polling: int, tasks: list[str]) -> list[An
     import pendulum
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-    from airflow_provider_jimeng.core.slots import SETTLE_SECONDS
+    from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
     from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
     from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 

@@ -15,8 +15,8 @@ import pendulum
 
 from airflow_provider_jimeng.client.settings import EXTRA_FIELDS
 from airflow_provider_jimeng.core import errors
-from airflow_provider_jimeng.core.columns import COLUMNS
 from airflow_provider_jimeng.core.render import RenderManifest
+from airflow_provider_jimeng.core.rows import COLUMNS
 from airflow_provider_jimeng.provider_info import CONN_FIELDS
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
