@@ -15,7 +15,7 @@ from airflow_provider_jimeng.client.auth import auth_for
 from airflow_provider_jimeng.client.clients import JimengClient
 from airflow_provider_jimeng.core.catalogue import find_model
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
-from airflow_provider_jimeng.core.link_hosts import check_links
+from airflow_provider_jimeng.core.links import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.connection_cache import (

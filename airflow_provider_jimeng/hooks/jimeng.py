@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.core.deadlines import deadline_for, spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
@@ -27,8 +26,9 @@ from airflow_provider_jimeng.core.errors import (
     TransportError,
     UnknownCodeError,
 )
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.messages import wait_error
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.polling import (
     CONFIRMATIONS,
@@ -37,7 +37,13 @@ from airflow_provider_jimeng.core.polling import (
     REFUSED_SPAN,
     WAITING_CANNOT_HELP,
 )
-from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus, format_money
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderManifest,
+    RenderStatus,
+    deadline_for,
+    format_money,
+)
 from airflow_provider_jimeng.hooks.base import JimengSubmittingHook
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId
@@ -52,8 +58,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.polling import Poller
+    from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
 
 __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, NotSentError
-from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
+from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Cadence, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.connection_cache import Lease
     from airflow_provider_jimeng.hooks.jimeng import JimengHook

@@ -16,7 +16,6 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_jimeng.core.arguments import read_seconds
-from airflow_provider_jimeng.core.deadlines import in_words, landable_until, spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     LedgerError,
@@ -24,15 +23,24 @@ from airflow_provider_jimeng.core.errors import (
     TransportError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.record import Record, RecordState
-from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
-from airflow_provider_jimeng.core.slots import (
+from airflow_provider_jimeng.core.limits import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_THROTTLED_SECONDS,
+    spread,
 )
-from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.record import Record, RecordState
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderEvent,
+    RenderManifest,
+    cost_in_words,
+    format_time,
+    in_words,
+    landable_until,
+)
+from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
@@ -167,7 +175,7 @@ class Payment:
             intent_at=format_time(pendulum.now("UTC")),
             jimeng_conn_id=self.hook.jimeng_conn_id,
             output_path=self.announcements.output_path,
-            request=summary_of(request),
+            request=request.summary(),
             previous=() if before is None else before.past(),
             serial=record.ledger.next_serial,
             lost_try=ti.try_number if before is not None and before.state is RecordState.LOST else None,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import PAID, Adopt, Record, RecordState, Refuse, Start, decide_start
 from airflow_provider_jimeng.core.render import Render, RenderManifest

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.submission import Submission
 
@@ -178,7 +177,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
 
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""
-        from airflow_provider_jimeng.core.deadlines import deadline_for, in_words
+        from airflow_provider_jimeng.core.render import deadline_for, in_words
 
         now = time.time()
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)

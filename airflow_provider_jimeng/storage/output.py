@@ -27,7 +27,6 @@ from airflow_provider_jimeng.core.output_path import (
     MANIFEST_ENDING,
     check_lengths,
     folder_of,
-    hidden_name,
     read_output_path,
 )
 from airflow_provider_jimeng.core.render import Render, RenderManifest
@@ -320,7 +319,7 @@ def check_names(target: OutputPath) -> None:
         return
     folder = _nearest_folder(Path(file.folder or "/"))
     if folder is not None:
-        for name in _names_written_for(file.name):
+        for name in _names_written_for(file):
             _look_up(folder / name)
     if not target.is_directory and os.path.isdir(file.path):  # noqa: PTH112  the path was looked up above
         raise ParameterError(
@@ -328,9 +327,10 @@ def check_names(target: OutputPath) -> None:
         )
 
 
-def _names_written_for(name: str) -> tuple[str, ...]:
-    sidecar, part = f"{name}{MANIFEST_ENDING}", f"{_SAMPLE_TOKEN}{PART}"
-    return name, sidecar, hidden_name(name, _PENDING), hidden_name(name, part), hidden_name(sidecar, part)
+def _names_written_for(file: AtomicFile) -> tuple[str, ...]:
+    sidecar, part = sidecar_of(file), f"{_SAMPLE_TOKEN}{PART}"
+    hidden = file.hidden_name(_PENDING), file.hidden_name(part), sidecar.hidden_name(part)
+    return file.name, sidecar.name, *hidden
 
 
 def _nearest_folder(folder: Path) -> Path | None:

@@ -19,7 +19,6 @@ import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     AuthenticationError,
@@ -28,15 +27,15 @@ from airflow_provider_jimeng.core.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.limits import CREDIT_SECONDS, Waiter, choose, pause_between_tries, spread
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.polling import Poller
-from airflow_provider_jimeng.core.render import Render, format_time, parse_time
-from airflow_provider_jimeng.core.slots import CREDIT_SECONDS, Waiter, choose, pause_between_tries
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, format_time, parse_time
 from airflow_provider_jimeng.hooks.waiting import SharedQueries, cadence_of, load_clients, unread
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 __all__ = ["JimengRenderTrigger"]
 
@@ -120,7 +119,7 @@ class JimengRenderTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.event.RenderEvent`."""
+        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.render.RenderEvent`."""
         event = await self._wait()
         yield TriggerEvent(event.to_payload())
 
