@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from airflow_provider_jimeng.client.fields import is_wrapped
-from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import RedirectedError, SettingsError
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ BEARER_PATH = "/jimeng/"
 
 _SCHEMES = ("https", "http")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
+_QUOTES = "'\"`\u2018\u2019\u201c\u201d\u300c\u300d\u300e\u300f\u00ab\u00bb"
+_BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_LOCAL, _LONGEST_COMPATIBLE = 0xFFFF, 1 << 32
 """Between them lie addresses such as ``::1:8787``, which nobody has and which mean ``[::1]:8787``."""
@@ -127,8 +128,8 @@ def _bracketed(given: str) -> str:
 
 
 def _split(given: str) -> SplitResult:
-    if is_wrapped(given) and not given.startswith("["):
-        raise SettingsError("host: quotation marks or brackets stand round it. Remove them.")
+    if not given.startswith("["):
+        refuse_wrapped("host", given)
     given = _bracketed(given.lstrip("/"))
     if any(char.isspace() or not char.isprintable() for char in given):
         raise SettingsError("host: expected a host name or a URL without spaces.")
@@ -173,7 +174,7 @@ def _port(parts: SplitResult, port: int | None) -> int | None:
         inside = parts.port
     except ValueError:
         hint = " Write an IPv6 address in brackets: [::1]:8787." if parts.netloc.count(":") > 1 else ""
-        raise SettingsError(f"host: the port in it is no number from 1 to 65535.{hint}") from None
+        raise SettingsError(f"host: the port in it is not a number from 1 to 65535.{hint}") from None
     if port and not 1 <= port <= 65535:
         raise SettingsError(f"port: expected a number from 1 to 65535, got {port}.")
     if inside and port and inside != port:
@@ -187,13 +188,13 @@ def _host_name(parts: SplitResult) -> str:
         try:
             return f"[{ipaddress.IPv6Address(unquote(name))}]"
         except ValueError:
-            raise SettingsError(f"host: {name!r} is no IPv6 address.") from None
+            raise SettingsError(f"host: {name!r} is not an IPv6 address.") from None
     name = name.removesuffix(".")
     if name in _SCHEMES:
         raise SettingsError("host: a URL begins with https:// or http:// once, with both slashes.")
     if not (_HOST.fullmatch(name) and can_be_looked_up(name)):
         raise SettingsError(
-            f"host: {name!r} is no host name. Leave host empty for {DEFAULT_ENDPOINT}.{_ascii_form(name)}"
+            f"host: {name!r} is not a host name. Leave host empty for {DEFAULT_ENDPOINT}.{_ascii_form(name)}"
         )
     return name
 
@@ -203,6 +204,15 @@ def _ascii_form(name: str) -> str:
     if name.isascii() or not can_be_looked_up(name):
         return ""
     return f" In ASCII the name is {name.encode('idna').decode()!r}."
+
+
+def refuse_wrapped(name: str, text: str) -> None:
+    """Refuse the text of a field if quotation marks or brackets surround it.
+
+    :raises SettingsError: naming the field, never its text.
+    """
+    if text and (text[0] in _QUOTES or text[-1] in _QUOTES or _BRACKETS.get(text[0]) == text[-1]):
+        raise SettingsError(f"{name}: quotation marks or brackets surround it. Remove them.")
 
 
 def can_be_looked_up(name: str) -> bool:

@@ -29,7 +29,7 @@ from airflow_provider_jimeng.client.transport import (
     tls_context,
     translated,
 )
-from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import LandingError, MediaHostRefusedError, SettingsError
 
 if TYPE_CHECKING:

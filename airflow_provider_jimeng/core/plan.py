@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
 from airflow_provider_jimeng.core.link_hosts import check_links

@@ -8,13 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from airflow_provider_jimeng.core.catalogue import (
-    DEFAULT_ENDPOINT,
-    LINK_SECONDS,
-    MODELS,
-    RETENTION_SECONDS,
-    ModelSpec,
-)
+from airflow_provider_jimeng.core.catalogue import LINK_SECONDS, MODELS, RETENTION_SECONDS, ModelSpec
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.emulator import codes
 from airflow_provider_jimeng.emulator.admin import answer_admin
 from airflow_provider_jimeng.emulator.bill import Counters, make_bill
