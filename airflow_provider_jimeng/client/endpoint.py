@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
-from airflow_provider_jimeng.core.errors import RedirectedError, SettingsError
-
-if TYPE_CHECKING:
-    import httpx
+from airflow_provider_jimeng.core.errors import SettingsError
 
 BEARER_PATH = "/jimeng/"
 """Where gateways of the new-api family serve this protocol; the trailing slash matters to them."""
 
 _SCHEMES = ("https", "http")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
-_QUOTES = "'\"`\u2018\u2019\u201c\u201d\u300c\u300d\u300e\u300f\u00ab\u00bb"
-_BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_LOCAL, _LONGEST_COMPATIBLE = 0xFFFF, 1 << 32
 """Between them lie addresses such as ``::1:8787``, which nobody has and which mean ``[::1]:8787``."""
-_NOT_CARRIED_OUT = frozenset({301, 302, 307, 308})
-"""Redirects that leave a request to be sent again elsewhere; 303 tells where the result of one is."""
 
 
 def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bearer: bool = False) -> str:
@@ -64,41 +56,6 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, host, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def refuse_redirect(response: httpx.Response) -> None:
-    """Refuse a reply that sends an API call elsewhere; no redirect is followed, so no key reaches another host.
-
-    :raises RedirectedError: naming both origins, never a path or a query, and what to change.
-    """
-    if response.status_code not in _NOT_CARRIED_OUT or "Location" not in response.headers:
-        return
-    location = response.headers["Location"]
-    asked = str(response.request.url)
-    try:
-        target = urljoin(asked, location.strip())
-        same, there = origin_of(target) == origin_of(asked), _shown_origin(target)
-    except ValueError:
-        same, there = False, "an address that is not a URL"
-    what = "another path of the same host" if same else there
-    how = (
-        "Check the path in host of the connection, for example the slash at its end."
-        if same
-        else "If that is the API, enter that address in host of the connection; otherwise check host, schema and proxy."
-    )
-    raise RedirectedError(
-        f"{_shown_origin(asked)} redirects to {what} (HTTP {response.status_code}). Nothing was accepted: no redirect "
-        f"is followed. {how}",
-        http_status=response.status_code,
-    )
-
-
-def _shown_origin(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        return "an address that is not http(s)"
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{name}" + (f":{parts.port}" if parts.port else "")
-
-
 def is_local(host: str) -> bool:
     """Whether a host name or address means this machine."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -128,8 +85,6 @@ def _bracketed(given: str) -> str:
 
 
 def _split(given: str) -> SplitResult:
-    if not given.startswith("["):
-        refuse_wrapped("host", given)
     given = _bracketed(given.lstrip("/"))
     if any(char.isspace() or not char.isprintable() for char in given):
         raise SettingsError("host: expected a host name or a URL without spaces.")
@@ -204,15 +159,6 @@ def _ascii_form(name: str) -> str:
     if name.isascii() or not can_be_looked_up(name):
         return ""
     return f" In ASCII the name is {name.encode('idna').decode()!r}."
-
-
-def refuse_wrapped(name: str, text: str) -> None:
-    """Refuse the text of a field if quotation marks or brackets surround it.
-
-    :raises SettingsError: naming the field, never its text.
-    """
-    if text and (text[0] in _QUOTES or text[-1] in _QUOTES or _BRACKETS.get(text[0]) == text[-1]):
-        raise SettingsError(f"{name}: quotation marks or brackets surround it. Remove them.")
 
 
 def can_be_looked_up(name: str) -> bool:

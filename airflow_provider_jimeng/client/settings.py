@@ -22,7 +22,6 @@ from airflow_provider_jimeng.client.endpoint import (
     can_be_looked_up,
     endpoint_url,
     is_local,
-    refuse_wrapped,
 )
 from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec, merged_catalogue
 from airflow_provider_jimeng.core.connection_settings import (
@@ -39,6 +38,8 @@ log = logging.getLogger(__name__)
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_QUOTES = "'\"`\u2018\u2019\u201c\u201d\u300c\u300d\u300e\u300f\u00ab\u00bb"
+_BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 _HEADER = re.compile(r"(?:authorization\s*[:=]|bearer(?:[\s:=]|$)|token[\s:=])", re.IGNORECASE)
 _PERCENT = re.compile(r"%[0-9A-F]{2}", re.IGNORECASE)
 _TWO_KEYS = re.compile(r"[|:;,\s]|=[^=]")
@@ -98,6 +99,8 @@ class ClientSettings:
             _warn_of_unknown(extra)
             values = {one.name: _read(one, extra.get(one.name)) for one in CONNECTION_SETTINGS}
             access_key, secret_key = _read_keys(values["auth"], login, password)
+            if host and not host.strip().startswith("["):  # A host can be an IPv6 address in brackets.
+                _refuse_wrapped("host", host.strip())
             return cls(
                 endpoint=endpoint_url(host=host, schema=schema, port=port, bearer=values["auth"] == "bearer"),
                 access_key=access_key,
@@ -162,11 +165,20 @@ def _text(name: str, value: Any, *, is_secret: bool) -> str:
     """Return printable text without white space, as keys, hosts and region names are."""
     if not isinstance(value, str):
         raise SettingsError(f"{name}: expected text, got {type(value).__name__}.")
-    refuse_wrapped(name, value)
+    _refuse_wrapped(name, value)
     if not value.isascii() or not value.isprintable() or " " in value:
         shown = "" if is_secret else f", got {value!r}"
         raise SettingsError(f"{name}: expected plain ASCII text without spaces{shown}. Copy it again.")
     return value
+
+
+def _refuse_wrapped(name: str, text: str) -> None:
+    """Refuse the text of a field if quotation marks or brackets surround it.
+
+    :raises SettingsError: naming the field, never its text.
+    """
+    if text and (text[0] in _QUOTES or text[-1] in _QUOTES or _BRACKETS.get(text[0]) == text[-1]):
+        raise SettingsError(f"{name}: quotation marks or brackets surround it. Remove them.")
 
 
 def _choice(name: str, value: Any, options: tuple[str, ...]) -> str:
@@ -285,7 +297,7 @@ def _read_keys(auth: str, login: str | None, password: str | None) -> tuple[str,
 
 def _check_pasted(name: str, text: str, *, is_bearer: bool) -> None:
     """Refuse a key or token that was pasted with something else, or a mask in its place."""
-    refuse_wrapped(name, text)
+    _refuse_wrapped(name, text)
     if _HEADER.match(text):
         remedy = "" if is_bearer else " and set auth to bearer in the extra"
         raise SettingsError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_jimeng.client.auth import VolcAuth, auth_for
-from airflow_provider_jimeng.client.clients import JimengClient
+from airflow_provider_jimeng.client.exchange import VolcAuth, auth_for
+from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS
 from airflow_provider_jimeng.core.errors import (

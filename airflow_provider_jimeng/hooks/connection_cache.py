@@ -22,8 +22,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.client.auth import auth_for
-from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
+from airflow_provider_jimeng.client.exchange import auth_for
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.client.transport import tls_context
 from airflow_provider_jimeng.core.arguments import is_absent

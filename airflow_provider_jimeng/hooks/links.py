@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -37,6 +36,7 @@ from airflow_provider_jimeng.storage.download import Link
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
@@ -58,7 +58,7 @@ class RenderLinks:
 
     hook: JimengHook
     render: Render
-    media_policy: MediaPolicy
+    settings: ClientSettings
     label: Mapping[str, str] | None = None
     sleep: Callable[[float], None] = time.sleep
 
@@ -79,8 +79,7 @@ class RenderLinks:
         label, settings = check_aigc_meta(aigc_meta), read_settings(hook)
         if require_tagged and not (label or settings.aigc_meta):
             raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
-        policy = MediaPolicy.of(settings)
-        return cls(hook=hook, render=render, media_policy=policy, label=label, sleep=sleep)
+        return cls(hook=hook, render=render, settings=settings, label=label, sleep=sleep)
 
     def fetch(self) -> Link:
         """Ask for a fresh link, again after a temporary failure; believe "gone" or "refused" when it is repeated.

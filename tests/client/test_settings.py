@@ -258,6 +258,12 @@ def test_a_region_with_quotation_marks_is_refused_with_the_remedy() -> None:
         with_extra(region='"cn-north-1"')
 
 
+@pytest.mark.parametrize("host", ['"gw.example.com"', "<https://gw.example.com>"])
+def test_a_host_with_quotation_marks_is_refused_with_the_remedy(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"^host: .* Remove them"):
+        settings(host=host)
+
+
 def test_a_bearer_token_is_the_password_and_needs_no_login() -> None:
     gateway = settings(
         login=None, password="sk-token", host="https://gw.example.com", extra={"auth": "bearer"}

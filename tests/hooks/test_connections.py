@@ -110,7 +110,7 @@ def test_all_triggers_share_client_and_clock_of_a_connection(connect: Any) -> No
     async def story() -> None:
         async with shared_client("jimeng_x") as first, shared_client("jimeng_x") as second:
             assert first.client.auth is second.client.auth
-            assert first.client._channel._connections is second.client._channel._connections
+            assert first.client._connections is second.client._connections
             assert (await second.client.query(KEY, "7")).status_word == "not_found"
 
     run(story())
