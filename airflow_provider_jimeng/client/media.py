@@ -302,14 +302,14 @@ def _are_of_endpoint(addresses: tuple[Address, ...], endpoint_host: str) -> bool
 
 def _look_up(host: str, *, required: bool) -> tuple[Address, ...]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         if required:
             raise NotSentError(
                 f"The media host {host} cannot be looked up ({type(error).__name__})."
             ) from None
         return ()
-    texts = dict.fromkeys(str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found)
+    texts = dict.fromkeys(str(sockaddr[0]).partition("%")[0] for *_, sockaddr in results)
     return tuple(ipaddress.ip_address(text) for text in texts)
 
 

@@ -1,7 +1,7 @@
 """The settings of a client, read from the fields of an Airflow connection of type ``jimeng``.
 
-:data:`CONNECTION_SETTINGS` declares the fields of the extra. Their values are typed (JSON) or text (the UI form, a URI);
-empty text and null mean that a field is empty. The errors name the field, what it takes and, unless it is secret, its
+:data:`CONNECTION_SETTINGS` declares the fields of the extra. Their values are typed (JSON) or text (the UI form, a URI).
+Empty text and null mean that a field is empty. The errors name the field, what it takes and, unless it is secret, its
 value.
 """
 
@@ -301,7 +301,7 @@ def _check_pasted(name: str, text: str, *, is_bearer: bool) -> None:
     if _HEADER.match(text):
         remedy = "" if is_bearer else " and set auth to bearer in the extra"
         raise SettingsError(
-            f"{name}: it begins with a word of an HTTP header (Bearer). Give the token alone, in password{remedy}."
+            f"{name}: it begins with a word of an HTTP header (Bearer). Enter the token alone, in password{remedy}."
         )
     if text and not text.strip("*•"):
         raise SettingsError(

@@ -197,7 +197,7 @@ def naming_the_field() -> Iterator[None]:
         raise SettingsError("extra.proxy: a SOCKS proxy needs `pip install httpx[socks]`.") from None
     except ValueError:
         raise SettingsError(
-            "extra.proxy, or the environment's proxy: expected a URL such as http://proxy.example.com:3128."
+            "extra.proxy, or the proxy of the environment: expected a URL such as http://proxy.example.com:3128."
         ) from None
 
 

@@ -23,12 +23,7 @@ from airflow_provider_jimeng.core.errors import (
     RateLimitedError,
     UnreadableReplyError,
 )
-from airflow_provider_jimeng.hooks.connection_cache import (
-    look_up_connection,
-    mask,
-    settings_of,
-    shared_client,
-)
+from airflow_provider_jimeng.hooks.connection_cache import look_up_settings, shared_client
 from airflow_provider_jimeng.provider_info import UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
@@ -66,10 +61,7 @@ class JimengConnectionHook(BaseHook):
     def settings(self) -> ClientSettings:
         """The settings of the connection, which is read once per hook."""
         if self._settings is None:
-            connection = look_up_connection(self.jimeng_conn_id, self.get_connection)
-            settings = settings_of(connection, connection.extra_dejson)
-            mask(settings)
-            self._settings = settings
+            self._settings = look_up_settings(self.jimeng_conn_id, self.get_connection)
         return self._settings
 
     def renew(self) -> None:

@@ -71,10 +71,10 @@ def test_refused_credentials_are_read_again_once_for_all_who_were_refused(connec
     async def story() -> None:
         refused = await look_up("jimeng_x")
         connect(login="AKCHANGED")
-        renewed = await look_up("jimeng_x", unlike=refused)
+        renewed = await look_up("jimeng_x", refused=refused)
         assert renewed.settings.access_key == "AKCHANGED"
         connect(login="AKAGAIN")
-        assert await look_up("jimeng_x", unlike=refused) is renewed
+        assert await look_up("jimeng_x", refused=refused) is renewed
 
     run(story())
 
