@@ -45,7 +45,7 @@ from airflow_provider_jimeng.core.errors import (
     NoReplyError,
     NotSentError,
 )
-from airflow_provider_jimeng.core.link_hosts import host_of
+from airflow_provider_jimeng.core.links import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

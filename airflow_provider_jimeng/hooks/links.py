@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
@@ -21,6 +20,7 @@ from airflow_provider_jimeng.core.errors import (
     TransportError,
     UnknownCodeError,
 )
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.polling import (
     CONFIRMATIONS,

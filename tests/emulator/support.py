@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.messages import Outcome, Reply, Request
+from airflow_provider_jimeng.emulator.messages import HttpResult, Request, Response
 
 if TYPE_CHECKING:
     import httpx
@@ -88,12 +88,12 @@ class Account:
             body=raw,
         )
 
-    def outcome(self, call: tuple[str, str], body: Any, **signing: Any) -> Outcome:
+    def outcome(self, call: tuple[str, str], body: Any, **signing: Any) -> HttpResult:
         return self.emulator.handle(self.request(call, body, **signing))
 
     def reply(self, call: tuple[str, str], body: Any, **signing: Any) -> tuple[int, dict[str, Any]]:
         outcome = self.outcome(call, body, **signing)
-        assert isinstance(outcome, Reply)
+        assert isinstance(outcome, Response)
         return outcome.status, json.loads(outcome.body)
 
     def code(self, call: tuple[str, str], body: Any) -> tuple[int, int]:
@@ -118,7 +118,7 @@ class Account:
     def link(self, task_id: str, req_key: str = "jimeng_t2v_v30", **body: Any) -> str:
         return str(self.query(task_id, req_key, **body)[1]["data"]["video_url"])
 
-    def fetch(self, url: str, method: str = "GET", **headers: str) -> Outcome:
+    def fetch(self, url: str, method: str = "GET", **headers: str) -> HttpResult:
         target = url.split(HOST, 1)[1]
         named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
         return self.emulator.handle(Request(method=method, target=target, headers=(("Host", HOST), *named)))

@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.emulator import Fault, FaultError
-from airflow_provider_jimeng.emulator.faults import KINDS, PLACES, FaultPlan, Occasion, load_faults
+from airflow_provider_jimeng.emulator.fault_injection import FaultContext, FaultPlan
+from airflow_provider_jimeng.emulator.faults import KINDS, PLACES, load_faults
 
 
-def submit(prompt: str = "", req_key: str = "k", *, early: bool = True) -> Occasion:
-    return Occasion(where="submit", early=early, prompt=prompt, req_key=req_key)
+def submit(prompt: str = "", req_key: str = "k", *, early: bool = True) -> FaultContext:
+    return FaultContext(where="submit", early=early, prompt=prompt, req_key=req_key)
 
 
-def query(task_id: str) -> Occasion:
-    return Occasion(where="query", early=True, task_id=task_id)
+def query(task_id: str) -> FaultContext:
+    return FaultContext(where="query", early=True, task_id=task_id)
 
 
-def fired(plan: FaultPlan, occasions: list[Occasion]) -> list[bool]:
-    return [plan.draw(occasion) is not None for occasion in occasions]
+def fired(plan: FaultPlan, contexts: list[FaultContext]) -> list[bool]:
+    return [plan.pick(context) is not None for context in contexts]
 
 
 @pytest.mark.parametrize(
@@ -44,22 +45,22 @@ def test_a_fault_strikes_when_it_is_due(match: dict[str, Any], expected: list[bo
 def test_a_fault_strikes_what_it_matches_alone() -> None:
     plan = FaultPlan()
     plan.add(where="submit", what="cut_before", prompt_contains="cat", req_key="k", nth=2)
-    occasions = [submit("a cat"), submit("a dog"), submit("a cat", "other"), submit("the cat")]
-    assert fired(plan, occasions) == [False, False, False, True]
+    contexts = [submit("a cat"), submit("a dog"), submit("a cat", "other"), submit("the cat")]
+    assert fired(plan, contexts) == [False, False, False, True]
 
 
 def test_queries_are_counted_per_task_unless_asked_otherwise() -> None:
-    occasions = [query("a"), query("b"), query("a"), query("b")]
+    contexts = [query("a"), query("b"), query("a"), query("b")]
     per_task = FaultPlan([{"where": "query", "what": "cut_before", "nth": 2}])
-    assert fired(per_task, occasions) == [False, False, True, True]
+    assert fired(per_task, contexts) == [False, False, True, True]
     overall = FaultPlan([{"where": "query", "what": "cut_before", "nth": 2, "per": "all"}])
-    assert fired(overall, occasions) == [False, True, False, False]
+    assert fired(overall, contexts) == [False, True, False, False]
 
 
 def test_one_fault_strikes_at_a_time_and_all_count() -> None:
     plan = FaultPlan([Fault.parse({"where": "submit", "what": "cut_before", "nth": 1})])
     plan.extend([{"where": "submit", "what": "hang_before", "nth": [1, 2]}])
-    assert [getattr(plan.draw(submit()), "what", None) for _ in range(3)] == [
+    assert [getattr(plan.pick(submit()), "what", None) for _ in range(3)] == [
         "cut_before",
         "hang_before",
         None,
@@ -74,8 +75,8 @@ def test_one_fault_strikes_at_a_time_and_all_count() -> None:
 
 def test_early_and_late_faults_are_drawn_apart() -> None:
     plan = FaultPlan([{"where": "submit", "what": "cut_after"}])
-    assert plan.draw(submit()) is None
-    assert plan.draw(submit(early=False)) is not None
+    assert plan.pick(submit()) is None
+    assert plan.pick(submit(early=False)) is not None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_fault_file_is_a_list_of_faults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "faults.json: no JSON"),
+        ("{", "faults.json: not JSON"),
         ("{}", "faults.json: expected a list of faults, got dict."),
         ('[{"where": "sea"}]', r"faults.json\[0\].where: got 'sea'"),
     ],

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from airflow_provider_jimeng.emulator.gateway import QUERY_SHAPES, SUBMIT_SHAPES
-from airflow_provider_jimeng.emulator.messages import Reply, Request
+from airflow_provider_jimeng.emulator.messages import Request, Response
 from tests.emulator.support import CANCEL, QUERY, SUBMIT, T2V, Account, make_account
 
 TOKEN = "sk-gateway"
@@ -28,7 +28,7 @@ def ask(
     outcome = account.emulator.handle(
         Request(method="POST", target=f"{path}?{query}", headers=headers, body=raw)
     )
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return outcome.status, json.loads(outcome.body) if outcome.body else dict(outcome.headers)
 
 
@@ -168,13 +168,13 @@ def test_a_used_up_quota_is_refused_by_the_relay() -> None:
     assert (status, payload["code"], payload["data"]) == (403, "insufficient_user_quota", None)
 
 
-def get(account: Account, url: str, token: str | None = None, **headers: str) -> Reply:
+def get(account: Account, url: str, token: str | None = None, **headers: str) -> Response:
     sent = (("Host", "gateway.test"), *headers.items())
     if token:
         sent = (*sent, ("Authorization", f"Bearer {token}"))
     target = url.removeprefix("http://gateway.test")
     outcome = account.emulator.handle(Request(method="GET", target=target, headers=sent))
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return outcome
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.emulator.envelopes import Refusal
-from airflow_provider_jimeng.emulator.input_images import check_images, measure
-from airflow_provider_jimeng.emulator.refusals import check_submit
+from airflow_provider_jimeng.emulator.messages import Refusal
+from airflow_provider_jimeng.emulator.request_checks import check_images, check_submit, measure
 
 FIRST, TAIL = MODELS["i2v_first_720p"], MODELS["i2v_first_tail_720p"]
 

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.emulator.envelopes import go_duration
-from airflow_provider_jimeng.emulator.messages import Reply
-from airflow_provider_jimeng.emulator.refusals import parse_aigc_meta
-from airflow_provider_jimeng.emulator.state import RateLimit
+from airflow_provider_jimeng.emulator.messages import Response, go_duration
+from airflow_provider_jimeng.emulator.renders import RateLimit
+from airflow_provider_jimeng.emulator.request_checks import parse_aigc_meta
 from tests.emulator.support import CANCEL, QUERY, SUBMIT, T2V, Account, make_account
 
 KEY = "jimeng_t2v_v30"
@@ -265,7 +264,7 @@ def test_half_a_character_breaks_neither_bill_nor_picture(account: Account) -> N
     account.clock.advance(10)
     assert admin(account, "GET", "bill")[0] == 200
     outcome = account.fetch(account.link(task_id))
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 200
 
 
@@ -297,7 +296,7 @@ def admin(account: Account, method: str, route: str, body: bytes = b"") -> tuple
     from airflow_provider_jimeng.emulator.messages import Request
 
     outcome = account.emulator.handle(Request(method=method, target=f"/_emulator/{route}", body=body))
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return outcome.status, json.loads(outcome.body)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.emulator.media import MediaStore, aigc_label, choose_encoder, clip_of, encode
-from airflow_provider_jimeng.emulator.messages import Reply
+from airflow_provider_jimeng.emulator.messages import Response
 from airflow_provider_jimeng.emulator.picture import Clip
+from airflow_provider_jimeng.emulator.videos import VideoCache, aigc_label, choose_encoder, clip_of, encode
 from tests.emulator.support import NOON, Account, make_account
 
 SMALL = Clip(width=160, height=96, duration=5, aspect_ratio="16:9", prompt="a kite", lines=("t2v",), tint=1)
@@ -47,7 +47,7 @@ def rendered(account: Account, **body: Any) -> bytes:
     account.clock.advance(10)
     link = account.link(task_id, body.get("req_key", "jimeng_t2v_v30"))
     outcome = account.fetch(link)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 200
     return outcome.body
 
@@ -119,7 +119,7 @@ def test_the_camera_movement_is_written_down() -> None:
         template_id="handheld",
         camera_strength="weak",
     )
-    task = account.emulator.desk.tasks.get(task_id)
+    task = account.emulator.service.renders.get(task_id)
     assert task is not None
     assert {"camera handheld weak", "image https://example.com/a.png"} <= set(clip_of(task).lines)
 
@@ -136,8 +136,8 @@ def test_the_label_is_in_the_file_and_the_frames_are_untouched() -> None:
     }
     labelled = account.fetch(account.link(task_id, req_json=json.dumps({"aigc_meta": meta})))
     plain = account.fetch(account.link(task_id))
-    assert isinstance(labelled, Reply)
-    assert isinstance(plain, Reply)
+    assert isinstance(labelled, Response)
+    assert isinstance(plain, Response)
     facts, frames = decoded(labelled.body)
     assert json.loads(facts["metadata"]["AIGC"]) == {
         "Label": "1",
@@ -164,7 +164,7 @@ def boxes(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
 
 
 def test_the_label_lies_where_the_standard_puts_it() -> None:
-    data = MediaStore().file(SMALL, {"producer_id": "p", "content_propagator": "c"})
+    data = VideoCache().file(SMALL, {"producer_id": "p", "content_propagator": "c"})
     top = boxes(data, 0, len(data))
     assert list(top).index(b"moov") < list(top).index(b"mdat")
     udta = boxes(data, *boxes(data, *top[b"moov"])[b"udta"])
@@ -181,7 +181,7 @@ def test_the_same_seed_gives_the_same_file_and_a_random_one_another() -> None:
 
 
 def test_a_file_is_encoded_once_however_many_fetch_it() -> None:
-    store = MediaStore()
+    store = VideoCache()
     files: list[bytes] = []
     threads = [threading.Thread(target=lambda: files.append(store.file(SMALL))) for _ in range(8)]
     for thread in threads:
@@ -194,7 +194,7 @@ def test_a_file_is_encoded_once_however_many_fetch_it() -> None:
 
 
 def test_old_files_leave_a_full_cache() -> None:
-    store = MediaStore(max_bytes=1)
+    store = VideoCache(max_bytes=1)
     other = Clip(**{**clip_fields(SMALL), "prompt": "another"})
     for clip in (SMALL, other, other, SMALL):
         store.file(clip)
@@ -225,7 +225,7 @@ def test_sizes_are_even_and_known_for_any_ratio() -> None:
 
     for sizes, expected in (({"16:9": (101, 51)}, (100, 50)), ({}, (1248, 704))):
         account = make_account(catalogue={"x": replace(MODELS["t2v_720p"], sizes=sizes)})
-        task = account.emulator.desk.tasks.get(account.submit(aspect_ratio="1:1"))
+        task = account.emulator.service.renders.get(account.submit(aspect_ratio="1:1"))
         assert task is not None
         clip = clip_of(task)
         assert (clip.width, clip.height) == expected
@@ -238,15 +238,15 @@ def served() -> tuple[Account, str, bytes]:
     account.clock.advance(10)
     link = account.link(task_id)
     outcome = account.fetch(link)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return account, link, outcome.body
 
 
 def fetch(
     served: tuple[Account, str, bytes], method: str = "GET", **headers: str
-) -> tuple[Reply, dict[str, str]]:
+) -> tuple[Response, dict[str, str]]:
     outcome = served[0].fetch(served[1], method, **headers)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return outcome, dict(outcome.headers)
 
 
@@ -305,10 +305,10 @@ def test_a_link_dies_and_a_new_query_gives_a_living_one() -> None:
     account.clock.advance(10)
     old = account.link(task_id)
     account.clock.advance(59)
-    assert isinstance(first := account.fetch(old), Reply)
+    assert isinstance(first := account.fetch(old), Response)
     account.clock.advance(1)
-    assert isinstance(second := account.fetch(old), Reply)
-    assert isinstance(third := account.fetch(account.link(task_id)), Reply)
+    assert isinstance(second := account.fetch(old), Response)
+    assert isinstance(third := account.fetch(account.link(task_id)), Response)
     assert (first.status, second.status, third.status) == (200, 403, 200)
 
 
@@ -320,7 +320,7 @@ def test_a_link_lives_as_long_as_it_is_told_to_the_millisecond(second_of_minting
     statuses = []
     for _ in range(3):
         reply = account.fetch(link)
-        assert isinstance(reply, Reply)
+        assert isinstance(reply, Response)
         statuses.append(reply.status)
         account.clock.advance(0.2505)
     assert statuses == [200, 200, 403]
@@ -350,7 +350,7 @@ def test_a_link_that_was_tampered_with_is_refused(change: str) -> None:
         "short": "http://emulator.test/media/1?sign=é",
     }[change]
     outcome = account.fetch(tampered)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 403
     assert account.emulator.bill()["media_requests"] == 1
 
@@ -360,5 +360,5 @@ def test_links_die_with_a_reset() -> None:
     link = account.link(account.submit())
     account.emulator.reset()
     outcome = account.fetch(link)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 403

@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from airflow_provider_jimeng.emulator.fonts import (
+from airflow_provider_jimeng.emulator.picture import (
+    Clip,
     Typeface,
     best_font_file,
     can_show,
+    draw_background,
+    draw_strip,
     find_font_file,
     font_directories,
     load_font,
     load_typeface,
+    shorten,
     showable,
+    wrap,
 )
-from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip, shorten, wrap
 
 
 def clip(prompt: str, width: int = 640, height: int = 360) -> Clip:

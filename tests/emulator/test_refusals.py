@@ -7,8 +7,8 @@ import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES
-from airflow_provider_jimeng.emulator.codes import code_of
-from airflow_provider_jimeng.emulator.refusals import MAX_BODY_BYTES, known_fields
+from airflow_provider_jimeng.emulator.messages import code_of
+from airflow_provider_jimeng.emulator.request_checks import MAX_BODY_BYTES, known_fields
 from tests.emulator.support import QUERY, SUBMIT, T2V, Account, make_account
 
 LINK = "https://example.com/image.png"

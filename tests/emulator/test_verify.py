@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_jimeng.emulator.messages import Reply, Request
+from airflow_provider_jimeng.emulator.messages import Request, Response
 from airflow_provider_jimeng.emulator.verify import Keyring, canonical_request, check_signature
 from tests.emulator.support import NOON, QUERY, SUBMIT, T2V, Account, make_account
 
@@ -77,7 +77,7 @@ def test_a_changed_body_breaks_every_vector(vector: dict[str, Any]) -> None:
 
 def gateway_error(account: Account, request: Request) -> tuple[int, int, str]:
     outcome = account.emulator.handle(request)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert dict(outcome.headers)["X-Tt-Logid"]
     metadata = json.loads(outcome.body)["ResponseMetadata"]
     assert set(metadata) == {"RequestId", "Action", "Version", "Service", "Region", "Error"}
@@ -207,7 +207,7 @@ def hand_signed(account: Account, names: tuple[str, ...], *, path: str = "/") ->
 def test_few_headers_in_any_order_are_enough(names: tuple[str, ...]) -> None:
     account = make_account()
     outcome = account.emulator.handle(hand_signed(account, names))
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 200
 
 
