@@ -266,6 +266,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "faults": fault_kinds,
     "chaos": chaos_table,
     "chaos-processes": process_table,
+    "connection-fields": lambda: _table(*reference.connection_fields()),
     "connection-extra": lambda: _table(*reference.connection_extra()),
     "dependencies": lambda: _table(*reference.dependencies()),
     "caps": lambda: _table(*reference.caps()),

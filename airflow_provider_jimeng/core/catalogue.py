@@ -25,7 +25,6 @@ RETENTION_SECONDS = 12 * 3600
 """How long the API answers for a task (official status text; the FAQ says 24 h: plan for the shorter)."""
 LINK_SECONDS = 3600
 """Life of a video link. Each query mints a fresh one."""
-DEFAULT_ENDPOINT = "https://visual.volcengineapi.com"
 TYPICAL_RENDER_SECONDS = (60.0, 300.0)
 """A render typically takes 1 to 5 minutes, up to 10 (confidence M)."""
 

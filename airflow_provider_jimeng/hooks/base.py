@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pendulum
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_jimeng.client.auth import auth_for
-from airflow_provider_jimeng.client.clients import JimengClient
+from airflow_provider_jimeng.client.exchange import auth_for
+from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.core.catalogue import find_model
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.links import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.hooks.connection_cache import (
-    look_up_connection,
-    mask,
-    settings_of,
-    shared_client,
-)
+from airflow_provider_jimeng.hooks.connection_cache import look_up_settings, shared_client
 from airflow_provider_jimeng.hooks.connection_form import probe
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
 from airflow_provider_jimeng.images import open_images
@@ -68,10 +63,7 @@ class JimengSubmittingHook(BaseHook):
     def settings(self) -> ClientSettings:
         """The settings of the connection, which is read once per hook."""
         if self._settings is None:
-            connection = look_up_connection(self.jimeng_conn_id, self.get_connection)
-            settings = settings_of(connection, connection.extra_dejson)
-            mask(settings)
-            self._settings = settings
+            self._settings = look_up_settings(self.jimeng_conn_id, self.get_connection)
         return self._settings
 
     def renew(self) -> None:

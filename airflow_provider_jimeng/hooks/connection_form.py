@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.client.auth import VolcAuth
+from airflow_provider_jimeng.client.exchange import VolcAuth
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
+from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS
 from airflow_provider_jimeng.core.errors import (
     AuthenticationError,
     ConcurrencyLimitedError,
@@ -18,39 +19,38 @@ from airflow_provider_jimeng.core.errors import (
     RateLimitedError,
     UnreadableReplyError,
 )
-from airflow_provider_jimeng.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_jimeng.provider_info import UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.client.clients import JimengClient
+    from airflow_provider_jimeng.client.sync_client import JimengClient
 
 
 def form_widgets() -> dict[str, Any]:
-    """Return one WTForms field per extra field; called by Airflow's web server, which brings the libraries."""
+    """Return one WTForms field for each field of the extra. Airflow's web server, which calls this, has the libraries."""
     wtforms, validators = import_module("wtforms"), import_module("wtforms.validators")
     appearance = import_module("flask_appbuilder.fieldwidgets")
     translated = import_module("flask_babel").lazy_gettext
     widgets: dict[str, Any] = {}
-    declarations: dict[str, Any] = dict(CONN_FIELDS)
-    for name, declared in declarations.items():
-        schema = declared["schema"]
-        secret = schema.get("format") == "password"
+    for setting in CONNECTION_SETTINGS:
+        if not setting.in_form:
+            continue
         checks = [validators.Optional()]
-        if "enum" in schema:
-            checks.append(validators.any_of(list(schema["enum"])))
-        field = wtforms.PasswordField if secret else wtforms.StringField
-        look = appearance.BS3PasswordFieldWidget if secret else appearance.BS3TextFieldWidget
-        widgets[name] = field(
-            translated(declared["label"]),
+        if setting.options:
+            checks.append(validators.any_of(list(setting.options)))
+        field = wtforms.PasswordField if setting.is_secret else wtforms.StringField
+        look = appearance.BS3PasswordFieldWidget if setting.is_secret else appearance.BS3TextFieldWidget
+        widgets[setting.name] = field(
+            translated(setting.label),
             validators=checks,
-            description=declared["description"],
-            default=schema.get("default"),
+            description=setting.meaning,
+            default=setting.schema.get("default"),
             widget=look(),
         )
     return widgets
 
 
 def field_behaviour() -> dict[str, Any]:
-    """Return what becomes of the standard fields, in the spelling of the Python method."""
+    """Return titles and placeholders of the standard fields, with the keys that the method of the hook uses."""
     return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
 

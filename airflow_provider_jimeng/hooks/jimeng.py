@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.client.media import MediaPolicy
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import (
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.polling import Poller
     from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
@@ -298,7 +298,7 @@ class RenderLinks:
 
     hook: JimengHook
     render: Render
-    media_policy: MediaPolicy
+    settings: ClientSettings
     label: Mapping[str, str] | None = None
     sleep: Callable[[float], None] = time.sleep
 
@@ -319,8 +319,7 @@ class RenderLinks:
         label, settings = check_aigc_meta(aigc_meta), read_settings(hook)
         if require_tagged and not (label or settings.aigc_meta):
             raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
-        policy = MediaPolicy.of(settings)
-        return cls(hook=hook, render=render, media_policy=policy, label=label, sleep=sleep)
+        return cls(hook=hook, render=render, settings=settings, label=label, sleep=sleep)
 
     def fetch(self) -> Link:
         """Ask for a fresh link, again after a temporary failure; believe "gone" or "refused" when it is repeated.

@@ -184,7 +184,7 @@ class _Landing:
             received = Download(
                 part,
                 self._fetch_link,
-                policy=self.links.media_policy,
+                settings=self.links.settings,
                 patience=self.patience,
                 sleep=self.sleep,
                 clock=self.clock,
