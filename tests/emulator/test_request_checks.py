@@ -24,7 +24,7 @@ def body_of(spec: ModelSpec) -> dict[str, Any]:
 
 
 def refused(account: Account, body: Any) -> tuple[int, int]:
-    status, payload = account.reply(SUBMIT, body)
+    status, payload = account.response(SUBMIT, body)
     assert payload["data"] is None
     assert payload["status"] == payload["code"]
     assert payload["request_id"]
@@ -42,8 +42,8 @@ models = pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
 
 
 @models
-def test_every_model_accepts_its_plain_request(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.reply(SUBMIT, body_of(spec))
+def test_every_model_accepts_its_smallest_request(account: Account, spec: ModelSpec) -> None:
+    status, payload = account.response(SUBMIT, body_of(spec))
     assert (status, payload["code"], payload["message"]) == (200, 10000, "Success")
     assert 19 <= len(payload["data"]["task_id"]) <= 20
     assert payload["data"]["task_id"].isdigit()
@@ -51,19 +51,19 @@ def test_every_model_accepts_its_plain_request(account: Account, spec: ModelSpec
 
 @models
 def test_a_prompt_that_is_too_long_is_refused(account: Account, spec: ModelSpec) -> None:
-    assert account.reply(SUBMIT, {**body_of(spec), "prompt": "猫" * spec.prompt_max})[1]["code"] == 10000
+    assert account.response(SUBMIT, {**body_of(spec), "prompt": "猫" * spec.prompt_max})[1]["code"] == 10000
     account.emulator.reset()
     assert refused(account, {**body_of(spec), "prompt": "猫" * (spec.prompt_max + 1)}) == (400, 50200)
 
 
 @models
 @pytest.mark.parametrize("prompt", [None, ""])
-def test_a_missing_prompt_is_refused_where_it_is_required(
+def test_a_missing_prompt_is_refused_if_it_is_required(
     account: Account, spec: ModelSpec, prompt: str | None
 ) -> None:
     body = {**body_of(spec), "prompt": prompt}
     if not spec.prompt_required and spec.max_images:
-        assert account.reply(SUBMIT, {**body, "image_urls": [LINK]})[1]["code"] == 10000
+        assert account.response(SUBMIT, {**body, "image_urls": [LINK]})[1]["code"] == 10000
         account.emulator.reset()
     assert refused(account, body) == (400, 50201)
 
@@ -83,8 +83,8 @@ def test_a_seed_out_of_range_is_refused(account: Account, spec: ModelSpec, seed:
 
 
 @models
-def test_frames_are_checked_where_the_model_takes_them(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.reply(SUBMIT, {**body_of(spec), "frames": 97})
+def test_frames_are_checked_if_the_model_takes_them(account: Account, spec: ModelSpec) -> None:
+    status, payload = account.response(SUBMIT, {**body_of(spec), "frames": 97})
     if spec.takes_frames:
         assert (status, payload["code"]) == (400, 50200)
         assert "121 or 241" in payload["message"]
@@ -94,8 +94,8 @@ def test_frames_are_checked_where_the_model_takes_them(account: Account, spec: M
 
 
 @models
-def test_aspect_ratio_is_checked_where_the_model_takes_it(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.reply(SUBMIT, {**body_of(spec), "aspect_ratio": "9:21"})
+def test_the_aspect_ratio_is_checked_if_the_model_takes_it(account: Account, spec: ModelSpec) -> None:
+    status, payload = account.response(SUBMIT, {**body_of(spec), "aspect_ratio": "9:21"})
     if spec.aspect_ratios:
         assert (status, payload["code"]) == (400, 50200)
         assert refused(account, {**body_of(spec), "aspect_ratio": 1.5}) == (400, 50204)
@@ -105,7 +105,7 @@ def test_aspect_ratio_is_checked_where_the_model_takes_it(account: Account, spec
 
 @models
 def test_images_are_counted_and_ignored_by_text_models(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.reply(SUBMIT, {**body_of(spec), "image_urls": [LINK] * 3})
+    status, payload = account.response(SUBMIT, {**body_of(spec), "image_urls": [LINK] * 3})
     if spec.max_images:
         assert (status, payload["code"]) == (400, 50200)
     else:
@@ -155,14 +155,14 @@ def test_a_body_without_a_known_key_is_refused(
     assert account.code(QUERY, body) == expected
 
 
-def test_a_body_beyond_the_limit_is_refused(account: Account) -> None:
+def test_a_body_over_the_limit_is_refused(account: Account) -> None:
     assert refused(account, json.dumps({**T2V, "x": "y" * MAX_BODY_BYTES}).encode()) == (400, 50213)
 
 
 @pytest.mark.parametrize("named", ["t2v_720p", "jimeng_t2v_v30"])
-def test_a_model_that_is_not_activated_is_denied(named: str) -> None:
+def test_a_model_that_is_not_activated_is_refused(named: str) -> None:
     account = make_account(unactivated=[named])
-    status, payload = account.reply(SUBMIT, T2V)
+    status, payload = account.response(SUBMIT, T2V)
     assert (status, payload["code"]) == (401, 50400)
     assert payload["message"] == "Access Denied: Internal Error"
     assert account.code(QUERY, {"req_key": "jimeng_t2v_v30", "task_id": "1"}) == (401, 50400)
@@ -173,13 +173,13 @@ def test_only_fields_of_a_model_are_known() -> None:
     assert "template_id" in known_fields(MODELS["i2v_recamera_720p"])
 
 
-def test_codes_are_found_by_one_name_alone() -> None:
+def test_a_code_is_found_by_its_only_name() -> None:
     assert code_of("ECAuth") == 50400
     for name in ("no such name", "Post Text Risk Not Pass"):
         with pytest.raises(LookupError, match=name):
             code_of(name)
 
 
-def test_every_refusal_uses_the_vendors_words(account: Account) -> None:
-    _, payload = account.reply(SUBMIT, {**T2V, "seed": -5})
+def test_every_refusal_begins_with_the_message_of_the_vendor(account: Account) -> None:
+    _, payload = account.response(SUBMIT, {**T2V, "seed": -5})
     assert payload["message"].startswith(BUSINESS_CODES[payload["code"]].message + ": ")
