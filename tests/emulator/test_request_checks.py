@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -38,81 +39,83 @@ def account() -> Account:
     return make_account()
 
 
-models = pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_every_model_accepts_its_smallest_request(subtests: pytest.Subtests) -> None:
+    for name, spec in MODELS.items():
+        with subtests.test(model=name):
+            status, payload = make_account().response(SUBMIT, body_of(spec))
+            assert (status, payload["code"], payload["message"]) == (200, 10000, "Success")
+            assert 19 <= len(payload["data"]["task_id"]) <= 20
+            assert payload["data"]["task_id"].isdigit()
 
 
-@models
-def test_every_model_accepts_its_smallest_request(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.response(SUBMIT, body_of(spec))
-    assert (status, payload["code"], payload["message"]) == (200, 10000, "Success")
-    assert 19 <= len(payload["data"]["task_id"]) <= 20
-    assert payload["data"]["task_id"].isdigit()
+def test_a_prompt_that_is_too_long_is_refused(subtests: pytest.Subtests) -> None:
+    for name, spec in MODELS.items():
+        with subtests.test(model=name):
+            longest = {**body_of(spec), "prompt": "猫" * spec.prompt_max}
+            assert make_account().response(SUBMIT, longest)[1]["code"] == 10000
+            too_long = {**longest, "prompt": "猫" * (spec.prompt_max + 1)}
+            assert refused(make_account(), too_long) == (400, 50200)
 
 
-@models
-def test_a_prompt_that_is_too_long_is_refused(account: Account, spec: ModelSpec) -> None:
-    assert account.response(SUBMIT, {**body_of(spec), "prompt": "猫" * spec.prompt_max})[1]["code"] == 10000
-    account.emulator.reset()
-    assert refused(account, {**body_of(spec), "prompt": "猫" * (spec.prompt_max + 1)}) == (400, 50200)
+def test_a_missing_prompt_is_refused_if_it_is_required(subtests: pytest.Subtests) -> None:
+    for (name, spec), prompt in itertools.product(MODELS.items(), (None, "")):
+        with subtests.test(model=name, prompt=repr(prompt)):
+            body = {**body_of(spec), "prompt": prompt}
+            if not spec.prompt_required and spec.max_images:
+                with_image = {**body, "image_urls": [LINK]}
+                assert make_account().response(SUBMIT, with_image)[1]["code"] == 10000
+            assert refused(make_account(), body) == (400, 50201)
 
 
-@models
-@pytest.mark.parametrize("prompt", [None, ""])
-def test_a_missing_prompt_is_refused_if_it_is_required(
-    account: Account, spec: ModelSpec, prompt: str | None
-) -> None:
-    body = {**body_of(spec), "prompt": prompt}
-    if not spec.prompt_required and spec.max_images:
-        assert account.response(SUBMIT, {**body, "image_urls": [LINK]})[1]["code"] == 10000
-        account.emulator.reset()
-    assert refused(account, body) == (400, 50201)
+def test_a_field_of_the_wrong_type_is_refused(subtests: pytest.Subtests) -> None:
+    wrong = [("prompt", 5), ("seed", "7"), ("seed", True), ("seed", 1.5)]
+    for (name, spec), (field, value) in itertools.product(MODELS.items(), wrong):
+        with subtests.test(model=name, field=field, value=repr(value)):
+            assert refused(make_account(), {**body_of(spec), field: value}) == (400, 50204)
 
 
-@models
-@pytest.mark.parametrize(("field", "value"), [("prompt", 5), ("seed", "7"), ("seed", True), ("seed", 1.5)])
-def test_a_field_of_the_wrong_type_is_refused(
-    account: Account, spec: ModelSpec, field: str, value: Any
-) -> None:
-    assert refused(account, {**body_of(spec), field: value}) == (400, 50204)
+def test_a_seed_out_of_range_is_refused(subtests: pytest.Subtests) -> None:
+    for (name, spec), seed in itertools.product(MODELS.items(), (-2, 2**32)):
+        with subtests.test(model=name, seed=seed):
+            assert refused(make_account(), {**body_of(spec), "seed": seed}) == (400, 50200)
 
 
-@models
-@pytest.mark.parametrize("seed", [-2, 2**32])
-def test_a_seed_out_of_range_is_refused(account: Account, spec: ModelSpec, seed: int) -> None:
-    assert refused(account, {**body_of(spec), "seed": seed}) == (400, 50200)
+def test_frames_are_checked_if_the_model_takes_them(subtests: pytest.Subtests) -> None:
+    for name, spec in MODELS.items():
+        with subtests.test(model=name):
+            account = make_account()
+            status, payload = account.response(SUBMIT, {**body_of(spec), "frames": 97})
+            if spec.takes_frames:
+                assert (status, payload["code"]) == (400, 50200)
+                assert "121 or 241" in payload["message"]
+                assert refused(account, {**body_of(spec), "frames": "121"}) == (400, 50204)
+            else:
+                assert ignored(account) == ["frames"]
 
 
-@models
-def test_frames_are_checked_if_the_model_takes_them(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.response(SUBMIT, {**body_of(spec), "frames": 97})
-    if spec.takes_frames:
-        assert (status, payload["code"]) == (400, 50200)
-        assert "121 or 241" in payload["message"]
-        assert refused(account, {**body_of(spec), "frames": "121"}) == (400, 50204)
-    else:
-        assert ignored(account) == ["frames"]
+def test_the_aspect_ratio_is_checked_if_the_model_takes_it(subtests: pytest.Subtests) -> None:
+    for name, spec in MODELS.items():
+        with subtests.test(model=name):
+            account = make_account()
+            status, payload = account.response(SUBMIT, {**body_of(spec), "aspect_ratio": "9:21"})
+            if spec.aspect_ratios:
+                assert (status, payload["code"]) == (400, 50200)
+                assert refused(account, {**body_of(spec), "aspect_ratio": 1.5}) == (400, 50204)
+            else:
+                assert ignored(account) == ["aspect_ratio"]
 
 
-@models
-def test_the_aspect_ratio_is_checked_if_the_model_takes_it(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.response(SUBMIT, {**body_of(spec), "aspect_ratio": "9:21"})
-    if spec.aspect_ratios:
-        assert (status, payload["code"]) == (400, 50200)
-        assert refused(account, {**body_of(spec), "aspect_ratio": 1.5}) == (400, 50204)
-    else:
-        assert ignored(account) == ["aspect_ratio"]
-
-
-@models
-def test_images_are_counted_and_ignored_by_text_models(account: Account, spec: ModelSpec) -> None:
-    status, payload = account.response(SUBMIT, {**body_of(spec), "image_urls": [LINK] * 3})
-    if spec.max_images:
-        assert (status, payload["code"]) == (400, 50200)
-    else:
-        assert ignored(account) == ["image_urls"]
-    account.emulator.reset()
-    if spec.min_images:
-        assert refused(account, {**body_of(spec), "image_urls": []}) == (400, 50206)
+def test_images_are_counted_and_ignored_by_text_models(subtests: pytest.Subtests) -> None:
+    for name, spec in MODELS.items():
+        with subtests.test(model=name):
+            account = make_account()
+            status, payload = account.response(SUBMIT, {**body_of(spec), "image_urls": [LINK] * 3})
+            if spec.max_images:
+                assert (status, payload["code"]) == (400, 50200)
+            else:
+                assert ignored(account) == ["image_urls"]
+            if spec.min_images:
+                assert refused(account, {**body_of(spec), "image_urls": []}) == (400, 50206)
 
 
 @pytest.mark.parametrize("field", ["template_id", "camera_strength"])

@@ -55,24 +55,28 @@ def signed_at(vector: dict[str, Any]) -> float:
     return datetime.strptime(vector["x_date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_every_published_vector_is_accepted(vector: dict[str, Any]) -> None:
-    assert check_signature(request_of(vector), keyring_of(vector), signed_at(vector)) is None
+def test_every_published_vector_is_accepted(subtests: pytest.Subtests) -> None:
+    for vector in VECTORS:
+        with subtests.test(vector=vector["name"]):
+            assert check_signature(request_of(vector), keyring_of(vector), signed_at(vector)) is None
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_the_canonical_text_is_that_of_the_vector(vector: dict[str, Any]) -> None:
-    request = request_of(vector)
-    names = tuple(vector["signed_headers"].split(";"))
-    assert canonical_request(request, "/", names, vector["x_content_sha256"]) == vector["canonical_request"]
+def test_the_canonical_text_is_that_of_the_vector(subtests: pytest.Subtests) -> None:
+    for vector in VECTORS:
+        with subtests.test(vector=vector["name"]):
+            request = request_of(vector)
+            names = tuple(vector["signed_headers"].split(";"))
+            canonical = canonical_request(request, "/", names, vector["x_content_sha256"])
+            assert canonical == vector["canonical_request"]
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_a_changed_body_breaks_every_vector(vector: dict[str, Any]) -> None:
-    request = request_of(vector, body=bytes.fromhex(vector["body_utf8_hex"]) + b" ")
-    refusal = check_signature(request, keyring_of(vector), signed_at(vector))
-    assert refusal is not None
-    assert refusal.code == 100010
+def test_a_changed_body_breaks_every_vector(subtests: pytest.Subtests) -> None:
+    for vector in VECTORS:
+        with subtests.test(vector=vector["name"]):
+            request = request_of(vector, body=bytes.fromhex(vector["body_utf8_hex"]) + b" ")
+            refusal = check_signature(request, keyring_of(vector), signed_at(vector))
+            assert refusal is not None
+            assert refusal.code == 100010
 
 
 def gateway_error(account: Account, request: Request) -> tuple[int, int, str]:
