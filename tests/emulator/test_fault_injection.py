@@ -54,36 +54,39 @@ def test_a_cut_can_reset_the_connection(client: Client, what: str) -> None:
     assert client.accepted == (what == "cut_after")
 
 
-@pytest.mark.parametrize(
-    ("fields", "http_status", "code"),
-    [
-        ({}, 502, None),
-        ({"http_status": 503}, 503, None),
-        ({"code": 50500}, 500, 50500),
-        ({"code": 50430, "message": "busy"}, 429, 50430),
-        ({"code": 50501, "http_status": 504}, 504, 50501),
-        ({"code": 99999}, 500, 99999),
-        ({"code": 100018}, 429, 100018),
-        ({"code": 100018, "message": "slow down"}, 429, 100018),
-    ],
-    ids=str,
-)
+ERRORS: list[tuple[dict[str, Any], int, int | None]] = [
+    ({}, 502, None),
+    ({"http_status": 503}, 503, None),
+    ({"code": 50500}, 500, 50500),
+    ({"code": 50430, "message": "busy"}, 429, 50430),
+    ({"code": 50501, "http_status": 504}, 504, 50501),
+    ({"code": 99999}, 500, 99999),
+    ({"code": 100018}, 429, 100018),
+    ({"code": 100018, "message": "slow down"}, 429, 100018),
+]
+"""The fields of an error fault, and the HTTP status and the code of the response."""
+
+
 @pytest.mark.parametrize("what", ["error_before", "error_after"])
 def test_an_error_comes_before_or_after_the_submit_is_accepted(
-    client: Client, what: str, fields: dict[str, Any], http_status: int, code: int | None
+    client: Client, what: str, subtests: pytest.Subtests
 ) -> None:
-    client.add("submit", what, **fields)
-    response = client.submit()
-    assert response.status_code == http_status
-    assert client.accepted == (what == "error_after")
-    if code is None:
-        assert response.headers["content-type"] == "text/html"
-        return
-    payload = response.json()
-    error = payload.get("ResponseMetadata", {}).get("Error", {})
-    assert (error.get("CodeN") or payload["code"]) == code
-    if "message" in fields:
-        assert (error.get("Message") or payload["message"]) == fields["message"]
+    for fields, http_status, code in ERRORS:
+        with subtests.test(fields=repr(fields)):
+            client.emulator.faults.clear()
+            client.emulator.reset()
+            client.add("submit", what, **fields)
+            response = client.submit()
+            assert response.status_code == http_status
+            assert client.accepted == (what == "error_after")
+            if code is None:
+                assert response.headers["content-type"] == "text/html"
+                continue
+            payload = response.json()
+            error = payload.get("ResponseMetadata", {}).get("Error", {})
+            assert (error.get("CodeN") or payload["code"]) == code
+            if "message" in fields:
+                assert (error.get("Message") or payload["message"]) == fields["message"]
 
 
 @pytest.mark.parametrize(("what", "accepted"), [("hang_before", 0), ("hang_after", 1)])
@@ -286,24 +289,27 @@ def test_the_media_host_has_the_faults_of_the_api(
     assert outcome == expected
 
 
-@pytest.mark.parametrize(
-    ("where", "what"), [(where, what) for what, kind in KINDS.items() for where in kind.where]
-)
-def test_every_fault_of_the_table_happens_at_each_of_its_places(where: str, what: str) -> None:
-    emulator = JimengEmulator(render_seconds=0)
-    with httpx.Client(transport=emulator.transport()) as http:
-        client = Client(emulator, http, HOST)
-        task_id, link = client.task(), client.link()
-        client.add(where, what)
-        label = json.dumps({"aigc_meta": {"producer_id": "p", "content_propagator": "c"}})
-        with contextlib.suppress(httpx.TransportError):
-            client.submit(timeout=0.05)
-        with contextlib.suppress(httpx.TransportError):
-            client.query(task_id, timeout=0.05, req_json=label)
-        emulator.render_seconds = 100
-        with contextlib.suppress(httpx.TransportError):
-            body = {"req_key": T2V["req_key"], "task_id": client.task() if where == "cancel" else task_id}
-            client.call(CANCEL, body, timeout=0.05)
-        with contextlib.suppress(httpx.TransportError):
-            http.get(link, timeout=0.05)
-    assert emulator.bill()["faults"][0]["fired"] > 0
+def test_every_fault_of_the_table_happens_at_each_of_its_places(subtests: pytest.Subtests) -> None:
+    for what, where in ((what, where) for what, kind in KINDS.items() for where in kind.where):
+        with subtests.test(what=what, where=where):
+            emulator = JimengEmulator(render_seconds=0)
+            with httpx.Client(transport=emulator.transport()) as http:
+                send_all_requests(Client(emulator, http, HOST), where, what)
+            assert emulator.bill()["faults"][0]["fired"] > 0
+
+
+def send_all_requests(client: Client, where: str, what: str) -> None:
+    """Send one request of each kind while a fault is set."""
+    task_id, link = client.task(), client.link()
+    client.add(where, what)
+    label = json.dumps({"aigc_meta": {"producer_id": "p", "content_propagator": "c"}})
+    with contextlib.suppress(httpx.TransportError):
+        client.submit(timeout=0.05)
+    with contextlib.suppress(httpx.TransportError):
+        client.query(task_id, timeout=0.05, req_json=label)
+    client.emulator.render_seconds = 100
+    with contextlib.suppress(httpx.TransportError):
+        body = {"req_key": T2V["req_key"], "task_id": client.task() if where == "cancel" else task_id}
+        client.call(CANCEL, body, timeout=0.05)
+    with contextlib.suppress(httpx.TransportError):
+        client.http.get(link, timeout=0.05)

@@ -79,40 +79,42 @@ def test_early_and_late_faults_are_counted_separately() -> None:
     assert plan.pick(submit(early=False)) is not None
 
 
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ([], "faults[0]: expected an object, got list."),
-        ({"what": "slow"}, "faults[0].where: it is missing; it takes one of submit, query, cancel, render, media."),
-        ({"where": "moon", "what": "slow"}, "faults[0].where: got 'moon'; it takes one of submit,"),
-        ({"where": "media"}, "faults[0].what (in media): it is missing; it takes one of cut_before,"),
-        ({"where": "submit", "what": "truncate"}, "faults[0].what (in submit): got 'truncate'; it takes one of"),
-        (
-            {"where": "submit", "what": "slow", "second": 3},
-            "faults[0]: slow has no field second. It takes seconds, nth, every, times, prompt_contains, req_key, per.",
-        ),
-        ({"where": "submit", "what": "slow", "seconds": -1}, "faults[0].seconds: expected seconds, 0 to 86400, got -1."),
-        ({"where": "submit", "what": "slow", "seconds": "3"}, "faults[0].seconds: expected seconds,"),
-        ({"where": "submit", "what": "slow", "nth": 0}, "faults[0].nth: expected a whole number from 1, or a list"),
-        ({"where": "submit", "what": "slow", "nth": []}, "faults[0].nth: expected a whole number from 1"),
-        ({"where": "submit", "what": "slow", "nth": [1, True]}, "faults[0].nth: expected a whole number from 1"),
-        ({"where": "submit", "what": "slow", "times": 1.5}, "faults[0].times: expected a whole number from 1, got 1.5."),
-        ({"where": "submit", "what": "slow", "nth": 1, "every": 2}, "faults[0]: nth and every exclude each other."),
-        ({"where": "submit", "what": "slow", "per": "day"}, "faults[0].per: got 'day'; it takes one of task, all."),
-        ({"where": "submit", "what": "slow", "prompt_contains": ""}, "faults[0].prompt_contains: expected text, got ''."),
-        ({"where": "submit", "what": "slow", "req_key": 5}, "faults[0].req_key: expected text, got 5."),
-        ({"where": "submit", "what": "cut_after", "how": "rudely"}, "faults[0].how: got 'rudely'; it takes one of close,"),
-        ({"where": "submit", "what": "garbage", "body": "xml"}, "faults[0].body: got 'xml'; it takes one of html,"),
-        ({"where": "media", "what": "cut", "fraction": 1.5}, "faults[0].fraction: expected a part of the file, 0 to 1"),
-        ({"where": "media", "what": "refuse", "http_status": 99}, "faults[0].http_status: expected an HTTP status"),
-        ({"where": "media", "what": "refuse", "http_status": None}, "faults[0].http_status: expected an HTTP status"),
-        ({"where": "query", "what": "slow", "seconds": None}, "faults[0].seconds: expected seconds, 0 to 86400, got None."),
-    ],
-)  # fmt: skip
-def test_an_invalid_fault_is_refused_with_the_reason(entry: Any, message: str) -> None:
-    with pytest.raises(FaultError) as caught:
-        FaultPlan([entry])
-    assert str(caught.value).startswith(message)
+INVALID: list[tuple[Any, str]] = [
+    ([], "faults[0]: expected an object, got list."),
+    ({"what": "slow"}, "faults[0].where: it is missing; it takes one of submit, query, cancel, render, media."),
+    ({"where": "moon", "what": "slow"}, "faults[0].where: got 'moon'; it takes one of submit,"),
+    ({"where": "media"}, "faults[0].what (in media): it is missing; it takes one of cut_before,"),
+    ({"where": "submit", "what": "truncate"}, "faults[0].what (in submit): got 'truncate'; it takes one of"),
+    (
+        {"where": "submit", "what": "slow", "second": 3},
+        "faults[0]: slow has no field second. It takes seconds, nth, every, times, prompt_contains, req_key, per.",
+    ),
+    ({"where": "submit", "what": "slow", "seconds": -1}, "faults[0].seconds: expected seconds, 0 to 86400, got -1."),
+    ({"where": "submit", "what": "slow", "seconds": "3"}, "faults[0].seconds: expected seconds,"),
+    ({"where": "submit", "what": "slow", "nth": 0}, "faults[0].nth: expected a whole number from 1, or a list"),
+    ({"where": "submit", "what": "slow", "nth": []}, "faults[0].nth: expected a whole number from 1"),
+    ({"where": "submit", "what": "slow", "nth": [1, True]}, "faults[0].nth: expected a whole number from 1"),
+    ({"where": "submit", "what": "slow", "times": 1.5}, "faults[0].times: expected a whole number from 1, got 1.5."),
+    ({"where": "submit", "what": "slow", "nth": 1, "every": 2}, "faults[0]: nth and every exclude each other."),
+    ({"where": "submit", "what": "slow", "per": "day"}, "faults[0].per: got 'day'; it takes one of task, all."),
+    ({"where": "submit", "what": "slow", "prompt_contains": ""}, "faults[0].prompt_contains: expected text, got ''."),
+    ({"where": "submit", "what": "slow", "req_key": 5}, "faults[0].req_key: expected text, got 5."),
+    ({"where": "submit", "what": "cut_after", "how": "rudely"}, "faults[0].how: got 'rudely'; it takes one of close,"),
+    ({"where": "submit", "what": "garbage", "body": "xml"}, "faults[0].body: got 'xml'; it takes one of html,"),
+    ({"where": "media", "what": "cut", "fraction": 1.5}, "faults[0].fraction: expected a part of the file, 0 to 1"),
+    ({"where": "media", "what": "refuse", "http_status": 99}, "faults[0].http_status: expected an HTTP status"),
+    ({"where": "media", "what": "refuse", "http_status": None}, "faults[0].http_status: expected an HTTP status"),
+    ({"where": "query", "what": "slow", "seconds": None}, "faults[0].seconds: expected seconds, 0 to 86400, got None."),
+]  # fmt: skip
+"""Entries, and how the message of the error begins."""
+
+
+def test_an_invalid_fault_is_refused_with_the_reason(subtests: pytest.Subtests) -> None:
+    for entry, message in INVALID:
+        with subtests.test(entry=repr(entry)):
+            with pytest.raises(FaultError) as caught:
+                FaultPlan([entry])
+            assert str(caught.value).startswith(message)
 
 
 def test_several_faults_are_added_all_or_none() -> None:
@@ -168,11 +170,11 @@ def test_a_null_field_is_like_a_missing_one() -> None:
     assert Fault.parse(entry) == Fault.parse({"where": "submit", "what": "error_before"})
 
 
-@pytest.mark.parametrize("what", KINDS)
-def test_every_kind_is_valid_with_its_defaults(what: str) -> None:
-    for where in KINDS[what].where:
-        assert where in PLACES
-        fault = Fault.parse({"where": where, "what": what})
-        assert dict(fault.parameters) == dict(KINDS[what].parameters)
-        defaults = {name: value for name, value in fault.parameters.items() if value is not None}
-        assert Fault.parse({"where": where, "what": what, **defaults}) == fault
+def test_every_kind_is_valid_with_its_defaults(subtests: pytest.Subtests) -> None:
+    for what, where in ((what, where) for what, kind in KINDS.items() for where in kind.where):
+        with subtests.test(what=what, where=where):
+            assert where in PLACES
+            fault = Fault.parse({"where": where, "what": what})
+            assert dict(fault.parameters) == dict(KINDS[what].parameters)
+            defaults = {name: value for name, value in fault.parameters.items() if value is not None}
+            assert Fault.parse({"where": where, "what": what, **defaults}) == fault
