@@ -20,8 +20,7 @@ from airflow_provider_jimeng.core.errors import JimengError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render, RenderManifest
+    from airflow_provider_jimeng.core.render import Render, RenderEvent, RenderManifest
 
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from airflow_provider_jimeng.client.transport import (
     translated,
 )
 from airflow_provider_jimeng.core.errors import NoReplyError
-from airflow_provider_jimeng.core.link_hosts import host_of
+from airflow_provider_jimeng.core.links import host_of
 
 TIMEOUT_SECONDS = 30.0
 LONGEST_SECONDS = 300.0

@@ -1,19 +1,23 @@
-"""The ten video models: keys, parameters, limits, prices, output sizes.
+"""The ten video models: keys, parameters, limits, prices, output sizes. A connection can change each of these facts.
 
-Facts come from the public product documents (library 85621; the page is on each record). What is uncertain is
-data here, and a connection may override it, so that a vendor's change locks nobody out.
+The facts come from the public product documents (library 85621; each record names its page). Uncertain facts are data
+here and not checks in the code, so that users need no new version when the vendor changes something.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import ParameterError, SettingsError
-from airflow_provider_jimeng.core.overrides import read_field, read_price
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 FPS = 24
 """Frames per second of every model (docs 85621/1777001)."""
@@ -55,29 +59,17 @@ CAMERA_TEMPLATES = (
 
 _RATIOS_V30 = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9")
 _SIZES_1080P = {
-    "21:9": (2176, 928),
-    "16:9": (1920, 1088),
-    "4:3": (1664, 1248),
-    "1:1": (1440, 1440),
-    "3:4": (1248, 1664),
-    "9:16": (1088, 1920),
-}
+    "21:9": (2176, 928), "16:9": (1920, 1088), "4:3": (1664, 1248),
+    "1:1": (1440, 1440), "3:4": (1248, 1664), "9:16": (1088, 1920),
+}  # fmt: skip
 _SIZES_720P = {
-    "21:9": (1504, 640),
-    "16:9": (1248, 704),
-    "4:3": (1120, 832),
-    "1:1": (960, 960),
-    "3:4": (832, 1120),
-    "9:16": (704, 1248),
-}
+    "21:9": (1504, 640), "16:9": (1248, 704), "4:3": (1120, 832),
+    "1:1": (960, 960), "3:4": (832, 1120), "9:16": (704, 1248),
+}  # fmt: skip
 _SIZES_S2 = {
-    "21:9": (1680, 720),
-    "16:9": (1280, 720),
-    "4:3": (960, 720),
-    "1:1": (960, 960),
-    "3:4": (720, 960),
-    "9:16": (720, 1280),
-}
+    "21:9": (1680, 720), "16:9": (1280, 720), "4:3": (960, 720),
+    "1:1": (960, 960), "3:4": (720, 960), "9:16": (720, 1280),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,111 +144,35 @@ _FAMILY_S2: dict[str, Any] = {
 }
 
 
-def _model(**values: Any) -> tuple[str, ModelSpec]:
-    spec = ModelSpec(**values)
-    return spec.name, spec
-
-
-MODELS: Mapping[str, ModelSpec] = MappingProxyType(
-    dict(
-        [
-            _model(
-                name="t2v_720p",
-                req_key="jimeng_t2v_v30",
-                title="3.0 720P text to video",
-                doc_page="1792704",
-                aspect_ratios=_RATIOS_V30,
-                **_FAMILY_720P,
-            ),
-            _model(
-                name="i2v_first_720p",
-                req_key="jimeng_i2v_first_v30",
-                title="3.0 720P first frame to video",
-                doc_page="1785204",
-                min_images=1,
-                max_images=1,
-                **_FAMILY_720P,
-            ),
-            _model(
-                name="i2v_first_tail_720p",
-                req_key="jimeng_i2v_first_tail_v30",
-                title="3.0 720P first and last frame to video",
-                doc_page="1791184",
-                min_images=2,
-                max_images=2,
-                **_FAMILY_720P,
-            ),
-            _model(
-                name="i2v_recamera_720p",
-                req_key="jimeng_i2v_recamera_v30",
-                title="3.0 720P camera movement from an image",
-                doc_page="1785201",
-                min_images=1,
-                max_images=1,
-                camera=True,
-                **_FAMILY_720P,
-                note="no 1080P sibling",
-            ),
-            _model(
-                name="t2v_1080p",
-                req_key="jimeng_t2v_v30_1080p",
-                title="3.0 1080P text to video",
-                aspect_ratios=_RATIOS_V30,
-                **_FAMILY_1080P,
-                note="key ends in p",
-            ),
-            _model(
-                name="i2v_first_1080p",
-                req_key="jimeng_i2v_first_v30_1080",
-                title="3.0 1080P first frame to video",
-                min_images=1,
-                max_images=1,
-                **_FAMILY_1080P,
-                note="key without p",
-            ),
-            _model(
-                name="i2v_first_tail_1080p",
-                req_key="jimeng_i2v_first_tail_v30_1080",
-                title="3.0 1080P first and last frame to video",
-                doc_page="1802721",
-                min_images=2,
-                max_images=2,
-                **_FAMILY_1080P,
-                note="key without p",
-            ),
-            _model(
-                name="ti2v_pro",
-                req_key="jimeng_ti2v_v30_pro",
-                title="3.0 Pro text or first frame to video",
-                doc_page="1777001",
-                prompt_required=False,
-                aspect_ratios=_RATIOS_V30,
-                max_images=1,
-                sizes=_SIZES_1080P,
-                sizes_confidence="H",
-                price_cny_per_second=Decimal("1.00"),
-                note="with an image, the listed ratio nearest to it is used",
-            ),
-            _model(
-                name="t2v_s2_pro",
-                req_key="jimeng_vgfm_t2v_l20",
-                title="S2.0 Pro text to video",
-                doc_page="1538636",
-                **_FAMILY_S2,
-            ),
-            _model(
-                name="i2v_s2_pro",
-                req_key="jimeng_vgfm_i2v_l20",
-                title="S2.0 Pro image to video",
-                doc_page="1544774",
-                min_images=1,
-                max_images=1,
-                **_FAMILY_S2,
-            ),
-        ]
-    )
-)
-
+_ONE_IMAGE: dict[str, Any] = {"min_images": 1, "max_images": 1}
+_TWO_IMAGES: dict[str, Any] = {"min_images": 2, "max_images": 2}
+_MODELS = (
+    ModelSpec(name="t2v_720p", req_key="jimeng_t2v_v30", title="3.0 720P text to video",
+              doc_page="1792704", aspect_ratios=_RATIOS_V30, **_FAMILY_720P),
+    ModelSpec(name="i2v_first_720p", req_key="jimeng_i2v_first_v30", title="3.0 720P first frame to video",
+              doc_page="1785204", **_ONE_IMAGE, **_FAMILY_720P),
+    ModelSpec(name="i2v_first_tail_720p", req_key="jimeng_i2v_first_tail_v30",
+              title="3.0 720P first and last frame to video", doc_page="1791184", **_TWO_IMAGES, **_FAMILY_720P),
+    ModelSpec(name="i2v_recamera_720p", req_key="jimeng_i2v_recamera_v30",
+              title="3.0 720P camera movement from an image", doc_page="1785201", camera=True, note="no 1080P sibling",
+              **_ONE_IMAGE, **_FAMILY_720P),
+    ModelSpec(name="t2v_1080p", req_key="jimeng_t2v_v30_1080p", title="3.0 1080P text to video",
+              aspect_ratios=_RATIOS_V30, note="key ends in p", **_FAMILY_1080P),
+    ModelSpec(name="i2v_first_1080p", req_key="jimeng_i2v_first_v30_1080", title="3.0 1080P first frame to video",
+              note="key without p", **_ONE_IMAGE, **_FAMILY_1080P),
+    ModelSpec(name="i2v_first_tail_1080p", req_key="jimeng_i2v_first_tail_v30_1080",
+              title="3.0 1080P first and last frame to video", doc_page="1802721", note="key without p",
+              **_TWO_IMAGES, **_FAMILY_1080P),
+    ModelSpec(name="ti2v_pro", req_key="jimeng_ti2v_v30_pro", title="3.0 Pro text or first frame to video",
+              doc_page="1777001", prompt_required=False, aspect_ratios=_RATIOS_V30, max_images=1, sizes=_SIZES_1080P,
+              sizes_confidence="H", price_cny_per_second=Decimal("1.00"),
+              note="with an image, the listed ratio nearest to it is used"),
+    ModelSpec(name="t2v_s2_pro", req_key="jimeng_vgfm_t2v_l20", title="S2.0 Pro text to video",
+              doc_page="1538636", **_FAMILY_S2),
+    ModelSpec(name="i2v_s2_pro", req_key="jimeng_vgfm_i2v_l20", title="S2.0 Pro image to video",
+              doc_page="1544774", **_ONE_IMAGE, **_FAMILY_S2),
+)  # fmt: skip
+MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in _MODELS})
 DEFAULT_MODEL = "t2v_720p"
 VENDOR_PREFIX = "jimeng_"
 """How the vendor's keys begin."""
@@ -391,3 +307,75 @@ def _merge_record(key: str, record: Any, catalogue: Mapping[str, ModelSpec]) -> 
             f"{where}: min_images {spec.min_images} is more than max_images {spec.max_images}."
         )
     return spec.name, spec
+
+
+_RATIO = re.compile(r"[1-9]\d*:[1-9]\d*", re.ASCII)
+_WHOLE_FIELDS = {"prompt_max": (1, 100_000), "min_images": (0, 2), "max_images": (0, 2)}
+"""Lowest and highest; a request names a first and a last frame, so two images are the most."""
+_TRUTH_FIELDS = ("prompt_required", "takes_frames", "camera")
+
+
+def read_field(where: str, name: str, value: Any) -> Any:
+    """Read one field of a connection's record, in the kind that a model of the catalogue has it.
+
+    :param where: names the field in a refusal, e.g. ``models.t2v_720p.durations``.
+    :raises SettingsError: naming the field and what it takes.
+    """
+    if name == "price_cny_per_second":
+        return read_price(where, value)
+    good, expected = _judge(name, value)
+    if not good:
+        raise SettingsError(f"extra.{where}: expected {expected}, got {value!r}.")
+    if name == "sizes":
+        return {ratio: (size[0], size[1]) for ratio, size in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _judge(name: str, value: Any) -> tuple[bool, str]:
+    if name == "durations":
+        good = _is_list(value, lambda seconds: _is_whole(seconds, 1, 3600)) and bool(value)
+        return good, "a list of whole seconds such as [5, 10]"
+    if name == "aspect_ratios":
+        return _is_list(value, is_ratio), 'a list such as ["16:9", "1:1"]'
+    if name == "sizes":
+        good = isinstance(value, Mapping) and all(is_ratio(k) and _is_size(v) for k, v in value.items())
+        return good, 'an object such as {"16:9": [1248, 704]}'
+    if name in _WHOLE_FIELDS:
+        lowest, highest = _WHOLE_FIELDS[name]
+        return _is_whole(value, lowest, highest), f"a whole number from {lowest} to {highest}"
+    if name in _TRUTH_FIELDS:
+        return isinstance(value, bool), "true or false"
+    return isinstance(value, str) and bool(value.strip()), "text"
+
+
+def _is_whole(value: Any, lowest: int, highest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+
+def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(is_item(item) for item in value)
+
+
+def is_ratio(value: Any) -> bool:
+    """Whether a value is written as a ratio, such as ``16:9``."""
+    return isinstance(value, str) and _RATIO.fullmatch(value) is not None
+
+
+def _is_size(value: Any) -> bool:
+    return _is_list(value, lambda side: _is_whole(side, 1, 100_000)) and len(value) == 2
+
+
+def read_price(where: str, value: Any) -> Decimal | None:
+    """Read a price in CNY per second; ``None`` means unknown, which is never free.
+
+    :raises SettingsError: it is no amount.
+    """
+    if value is None:
+        return None
+    try:
+        price = Decimal(str(value))
+    except InvalidOperation:
+        price = Decimal(-1)
+    if not price.is_finite() or price < 0:
+        raise SettingsError(f"extra.{where}: expected CNY per second such as 0.28, or null, got {value!r}.")
+    return price

@@ -24,7 +24,7 @@ from airflow_provider_jimeng.core.errors import (
     ServerError,
     UnknownCodeError,
 )
-from airflow_provider_jimeng.core.event import Explanation
+from airflow_provider_jimeng.core.outcomes import Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -43,6 +43,8 @@ _BY_HTTP_STATUS: Mapping[int, ErrorKind] = {
     429: ErrorKind.RATE_LIMITED,
 }
 _NUMBER = re.compile(r"[0-9]{5}")
+_PLAIN_WORD = re.compile(r"[\w.-]*")
+"""A text that contains no link, so that nothing has to be cut. Codes and request ids are such texts."""
 _RENDER_KEYS = ("task_id", "id", "video_url", "video_urls", "result_url")
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
 
@@ -239,7 +241,7 @@ def code_text(value: Any) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return without_queries(str(value).strip()[:MAX_WORD_LENGTH])
+    return readable(str(value).strip()[:MAX_WORD_LENGTH])
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
@@ -273,6 +275,8 @@ def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str |
     """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
     if message is None:
         return None
+    if len(message) <= MAX_WORD_LENGTH and _PLAIN_WORD.fullmatch(message):
+        return message
     text = without_queries(message)
     return text if len(text) <= at_most else text[:at_most] + "…"
 

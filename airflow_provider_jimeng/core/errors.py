@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_jimeng.core.event import Billed, Outcome
+from airflow_provider_jimeng.core.outcomes import Billed, Outcome
 from airflow_provider_jimeng.core.texts import fit, shorten
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.codes import CodeEntry
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 _LONGEST_NAME = 200
 

@@ -6,7 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_jimeng.core.arguments import is_absent, read_whole, shown
+from airflow_provider_jimeng.core.arguments import (
+    CAMERA_WORDS,
+    LONGEST_DURATION,
+    check_camera_model,
+    check_camera_word,
+    check_frames,
+    is_absent,
+    read_aspect_ratio,
+    read_duration,
+    read_seed,
+    read_take,
+    read_whole,
+    shown,
+)
 from airflow_provider_jimeng.core.catalogue import (
     MODELS,
     OTHER_PRODUCTS,
@@ -14,21 +27,10 @@ from airflow_provider_jimeng.core.catalogue import (
     WRONG_KEYS,
     ModelSpec,
     find_model,
+    is_ratio,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame
-from airflow_provider_jimeng.core.model_limits import (
-    CAMERA_WORDS,
-    LONGEST_DURATION,
-    check_camera_model,
-    check_camera_word,
-    check_frames,
-    read_aspect_ratio,
-    read_duration,
-    read_seed,
-    read_take,
-)
-from airflow_provider_jimeng.core.overrides import is_ratio
 
 DEFAULT_CONNECTION = "jimeng_default"
 TEMPLATE_MARKS = ("{{", "{%", "{#")
@@ -121,8 +123,9 @@ def _find_announced(model: Any) -> ModelSpec | None:
     :raises ParameterError: it is neither.
     """
     name = model.strip() if isinstance(model, str) else ""
-    if name in MODELS or any(spec.req_key == name for spec in MODELS.values()):
-        return find_model(name)
+    for spec in MODELS.values():
+        if name in (spec.name, spec.req_key):
+            return spec
     check_known_wrong(name)
     if name.startswith(VENDOR_PREFIX) or not _PLAIN_WORD.fullmatch(name):
         return None

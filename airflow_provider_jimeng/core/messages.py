@@ -1,6 +1,6 @@
 """What users are told about renders that did not end well: what happened, what it may have cost, what to do.
 
-The facts come from the outcomes (:mod:`.event`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).
+The facts come from the outcomes (:mod:`.outcomes`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_jimeng.core import event as events, gateways
+from airflow_provider_jimeng.core import gateways, outcomes
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, GATEWAY_WORDS, entry_for
-from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.envelope import TOO_LARGE
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -27,14 +26,14 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SlotTimedOutError,
 )
-from airflow_provider_jimeng.core.event import (
-    Billed,
-    Explanation,
-    Outcome,
+from airflow_provider_jimeng.core.outcomes import Billed, Explanation, Outcome, ending_of
+from airflow_provider_jimeng.core.render import (
+    Render,
     RenderEvent,
-    ending_of,
+    RenderManifest,
+    format_money,
+    landable_until,
 )
-from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 
 TAKE_UNLABELLED = (
     "Clear the task without require_tagged to use that file, "
@@ -62,7 +61,7 @@ _RENDER_ERRORS = {
 def explanations() -> list[Explanation]:
     """Return every explanation that a user can see, in both languages."""
     codes = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values(), *GATEWAY_WORDS.values(), TOO_LARGE]
-    return [*codes, *gateways.explanations(), *events.explanations()]
+    return [*codes, *gateways.explanations(), *outcomes.explanations()]
 
 
 def _chinese() -> dict[str, str]:
@@ -225,23 +224,6 @@ def end_behind(error: JimengError) -> Outcome | None:
         return Outcome.NOT_FOUND
     done = isinstance(error, LandingError) and error.billed is Billed.YES
     return Outcome.SUCCEEDED if done else None
-
-
-def success_of(landed: RenderManifest) -> RenderEvent:
-    """Return the event of the wait for a render, as its manifest records it."""
-    return RenderEvent(
-        outcome=Outcome.SUCCEEDED,
-        task_id=landed.task_id,
-        req_key=landed.req_key,
-        polls=landed.polls or 0,
-        queued_seconds=landed.queued_seconds,
-        render_seconds=landed.render_seconds,
-    )
-
-
-def lacks_label(landed: RenderManifest, *, required: bool) -> bool:
-    """Return whether a saved file lacks the implicit AIGC label that the task requires."""
-    return required and landed.aigc_meta_tagged is not True
 
 
 def unlabelled_for_good(landed: RenderManifest) -> RenderNotFoundError:

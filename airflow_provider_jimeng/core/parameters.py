@@ -11,12 +11,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import (
-    ARGUMENTS_ELSEWHERE,
     check_texts,
     is_absent,
+    is_visible,
     read_amount,
+    read_aspect_ratio,
+    read_camera,
+    read_duration,
+    read_frames,
+    read_seed,
+    read_take,
     read_text,
-    refuse_arguments,
 )
 from airflow_provider_jimeng.core.catalogue import (
     ADVISED_PROMPT_LENGTH,
@@ -39,21 +44,34 @@ from airflow_provider_jimeng.core.frames import (
     orientation_warnings,
     predict_crop,
 )
-from airflow_provider_jimeng.core.link_hosts import link_warnings
-from airflow_provider_jimeng.core.model_limits import (
-    read_aspect_ratio,
-    read_camera,
-    read_duration,
-    read_frames,
-    read_seed,
-    read_take,
-)
-from airflow_provider_jimeng.core.texts import is_visible
+from airflow_provider_jimeng.core.links import link_warnings
+from airflow_provider_jimeng.core.render import format_money
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from os import PathLike
 
+_AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
+_WHILE_WAITING = "give it to JimengHook.wait_for_completion."
+_OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
+ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
+    "max_cost_cny": "it is no part of a request. Give it to JimengHook.submit.",
+    "aigc_meta": "it counts when the video is landed. Give it to JimengHook.download, or set it in the connection's extra.",
+    "require_tagged": _AT_LANDING,
+    "output_path": _AT_LANDING,
+    "output_conn_id": _AT_LANDING,
+    "overwrite": _AT_LANDING,
+    "poll_interval": _WHILE_WAITING,
+    "wait_timeout": _WHILE_WAITING,
+    "jimeng_conn_id": "give it to JimengHook itself.",
+    "on_rerun": _OPERATORS_ONLY,
+    "on_unknown_submit": _OPERATORS_ONLY,
+    "on_lost": _OPERATORS_ONLY,
+    "reuse": _OPERATORS_ONLY,
+    "max_wait_for_slot": "only the operators wait for a slot.",
+    "deferrable": "only operators and sensors defer.",
+}
+"""Arguments of the submitting operators that say nothing of the request, with who else takes them."""
 _ARGUMENTS_OF_OURS = (
     "model",
     "duration",
@@ -201,10 +219,32 @@ class RenderRequest:
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def summary(self) -> dict[str, Any]:
+        """Return what an intent keeps of its request: enough to find the render in the vendor's console."""
+        return {
+            "model": self.spec.name,
+            "req_key": self.spec.req_key,
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "duration": self.duration,
+            "estimated_cost_cny": format_money(self.estimated_cost()),
+        }
+
     def estimated_cost(self) -> Decimal | None:
         """Return the price in CNY of a successful render; ``None`` where it is unknown."""
         price = self.spec.price_cny_per_second
         return None if price is None else price * self.duration
+
+
+def refuse_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse names that are not arguments of a request. The error says what to use instead, and where."""
+    for name in arguments:
+        remedy = REFUSED_ARGUMENTS.get(name) or ARGUMENTS_ELSEWHERE.get(name)
+        if remedy is not None:
+            raise ParameterError(name, f"is refused: {remedy}")
+        raise ParameterError(
+            name, "is not an argument of a render. Put new fields of the vendor into extra_body."
+        )
 
 
 def check_aigc_meta(meta: Any) -> dict[str, str] | None:

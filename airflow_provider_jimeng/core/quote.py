@@ -10,9 +10,8 @@ from typing import Any
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_amount
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
 from airflow_provider_jimeng.core.plan import PlannedRow, RowState
-from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, format_money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

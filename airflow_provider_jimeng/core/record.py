@@ -13,10 +13,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
-from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
+from airflow_provider_jimeng.core.render import (
+    PAYLOAD_VERSION,
+    SAFE_RETENTION_SECONDS,
+    Render,
+    RenderManifest,
+    parse_time,
+)
 
 MAX_PREVIOUS = 20
 """How many earlier renders of a task instance its record keeps."""
@@ -161,7 +165,7 @@ class Record:
             output_path=payload.get("output_path"),
             request=None if request is None else dict(request),
             render=payload.get("render"),
-            manifest=_whole(payload.get("manifest")),
+            manifest=_whole(payload["manifest"]) if payload.get("manifest") else None,
             previous=previous,
             lost_try=payload.get("lost_try"),
             serial=int(payload.get("serial") or len(previous) + 1),

@@ -1,4 +1,4 @@
-"""A render and what became of it, as typed values inside and versioned JSON at every border."""
+"""A render and how a wait for it ended: typed values inside, versioned JSON at every border, and until when it is kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
 
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
+from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+PAYLOAD_VERSION = 1
+SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
+"""No wait lasts longer than 11.5 h after the submit, so that half an hour is left to save the video."""
 
 
 class RenderStatus(StrEnum):
@@ -151,6 +156,17 @@ class RenderManifest(Render):
         own["cost_cny"] = format_money(self.cost_cny)
         return {**Render.to_payload(self), **own}
 
+    def success(self) -> RenderEvent:
+        """Return the end of the wait for the render, as the manifest records it."""
+        return RenderEvent(
+            outcome=Outcome.SUCCEEDED,
+            task_id=self.task_id,
+            req_key=self.req_key,
+            polls=self.polls or 0,
+            queued_seconds=self.queued_seconds,
+            render_seconds=self.render_seconds,
+        )
+
     @classmethod
     def _read(cls, payload: Mapping[str, Any]) -> dict[str, Any]:
         known = super(RenderManifest, cls)._read(payload)  # a bare super() does not know a slotted class
@@ -159,3 +175,82 @@ class RenderManifest(Render):
             "landed_at": parse_time(known["landed_at"]),
             "cost_cny": parse_money(known.get("cost_cny")),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderEvent:
+    """The end of one wait.
+
+    ``code``, ``message`` and ``request_id`` come from the API, if it gave them. ``polls`` counts the queries of this
+    wait. ``queued_seconds`` and ``render_seconds`` are measured between polls; ``None`` means that no poll saw the
+    state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot.
+    """
+
+    outcome: Outcome
+    task_id: str | None = None
+    req_key: str | None = None
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    polls: int = 0
+    queued_seconds: float | None = None
+    render_seconds: float | None = None
+    waiting_since: float | None = None
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the event as plain JSON data, without the fields that have no value."""
+        payload: dict[str, Any] = {
+            "version": PAYLOAD_VERSION,
+            "outcome": self.outcome.value,
+            "polls": self.polls,
+        }
+        for name in _OPTIONAL:
+            value = getattr(self, name)
+            if value is not None:
+                payload[name] = value
+        return payload
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> RenderEvent:
+        """Return the event of a payload from :meth:`to_payload`; the fields of a later version are ignored."""
+        return cls(
+            outcome=Outcome(payload["outcome"]),
+            polls=int(payload.get("polls") or 0),
+            **{name: payload.get(name) for name in _OPTIONAL},
+        )
+
+
+_OPTIONAL = (
+    "task_id",
+    "req_key",
+    "code",
+    "message",
+    "request_id",
+    "queued_seconds",
+    "render_seconds",
+    "waiting_since",
+)
+
+
+def deadline_for(*, now: float, wait_timeout: float, submitted_at: float) -> float:
+    """Return the epoch second at which a wait that starts now ends."""
+    return min(submitted_at + SAFE_RETENTION_SECONDS, now + wait_timeout)
+
+
+def kept_until(submitted_at: pendulum.DateTime) -> str:
+    """Return until when the API keeps a render for certain, for example ``14:05 UTC on 2026-01-02``."""
+    until = submitted_at.in_timezone("UTC").add(seconds=SAFE_RETENTION_SECONDS)
+    return f"{until:HH:mm} UTC on {until:YYYY-MM-DD}"
+
+
+def landable_until(render: Render) -> str:
+    """Return until when the video of a render can be saved; for a bare id the time of the submit is not known."""
+    return kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
+
+
+def in_words(seconds: float) -> str:
+    """Return a length of time for a log line, for example ``24 h``, ``5 min`` or ``30 s``."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length and not seconds % length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -147,10 +147,11 @@ def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> S
     reply = _read_submit(http_status, content, bearer=bearer)
     named = _task_id(reply.data_object.get("task_id"), reply.outer.get("task_id"))
     task_id = named or _task_id(reply.outer.get("id"), reply.data if reply.succeeded else None)
+    if task_id is not None and reply.succeeded:
+        return SubmitReply(task_id=task_id, request_id=reply.request_id)
     entry = lookup(reply.code)
     listed_refusal = entry is not None and entry.kind is not ErrorKind.SERVER
-    no_refusal = not reply.has_error_object and not listed_refusal
-    if task_id is not None and (reply.succeeded or (reply.ok_status and no_refusal)):
+    if task_id is not None and reply.ok_status and not reply.has_error_object and not listed_refusal:
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
     if reply.refused and (named is None or listed_refusal):
         raise submit_refusal(reply, bearer=bearer)
@@ -200,8 +201,11 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         status = RenderStatus.DONE
     if status is RenderStatus.DONE and url is None:
         url = any_link(layers, endpoint)
-    failed = status is RenderStatus.FAILED
-    reason = first_text(*(layer.get("fail_reason") for layer in layers))
+    code = message = None
+    if status is RenderStatus.FAILED:
+        code = None if refusal is None else refusal.code
+        reason = first_text(*(layer.get("fail_reason") for layer in layers))
+        message = readable((refusal.message if refusal is not None else None) or reason)
     tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)
     return QueryReply(
         status=status,
@@ -209,8 +213,8 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         video_url=url,
         aigc_meta_tagged=tagged if isinstance(tagged, bool) else None,
         request_id=reply.request_id,
-        code=refusal.code if failed and refusal is not None else None,
-        message=readable((refusal.message if refusal is not None else None) or reason) if failed else None,
+        code=code,
+        message=message,
     )
 
 

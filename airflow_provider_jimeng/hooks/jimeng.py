@@ -10,12 +10,11 @@ import pendulum
 
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.catalogue import MODELS, find_model
-from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, ParameterError
-from airflow_provider_jimeng.core.event import Outcome
 from airflow_provider_jimeng.core.messages import wait_error
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
-from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
+from airflow_provider_jimeng.core.render import Render, RenderManifest, deadline_for, format_money
 from airflow_provider_jimeng.hooks.base import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.links import RenderLinks
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.polling import Poller
+    from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
 
 __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]

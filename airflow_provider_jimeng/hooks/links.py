@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.client.media import MediaPolicy
-from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
@@ -22,6 +21,7 @@ from airflow_provider_jimeng.core.errors import (
     TransportError,
     UnknownCodeError,
 )
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.core.polling import (
     CONFIRMATIONS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.link_hosts import check_links
+from airflow_provider_jimeng.core.links import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.base import JimengConnectionHook

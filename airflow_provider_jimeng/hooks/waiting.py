@@ -11,18 +11,16 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, NotSentError
-from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Finish, Poller
+from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Cadence, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
 

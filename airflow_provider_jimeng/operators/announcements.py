@@ -14,10 +14,10 @@ from airflow_provider_jimeng.core.errors import (
     RateLimitedError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, UNKNOWN_SUBMIT, Outcome
+from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.record import RecordState
-from airflow_provider_jimeng.core.render import Render, cost_in_words, format_money
-from airflow_provider_jimeng.core.submit_messages import refusal_of, slot_refusal, summary_of
+from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, Render, cost_in_words, format_money
+from airflow_provider_jimeng.core.submit_messages import refusal_of, slot_refusal
 from airflow_provider_jimeng.hooks.render_argument import bare_render, render_from
 from airflow_provider_jimeng.metrics import count
 from airflow_provider_jimeng.operators.xcom import (
@@ -33,9 +33,9 @@ from airflow_provider_jimeng.operators.xcom import (
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.errors import JimengError
-    from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Announcements:
 
         :param request: ``None`` if the arguments cannot be read any more; ``model`` names it then.
         """
-        summary = {"model": model} if request is None else summary_of(request)
+        summary = {"model": model} if request is None else request.summary()
         count("failed", summary["model"], code=ended.outcome.value)
         push(self.ti, REFUSAL, slot_refusal(summary, ended, pendulum.now("UTC")))
 

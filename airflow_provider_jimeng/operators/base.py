@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import as_bool, read_seconds, read_text, refuse_arguments
+from airflow_provider_jimeng.core.arguments import as_bool, read_seconds, read_text
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
-from airflow_provider_jimeng.core.deadlines import in_words, spread
 from airflow_provider_jimeng.core.errors import RateLimitedError
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path
-from airflow_provider_jimeng.core.slots import (
+from airflow_provider_jimeng.core.limits import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_THROTTLED_SECONDS,
+    spread,
 )
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path
+from airflow_provider_jimeng.core.parameters import refuse_arguments
+from airflow_provider_jimeng.core.render import RenderEvent, in_words
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.operators.request import POLICIES, REQUEST_FIELDS, check_render_literals
 from airflow_provider_jimeng.retry import with_default_policy
@@ -189,8 +191,9 @@ class JimengSubmittingOperator(BaseOperator):
         """The directory of the video and of the records, ``None`` without ``output_path``."""
         from airflow_provider_jimeng.storage.output import OutputPath
 
-        output_path = read_output_path(self.output_path)
-        return None if output_path is None else OutputPath.of(folder_of(output_path), self.output_conn_id)
+        if self.output_path is None:
+            return None
+        return OutputPath.of(folder_of(self.output_path), self.output_conn_id)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""

@@ -13,8 +13,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import TargetTakenError
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import Render

@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import ApiError, LedgerError, TransportError, UnknownSubmitError
 from airflow_provider_jimeng.core.record import Record, RecordState
-from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
-from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderManifest,
+    cost_in_words,
+    format_time,
+    landable_until,
+)
+from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.metrics import count
 from airflow_provider_jimeng.storage.manifest import refuse_taken
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError, RateLimitedError
-    from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.announcements import Announcements
     from airflow_provider_jimeng.operators.other_tasks import OtherTasks
@@ -153,7 +158,7 @@ class Payment:
             intent_at=format_time(pendulum.now("UTC")),
             jimeng_conn_id=self.hook.jimeng_conn_id,
             output_path=self.announcements.output_path,
-            request=summary_of(request),
+            request=request.summary(),
             previous=() if before is None else before.past(),
             serial=record.ledger.next_serial,
             lost_try=ti.try_number if before is not None and before.state is RecordState.LOST else None,

@@ -13,8 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 from airflow_provider_jimeng.core.arguments import as_bool, shown
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
-from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.task_end import End
+from airflow_provider_jimeng.core.report import End, Report
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.xcom import RETURN_VALUE, push_result
 from airflow_provider_jimeng.report_page import Preview, render_page

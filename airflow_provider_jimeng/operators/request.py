@@ -120,7 +120,7 @@ def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> R
     :param settings: the settings of the task's connection.
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    from airflow_provider_jimeng.core.link_hosts import check_links
+    from airflow_provider_jimeng.core.links import check_links
     from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
     from airflow_provider_jimeng.images import open_images
 

@@ -31,18 +31,17 @@ from airflow_provider_jimeng.core.errors import (
     SettingsError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.messages import (
     TAKE_UNLABELLED,
     kept,
-    lacks_label,
     landing_fields,
     outcome_fields,
     render_error,
-    success_of,
     unlabelled_for_good,
 )
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.core.submit_messages import (
     argument_refused,
     changed,
@@ -190,7 +189,7 @@ class Submission:
             return None
         manifest = paid.manifest
         required = as_bool("require_tagged", self._task.require_tagged)
-        if manifest is None or lacks_label(manifest, required=required):
+        if manifest is None or (required and manifest.aigc_meta_tagged is not True):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
@@ -276,7 +275,7 @@ class Submission:
             self._xcom.render(render, **landing_fields(error, None))
             raise
         if saved is not None:
-            return replace(paid, ended=success_of(saved), manifest=saved)
+            return replace(paid, ended=saved.success(), manifest=saved)
         hook = self._hook_of(render)
         ended = poke(lambda: hook.query(render), poller_for(render))
         log.info("Adopted render %s: %s.", render.task_id, ended.outcome.value if ended else "it goes on")

@@ -22,7 +22,6 @@ from airflow_provider_jimeng.operators.base import (
 )
 from airflow_provider_jimeng.operators.request import (
     aigc_label,
-    check_render_literals,
     check_waiting_literals,
 )
 from airflow_provider_jimeng.operators.xcom import RENDER, publish, push
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.submission import Submission
     from airflow_provider_jimeng.storage.output import OutputPath
@@ -152,7 +150,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
-        check_render_literals(self)
+        check_waiting_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Adopt or pay, wait, and save."""
@@ -185,11 +183,12 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         """Where the video is saved."""
         from airflow_provider_jimeng.storage.output import OutputPath
 
-        return OutputPath.of(self.output_path, self.output_conn_id)
+        conn_id = None if self.output_conn_id is None else str(self.output_conn_id)
+        return OutputPath(output_path=self.output_path, output_conn_id=conn_id)
 
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""
-        from airflow_provider_jimeng.core.deadlines import deadline_for, in_words
+        from airflow_provider_jimeng.core.render import deadline_for, in_words
 
         now = time.time()
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 log = logging.getLogger(__name__)
 

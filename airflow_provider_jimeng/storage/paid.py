@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
-from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, RenderManifest
 from airflow_provider_jimeng.storage.manifest import manifest_in_place
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects

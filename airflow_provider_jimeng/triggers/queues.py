@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.core.deadlines import spread
-from airflow_provider_jimeng.core.slots import CREDIT_SECONDS, Waiter, choose, pause_between_tries
+from airflow_provider_jimeng.core.limits import CREDIT_SECONDS, Waiter, choose, pause_between_tries, spread
 
 _CLIENTS = "airflow_provider_jimeng.hooks.connection_cache"
 _loaded: set[str] = set()

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import JimengError, NotSentError
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.polling import Poller
-from airflow_provider_jimeng.core.render import Render, format_time, parse_time
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, format_time, parse_time
 from airflow_provider_jimeng.hooks.waiting import apoll, cadence_of, unread
 from airflow_provider_jimeng.triggers.queues import load_clients, slot_queue
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.connection_cache import Lease
 
@@ -103,7 +102,7 @@ class JimengRenderTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.event.RenderEvent`."""
+        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.render.RenderEvent`."""
         event = await self._wait()
         yield TriggerEvent(event.to_payload())
 

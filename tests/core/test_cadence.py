@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from airflow_provider_jimeng.core.cadence import (
+from airflow_provider_jimeng.core.catalogue import TYPICAL_RENDER_SECONDS
+from airflow_provider_jimeng.core.limits import spread
+from airflow_provider_jimeng.core.polling import (
     BLIND_SECONDS,
     CLOSEST,
     EARLY_LOOKS,
@@ -16,8 +18,6 @@ from airflow_provider_jimeng.core.cadence import (
     WIDEST_GUESS,
     Cadence,
 )
-from airflow_provider_jimeng.core.catalogue import TYPICAL_RENDER_SECONDS
-from airflow_provider_jimeng.core.deadlines import spread
 
 
 class Waiter:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from airflow_provider_jimeng.core.cells import is_missing, read_cell
+from airflow_provider_jimeng.core.cells import is_missing, read_cell, trim
 from airflow_provider_jimeng.core.errors import ParameterError
 
 
@@ -92,3 +92,8 @@ def test_what_excel_put_in_the_place_of_a_value_is_refused(subtests: pytest.Subt
         with subtests.test(column=repr(column), value=repr(value), says=repr(says)):
             with pytest.raises(ParameterError, match=says):
                 read_cell(column, value)
+
+
+def test_blanks_and_zero_width_characters_around_a_text_are_cut_and_nothing_else() -> None:
+    assert trim("\ufeff \u200bcafe\u0301 ❤\ufe0f\u200b\n") == "cafe\u0301 ❤\ufe0f"
+    assert trim("a\0") == "a\0"

@@ -4,14 +4,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.core.columns import (
-    COLUMNS,
-    check_header,
-    column_of,
-    read_ignored,
-    unknown_column,
-)
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.rows import COLUMNS, check_header, column_of, read_ignored, unknown_column
 
 
 def test_every_column_is_known_by_all_its_names_and_has_a_chinese_one() -> None:

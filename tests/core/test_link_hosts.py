@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.link_hosts import check_links, is_private
+from airflow_provider_jimeng.core.links import check_links, is_private
 from airflow_provider_jimeng.core.parameters import RenderRequest
 
 PRIVATE = [

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec
+from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec, read_field, read_price
 from airflow_provider_jimeng.core.errors import SettingsError
-from airflow_provider_jimeng.core.overrides import read_field, read_price
 
 FIELDS = [each.name for each in fields(ModelSpec)]
 

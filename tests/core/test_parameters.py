@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.arguments import ARGUMENTS_ELSEWHERE, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -22,9 +21,11 @@ from airflow_provider_jimeng.core.catalogue import (
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame
 from airflow_provider_jimeng.core.parameters import (
+    ARGUMENTS_ELSEWHERE,
     RenderRequest,
     check_aigc_meta,
     check_cost,
+    refuse_arguments,
 )
 
 LINK, OTHER_LINK = "https://a.example/first.jpg", "https://a.example/last.jpg"
@@ -143,9 +144,9 @@ def test_a_prompt_that_nobody_can_see_is_refused_also_where_none_is_needed(subte
 
 def test_a_control_character_anywhere_in_the_extra_body_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[tuple[Any, str]] = [
-        ({"a": "x\0"}, r"extra_body\.a: holds the control character U\+0000 at position 1"),
+        ({"a": "x\0"}, r"extra_body\.a: has the control character U\+0000 at position 1"),
         ({"a": {"b": [1, "x\0"]}}, r"extra_body\.a\.b\[1\]: "),
-        ({"a\0": 1}, "extra_body: holds the control character"),
+        ({"a\0": 1}, "extra_body: has the control character"),
     ]
     for extra_body, place in cases:
         with subtests.test(extra_body=repr(extra_body), place=repr(place)):
@@ -154,7 +155,7 @@ def test_a_control_character_anywhere_in_the_extra_body_is_refused(subtests: pyt
 
 
 def test_a_control_character_in_the_label_is_refused() -> None:
-    with pytest.raises(ParameterError, match=r"aigc_meta\.producer_id: holds the control character"):
+    with pytest.raises(ParameterError, match=r"aigc_meta\.producer_id: has the control character"):
         check_aigc_meta({"producer_id": "a\0", "content_propagator": "b"})
 
 

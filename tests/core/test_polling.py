@@ -7,10 +7,8 @@ import pendulum
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from airflow_provider_jimeng.core.cadence import Cadence
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS, deadline_for, kept_until, spread
 from airflow_provider_jimeng.core.envelope import error_for
 from airflow_provider_jimeng.core.errors import (
     AuthenticationError,
@@ -21,9 +19,16 @@ from airflow_provider_jimeng.core.errors import (
     SettingsError,
     UnreadableReplyError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.polling import MAX_BACK_OFF, Finish, Poller, Wait
-from airflow_provider_jimeng.core.render import RenderStatus
+from airflow_provider_jimeng.core.limits import spread
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.polling import MAX_BACK_OFF, Cadence, Finish, Poller, Wait
+from airflow_provider_jimeng.core.render import (
+    SAFE_RETENTION_SECONDS,
+    RenderEvent,
+    RenderStatus,
+    deadline_for,
+    kept_until,
+)
 from airflow_provider_jimeng.core.wire import QueryReply
 
 START = 1_767_323_045.0

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.cells import read_ratio
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.ratios import read_ratio
 
 RATIOS = MODELS["t2v_720p"].aspect_ratios
 

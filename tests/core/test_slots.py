@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.slots import (
+from airflow_provider_jimeng.core.limits import (
     SETTLE_SECONDS,
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_FULL_SECONDS,

@@ -22,7 +22,7 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SettingsError,
 )
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator

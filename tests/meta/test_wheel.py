@@ -254,7 +254,7 @@ def test_a_report_without_its_extra_plays_the_videos_and_names_it(installed: Pat
     code = """
 import logging, pathlib, pendulum, sys
 from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.task_end import TaskEnd
+from airflow_provider_jimeng.core.report import TaskEnd
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.storage.output import OutputPath
 

@@ -22,7 +22,8 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 from tests.harness.asset_events import added_by_alias, outlet_events
 from tests.harness.fake_airflow import FakeTask, Killed, reason_of
 from tests.harness.lab import Lab, Tally

@@ -18,7 +18,6 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SlotTimedOutError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.messages import (
     landing_fields,
     outcome_fields,
@@ -26,7 +25,8 @@ from airflow_provider_jimeng.core.messages import (
     said,
     slot_error,
 )
-from airflow_provider_jimeng.core.render import Render
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import Render, RenderEvent
 
 
 def make_render(**changes: Any) -> Render:

@@ -15,8 +15,8 @@ from airflow_provider_jimeng.core.errors import (
     ServerError,
     TargetTakenError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.render import RenderManifest
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent, RenderManifest
 from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
 from airflow_provider_jimeng.storage.manifest import refuse_taken

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.triggers.queues import slot_queue
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
