@@ -23,6 +23,7 @@ from airflow_provider_jimeng.core.errors import (
     ApiError,
     ChangedRequestError,
     ConcurrencyLimitedError,
+    DifferentVideoError,
     JimengError,
     LedgerError,
     ParameterError,
@@ -52,7 +53,12 @@ from airflow_provider_jimeng.core.submit_messages import (
 )
 from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
-from airflow_provider_jimeng.operators.base import aigc_label, build_request, read_policies
+from airflow_provider_jimeng.operators.base import (
+    aigc_label,
+    build_request,
+    read_policies,
+    refuse_difference,
+)
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
@@ -180,19 +186,25 @@ class Submission:
 
         :raises RenderError: the render did not end well: what happened, what it can have cost, what comes next.
         :raises LandingError: or one of its kin; a retry saves the video without paying again.
+        :raises DifferentVideoError: the video is saved, differs from its request, and the author wants no such video.
         """
         if ended.outcome is not Outcome.SUCCEEDED:
             self._conclude(paid.render, ended, adopted=False)
             return None
         manifest = paid.manifest
         required = as_bool("require_tagged", self._task.require_tagged)
-        if manifest is None or (required and manifest.aigc_meta_tagged is not True):
+        if manifest is None or (required and not manifest.is_labelled):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
             return None
         self._record.note(paid.render, RecordState.LANDED, manifest)
+        try:
+            refuse_difference(self._task, manifest)
+        except DifferentVideoError as error:
+            self._xcom.render(paid.render, **landing_fields(error, ended.outcome))
+            raise
         return publish(self._task, self._context, manifest)
 
     def no_slot(self, ended: RenderEvent) -> NoReturn:
