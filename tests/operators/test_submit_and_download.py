@@ -336,3 +336,17 @@ def test_a_cleared_submit_whose_video_is_landed_has_lost_nothing(lab: Lab, polic
     submit.clear()
     assert submit.run() == "success"
     assert lab.emulator.bill()["accepted"] == 1
+
+
+def test_a_download_of_a_video_that_differs_fails_after_it_is_saved_if_the_author_says_so(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="other_video")
+    submit = lab.task(lambda: submitting(lab))
+    assert submit.run() == "success"
+    strict = lab.task(lambda: downloading(lab, submit.result, on_difference="fail"), retries=0)
+    for _ in range(2):
+        assert strict.run() == "failed"
+        assert "aspect_ratio 640:480 instead of 16:9" in str(strict.errors[-1])
+        strict.clear()
+    strict.make_operator = lambda: downloading(lab, submit.result)
+    assert strict.run() == "success"
+    assert lab.emulator.bill()["media_requests"] == 1
