@@ -1,6 +1,6 @@
-"""Looks into an MP4 file (ISO/IEC 14496-12) without decoding it: is it whole, and what does its video track hold?
+"""Checks that an MP4 file (ISO/IEC 14496-12) is whole, and describes its video track, without decoding it.
 
-Reads headers and tables only, so memory stays bounded whatever the file claims about itself.
+Only headers and tables are read, so memory stays bounded whatever the file claims about itself.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     Whole means: ``ftyp``, ``moov`` and ``mdat`` are there, and so is every sample that the tables list. A fragmented
     file is whole if every fragment is, and if it does not promise more of them.
 
-    :raises DamagedMediaError: saying what is wrong; nothing else is raised whatever the bytes are.
+    :raises DamagedMediaError: the message says what is wrong. Whatever the bytes are, no other error is raised.
     """
     reader = Reader(read_at, length)
     _refuse_other_formats(reader)
@@ -155,7 +155,7 @@ def _top_level(reader: Reader) -> _TopLevel:
 
 
 def _begins_a_box(tail: bytes) -> bool:
-    """Whether the bytes after the last whole box of a fragmented file look like the begin of another one."""
+    """Return whether the bytes after the last whole box of a fragmented file look like the beginning of a box."""
     if len(tail) > 4:
         return any(kind.startswith(tail[4:]) for kind in _OF_A_FRAGMENTED_FILE)
     if not any(tail):

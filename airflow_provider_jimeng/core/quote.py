@@ -1,4 +1,4 @@
-"""What a campaign costs, model by model, before anything of it is paid."""
+"""What a campaign costs, for each model, before anything is paid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, format_money
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuote:
-    """One model's part. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` where unknown.
+    """The part of one model. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` if it is unknown.
 
     ``at_risk`` is what the rows that still run cost if their renders fail, unbilled, and new ones take their place.
     """
@@ -86,9 +86,9 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
 
 
 def check_cap(quote: Quote, max_cost_cny: Any) -> None:
-    """Refuse a campaign that may cost more than the cap, or nobody knows how much.
+    """Refuse a campaign that can cost more than the cap, or whose cost is unknown.
 
-    :raises ParameterError: naming cost, cap and remedy.
+    :raises ParameterError: the cap is exceeded. The message names cost, cap and remedy.
     """
     if is_absent(max_cost_cny):
         return
@@ -99,7 +99,7 @@ def check_cap(quote: Quote, max_cost_cny: Any) -> None:
         )
         raise ParameterError(
             "max_cost_cny",
-            f"the price of {unknown} is unknown, so no cap can hold. Set it in the connection's extra under prices, or "
+            f"the price of {unknown} is unknown, so the cap cannot be checked. Set it in the connection's extra under prices, or "
             "remove the cap. Nothing was submitted or paid.",
         )
     if quote.cost + quote.at_risk > cap:

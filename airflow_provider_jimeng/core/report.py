@@ -68,11 +68,11 @@ class TaskEnd:
     @property
     def render_id(self) -> str | None:
         """The vendor's id of the render, if one was accepted."""
-        found = self.known.get("task_id")
-        return None if found is None else str(found)
+        task_id = self.known.get("task_id")
+        return None if task_id is None else str(task_id)
 
     def end(self, since: pendulum.DateTime) -> End:
-        """Return how it ended; a video that was paid before ``since`` was reused."""
+        """Return how the task ended. A video that was paid before ``since`` was reused."""
         if self.manifest is not None:
             return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
         if not self.render or self.outcome == Outcome.SLOT_TIMED_OUT:
@@ -107,11 +107,11 @@ def merge_ends(ends: Iterable[TaskEnd]) -> list[TaskEnd]:
     The instances of one mapped task stay separate even if they share a render.
     """
     merged: dict[tuple[str, int], TaskEnd] = {}
-    seen: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for end in ends:
         key = ("", len(merged))
         if end.render_id is not None:
-            number = seen[end.task, end.render_id] = seen.get((end.task, end.render_id), 0) + 1
+            number = counts[end.task, end.render_id] = counts.get((end.task, end.render_id), 0) + 1
             key = (end.render_id, number)
         before = merged.get(key)
         merged[key] = end if before is None else _both(before, end)
@@ -128,7 +128,7 @@ def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
 
 
 def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
-    """Return both as one: the name of the task that submitted, and the latest news of the render."""
+    """Return both as one: the name of the task that submitted, and the latest state of the render."""
     news = after.render and (after.render.get("outcome") or after.render.get("message"))
     later = after.render if news else before.render
     return TaskEnd(
@@ -197,7 +197,7 @@ class Report:
 
     @property
     def open(self) -> Decimal | None:
-        """What renders may cost whose end is not known, or that the API lost, those that others took the place of included."""
+        """The possible cost of renders whose end is unknown or that the API lost, including replaced ones."""
         lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.may_be_billed]
         return _sum([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
 

@@ -81,12 +81,12 @@ def test_a_cell_is_read_as_the_argument_takes_it(subtests: pytest.Subtests) -> N
 
 def test_what_excel_put_in_the_place_of_a_value_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[tuple[str, Any, str]] = [
-        ("prompt", "#N/A", "prompt: holds Excel's error #N/A"),
-        ("first_frame", " #REF! ", "first_frame: holds Excel's error #REF!"),
-        ("seed", "########", "seed: holds only #"),
+        ("prompt", "#N/A", "prompt: contains Excel's error #N/A"),
+        ("first_frame", " #REF! ", "first_frame: contains Excel's error #REF!"),
+        ("seed", "########", "seed: contains only #"),
         ("seed", "1.23E+09", r"seed: 1\.23E\+09 is what Excel makes of a long number"),
-        ("output_name", date(2026, 3, 1), "output_name: holds the date or time '2026-03-01'"),
-        ("duration", time(5), "duration: holds the date or time"),
+        ("output_name", date(2026, 3, 1), "output_name: contains the date or time '2026-03-01'"),
+        ("duration", time(5), "duration: contains the date or time"),
     ]
     for column, value, says in cases:
         with subtests.test(column=repr(column), value=repr(value), says=repr(says)):

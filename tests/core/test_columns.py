@@ -67,5 +67,7 @@ def test_what_is_no_list_of_names_is_refused(subtests: pytest.Subtests) -> None:
 
 def test_a_header_without_any_column_is_refused_as_it_was_read() -> None:
     check_header(["备注", "prompt"])
-    with pytest.raises(ParameterError, match=r"none of the columns. It reads: 'Access denied', 'x"):
+    with pytest.raises(
+        ParameterError, match=r"does not name any of the columns. It reads: 'Access denied', 'x"
+    ):
         check_header(["Access denied", "", "x" * 100_000])

@@ -75,14 +75,14 @@ def test_an_unknown_csv_column_is_named_in_every_row_that_fills_it() -> None:
 def test_a_row_with_too_many_cells_is_refused() -> None:
     (problem,) = said(read("rows.csv", "prompt,seed\nrain, wind,7\n"))
     assert problem == (
-        "row 1 (line 2), cells: has 3 cells, the header 2. Quote texts that hold the delimiter."
+        "row 1 (line 2), cells: has 3 cells, the header 2. Quote texts that contain the delimiter."
     )
     assert said(read("rows.csv", "prompt,seed\nrain,7,,\n")) == []
 
 
 def test_a_header_with_a_column_twice_is_refused() -> None:
     assert said(read("rows.csv", "prompt,seed,seed\nrain,1,2\n")) == [
-        "row 1 (line 2), seed: stands twice in the header. Keep one."
+        "row 1 (line 2), seed: is in the header twice. Keep one."
     ]
 
 
@@ -216,7 +216,7 @@ def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(subtests: py
 
 
 def test_a_text_without_any_column_is_no_table() -> None:
-    with pytest.raises(ParameterError, match=r"none of the columns. It reads: 'Access denied'"):
+    with pytest.raises(ParameterError, match=r"does not name any of the columns. It reads: 'Access denied'"):
         read("rows.csv", "Access denied\nLog in first\n")
 
 
