@@ -1,8 +1,8 @@
 """One cell of a row, as Excel, a data frame or JSON leaves it: absent, a text, a number, or what Excel made of it.
 
 Excel reads the ratio ``16:9`` as a time. It keeps a time of the day or a fraction of a day, and shows ``16:09``. It
-reads ``9/16`` as a date. YAML 1.1 reads ``16:9`` as a number of minutes. Each ratio that a model renders can be told from
-all of these, except a date with two meanings.
+reads ``9/16`` as a date. YAML 1.1 reads ``16:9`` as a number of minutes. Each ratio that a model renders can be recognized
+in all of these forms, except a date with two meanings.
 """
 
 from __future__ import annotations

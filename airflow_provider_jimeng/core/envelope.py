@@ -141,7 +141,7 @@ class Envelope:
         return layers
 
     def error(self) -> ApiError:
-        """Return the error that the code of the answer stands for."""
+        """Return the error of the answer, by its code."""
         return error_for(self.code, self.message, request_id=self.request_id, http_status=self.http_status)
 
     def refusal(self, layers: Iterable[Mapping[str, Any]]) -> ApiError | None:

@@ -48,7 +48,7 @@ _KINDS: Sequence[tuple[str, re.Pattern[bytes]]] = (
     ("HTML", re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!DOCTYPE html|html|head|body)\b", re.IGNORECASE)),
     ("XML", re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b")),
 )
-"""Formats by how a file begins. Nothing has to be installed to tell them apart."""
+"""Formats by the first bytes of a file, so that no library has to be installed."""
 _HEAD_BYTES = 1024
 _BASE64_LETTERS = 64
 _TURNED_BACK = frozenset({5, 6, 7, 8})

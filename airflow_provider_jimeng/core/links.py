@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 VIDEO_KEYS = ("video_url", "result_url", "video_urls")
-"""Keys that hold the link of the video and nothing else, best first. The API's own is the first."""
+"""Keys that contain the link of the video and nothing else, best first. The API's own is the first."""
 _REASON_KEY = "fail_reason"
 """Old gateways put the link here. Otherwise this is the reason for a failure."""
 _OTHER_KEYS = (
@@ -33,7 +33,7 @@ _OTHER_KEYS = (
     "metadata",
     "resp_data",
 )
-"""Keys that can hold the link too. They are read only if the render is done: before that they can lead elsewhere."""
+"""Keys that can contain the link too. They are read only if the render is done: before that they can lead elsewhere."""
 _INNER_KEYS = (*VIDEO_KEYS, "url", "urls", "play_url", "download_url", "link", "video", "videos", "data")
 _MAX_DEPTH = 4
 _MAX_ELEMENTS = 20

@@ -81,7 +81,7 @@ class _TopLevel:
     def first(self, kind: bytes) -> Box:
         """Return the first box of a type.
 
-        :raises DamagedMediaError: there is none, because of what is wrong after the last box, if anything is.
+        :raises DamagedMediaError: there is none. The message says what is wrong after the last box, if anything is.
         """
         found = next((box for box in self.boxes if box.kind == kind), None)
         if found is None:
@@ -222,7 +222,7 @@ def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
 
 def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
     """Return the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
-    # ISO files put four bytes of version and flags first, QuickTime files do not: the first child's type tells.
+    # ISO files begin with four bytes of version and flags, QuickTime files do not. The type of the first child shows which.
     plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
     inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
     names, values = reader.find(inside, b"keys"), reader.find(inside, b"ilst")

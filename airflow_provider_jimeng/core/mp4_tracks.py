@@ -185,7 +185,7 @@ def _chunks(reader: Reader, samples: Box) -> Iterator[tuple[int, int]]:
 
 
 def _runs(reader: Reader, samples: Box) -> Iterator[tuple[int, int]]:
-    """Yield the chunks from which on there are so many samples in each."""
+    """Yield pairs: the number of a chunk, and how many samples each chunk has from there on."""
     table = reader.find(samples, b"stsc")
     if table is not None:
         fields = reader.numbers(table.start + 8, 3 * _entries(reader, table, 12), table.end)
@@ -204,7 +204,7 @@ def _sizes(reader: Reader, samples: Box) -> Iterator[int]:
 
 
 def _entries(reader: Reader, table: Box, width: int) -> int:
-    """Return how many entries a table has; none if it claims more than it can hold."""
+    """Return how many entries a table has; 0 if it claims more than it can contain."""
     if table.end - table.start < 8:
         return 0
     count = reader.number(table.start + 4, 4, table.end)

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_jimeng.core.arguments import is_absent, read_amount
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.plan import PlannedRow, RowState
-from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, format_money
+from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, format_money, total_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,10 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
         name: ModelQuote(
             rows=len(items),
             new=sum(item.state is RowState.NEW for item in items),
-            cost=_total(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
-            at_risk=_total(item.request.estimated_cost() for item in items if item.state is RowState.RUNNING),
+            cost=total_cost(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
+            at_risk=total_cost(
+                item.request.estimated_cost() for item in items if item.state is RowState.RUNNING
+            ),
         )
         for name, items in sorted(rows.items())
     }
@@ -79,8 +81,8 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
         new=states[RowState.NEW],
         landed=states[RowState.LANDED],
         running=states[RowState.RUNNING] + states[RowState.DONE],
-        cost=_total(part.cost for part in by_model.values()),
-        at_risk=_total(part.at_risk for part in by_model.values()),
+        cost=total_cost(part.cost for part in by_model.values()),
+        at_risk=total_cost(part.at_risk for part in by_model.values()),
         by_model=by_model,
     )
 
@@ -125,12 +127,3 @@ def quote_table(quote: Quote) -> str:
     if quote.at_risk != 0:
         lines.append(f"more, if all fail that still run: {format_money(quote.at_risk) or 'unknown'}")
     return "\n".join(lines)
-
-
-def _total(costs: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total

@@ -13,7 +13,7 @@ from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PAYLOAD_VERSION = 1
 SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
@@ -60,6 +60,16 @@ def format_money(amount: Decimal | None) -> str | None:
 def cost_in_words(amount: Decimal | None) -> str:
     """Return a cost for a log line, e.g. ``1.40 CNY``."""
     return "unknown" if amount is None else f"{format_money(amount)} CNY"
+
+
+def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the sum of costs in CNY; ``None`` if one of them is unknown."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def parse_money(value: Any) -> Decimal | None:
@@ -262,3 +272,12 @@ def in_words(seconds: float) -> str:
         if seconds >= length and not seconds % length:
             return f"{seconds // length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
+    """Return a payload if it is that of a manifest, else ``None``."""
+    try:
+        RenderManifest.from_payload(payload)
+    except (ValueError, AttributeError):
+        return None
+    return dict(payload)

@@ -155,8 +155,8 @@ def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> S
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
     if reply.refused and (named is None or listed_refusal):
         raise submit_refusal(reply, bearer=bearer)
-    content_of_it = "no task id" if named is None else f"the task {named} beside a refusal"
-    message = f"HTTP {http_status}, and the answer to the submit has {content_of_it}"
+    contents = "no task id" if named is None else f"the task {named} beside a refusal"
+    message = f"HTTP {http_status}, and the answer to the submit has {contents}"
     if reply.code is None and named is None:
         raise UnreadableReplyError(f"{message}.", http_status=http_status)
     raise ServerError(message, code=reply.code, request_id=reply.request_id, http_status=http_status)

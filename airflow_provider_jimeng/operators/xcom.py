@@ -12,8 +12,8 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_jimeng.core.errors import LedgerError, ParameterError
 from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT
-from airflow_provider_jimeng.core.render import parse_money, parse_time
-from airflow_provider_jimeng.core.report import TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.core.render import manifest_or_none, parse_money, parse_time
+from airflow_provider_jimeng.core.report import TaskEnd, merge_ends
 from airflow_provider_jimeng.metrics import harmless
 
 if TYPE_CHECKING:
