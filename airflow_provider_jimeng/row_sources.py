@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_jimeng.client.file_link import fetch_file
+from airflow_provider_jimeng.client.media import fetch_file
 from airflow_provider_jimeng.core.arguments import is_absent, parse_text, read_text
 from airflow_provider_jimeng.core.errors import ParameterError, TransportError, UnreadableRowsError
 from airflow_provider_jimeng.core.frames import is_link

@@ -25,7 +25,6 @@ RETENTION_SECONDS = 12 * 3600
 """How long the API answers for a task, by its status text. The FAQ says 24 h; the shorter time is safe."""
 LINK_SECONDS = 3600
 """How long a link to a video works. Each query returns a new link."""
-DEFAULT_ENDPOINT = "https://visual.volcengineapi.com"
 TYPICAL_RENDER_SECONDS = (60.0, 300.0)
 """A render typically takes 1 to 5 minutes, up to 10 (confidence M)."""
 

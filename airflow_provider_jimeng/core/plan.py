@@ -14,11 +14,11 @@ from airflow_provider_jimeng.core.arguments import as_mapping, is_absent, read_t
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
-    DEFAULT_ENDPOINT,
     DEFAULT_MODEL,
     ModelSpec,
     find_model,
 )
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
 from airflow_provider_jimeng.core.links import check_links

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pendulum
 
@@ -37,6 +37,7 @@ from airflow_provider_jimeng.core.messages import (
     landing_fields,
     outcome_fields,
     render_error,
+    slot_error,
     unlabelled_for_good,
 )
 from airflow_provider_jimeng.core.outcomes import Outcome
@@ -49,15 +50,12 @@ from airflow_provider_jimeng.core.submit_messages import (
     under_way,
     unknown_before,
 )
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
-from airflow_provider_jimeng.metrics import count, count_end, count_landing
-from airflow_provider_jimeng.operators.announcements import Announcements
-from airflow_provider_jimeng.operators.other_tasks import OtherTasks, saved_by
+from airflow_provider_jimeng.operators.base import aigc_label, build_request, read_policies
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
-from airflow_provider_jimeng.operators.request import aigc_label, build_request, read_policies
-from airflow_provider_jimeng.operators.task_record import TaskRecord
-from airflow_provider_jimeng.operators.xcom import publish
+from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
+from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import check_names
@@ -94,7 +92,6 @@ class Submission:
         hook: JimengHook,
         target: OutputPath | None,
         folder: OutputPath | None,
-        overwrite: bool = False,
     ) -> None:
         self._task = task
         self._policies = read_policies(task)
@@ -104,7 +101,7 @@ class Submission:
         self._hooks = {hook.jimeng_conn_id: hook}
         self._target = target
         self._folder = folder
-        self._overwrite = overwrite
+        self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
         self._record = TaskRecord(Ledger.open(context, folder), self._ti)
         self._xcom = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
         self._take = 1
@@ -198,13 +195,14 @@ class Submission:
         self._record.note(paid.render, RecordState.LANDED, manifest)
         return publish(self._task, self._context, manifest)
 
-    def no_slot(self, ended: RenderEvent) -> None:
-        """Push ``jimeng_refusal`` after a wait in which no slot became free."""
+    def no_slot(self, ended: RenderEvent) -> NoReturn:
+        """Push ``jimeng_refusal`` after a wait in which no slot became free, and raise the error that says so."""
         try:
             request = self.request
         except (ParameterError, SettingsError):  # both could be read before the wait
             request = None
         self._xcom.no_slot(request, str(self._task.model), ended)
+        raise slot_error(ended, str(self._task.model))
 
     def _recorded(self) -> Paid | None:
         """Return the recorded render that counts; ``None``, and the take to submit, if a new one is due."""
@@ -307,7 +305,7 @@ class Submission:
             others=self._others,
             asked=self.request.fingerprint(),
             reuses=self._reuses(self._take),
-            target=self._target,
+            target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
             on_unknown_submit=self._policies["on_unknown_submit"],
             announcements=self._xcom,

@@ -30,11 +30,10 @@ from airflow_provider_jimeng.core.render import (
     parse_time,
 )
 from airflow_provider_jimeng.core.submit_messages import CHECK, cost_of, found_by_hand, owner_of
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import need_connection, poke, poller_for
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
-from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.output import OutputPath, check_names
+from airflow_provider_jimeng.storage.output import OutputPath, check_names, manifest_in_place
 
 if TYPE_CHECKING:
     import pendulum

@@ -14,8 +14,7 @@ from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
 from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, RenderManifest
-from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, manifest_in_place
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
 
 if TYPE_CHECKING:

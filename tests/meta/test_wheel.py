@@ -229,7 +229,7 @@ def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
 def test_the_aiohttp_transport_names_its_extra(installed: Path, home: Path) -> None:
     code = """
 import asyncio
-from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
 
 async def ask():

@@ -330,6 +330,18 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
     assert stage.result["model"] == "t2v_720p"
 
 
+def test_a_task_whose_render_in_xcom_is_damaged_goes_on_with_its_record(lab: Lab) -> None:
+    stage = lab.task()
+
+    def damage() -> None:
+        stage.xcoms["jimeng_render"] = json.dumps({"task_id": stage.xcom("task_id")})
+
+    stage.interruptions.at("resumed", damage)
+    assert stage.run() == "success"
+    assert stage.result["prompt"] is not None
+    assert lab.tally() == landed()
+
+
 def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) -> None:
     stage = lab.task(
         lambda: lab.generate(require_tagged=True, aigc_meta={"producer_id": "p", "content_propagator": "c"})

@@ -21,8 +21,8 @@ from airflow_provider_jimeng.core.output_path import folder_of
 from airflow_provider_jimeng.core.record import Record
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.operators.other_tasks import saved_by
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+from airflow_provider_jimeng.operators.records import saved_by
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
