@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 FPS = 24
 """Frames per second of every model (docs 85621/1777001)."""
 RETENTION_SECONDS = 12 * 3600
-"""How long the API answers for a task (official status text; the FAQ says 24 h: plan for the shorter)."""
+"""How long the API answers for a task, by its status text. The FAQ says 24 h; the shorter time is safe."""
 LINK_SECONDS = 3600
-"""Life of a video link. Each query mints a fresh one."""
+"""How long a link to a video works. Each query returns a new link."""
 TYPICAL_RENDER_SECONDS = (60.0, 300.0)
 """A render typically takes 1 to 5 minutes, up to 10 (confidence M)."""
 
 MAX_SEED = 2_147_483_647
-"""Highest seed that every known client uses; the vendor publishes no bound."""
+"""The highest seed that known clients use. The vendor does not publish a limit."""
 ADVISED_PROMPT_LENGTH = 400
 MAX_IMAGE_BYTES = 4_700_000
-"""4.7 MB an image (official figure; read as decimal megabytes, the stricter reading)."""
+"""The vendor says 4.7 MB for each image. Decimal megabytes are the stricter reading."""
 MAX_IMAGE_SIDE = 4096
 MIN_IMAGE_SIDE = 320
 MAX_IMAGE_RATIO = 3
@@ -76,7 +76,7 @@ class ModelSpec:
     """One video model.
 
     ``aspect_ratios`` is empty for a model whose ratio follows its first frame. ``sizes`` maps a ratio to
-    (width, height) in pixels and is a prediction, never an assertion. ``price_cny_per_second`` is per second of
+    (width, height) in pixels. It is a prediction: no video is refused by it. ``price_cny_per_second`` is per second of
     requested duration; ``None`` means unknown, never free.
     """
 
@@ -99,7 +99,7 @@ class ModelSpec:
     note: str = ""
 
     def to_payload(self) -> dict[str, Any]:
-        """Return what a user may want to know of the model, but for its price, as plain JSON data."""
+        """Return what users want to know of the model, except its price, as plain JSON data."""
         return {
             "name": self.name,
             "req_key": self.req_key,
@@ -117,7 +117,7 @@ class ModelSpec:
 
     @property
     def inputs(self) -> str:
-        """What goes in, in words: ``text``, ``text + 1 image``, ``text and/or 1 image``, ``text + 2 images``."""
+        """What the model renders from, in words: ``text``, ``text + 1 image``, ``text and/or 1 image``, ``text + 2 images``."""
         if not self.max_images:
             return "text"
         images = "1 image" if self.max_images == 1 else f"{self.max_images} images"
@@ -174,7 +174,7 @@ _MODELS = (
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in _MODELS})
 DEFAULT_MODEL = "t2v_720p"
 VENDOR_PREFIX = "jimeng_"
-"""How the vendor's keys begin."""
+"""The beginning of every key of the vendor."""
 
 WRONG_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -188,10 +188,10 @@ WRONG_KEYS: Mapping[str, str] = MappingProxyType(
         "jimeng_v30_pro": "jimeng_ti2v_v30_pro",
     }
 )
-"""Keys that tutorials, clients and one gateway use and the API does not know, with the right one."""
+"""Keys that tutorials, clients and one gateway use but the API does not know, with the right ones."""
 
 REFUSED_ARGUMENTS: Mapping[str, str] = {
-    "fps": f"the API takes no frame rate: every model renders {FPS} frames a second. Leave it out.",
+    "fps": f"the API does not take a frame rate: every model renders {FPS} frames a second. Leave it out.",
     "frames": "give duration instead: 5 or 10 seconds (121 or 241 frames).",
     "image_urls": "give first_frame, and last_frame to a model that takes two images.",
     "image_url": "give first_frame.",
@@ -199,7 +199,7 @@ REFUSED_ARGUMENTS: Mapping[str, str] = {
     "template_id": "give camera_template.",
     "resolution": "the model decides it: choose one whose name ends in 720p or 1080p.",
 }
-"""Arguments that circulate and do not exist, with what to do instead."""
+"""Arguments that tutorials and other clients use but do not exist, with what to do instead."""
 
 OTHER_PRODUCTS: Mapping[str, str] = MappingProxyType(
     {
@@ -211,11 +211,14 @@ OTHER_PRODUCTS: Mapping[str, str] = MappingProxyType(
         "jimeng_realman_avatar_picture_omni_v15": "OmniHuman 1.5",
     }
 )
-"""Keys of products that this provider does not cover, so that the refusal can say what they are."""
+"""Keys of products that this provider does not cover, so that the error can name the product."""
 
 
 def find_model(model: Any, catalogue: Mapping[str, ModelSpec] = MODELS) -> ModelSpec:
-    """Return the record for a short name or a ``req_key``; refuse any other with the right key named."""
+    """Return the record of a short name or a ``req_key``.
+
+    :raises ParameterError: it is neither. The message names the right key, if it is known.
+    """
     if not isinstance(model, str) or not model.strip():
         raise ParameterError(
             "model", f"expected a model name, got {model!r}. Known models: {', '.join(catalogue)}."
@@ -231,16 +234,16 @@ def find_model(model: Any, catalogue: Mapping[str, ModelSpec] = MODELS) -> Model
         name = next((spec.name for spec in catalogue.values() if spec.req_key == right), right)
         raise ParameterError(
             "model",
-            f"{wanted!r} circulates but the API does not know it. Use {right!r} (short name {name!r}).",
+            f"{wanted!r} is in use, but the API does not know it. Use {right!r} (short name {name!r}).",
         )
     if wanted in OTHER_PRODUCTS:
         raise ParameterError(
             "model",
-            f"{wanted!r} belongs to {OTHER_PRODUCTS[wanted]}, a product this provider has no operator for.",
+            f"{wanted!r} belongs to {OTHER_PRODUCTS[wanted]}, a product that this provider does not cover.",
         )
     raise ParameterError(
         "model",
-        f"{wanted!r} is unknown. Known models: {', '.join(catalogue)}. A key that the vendor added can be "
+        f"{wanted!r} is unknown. Known models: {', '.join(catalogue)}. A new key of the vendor can be "
         'described in the connection extra, e.g. {"models": {"' + wanted + '": {"like": "t2v_720p"}}}.',
     )
 
@@ -248,11 +251,11 @@ def find_model(model: Any, catalogue: Mapping[str, ModelSpec] = MODELS) -> Model
 def merged_catalogue(
     models: Mapping[str, Any] | None = None, prices: Mapping[str, Any] | None = None
 ) -> Mapping[str, ModelSpec]:
-    """Return the catalogue with a connection's ``models`` records and ``prices`` merged over it.
+    """Return the catalogue with the changes of a connection: its ``models`` and ``prices``.
 
     :param models: records by short name or ``req_key``; a new key needs ``like``, the model it resembles.
     :param prices: CNY per second by short name or ``req_key``; ``None`` makes a price unknown.
-    :raises SettingsError: naming the record, the field and what it takes.
+    :raises SettingsError: a field is wrong. The message names the record, the field and what it takes.
     """
     merged = dict(MODELS)
     for key, record in (models or {}).items():
@@ -261,7 +264,9 @@ def merged_catalogue(
     for key, price in (prices or {}).items():
         known = _existing(key, merged)
         if known is None:
-            raise SettingsError(f"extra.prices: {key!r} is no known model. Known: {', '.join(merged)}.")
+            raise SettingsError(
+                f"extra.prices: {key!r} is not a known model. Known models: {', '.join(merged)}."
+            )
         merged[known] = replace(merged[known], price_cny_per_second=read_price(f"prices.{key}", price))
     return MappingProxyType(merged)
 
@@ -284,7 +289,7 @@ def _merge_record(key: str, record: Any, catalogue: Mapping[str, ModelSpec]) -> 
     base_name = _existing(str(like), catalogue) if like is not None else name
     if base_name is None:
         raise SettingsError(
-            f'{where}: a new model needs "like", the known model it resembles. Known: {", ".join(catalogue)}.'
+            f'{where}: a new model needs "like", the known model it resembles. Known models: {", ".join(catalogue)}.'
         )
     allowed = {f.name for f in fields(ModelSpec)} - {"name"}
     unknown = sorted(set(values) - allowed)
@@ -310,15 +315,15 @@ def _merge_record(key: str, record: Any, catalogue: Mapping[str, ModelSpec]) -> 
 
 _RATIO = re.compile(r"[1-9]\d*:[1-9]\d*", re.ASCII)
 _WHOLE_FIELDS = {"prompt_max": (1, 100_000), "min_images": (0, 2), "max_images": (0, 2)}
-"""Lowest and highest; a request names a first and a last frame, so two images are the most."""
+"""The lowest and the highest value. A request has a first and a last frame, so two images are the most."""
 _TRUTH_FIELDS = ("prompt_required", "takes_frames", "camera")
 
 
 def read_field(where: str, name: str, value: Any) -> Any:
-    """Read one field of a connection's record, in the kind that a model of the catalogue has it.
+    """Return the value of one field of a connection's record, in the type of :class:`ModelSpec`.
 
-    :param where: names the field in a refusal, e.g. ``models.t2v_720p.durations``.
-    :raises SettingsError: naming the field and what it takes.
+    :param where: the name of the field in an error, e.g. ``models.t2v_720p.durations``.
+    :raises SettingsError: it is wrong. The message names the field and what it takes.
     """
     if name == "price_cny_per_second":
         return read_price(where, value)
@@ -356,7 +361,7 @@ def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
 
 
 def is_ratio(value: Any) -> bool:
-    """Whether a value is written as a ratio, such as ``16:9``."""
+    """Return whether a value is written as a ratio, such as ``16:9``."""
     return isinstance(value, str) and _RATIO.fullmatch(value) is not None
 
 
@@ -365,9 +370,9 @@ def _is_size(value: Any) -> bool:
 
 
 def read_price(where: str, value: Any) -> Decimal | None:
-    """Read a price in CNY per second; ``None`` means unknown, which is never free.
+    """Return a price in CNY per second; ``None`` means unknown, which is never free.
 
-    :raises SettingsError: it is no amount.
+    :raises SettingsError: it is not an amount.
     """
     if value is None:
         return None

@@ -1,8 +1,8 @@
 """One cell of a row, as Excel, a data frame or JSON leaves it: absent, a text, a number, or what Excel made of it.
 
 Excel reads the ratio ``16:9`` as a time. It keeps a time of the day or a fraction of a day, and shows ``16:09``. It
-reads ``9/16`` as a date. YAML 1.1 reads ``16:9`` as a number of minutes. Each ratio that a model renders can be told from
-all of these, except a date with two meanings.
+reads ``9/16`` as a date. YAML 1.1 reads ``16:9`` as a number of minutes. Each ratio that a model renders can be recognized
+in all of these forms, except a date with two meanings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import ParameterError
 
 _MISSING_WORDS = frozenset({"nan", "NaN", "NaT", "<NA>"})
-"""What pandas makes of a missing value when everything becomes text."""
+"""The text that pandas makes of a missing value."""
 _ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
 _RETYPE = "Format the column as text, type the value again, and save the file."
 _NUMBERS = frozenset({"duration", "seed", "take"})
@@ -38,7 +38,7 @@ def trim(text: str) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for a missing one: ``None``, NaN, NaT, pandas' NA, or their text."""
+    """Return whether a value means a missing one: ``None``, NaN, NaT, pandas' NA, or their text."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -52,14 +52,14 @@ def is_missing(value: Any) -> bool:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether nothing stands in a cell."""
+    """Return whether a cell is empty."""
     return is_missing(value) or is_absent(value)
 
 
 def read_cell(column: str, value: Any) -> Any:
     """Return a cell's value as the argument of a render takes it; ``None`` if it is absent.
 
-    :raises ParameterError: Excel put something in its place.
+    :raises ParameterError: Excel changed it to something else.
     """
     if hasattr(value, "dtype") and not isinstance(value, str):  # a number of numpy
         value = value.item() if getattr(value, "ndim", 1) == 0 else value.tolist()
@@ -71,7 +71,7 @@ def read_cell(column: str, value: Any) -> Any:
         return _read_text(column, value)
     if isinstance(value, date | time | timedelta):
         raise ParameterError(
-            column, f"holds the date or time '{value}', which Excel made of the text. {_RETYPE}"
+            column, f"contains the date or time '{value}', which Excel made of the text. {_RETYPE}"
         )
     if column in _NUMBERS or isinstance(value, bool | Mapping) or not isinstance(value, int | float):
         return value
@@ -83,11 +83,13 @@ def _read_text(column: str, text: str) -> Any:
         text = as_text[1]
     plain = text.strip()
     if plain in _EXCEL_ERRORS:
-        raise ParameterError(column, f"holds Excel's error {plain}. Correct the formula, or clear the cell.")
+        raise ParameterError(
+            column, f"contains Excel's error {plain}. Correct the formula, or clear the cell."
+        )
     if _HASHES.fullmatch(plain):
         raise ParameterError(
             column,
-            "holds only #: Excel saves that if the column is too narrow. Widen the column and save again.",
+            "contains only #: Excel saves that if the column is too narrow. Widen the column and save again.",
         )
     if column == "prompt":
         return text
@@ -128,9 +130,9 @@ _DATES = (
 
 
 def read_ratio(value: Any) -> str:
-    """Return a ratio as ``16:9``; what is not one is returned as text, for the model to refuse.
+    """Return a ratio as ``16:9``. Anything else is returned as text, and the check of the model refuses it.
 
-    :raises ParameterError: Excel made something of it that may mean two ratios, or none.
+    :raises ParameterError: Excel changed it to something that can mean two ratios, or does not mean one.
     """
     if isinstance(value, datetime) and value.year <= _YEAR_OF_TIMES:
         value = value.time()
@@ -205,6 +207,6 @@ def _of_date(value: Any, *, month: int, day: int) -> str:
 def _excel(value: Any) -> ParameterError:
     return ParameterError(
         "aspect_ratio",
-        f"'{value}' is what Excel makes of a ratio when it takes it for a date or a time. What was typed cannot be told "
+        f"'{value}' is what Excel makes of a ratio that it reads as a date or a time. The original cannot be recovered "
         "from it. Format the column as text, type the ratio again (16:9), and save the file.",
     )

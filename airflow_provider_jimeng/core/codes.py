@@ -64,7 +64,7 @@ class CodeEntry(Explanation):
     """One row.
 
     ``name`` and ``message`` are the vendor's own. ``gateway``: the code comes from the gateway before the API, so it
-    judges the request and never the render. ``confidence`` is that of the public sources: H, M or L.
+    concerns the request and never the render. ``confidence`` is that of the public sources: H, M or L.
     """
 
     code: int

@@ -15,20 +15,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 ROUTINE_SHARE = 0.8
-"""The part of the rate that routine polls may use."""
+"""The part of the rate that routine polls can use."""
 SLOWEST_SHARE = 1 / 50
 """The rate never falls below this part of the configured one."""
 RECOVERY_STEPS = 50
-"""So many accepted requests bring the rate from nothing back to the configured one."""
+"""Number of accepted requests that bring the rate from zero back to the configured one."""
 BURST_SECONDS = 0.05
-"""Requests due within so short a time start together: sleeping for less costs more than it spreads."""
+"""Requests that are due within this time start together, because so short a sleep costs more than it helps."""
 
 
 class RateLimiter:
-    """Spaces the starts of requests. Every method takes ``now`` in seconds of one monotonic clock.
+    """Spaces the starts of requests. Every ``now`` is in seconds of one monotonic clock.
 
-    Ask with at most one waiting caller of each kind (routine or not) at a time; :meth:`delay` then needs no
-    queue of its own.
+    At most one caller of each kind (routine or not) can wait at a time, so :meth:`delay` does not need a queue.
     """
 
     __slots__ = ("_last_cut", "_max_rate", "_next_routine", "_next_start", "_rate")
@@ -41,7 +40,7 @@ class RateLimiter:
         self._last_cut = float("-inf")
 
     def cap(self, max_requests_per_second: float) -> None:
-        """Take another ceiling: the connection's was changed."""
+        """Change the highest rate, because the connection was changed."""
         self._max_rate = max_requests_per_second
         self._rate = min(self._rate, max_requests_per_second)
 
@@ -51,7 +50,7 @@ class RateLimiter:
         return self._rate
 
     def delay(self, now: float, *, routine: bool) -> float:
-        """Return the seconds to wait and ask again, or 0 when the request may start now (it then counts)."""
+        """Return the seconds after which to call this again; 0 if the request can start now, and then it counts."""
         due = max(self._next_start, self._next_routine) if routine else self._next_start
         if due - now > BURST_SECONDS:
             return due - now
@@ -61,14 +60,14 @@ class RateLimiter:
         return 0.0
 
     def accepted(self) -> None:
-        """Creep back: a request was not refused for its rate."""
+        """Raise the rate a little, because a request was not refused for its rate."""
         if self._rate < self._max_rate:
             self._rate = min(self._max_rate, self._rate + self._max_rate / RECOVERY_STEPS)
 
     def refused(self, started: float, now: float) -> None:
-        """Halve: a request that started at ``started`` was too much.
+        """Halve the rate, because a request that started at ``started`` was refused for its rate.
 
-        Requests that were already out when the rate was last halved say nothing about the new rate.
+        Requests that were sent before the rate was last halved say nothing about the new rate.
         """
         if started < self._last_cut:
             return

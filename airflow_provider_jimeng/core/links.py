@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 VIDEO_KEYS = ("video_url", "result_url", "video_urls")
-"""Keys that hold the link of the video and nothing else, best first. The API's own is the first."""
+"""Keys that contain the link of the video and nothing else, best first. The API's own is the first."""
 _REASON_KEY = "fail_reason"
-"""Old gateways put the link where the reason for a failure stands otherwise."""
+"""Old gateways put the link here. Otherwise this is the reason for a failure."""
 _OTHER_KEYS = (
     "url",
     "video",
@@ -33,13 +33,13 @@ _OTHER_KEYS = (
     "metadata",
     "resp_data",
 )
-"""Keys that can hold the link too. They are read only if the render is done: before that they can lead elsewhere."""
+"""Keys that can contain the link too. They are read only if the render is done: before that they can lead elsewhere."""
 _INNER_KEYS = (*VIDEO_KEYS, "url", "urls", "play_url", "download_url", "link", "video", "videos", "data")
 _MAX_DEPTH = 4
 _MAX_ELEMENTS = 20
 _MAX_LENGTH = 16_384
 _AROUND = " \t\r\n\v\f\xa0\u200b\u200c\u200d\u2060\u3000\ufeff\"'`<>"
-"""What can stand round a link: white space, characters without width, quotes and angle brackets."""
+"""Characters that can surround a link: white space, characters without width, quotes and angle brackets."""
 _IGNORED = str.maketrans("", "", "\t\r\n")
 """Browsers ignore these inside a link."""
 _NEXT_LINK = re.compile(r"[\s,]{1,10}https?://", re.IGNORECASE)
@@ -52,7 +52,7 @@ _PATH = re.compile(
 
 
 def video_link(layers: Iterable[Mapping[str, Any]], endpoint: str) -> str | None:
-    """Return the link that stands under a key of the video, in one of the objects that describe a render.
+    """Return the link of the video from the objects that describe a render, by the keys that mean nothing else.
 
     :param endpoint: a link without a host belongs to this URL.
     """
@@ -79,7 +79,7 @@ def _first_absolute(values: Iterable[Any]) -> str | None:
 
 
 def _link_in(value: Any, endpoint: str, depth: int) -> str | None:
-    """Return the link in a text, a list or an object; a list or an object can stand there as its JSON text."""
+    """Return the link in a text, a list or an object. A list or an object can be written as JSON text."""
     if isinstance(value, str):
         inner = _json_in(value)
         if inner is None:
@@ -126,7 +126,7 @@ def _is_absolute(text: str) -> bool:
 
 
 def _plain(written: str) -> str:
-    """Return a text without what stands round it, and with ampersands as such."""
+    """Return a text without the characters that can surround a link, and with plain ampersands."""
     text = written.strip(_AROUND)[: _MAX_LENGTH + 1]
     first = _NEXT_LINK.split(text)[0] if _is_absolute(text) else text
     return _AMPERSAND.sub("&", first.translate(_IGNORED))
@@ -145,7 +145,7 @@ _PRIVATE_DOMAINS = (
     ".home.arpa",
     ".svc",
 )
-"""Domains that the public DNS does not have: of machines, routers, companies and clusters."""
+"""Domains that the public DNS does not have. Machines, routers, companies and clusters use them."""
 
 
 def host_of(link: str) -> str:
@@ -157,7 +157,7 @@ def host_of(link: str) -> str:
 
 
 def is_private(link: str) -> bool:
-    """Whether a link's host certainly means something in one's own network only. No name is looked up."""
+    """Return whether the host of a link certainly is in the own network. No name is looked up."""
     host = host_of(link)
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -171,9 +171,9 @@ def is_private(link: str) -> bool:
 def check_links(request: RenderRequest, endpoint: str) -> None:
     """Refuse image links that an API in the public network cannot fetch.
 
-    An endpoint in the own network, such as the emulator or a gateway, may reach them: then the request only warns.
+    An endpoint in the own network, such as the emulator or a gateway, can perhaps reach them. Then there is only a warning.
 
-    :raises ParameterError: naming the host and the remedy.
+    :raises ParameterError: there is such a link. The message names the host and the remedy.
     """
     if is_private(endpoint):
         return
@@ -190,12 +190,12 @@ def link_warnings(*frames: Frame | None) -> list[str]:
     """Return a warning for each image link that only the own network can open."""
     return [
         f"The API fetches image links itself. It can open those on {host_of(frame.reference)} only if it runs in your "
-        "own network, as an emulator or a gateway may."
+        "own network, as an emulator or a gateway can."
         for frame in frames
         if frame is not None and frame.is_link and is_private(frame.reference)
     ]
 
 
 def _is_number(label: str) -> bool:
-    """Whether a host ends as only unusual spellings of an IPv4 address do, such as 127.1 or 0x7f.1."""
+    """Return whether a host ends like an unusual spelling of an IPv4 address, such as 127.1 or 0x7f.1."""
     return label.isdecimal() or label.startswith("0x")

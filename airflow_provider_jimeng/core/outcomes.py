@@ -71,7 +71,7 @@ class Outcome(StrEnum):
 
 
 UNKNOWN_SUBMIT = "unknown_submit"
-"""The outcome of a ``jimeng_intent``: no wait began, because nobody knows what became of the submit."""
+"""The outcome of a ``jimeng_intent``: no wait began, because the outcome of the submit is unknown."""
 _ENDINGS: Mapping[str, Ending] = {
     Outcome.SUCCEEDED: Ending(
         billed=Billed.YES,

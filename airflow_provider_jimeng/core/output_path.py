@@ -1,4 +1,4 @@
-"""Reads ``output_path`` before anything is paid, and checks whether a store can hold the file names.
+"""Reads ``output_path`` before anything is paid, and checks whether a store can take the file names.
 
 Everything here works on text. The checks that need a file system are in :mod:`airflow_provider_jimeng.storage.output`.
 """
@@ -56,8 +56,9 @@ _RECORDS_BYTES = 160
 """Bytes that the path of a record, with its temporary file, adds to the directory."""
 LONGEST_HIDDEN_STEM = 180
 """Bytes of a file's name that the name of its temporary file repeats. A longer name is replaced by its hash."""
-_LONGEST_SUFFIX = 40
-"""Bytes that the name of a temporary file adds: a dot, and a suffix with a token."""
+_HASH_LENGTH = 32
+_HIDDEN_BYTES = 39
+"""Bytes that the name of a temporary file adds: two dots, a token and an ending."""
 
 
 def path_as_text(value: Any, *, ending: str = ".mp4") -> Any:
@@ -167,8 +168,9 @@ def check_lengths(argument: str, protocol: str, path: str) -> None:
             if len(part.encode()) > LONGEST_NAME:
                 raise ParameterError(argument, _too_long(part, name))
     length = len(name.encode())
-    beside = (length + len(MANIFEST_ENDING), min(length, LONGEST_HIDDEN_STEM) + _LONGEST_SUFFIX)
-    needed = len(f"{folder}/".encode()) + max(_RECORDS_BYTES, *beside)
+    stem = length if length <= LONGEST_HIDDEN_STEM else _HASH_LENGTH
+    longest_name = max(_RECORDS_BYTES, length + len(MANIFEST_ENDING), stem + _HIDDEN_BYTES)
+    needed = len(f"{folder}/".encode()) + longest_name
     if needed > limit:
         raise ParameterError(
             argument,

@@ -58,7 +58,7 @@ BLIND_SECONDS = 120.0
 EARLY_LOOKS = (11.0, 33.0)
 """Ages at which a render is queried while nothing is known, because some APIs take less than a minute."""
 DRIFT = 1.25
-"""The jitter can bring a query this much earlier than planned. It counts as the planned one all the same."""
+"""The jitter can bring a query this much earlier than planned. It still counts as the planned query."""
 EARLY_SHARE = 0.97
 """Queries begin at this share of the shortest duration that is expected."""
 GUESSED_EARLIER = 0.7

@@ -13,7 +13,7 @@ from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PAYLOAD_VERSION = 1
 SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
@@ -21,7 +21,7 @@ SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
 
 
 class RenderStatus(StrEnum):
-    """What the API says of a render. The first five are its own words (docs 85621/1777001)."""
+    """The status of a render. The first five are words of the API (docs 85621/1777001)."""
 
     IN_QUEUE = "in_queue"
     GENERATING = "generating"
@@ -33,12 +33,15 @@ class RenderStatus(StrEnum):
 
 
 def format_time(moment: pendulum.DateTime) -> str:
-    """Return RFC 3339 in UTC, e.g. ``2026-01-02T03:04:05.678901Z``."""
+    """Return a time as RFC 3339 in UTC, e.g. ``2026-01-02T03:04:05.678901Z``."""
     return moment.in_timezone("UTC").to_iso8601_string()
 
 
 def parse_time(text: str) -> pendulum.DateTime:
-    """Read an RFC 3339 time back, in UTC; raises ``ValueError`` on anything else."""
+    """Return an RFC 3339 time in UTC.
+
+    :raises ValueError: the text is not such a time.
+    """
     moment = pendulum.parse(text)
     if isinstance(moment, pendulum.DateTime):
         return moment.in_timezone("UTC")
@@ -55,12 +58,25 @@ def format_money(amount: Decimal | None) -> str | None:
 
 
 def cost_in_words(amount: Decimal | None) -> str:
-    """Return a cost as a log line tells it, e.g. ``1.40 CNY``."""
+    """Return a cost for a log line, e.g. ``1.40 CNY``."""
     return "unknown" if amount is None else f"{format_money(amount)} CNY"
 
 
+def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the sum of costs in CNY; ``None`` if one of them is unknown."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
 def parse_money(value: Any) -> Decimal | None:
-    """Read :func:`format_money` back; a JSON number does too. Raises ``ValueError`` on anything else."""
+    """Return the amount of a text from :func:`format_money`, or of a JSON number.
+
+    :raises ValueError: it is neither.
+    """
     if value is None:
         return None
     try:
@@ -77,7 +93,7 @@ def _expect_text(values: Mapping[str, Any], *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Render:
-    """An accepted render: what was asked, who pays, since when. ``duration`` in seconds, cost in CNY."""
+    """An accepted render: its request, the connection that pays, and the time of the submit. Cost in CNY."""
 
     task_id: str
     req_key: str
@@ -100,20 +116,22 @@ class Render:
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
-        """Read :meth:`to_payload` back; fields of a later version, and of a manifest, are ignored.
+        """Return the render of a payload. Fields of a later version, and of a manifest, are ignored.
 
         :raises ValueError: a field is missing or of another kind.
         """
         try:
             return cls(**cls._read(payload))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no payload of a {cls.__name__} ({type(error).__name__}: {error})") from None
+            raise ValueError(
+                f"this is not a payload of a {cls.__name__} ({type(error).__name__}: {error})"
+            ) from None
 
     @classmethod
     def _read(cls, payload: Mapping[str, Any]) -> dict[str, Any]:
         known = {f.name: payload[f.name] for f in fields(cls) if f.name in payload}
         if not known["task_id"]:
-            raise ValueError("a render without a task_id")
+            raise ValueError("the render has no task_id")
         _expect_text(known, "req_key", "model", "jimeng_conn_id")
         return known | {
             "task_id": str(known["task_id"]),
@@ -124,10 +142,10 @@ class Render:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderManifest(Render):
-    """A landed render: the file, what is in it, what it cost, how it got there.
+    """A render whose video is saved: the file, its contents and its cost.
 
     ``bytes`` is the size; ``width`` and ``height`` in pixels, ``fps`` frames a second and ``frames`` are read from
-    the file; ``cost_cny`` is ``None`` where the price is unknown; ``polls`` counts queries.
+    the file. ``cost_cny`` is ``None`` if the price is unknown. ``polls`` is the number of queries.
 
     ``differs`` lists in what the video differs from its request, each ``{"field", "asked", "got"}``; it is ``None`` in
     manifests of versions that did not compare. ``aigc_label`` is the implicit label found in the file, ``None`` without
@@ -161,7 +179,7 @@ class RenderManifest(Render):
         return self.aigc_label is not None
 
     def to_payload(self) -> dict[str, Any]:
-        """Return render and file as plain JSON data, as it goes into XCom, the sidecar and the asset event."""
+        """Return render and file as plain JSON data, as it goes into XCom, the file beside the video and the asset event."""
         own = {
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in Render.__dataclass_fields__
         }
@@ -267,3 +285,12 @@ def in_words(seconds: float) -> str:
         if seconds >= length and not seconds % length:
             return f"{seconds // length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
+    """Return a payload if it is that of a manifest, else ``None``."""
+    try:
+        RenderManifest.from_payload(payload)
+    except (ValueError, AttributeError):
+        return None
+    return dict(payload)

@@ -18,11 +18,11 @@ from airflow_provider_jimeng.core.messages import explain
 from airflow_provider_jimeng.core.outcomes import NOTHING_SUBMITTED, Billed, Outcome, ending_of
 from airflow_provider_jimeng.core.render import (
     PAYLOAD_VERSION,
-    RenderManifest,
     format_money,
     format_time,
     parse_money,
     parse_time,
+    total_cost,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class End(StrEnum):
 class TaskEnd:
     """What one task instance left. ``map_index`` is ``None`` if it is not known or the task is not mapped.
 
-    ``render`` and ``manifest`` are payloads; ``render`` can also be a refusal or an intent. ``asked`` holds the arguments
+    ``render`` and ``manifest`` are payloads; ``render`` can also be a refusal or an intent. ``asked`` contains the arguments
     from a plan. ``earlier`` lists the renders that the task paid for before, each with ``state``, ``task_id``,
     ``submitted_at`` and ``cost_cny``.
     """
@@ -68,11 +68,11 @@ class TaskEnd:
     @property
     def render_id(self) -> str | None:
         """The vendor's id of the render, if one was accepted."""
-        found = self.known.get("task_id")
-        return None if found is None else str(found)
+        task_id = self.known.get("task_id")
+        return None if task_id is None else str(task_id)
 
     def end(self, since: pendulum.DateTime) -> End:
-        """Return how it ended; a video that was paid before ``since`` was reused."""
+        """Return how the task ended. A video that was paid before ``since`` was reused."""
         if self.manifest is not None:
             return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
         if not self.render or self.outcome == Outcome.SLOT_TIMED_OUT:
@@ -92,7 +92,7 @@ class TaskEnd:
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether nobody knows if what the task submitted is billed."""
+        """Whether it is unknown if the submit of the task is billed."""
         return ending_of(self.outcome).billed is Billed.UNKNOWN
 
     def meaning(self) -> tuple[str, str]:
@@ -107,28 +107,19 @@ def merge_ends(ends: Iterable[TaskEnd]) -> list[TaskEnd]:
     The instances of one mapped task stay separate even if they share a render.
     """
     merged: dict[tuple[str, int], TaskEnd] = {}
-    seen: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for end in ends:
         key = ("", len(merged))
         if end.render_id is not None:
-            number = seen[end.task, end.render_id] = seen.get((end.task, end.render_id), 0) + 1
+            number = counts[end.task, end.render_id] = counts.get((end.task, end.render_id), 0) + 1
             key = (end.render_id, number)
         before = merged.get(key)
         merged[key] = end if before is None else _both(before, end)
     return list(merged.values())
 
 
-def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
-    """Return what a task returned if it is a manifest, else ``None``."""
-    try:
-        RenderManifest.from_payload(payload)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return payload if isinstance(payload, Mapping) else None
-
-
 def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
-    """Return both as one: the name of the task that submitted, and the latest news of the render."""
+    """Return both as one: the name of the task that submitted, and the latest state of the render."""
     news = after.render and (after.render.get("outcome") or after.render.get("message"))
     later = after.render if news else before.render
     return TaskEnd(
@@ -167,7 +158,7 @@ class Failures:
 class Report:
     """A whole campaign. Money is in CNY, and ``None`` if a price is unknown.
 
-    ``planned`` is the plan's quote; ``quoted`` tells whether there was a plan. ``actual`` is the cost of this run's renders,
+    ``planned`` is the plan's quote; ``quoted``: there was a plan. ``actual`` is the cost of this run's renders,
     ``earlier`` the cost of the reused ones, ``open`` what renders without a known end might still cost.
     """
 
@@ -188,18 +179,18 @@ class Report:
         """The cost of this run's videos, including those that are not saved or were replaced by another render."""
         done = [task for task in self.of(End.UNFINISHED) if task.outcome == Outcome.SUCCEEDED]
         costs = [_cost(task) for task in _once([*self.of(End.LANDED), *done])]
-        return _sum([*costs, *self._replaced("landed")])
+        return total_cost([*costs, *self._replaced("landed")])
 
     @property
     def earlier(self) -> Decimal | None:
         """The cost that earlier runs paid for the reused videos."""
-        return _sum(_cost(task) for task in _once(self.of(End.REUSED)))
+        return total_cost(_cost(task) for task in _once(self.of(End.REUSED)))
 
     @property
     def open(self) -> Decimal | None:
-        """What renders may cost whose end is not known, or that the API lost, those that others took the place of included."""
+        """The possible cost of renders whose end is unknown or that the API lost, including replaced ones."""
         lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.may_be_billed]
-        return _sum([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
+        return total_cost([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
 
     def _replaced(self, *states: str) -> list[Decimal | None]:
         """Return the costs of replaced renders that were in one of these states when the next render replaced them."""
@@ -278,12 +269,3 @@ def _cost(task: TaskEnd) -> Decimal | None:
     if task.manifest is not None and task.manifest.get("cost_cny") is not None:
         return parse_money(task.manifest["cost_cny"])
     return parse_money(task.known.get("estimated_cost_cny"))
-
-
-def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total

@@ -1,4 +1,4 @@
-"""What users are told about a submit that was refused or whose outcome is unknown, and about one that did not begin."""
+"""Messages about a submit that was refused, whose outcome is unknown, or that did not begin."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def cost_of(request: Mapping[str, Any] | None) -> str | None:
 
 def unknown_now(record: Record, error: Exception, *, on_unknown_submit: str) -> str:
     """Return the message for a submit whose answer is missing."""
-    then = 'The next try submits, and may pay, again, because on_unknown_submit="resubmit" allows it.'
+    then = 'The next try submits, and can pay, again, because on_unknown_submit="resubmit" allows it.'
     if on_unknown_submit != "resubmit":
         then = _NO_SUBMIT
     return f"{error} {_may_run(record)} {CHECK} {then}"

@@ -11,7 +11,7 @@ import re
 MAX_TEXT_LENGTH = 3800
 """Airflow can put the name of a class in front; the whole message stays below 4,000 characters."""
 _WINDOW = 16_000
-"""Only so many characters at the beginning and at the end of a very long text are read."""
+"""Number of characters that are read at the beginning and at the end of a very long text."""
 _BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"
 _WORD = re.compile(rf"[^{re.escape(_BREAKS)}]+")
 _LINK = re.compile(r"//|\\/\\/|%(?:25)*2F%(?:25)*2F", re.IGNORECASE)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def form_widgets() -> dict[str, Any]:
-    """Return one WTForms field for each field of the extra. Airflow's web server, which calls this, has the libraries."""
+    """Return one WTForms field for each field of the extra, for Airflow 3.1 and older, whose web server has the libraries."""
     wtforms, validators = import_module("wtforms"), import_module("wtforms.validators")
     appearance = import_module("flask_appbuilder.fieldwidgets")
     translated = import_module("flask_babel").lazy_gettext
@@ -50,7 +50,7 @@ def form_widgets() -> dict[str, Any]:
 
 
 def field_behaviour() -> dict[str, Any]:
-    """Return titles and placeholders of the standard fields, with the keys that the method of the hook uses."""
+    """Return titles and placeholders of the standard fields, for Airflow 3.1 and older."""
     return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
 
@@ -60,38 +60,41 @@ CLOCK_TOLERANCE_SECONDS = 60.0
 
 
 def probe(client: JimengClient) -> tuple[bool, str]:
-    """Return whether the connection works, and why not or under which reservation."""
+    """Return whether the connection works, and a text that says why not or what to know about it.
+
+    It sends a free query of a task that cannot exist.
+    """
     settings = client.settings
     spec = settings.catalogue[DEFAULT_MODEL]
     try:
         client.query(spec.req_key, NO_SUCH_TASK)
     except JimengError as error:
-        works, said = _meaning(error, settings.host, bearer=settings.auth == "bearer")
+        works, text = _meaning(error, settings.host, bearer=settings.auth == "bearer")
     else:
-        works, said = True, f"{settings.host} accepted the credentials. Nothing was submitted or billed."
-    return works, said + _clock_note(client)
+        works, text = True, f"{settings.host} accepted the credentials. Nothing was submitted or billed."
+    return works, text + _clock_note(client)
 
 
 def _meaning(error: JimengError, host: str, *, bearer: bool) -> tuple[bool, str]:
     accepted = f"{host} accepted the credentials"
     if isinstance(error, RateLimitedError | ConcurrencyLimitedError):
-        return True, f"{accepted}, and is busy just now: {error}"
+        return True, f"{accepted}. It is busy at the moment: {error}"
     if isinstance(error, InputRejectedError) and error.entry is not None and not error.entry.gateway:
         return True, f"{accepted}. Nothing was submitted or billed."
     match error:
         case NotSentError():
-            said = f"Unreachable host: {error} Check host, port, schema, verify and proxy."
+            text = f"Unreachable host: {error} Check host, port, schema, verify and proxy."
         case NoReplyError():
-            said = f"No answer: {error} Check host, port, schema and timeout_seconds."
+            text = f"No answer: {error} Check host, port, schema and timeout_seconds."
         case UnreadableReplyError():
-            said = f"Not the API: {error} Check host, path and proxy."
+            text = f"Not the API: {error} Check host, path and proxy."
         case AuthenticationError():
-            said = _credentials(error, bearer=bearer)
+            text = _credentials(error, bearer=bearer)
         case PermissionDeniedError():
-            said = f"The service is not opened for this account: {error}"
+            text = f"The service is not opened for this account: {error}"
         case _:
-            said = f"{host} answered with an error: {error}"
-    return False, said
+            text = f"{host} answered with an error: {error}"
+    return False, text
 
 
 def _credentials(error: AuthenticationError, *, bearer: bool) -> str:
@@ -99,9 +102,9 @@ def _credentials(error: AuthenticationError, *, bearer: bool) -> str:
         return f"The gateway refused the token in password: {error}"
     kinds = {
         "InvalidAccessKey": "Unknown access key: check the login.",
-        "SignatureDoesNotMatch": "Wrong secret: check the password. It belongs to another access key, or is cut.",
+        "SignatureDoesNotMatch": "Wrong secret: check the password. It belongs to another access key, or a part of it is missing.",
         "InvalidTimestamp": "Skewed clock: set the clock of this machine.",
-        "InvalidSecretToken": "Session token: it is wrong or has expired.",
+        "InvalidSecretToken": "Session token: it is wrong, or it has expired.",
     }
     kind = kinds.get(error.entry.name) if error.entry is not None else None
     return f"{kind or 'The credentials were refused.'} {error}"
@@ -112,6 +115,6 @@ def _clock_note(client: JimengClient) -> str:
     if abs(offset) < CLOCK_TOLERANCE_SECONDS:
         return ""
     return (
-        f" Skewed clock: this machine's clock is {-offset:+.0f} s off the API's. Requests are signed with the "
-        "API's time; set the clock."
+        f" Skewed clock: the clock of this machine differs from the clock of the API by {-offset:+.0f} s. Requests are "
+        "signed with the time of the API. Set the clock."
     )

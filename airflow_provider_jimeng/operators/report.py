@@ -16,8 +16,8 @@ from airflow_provider_jimeng.core.arguments import as_bool, shown
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
-from airflow_provider_jimeng.core.render import parse_money, parse_time
-from airflow_provider_jimeng.core.report import End, Report, TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.core.render import manifest_or_none, parse_money, parse_time
+from airflow_provider_jimeng.core.report import End, Report, TaskEnd, merge_ends
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, JimengSubmittingOperator
 from airflow_provider_jimeng.operators.xcom import (
     EARLIER,

@@ -15,9 +15,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -317,70 +316,3 @@ def _guarded(what: str, action: Callable[[], T]) -> T:
         raise
     except Exception as error:
         raise LedgerError(f"Cannot {what} ({type(error).__name__}: {error}).") from error
-
-
-_NOT_FOR_VIDEOS = "lost+found"
-"""A directory that file systems keep at their root and that cannot be listed."""
-
-
-Entries = Sequence[Mapping[str, Any]]
-"""A file system's description of each file and directory in a directory."""
-
-
-def all_records(
-    folder: OutputPath, *, visit: Callable[[OutputPath, Entries], None] | None = None
-) -> tuple[list[Record], list[LedgerError]]:
-    """Return every record in a directory and below it that can be read, and the problems of the others.
-
-    Hidden directories are left out, because they hold no videos. So are links, which can lead round in circles.
-
-    :param visit: called with each directory and its listing.
-    """
-    records: list[Record] = []
-    problems: list[LedgerError] = []
-    pending = [folder]
-    while pending:
-        place = pending.pop()
-        try:
-            entries = _entries(place)
-            names = _directories(place, entries)
-            if visit is not None:
-                visit(place, entries)
-            readable, damaged = RecordObjects(place).all() if FOLDER in names else ([], [])
-        except LedgerError as error:
-            problems.append(error)
-            continue
-        records += readable
-        problems += damaged
-        pending += [
-            replace(place, output_path=f"{place.output_path}{name}/")
-            for name in names
-            if not name.startswith(".") and name != _NOT_FOR_VIDEOS
-        ]
-    return records, problems
-
-
-def _entries(place: OutputPath) -> Entries:
-    """Return the listing of a directory; an empty list if it does not exist."""
-    here = place.file("any")
-    folder = here.folder or "/"
-    try:
-        here.fs.invalidate_cache(folder)
-        return list(here.fs.ls(folder, detail=True))
-    except FileNotFoundError:
-        return []
-    except Exception as error:  # Each file system has classes of its own.
-        raise LedgerError(
-            f"Cannot list {place.output_path} for records ({type(error).__name__}: {error})."
-        ) from error
-
-
-def _directories(place: OutputPath, entries: Entries) -> list[str]:
-    """Return the names of the directories in a directory, in reverse order."""
-    paths = [
-        str(entry["name"]).rstrip("/")
-        for entry in entries
-        if entry["type"] == "directory" and not entry.get("islink")
-    ]
-    own = place.file("any").folder.strip("/")  # Object stores list the marker of a directory in it.
-    return sorted({path.rpartition("/")[2] for path in paths if path.strip("/") != own}, reverse=True)

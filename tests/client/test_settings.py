@@ -95,6 +95,10 @@ def test_a_field_left_empty_in_the_form_keeps_its_default(name: str, empty: str 
     assert with_extra(**{name: empty}) == settings()
 
 
+def test_the_json_text_null_leaves_an_object_empty() -> None:
+    assert with_extra(prices="null", models="null", aigc_meta="null") == settings()
+
+
 @pytest.mark.parametrize(
     ("verify", "expected"),
     [

@@ -149,7 +149,7 @@ def test_an_image_given_as_itself_is_refused_in_short(subtests: pytest.Subtests)
         (b"\xff\xd8\xff" * 1_000_000, "expected text, got bytes; give a file"),
         (bytearray(5_000_000), "expected text, got bytes; give a file"),
         (memoryview(bytes(10)), "expected text, got bytes; give a file"),
-        ("x" * 8_000_000, "has 8,000,000 characters, which is no path or link; give a file"),
+        ("x" * 8_000_000, "has 8,000,000 characters and is not a path or a link; give a file"),
         ([b"x" * 1_000_000], "expected text, got"),
     ]
     for value, says in cases:
@@ -172,7 +172,7 @@ def test_a_value_is_quoted_in_short_and_without_a_query() -> None:
 def test_a_link_without_a_host_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["https://", "http://[::1", "https:///cat.jpg"]
     for value in cases:
-        with subtests.test(value=repr(value)), pytest.raises(ParameterError, match="is no complete link"):
+        with subtests.test(value=repr(value)), pytest.raises(ParameterError, match="is not a complete link"):
             read_reference("first_frame", value)
 
 

@@ -141,7 +141,7 @@ def test_an_unknown_submit_that_may_be_repeated_says_that_the_next_try_pays(lab:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
     stage = lab.task(lambda: lab.generate(on_unknown_submit="resubmit"))
     assert stage.run() == "success"
-    assert "may pay, again" in str(stage.errors[0])
+    assert "can pay, again" in str(stage.errors[0])
 
 
 def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) -> None:
