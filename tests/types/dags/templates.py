@@ -69,6 +69,7 @@ with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=
         output_path="{{ params.path }}",
         output_conn_id="{{ params.conn }}",
         overwrite="{{ params.overwrite }}",
+        on_difference="{{ params.difference }}",
         aigc_meta="{{ params.label }}",
         require_tagged="{{ params.tagged }}",
         jimeng_conn_id="{{ params.conn }}",
@@ -100,6 +101,7 @@ with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=
         poll_interval="{{ params.seconds }}",
         wait_timeout="{{ params.seconds }}",
         overwrite="{{ params.overwrite }}",
+        on_difference="{{ params.difference }}",
     )
     plan = JimengPlanOperator(
         task_id="plan",
