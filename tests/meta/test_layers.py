@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import ast
 import sys
-
+from typing import TYPE_CHECKING
 
 from tests.meta.tree import PACKAGE, Module, modules
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pytest
