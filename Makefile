@@ -7,6 +7,8 @@ SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
 # The tests start Airflow often. A start takes twice as long if Python has to compile Airflow first.
 export UV_COMPILE_BYTECODE := 1
+# Without cached bytecode, each process of a test run compiles all tests again.
+export PYTHONDONTWRITEBYTECODE :=
 export KEEP
 
 VENV := .venv

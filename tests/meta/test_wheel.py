@@ -188,25 +188,33 @@ def rows(printed: str) -> Any:
     return json.loads(printed[printed.index("[{") :])
 
 
-def test_airflow_lists_the_installed_wheel_as_a_provider(installed: Path, home: Path) -> None:
-    command = ("-m", "airflow", "providers", "get", "airflow-provider-jimeng", "--output", "json")
-    out = run(installed, *command, home=home)
-    assert rows(out) == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
+COMMANDS = (
+    "providers get airflow-provider-jimeng --output json",
+    "providers hooks --output json",
+    "providers links --output json",
+    "plugins --output json",
+)
+COMMAND_LINE = """
+import sys
+from airflow.cli.cli_parser import get_parser
+for command in sys.argv[1:]:
+    arguments = get_parser().parse_args(command.split())
+    arguments.func(arguments)
+    print("END OF COMMAND", flush=True)
+"""
 
 
-def test_airflow_lists_hook_and_link_of_the_installed_wheel(installed: Path, home: Path) -> None:
-    hooks = run(installed, "-m", "airflow", "providers", "hooks", "--output", "json", home=home)
-    ours = [row for row in rows(hooks) if row["connection_type"] == "jimeng"]
-    assert [row["class"] for row in ours] == ["airflow_provider_jimeng.hooks.jimeng.JimengHook"]
-    links = run(installed, "-m", "airflow", "providers", "links", "--output", "json", home=home)
+def test_airflow_lists_provider_hook_link_and_plugin_of_the_installed_wheel(
+    installed: Path, home: Path
+) -> None:
+    printed = run(installed, "-c", COMMAND_LINE, *COMMANDS, home=home)
+    provider, hooks, links, plugins, _ = printed.split("END OF COMMAND\n")
+    assert rows(provider) == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
+    (hook,) = [row for row in rows(hooks) if row["connection_type"] == "jimeng"]
+    assert hook["class"] == "airflow_provider_jimeng.hooks.jimeng.JimengHook"
     assert "airflow_provider_jimeng.links.JimengVideoLink" in links
-
-
-def test_airflow_loads_the_plugin_of_the_installed_wheel(installed: Path, home: Path) -> None:
-    plugins = run(installed, "-m", "airflow", "plugins", "--output", "json", home=home)
-    ours = [row for row in rows(plugins) if row["name"] == "jimeng"]
-    assert len(ours) == 1
-    assert "airflow-provider-jimeng" in ours[0]["source"]
+    (plugin,) = [row for row in rows(plugins) if row["name"] == "jimeng"]
+    assert "airflow-provider-jimeng" in plugin["source"]
 
 
 # --------------------------------------------------------------------------------------- what a missing extra is told by
@@ -217,11 +225,12 @@ def test_the_emulators_command_names_its_extra(installed: Path, home: Path) -> N
 
 
 def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
-    installed: Path, home: Path, tmp_path: Path
+    installed: Path, tmp_path: Path
 ) -> None:
     tests = tmp_path / "test_theirs.py"
     tests.write_text("def test_theirs():\n    pass\n\n\ndef test_ours(jimeng_emulator):\n    pass\n")
-    said = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=home, fails=True)
+    (tmp_path / "airflow.db").write_text("not empty")  # the fixture would make a database, in seconds
+    said = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=tmp_path, fails=True)
     assert "1 passed, 1 error" in said
     assert "pip install 'airflow-provider-jimeng[emulator]'" in said
 

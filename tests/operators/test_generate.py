@@ -23,8 +23,10 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
     UnknownSubmitError,
 )
+from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.operators.records import ABANDONED_SECONDS
 from tests.harness.asset_events import added_by_alias, outlet_events
 from tests.harness.fake_airflow import FakeTask, Killed, reason_of
 from tests.harness.lab import Lab, Tally
@@ -266,7 +268,7 @@ def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: 
     first, second = lab.task(), lab.task(run_id="manual__2")
     first.interruptions.at("before post")
     first.run()
-    lab.pass_time(300)
+    lab.pass_time(ABANDONED_SECONDS)
     assert second.run() == "failed"
     assert "manual__1" in str(second.errors[0])
     assert second.xcom("jimeng_intent")["task_instance"]["run_id"] == "manual__1"
@@ -480,7 +482,7 @@ def test_an_unreadable_record_forbids_to_pay_for_a_lost_render_again(lab: Lab) -
 
 def test_a_video_that_vanishes_between_event_and_landing_is_lost_not_landed(lab: Lab) -> None:
     stage = lab.task(retries=0)
-    stage.interruptions.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
+    stage.interruptions.at("resumed", lambda: lab.pass_time(HALF_DAY))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], RenderNotFoundError)
 
@@ -525,12 +527,14 @@ def test_the_busy_account_defers_the_task_to_the_slot_trigger(lab: Lab) -> None:
     lab.emulator.max_concurrent = 0
     stage = FakeTask(lab.generate)
     stage.try_number, stage.store.latest = 1, "try-1"
+    began = time.time()
     with pytest.raises(TaskDeferred) as deferral:
         lab.generate().resume_submit(
             stage._context(stage._task_instance()),
             RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time() - 100).to_payload(),
         )
     assert deferral.value.method_name == "resume_submit"
+    assert deferral.value.trigger.serialize()[1]["not_before"] >= began + SETTLE_SECONDS
     assert stage.record() is None
 
 
