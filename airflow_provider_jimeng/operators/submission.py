@@ -1,8 +1,8 @@
 """One try of a task: adopt the render that is paid for, or pay for one; then save its video.
 
 A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task
-pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` while the account
-renders as many videos as it may. What stops the task is an error.
+pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` if no slot is free.
+An error stops the task.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from airflow_provider_jimeng.core.errors import (
     ApiError,
     ChangedRequestError,
     ConcurrencyLimitedError,
-    DifferentVideoError,
     JimengError,
     LedgerError,
     ParameterError,
@@ -200,11 +199,8 @@ class Submission:
         if manifest is None:
             return None
         self._record.note(paid.render, RecordState.LANDED, manifest)
-        try:
+        with self._xcom.failures(paid.render, ended.outcome):
             refuse_difference(self._task, manifest)
-        except DifferentVideoError as error:
-            self._xcom.render(paid.render, **landing_fields(error, ended.outcome))
-            raise
         return publish(self._task, self._context, manifest)
 
     def no_slot(self, ended: RenderEvent) -> NoReturn:
@@ -279,11 +275,8 @@ class Submission:
     def _look_at(self, paid: Paid) -> Paid:
         """Return an adopted render with its saved file, or with how it ended. This does not wait for the render."""
         render = paid.render
-        try:
+        with self._xcom.failures(render, None):
             saved = self._saved(paid)
-        except JimengError as error:
-            self._xcom.render(render, **landing_fields(error, None))
-            raise
         if saved is not None:
             return replace(paid, ended=saved.success(), manifest=saved)
         hook = self._hook_of(render)
@@ -295,9 +288,8 @@ class Submission:
 
     def _is_downloaded(self, render: Render) -> bool:
         """Return whether the task that downloads the render has saved its video already, so that nothing is lost."""
-        if self._target is not None or self._folder is None:
-            return False
-        return already_landed(self._folder, render) is not None
+        folder = self._folder if self._target is None else None
+        return folder is not None and already_landed(folder, render) is not None
 
     def _saved(self, paid: Paid) -> RenderManifest | None:
         """Return the manifest of the adopted render's file, if the file is there and unaltered."""

@@ -83,6 +83,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         "poll_interval",
         "wait_timeout",
         "overwrite",
+        "on_difference",
     )
     _saves_video = True
 

@@ -28,6 +28,7 @@ from airflow_provider_jimeng.core.errors import (
     RateLimitedError,
     UnknownSubmitError,
 )
+from airflow_provider_jimeng.core.messages import landing_fields
 from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, Render, cost_in_words, format_money
@@ -179,6 +180,18 @@ class Announcements:
         place = {"output_path": self.output_path} if self.output_path else {}
         push(self.ti, TASK_ID, render.task_id)
         push(self.ti, RENDER, {**render.to_payload(), **place, **more})
+
+    @contextmanager
+    def failures(self, render: Render, outcome: Outcome | None) -> Iterator[None]:
+        """Push why the video of a render was not saved or not accepted, whatever error ends the block.
+
+        :param outcome: how the render ended, ``None`` if that is not known.
+        """
+        try:
+            yield
+        except JimengError as error:
+            self.render(render, **landing_fields(error, outcome))
+            raise
 
     def earlier(self, render: Render | None, record: Record | None) -> None:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
