@@ -30,6 +30,7 @@ OPERATORS = {
     "JimengGenerateVideoOperator": "operators.video",
     "JimengDownloadVideoOperator": "operators.video",
     "JimengPlanOperator": "operators.plan",
+    "JimengFinishVideoOperator": "operators.finish",
     "JimengReportOperator": "operators.report",
     "JimengRescueOperator": "operators.rescue",
     "JimengVideoSensor": "sensors.video",
@@ -47,7 +48,7 @@ _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: polls travel over aiohttp's connections",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
-    "report": "first frames as pictures in the [report](campaigns.md#the-report)",
+    "media": "the [finish operator](operators.md#jimengfinishvideooperator), and first frames in the [report](campaigns.md#the-report)",
 }
 _AS_OF_THE_OPERATOR = "as of `JimengGenerateVideoOperator`"
 _COLUMNS = {
@@ -65,7 +66,7 @@ _WITHOUT = {
     "aiohttp": "`SettingsError`, naming the extra, when a trigger opens such a connection",
     "emulator": "the command and the fixture stop with a message that names the extra",
     "excel": "`ParameterError`, naming the extra; CSV files, JSON files and data frames are read all the same",
-    "report": "the report plays the videos instead; the log names the extra",
+    "media": "the operator names the extra; the report plays the videos instead",
 }
 
 

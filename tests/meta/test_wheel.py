@@ -274,5 +274,5 @@ report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=Non
 print(operator._previews(report, OutputPath(output_path=folder + "/report.html")))
 """
     said = run(installed, "-c", code, home=home)
-    assert "pip install 'airflow-provider-jimeng[report]'" in said
+    assert "pip install 'airflow-provider-jimeng[media]'" in said
     assert "Preview(path='film.mp4', picture=None)" in said
