@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.errors import ParameterError
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -21,20 +19,18 @@ _QUALITY = 88
 _SHARPNESS_SIDE = 360
 """Frames are made this small before their sharpness is compared, so that noise does not count as sharp."""
 _SHARPEST_OF_SECONDS = 1.0
+_ROUNDING = 1e-6
 
 
 def draw_poster(source: Source, poster: Poster, *, label: Any = None, threads: int = 0) -> bytes:
     """Return one frame as JPEG or WebP, turned as a player turns it.
 
     :param label: the picture of the visible label and its upper left corner.
-    :raises ParameterError: the wanted time lies after the end of the video.
     """
-    if poster.at is not None and poster.at >= source.seconds:
-        raise ParameterError(
-            "poster.at", f"is {poster.at:g} s, and the video ends at {source.seconds:g} s. Give less."
-        )
-    find = _sharpest if poster.at is None else _frame_at
-    picture = find(source, poster.at or _SHARPEST_OF_SECONDS, threads)
+    if poster.at is None:
+        picture = _sharpest(source, _SHARPEST_OF_SECONDS, threads)
+    else:
+        picture = _frame_at(source, poster.at, threads)
     if label is not None:
         overlay, x, y = label
         picture = picture.convert("RGBA")
@@ -52,19 +48,24 @@ def draw_preview(
     from PIL import Image
 
     step = max(preview.seconds, source.seconds / _MAX_TILES)
-    width = preview.width
-    height = max(2, round(width * source.height / source.width))
+    count = max(1, math.ceil(source.seconds / step - _ROUNDING))
+    size = preview.width, max(2, round(preview.width * source.height / source.width))
     tiles: list[Image.Image] = []
+    shown = None
     for seconds, frame in _timed(source, threads):
-        if len(tiles) < _MAX_TILES and seconds >= len(tiles) * step:
-            tiles.append(_upright(source, frame).resize((width, height)))
+        while shown is not None and len(tiles) < count and len(tiles) * step < seconds - _ROUNDING:
+            tiles.append(_upright(source, shown).resize(size))
+        shown = frame
+    while len(tiles) < count:
+        tiles.append(_upright(source, shown).resize(size))
+    width, height = size
     columns = min(_COLUMNS, len(tiles))
     sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height))
     lines = ["WEBVTT", ""]
     for number, tile in enumerate(tiles):
         x, y = number % columns * width, number // columns * height
         sheet.paste(tile, (x, y))
-        ends = source.seconds if number == len(tiles) - 1 else (number + 1) * step
+        ends = min((number + 1) * step, source.seconds)
         lines += [
             f"{_time(number * step)} --> {_time(max(ends, number * step + 0.001))}",
             f"{sheet_name}#xywh={x},{y},{width},{height}",
@@ -77,7 +78,7 @@ def _frame_at(source: Source, at: float, threads: int) -> Image.Image:
     """Return the frame that is on the screen at a time."""
     shown = None
     for seconds, frame in _timed(source, threads):
-        if shown is not None and seconds > at:
+        if shown is not None and seconds > at + _ROUNDING:
             break
         shown = frame
     return _upright(source, shown)

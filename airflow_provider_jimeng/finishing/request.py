@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass
 from typing import Any, ClassVar, Self
 
-from airflow_provider_jimeng.core.arguments import as_bool, is_absent, parse_text, shown
+from airflow_provider_jimeng.core.arguments import as_bool, is_absent, parse_text, read_whole, shown
 from airflow_provider_jimeng.core.errors import ParameterError
 
+DEFAULT_THREADS = 2
 DEFAULT_TEXT = "AI生成"
 MIN_OPENING_SECONDS = 2.0
 MIN_TEXT_SIZE = 0.05
 """Limits of the visible label of a video: GB 45438-2025, section 5.4."""
 MAX_TEXT_SIZE = 0.3
 POSITIONS = ("top-left", "top", "top-right", "center", "bottom-left", "bottom", "bottom-right")
-MAX_SIDE = 7680
 _RATIO = re.compile(r"([1-9]\d?):([1-9]\d?)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -55,9 +55,20 @@ class _Part:
             if name not in known:
                 raise ParameterError(f"{argument}.{name}", f"is not known. Known fields: {', '.join(known)}.")
         try:
-            return cls(**values)
+            return cls(**{name: cls._read(name, value) for name, value in values.items()})
         except ParameterError as error:
             raise ParameterError(f"{argument}.{error.argument}", error.reason) from None
+
+    @classmethod
+    def _read(cls, name: str, value: Any) -> Any:
+        """Return the value of a field. A template can have turned a number into text."""
+        kind = str(cls.__dataclass_fields__[name].type)
+        if not isinstance(value, str) or ("str" in kind and value.strip() != "None"):
+            return value
+        try:
+            return parse_text(value.strip().lower() if "bool" in kind else value)
+        except ValueError:
+            return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +99,15 @@ class VisibleLabel(_Part):
         _number(
             "size", self.size, MIN_TEXT_SIZE, MAX_TEXT_SIZE, "GB 45438-2025 asks for 5 % of the shortest side"
         )
+        if self.font is not None and not isinstance(self.font, str):
+            raise ParameterError("font", f"expected the path of a font file, got {shown(self.font)}.")
 
     @classmethod
     def of(cls, argument: str, value: Any) -> Self | None:
         """Return the label that a value describes; a plain text is the text of the label."""
-        if isinstance(value, str) and not is_absent(value) and not value.strip().startswith("{"):
-            word = value.strip().lower()
-            if word not in ("true", "false"):
-                return cls._from(argument, {"text": value.strip()})
+        text = "" if is_absent(value) or not isinstance(value, str) else value.strip()
+        if text and not text.startswith("{") and text.lower() not in ("true", "false"):
+            return cls._from(argument, {"text": text})
         return super(VisibleLabel, cls).of(argument, value)
 
 
@@ -158,10 +170,8 @@ class Rendition(_Part):
     faststart: bool = True
 
     def __post_init__(self) -> None:
-        if self.name is not None and not (isinstance(self.name, str) and _NAME.fullmatch(self.name)):
-            raise ParameterError(
-                "name", f"{shown(self.name)} is not a name of letters, digits, - and _, 40 at most."
-            )
+        if self.name is not None:
+            _file_name(self.name)
         if self.aspect_ratio is not None and not (
             isinstance(self.aspect_ratio, str) and _RATIO.fullmatch(self.aspect_ratio)
         ):
@@ -185,6 +195,8 @@ class Rendition(_Part):
             self.preset,
             ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
         )
+        if not isinstance(self.faststart, bool):
+            raise ParameterError("faststart", f"expected true or false, got {shown(self.faststart)}.")
 
     @property
     def suffix(self) -> str:
@@ -222,10 +234,7 @@ class Concat(_Part):
     cross_fade: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise ParameterError(
-                "name", f"{shown(self.name)} is not a name of letters, digits, - and _, 40 at most."
-            )
+        _file_name(self.name)
         _number("cross_fade", self.cross_fade, 0, 10, "seconds")
 
 
@@ -285,9 +294,11 @@ class FinishRequest:
         concat: Any = None,
         audio: Any = None,
         require_implicit: Any = False,
+        is_complete: bool = True,
     ) -> FinishRequest:
         """Return the request that the arguments describe, as templates leave them.
 
+        :param is_complete: false if other arguments are not known yet.
         :raises ParameterError: an argument is wrong, or nothing is asked for.
         """
         if isinstance(renditions, str) and not is_absent(renditions):
@@ -313,7 +324,7 @@ class FinishRequest:
             audio=Audio.of("audio", audio),
             require_implicit=as_bool("require_implicit", require_implicit),
         )
-        request._check()
+        request._check(is_complete=is_complete)
         return request
 
     @property
@@ -324,8 +335,8 @@ class FinishRequest:
         name = "labelled" if self.visible_label else "finished"
         return (Rendition(name=name),)
 
-    def _check(self) -> None:
-        if not (self.versions or self.poster or self.preview):
+    def _check(self, *, is_complete: bool) -> None:
+        if is_complete and not (self.versions or self.poster or self.preview):
             raise ParameterError(
                 "visible_label",
                 "nothing is asked for. Give visible_label, poster, preview, renditions, concat or audio.",
@@ -349,9 +360,22 @@ class FinishRequest:
         return recipe
 
 
+def read_threads(value: Any) -> int:
+    """Return the number of threads.
+
+    :raises ParameterError: it is not a whole number from 1 to 64.
+    """
+    return read_whole("threads", value, DEFAULT_THREADS, lowest=1, highest=64, remedy="2 suits most workers")
+
+
 def _even(pixels: float) -> int:
     """Return a side that H.264 with halved colour can have."""
-    return max(2, math.floor(pixels / 2 + 0.25) * 2)
+    return max(2, math.ceil(pixels / 2 - 0.5) * 2)
+
+
+def _file_name(value: Any) -> None:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ParameterError("name", f"expected letters, digits, - and _, 40 at most, got {shown(value)}.")
 
 
 def _number(name: str, value: Any, lowest: float, highest: float, remedy: str) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.filter
 
-from airflow_provider_jimeng.core.errors import DamagedMediaError, ParameterError
+from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError
+from airflow_provider_jimeng.finishing.sound import SoundTrack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _TURNS = {90: "cclock", 270: "clock"}
 _BLUR_SCALE = 8
 """The blurred copy is made this much smaller before it is blurred: nobody sees the difference, and it is 64 times faster."""
-_SAMPLE_RATE = 48_000
 _UNSPECIFIED = 2
 """FFmpeg's number for colour properties that a file does not tell."""
 
@@ -76,19 +76,35 @@ def encode(film: Film, path: Path, progress: Callable[[float], None]) -> None:
 
     :param progress: is called with the share that is done, 0 to 1.
     :raises DamagedMediaError: a source cannot be decoded.
-    :raises ParameterError: the sound cannot be read.
+    :raises ParameterError: the sound cannot be decoded.
+    :raises LandingError: the video cannot be encoded or written.
     """
     flags = "+use_metadata_tags" + ("+faststart" if film.rendition.faststart else "")
-    with av.open(str(path), "w", format="mp4", options={"movflags": flags}) as output:
-        if film.implicit_label is not None:
-            output.metadata["AIGC"] = film.implicit_label.decode()
-        picture = _PictureTrack.add(output, film)
-        sound = _sound_track(output, film)
-        for frame_end in picture.packets():
-            progress(min(1.0, frame_end / film.seconds) if film.seconds else 1.0)
-            sound.write_until(frame_end)
-        sound.write_until(math.inf)
+    try:
+        with av.open(str(path), "w", format="mp4", options={"movflags": flags}) as output:
+            if film.implicit_label is not None:
+                output.metadata["AIGC"] = film.implicit_label.decode()
+            picture = _PictureTrack.add(output, film)
+            sound = _sound_track(output, film)
+            for frame_end in picture.packets():
+                progress(min(1.0, frame_end / film.seconds) if film.seconds else 1.0)
+                if sound is not None:
+                    sound.write_until(frame_end)
+            if sound is not None:
+                sound.write_until(math.inf)
+    except av.FFmpegError as error:
+        raise LandingError(f"The video cannot be encoded: {error.strerror}.") from error
     progress(1.0)
+
+
+def _sound_track(output: Any, film: Film) -> SoundTrack | None:
+    """Return what writes the sound: the track of the request, or the sound of the only source."""
+    if film.audio is not None and film.audio_file is not None:
+        return SoundTrack(output, film.audio_file, film.seconds, film.threads, audio=film.audio)
+    if len(film.sources) == 1 and film.sources[0].has_audio:
+        source = film.sources[0]
+        return SoundTrack(output, source.path, film.seconds, film.threads, starts_at=source.first_frame_at)
+    return None
 
 
 # -------------------------------------------------------------------------------------------------------- the picture
@@ -179,7 +195,7 @@ class _Filters:
                     if not self._feed():
                         raise DamagedMediaError("The video cannot be decoded to its end.") from None
                     continue
-                except (av.EOFError, EOFError):
+                except av.EOFError:
                     return
                 yield frame
         except av.FFmpegError as error:
@@ -222,7 +238,7 @@ class _Filters:
     def _fitted(self, source: Source) -> Any:
         """Return the end of a chain that makes a source's picture as large as that of the film."""
         film = self.film
-        container = av.open(str(source.path), mode="r", format="mp4")
+        container = av.open(str(source.path), mode="r", format="mp4", metadata_errors="replace")
         self._containers.append(container)
         stream = container.streams.video[0]
         stream.codec_context.thread_count = film.threads
@@ -234,6 +250,8 @@ class _Filters:
         elif source.rotation:
             node = self._add("hflip", after=node)
             node = self._add("vflip", after=node)
+        if not source.has_square_pixels:
+            node = self._add("scale", f"{source.width}:{source.height}:flags=bicubic", after=node)
         size = (source.width, source.height)
         if film.rendition.fit == "blur":
             node = self._blurred(node, size)
@@ -243,7 +261,6 @@ class _Filters:
         node = self._add("format", "yuv420p", after=node)
         if len(film.sources) > 1:
             node = self._add("fps", f"fps={film.rate}", after=node)
-            node = self._add("settb", f"1/{film.rate}" if film.rate.denominator == 1 else "AVTB", after=node)
         return node
 
     def _cropped(self, node: Any, size: tuple[int, int], focus: tuple[float, float]) -> Any:
@@ -331,95 +348,3 @@ class _Filters:
         frame.pts, frame.time_base = 0, Fraction(1, 1000)
         self._label_input.push(frame)
         self._label_input.push(None)
-
-
-# ---------------------------------------------------------------------------------------------------------- the sound
-class _Silence:
-    def write_until(self, seconds: float) -> None:
-        """Write nothing: the video has no sound."""
-
-
-def _sound_track(output: Any, film: Film) -> Any:
-    """Return what writes the sound: the track that was given, or the sound of the only source."""
-    if film.audio is not None and film.audio_file is not None:
-        return _SoundTrack(output, film.audio_file, film.seconds, audio=film.audio, threads=film.threads)
-    if len(film.sources) == 1 and film.sources[0].has_audio:
-        return _SoundTrack(output, film.sources[0].path, film.seconds, threads=film.threads)
-    return _Silence()
-
-
-@dataclass(slots=True)
-class _SoundTrack:
-    """Sound on its way from a file into the video, as AAC."""
-
-    output: Any
-    path: Path
-    seconds: float
-    audio: Audio | None = None
-    threads: int = 0
-    _stream: Any = None
-    _parts: Iterator[Any] = field(default_factory=lambda: iter(()))
-    _written: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._stream = self.output.add_stream("aac", rate=_SAMPLE_RATE, layout="stereo")
-        self._stream.bit_rate = 192_000
-        self._parts = self._filtered()
-
-    def write_until(self, seconds: float) -> None:
-        """Write the sound up to a time, so that picture and sound lie side by side in the file."""
-        while self._written <= seconds:
-            frame = next(self._parts, None)
-            if frame is None:
-                if self._written < math.inf:
-                    self._written = math.inf
-                    self.output.mux(self._stream.encode(None))
-                return
-            self._written = float(frame.pts * frame.time_base)
-            self.output.mux(self._stream.encode(frame))
-
-    def _filtered(self) -> Iterator[Any]:
-        """Decode, cut, fade; every frame has the size that the encoder takes."""
-        try:
-            with av.open(str(self.path), mode="r") as container:
-                if not container.streams.audio:
-                    raise ParameterError("audio.uri", "is a file without sound.")
-                stream = container.streams.audio[0]
-                graph = av.filter.Graph()
-                first = graph.add_abuffer(template=stream, time_base=stream.time_base)
-                last = first
-                for name, arguments in self._filters():
-                    node = graph.add(name, arguments)
-                    last.link_to(node)
-                    last = node
-                sink = graph.add("abuffersink")
-                last.link_to(sink)
-                graph.configure()
-                graph.set_audio_frame_size(self._stream.codec_context.frame_size or 1024)
-                frames = container.decode(stream)
-                while True:
-                    try:
-                        yield sink.pull()
-                    except av.BlockingIOError:
-                        first.push(next(frames, None))
-                    except (av.EOFError, EOFError):
-                        return
-        except av.FFmpegError as error:
-            raise ParameterError("audio.uri", f"the sound cannot be decoded: {error.strerror}.") from error
-
-    def _filters(self) -> Iterator[tuple[str, str]]:
-        audio = self.audio
-        yield "aresample", f"{_SAMPLE_RATE}:async=1:first_pts=0" if audio is None else str(_SAMPLE_RATE)
-        yield "aformat", f"sample_fmts=fltp:sample_rates={_SAMPLE_RATE}:channel_layouts=stereo"
-        if audio is not None:
-            yield "atrim", f"start={audio.start:g}"
-            yield "asetpts", "PTS-STARTPTS"
-        yield "atrim", f"end={self.seconds:.6f}"
-        if audio is None:
-            return
-        if audio.volume != 1:
-            yield "volume", f"{audio.volume:g}"
-        if audio.fade_in:
-            yield "afade", f"t=in:st=0:d={audio.fade_in:g}"
-        if audio.fade_out:
-            yield "afade", f"t=out:st={max(0.0, self.seconds - audio.fade_out):.6f}:d={audio.fade_out:g}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.finishing.request import VisibleLabel
 
 _BOX = (0, 0, 0, 176)
-"""Dark enough for a contrast of 5:1 between white text and a box on a white picture."""
+"""Dark enough for a contrast of 8:1 between white text and a box on a white picture."""
 _MARGIN = 0.03
 """Distance from the edge of the picture, as a share of its shortest side."""
 _SPARE_PIXELS = 2

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_jimeng.core.arguments import as_bool, read_text, read_whole
+from airflow_provider_jimeng.core.arguments import read_text
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.literals import is_final
-from airflow_provider_jimeng.finishing.request import FinishRequest
+from airflow_provider_jimeng.finishing.request import DEFAULT_THREADS, FinishRequest, read_threads
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
 from airflow_provider_jimeng.operators.xcom import add_to_outlets
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JimengFinishVideoOperator"]
 
-DEFAULT_THREADS = 2
 _PARTS = ("visible_label", "poster", "preview", "renditions", "concat", "audio", "require_implicit")
 
 
@@ -62,7 +62,7 @@ class JimengFinishVideoOperator(BaseOperator):
         and ``volume``.
     :param require_implicit: fail if a source has no implicit label.
     :param output_conn_id: Airflow connection of the storage.
-    :param threads: how many CPU cores the task may use.
+    :param threads: how many threads the decoder may use, and the encoder.
     """
 
     template_fields: Sequence[str] = (
@@ -102,8 +102,7 @@ class JimengFinishVideoOperator(BaseOperator):
         self.require_implicit: Any = require_implicit
         self.output_conn_id: Any = output_conn_id
         self.threads: Any = threads
-        if all(is_final(value) for value in self._parts().values()):
-            FinishRequest.of(**self._parts())
+        self._check_literals()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Make what is not made yet, and return all manifests."""
@@ -116,18 +115,32 @@ class JimengFinishVideoOperator(BaseOperator):
                     f"cannot be finished here ({error}). On the workers run pip install "
                     "'airflow-provider-jimeng[media]'.",
                 ) from None
-            parts = self._parts()
-            parts["require_implicit"] = as_bool("require_implicit", self.require_implicit)
             made: list[dict[str, Any]] = finish(
                 self.video,
-                **parts,
+                **self._parts(),
                 output_conn_id=read_text("output_conn_id", self.output_conn_id),
-                threads=read_whole(
-                    "threads", self.threads, DEFAULT_THREADS, lowest=1, highest=64, remedy="CPU cores"
-                ),
+                threads=self.threads,
             )
             add_to_outlets(self, context, made[0]["uri"], {**made[0], "derivatives": made})
             return made
 
+    def _check_literals(self) -> None:
+        """Check what no template can change any more.
+
+        :raises ParameterError: naming the argument, the limit and the remedy.
+        """
+        parts = self._parts()
+        known = {name: value for name, value in parts.items() if _is_known(value)}
+        FinishRequest.of(**known, is_complete=len(known) == len(parts))
+        if is_final(self.threads):
+            read_threads(self.threads)
+
     def _parts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _PARTS}
+
+
+def _is_known(value: Any) -> bool:
+    """Return whether no template can change a part any more. Airflow renders no template in objects of our classes."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_known, value))
+    return is_final(value) or is_dataclass(value)
