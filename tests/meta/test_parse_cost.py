@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     import pytest
 
 # What a DAG file imports at its top, and what the triggerer and a task import later.
-AUTHORED = ["airflow_provider_jimeng.operators.video", "airflow_provider_jimeng.sensors.video"]
+AUTHORED = [
+    "airflow_provider_jimeng.operators.video",
+    "airflow_provider_jimeng.operators.finish",
+    "airflow_provider_jimeng.finishing",
+    "airflow_provider_jimeng.sensors.video",
+]
 PUBLIC = [*AUTHORED, "airflow_provider_jimeng.triggers.render", "airflow_provider_jimeng.hooks.jimeng"]
 # Slow to import, and needed only once a task runs.
 HEAVY = ("PIL", "av", "airflow_provider_jimeng.emulator")

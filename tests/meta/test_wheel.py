@@ -141,7 +141,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "pendulum>=3",
         "pillow>=10.1",
     ]
-    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "report"]
+    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "media"]
 
 
 def test_the_long_description_is_the_readme_without_what_leads_nowhere(wheel: Path) -> None:
@@ -276,3 +276,14 @@ print(operator._previews(report, OutputPath(output_path=folder + "/report.html")
     said = run(installed, "-c", code, home=home)
     assert "pip install 'airflow-provider-jimeng[media]'" in said
     assert "Preview(path='film.mp4', picture=None)" in said
+
+
+def test_a_finish_task_without_its_extra_names_it(installed: Path, home: Path) -> None:
+    code = """
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
+
+JimengFinishVideoOperator(task_id="finish", video="kite.mp4", poster=True).execute({})
+"""
+    said = run(installed, "-c", code, home=home, fails=True)
+    assert "ParameterError: video: cannot be finished here" in said.splitlines()[-1]
+    assert "pip install 'airflow-provider-jimeng[media]'" in said
