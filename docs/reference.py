@@ -48,7 +48,7 @@ _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: polls travel over aiohttp's connections",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
-    "media": "the [finish operator](operators.md#jimengfinishvideooperator), and first frames in the [report](campaigns.md#the-report)",
+    "media": "the [finish operator](finishing.md), and first frames in the [report](campaigns.md#the-report)",
 }
 _AS_OF_THE_OPERATOR = "as of `JimengGenerateVideoOperator`"
 _COLUMNS = {

@@ -26,7 +26,7 @@ class Source:
 
     ``width`` and ``height`` in pixels as a player shows them: turned, and with square pixels. ``rotation`` in degrees
     counter-clockwise. ``has_square_pixels`` tells of the stored picture. ``first_frame_at`` is the time stamp of the first
-    frame in seconds, which is not always 0. ``label`` is the text of the implicit label, byte for byte, ``None`` without one.
+    frame in seconds, which is not always 0. The ``color_…`` values are FFmpeg's numbers. ``label`` is the text of the implicit label, byte for byte, ``None`` without one.
     """
 
     path: Path
@@ -37,6 +37,8 @@ class Source:
     rate: Fraction
     seconds: float
     first_frame_at: float
+    color_primaries: int
+    color_trc: int
     has_audio: bool
     label: bytes | None
 
@@ -60,7 +62,8 @@ class Source:
                         "has a format that FFmpeg cannot decode. Give H.264, HEVC or AV1, with AAC sound.",
                     )
                 frame = next(container.decode(stream))
-                _refuse_hdr(frame)
+                curve = int(stream.codec_context.color_trc)
+                _refuse_hdr(curve)
                 for track in tracks[1:]:
                     next(container.decode(track), None)
                 rotation = round(frame.rotation / 90) * 90 % 360
@@ -78,6 +81,8 @@ class Source:
                     rate=rate,
                     seconds=info.duration_seconds or float(1 / rate),
                     first_frame_at=frame.time or 0.0,
+                    color_primaries=int(stream.codec_context.color_primaries),
+                    color_trc=curve,
                     has_audio=bool(container.streams.audio),
                     label=label,
                 )
@@ -101,9 +106,9 @@ class Source:
             raise DamagedMediaError(f"The video cannot be decoded: {error.strerror}.") from error
 
 
-def _refuse_hdr(frame: av.VideoFrame) -> None:
+def _refuse_hdr(number: int) -> None:
     """Refuse high dynamic range: the finished video has 8 bits, in which it shows bands and wrong colours."""
-    curve = _HDR.get(int(frame.color_trc))
+    curve = _HDR.get(number)
     if curve:
         raise ParameterError(
             "video",

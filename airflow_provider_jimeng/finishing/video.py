@@ -137,14 +137,23 @@ class _PictureTrack:
             if not begun:
                 begun = True
                 encoder.time_base = frame.time_base
-                for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
-                    value = int(getattr(frame, name))
-                    if value not in (0, _UNSPECIFIED):
-                        setattr(encoder, name, value)
+                self._describe_colours(frame)
             frame.pict_type = 0  # the encoder decides, not the source
             self.output.mux(self.stream.encode(frame))
             yield frame.time or 0.0
         self.output.mux(self.stream.encode(None))
+
+    def _describe_colours(self, frame: av.VideoFrame) -> None:
+        source = self.film.sources[0]
+        colours = {
+            "color_range": int(frame.color_range),
+            "colorspace": int(frame.colorspace),
+            "color_primaries": source.color_primaries,
+            "color_trc": source.color_trc,
+        }
+        for name, value in colours.items():
+            if value not in (0, _UNSPECIFIED):
+                setattr(self.stream.codec_context, name, value)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import av
 import pytest
 
 from airflow_provider_jimeng.core.errors import ParameterError
@@ -124,3 +125,13 @@ def test_videos_of_other_frame_rates_keep_their_speed_in_a_concatenation(
     sources = [saved(clip(fps=8), "a.mp4"), saved(clip(fps=16, frames=16), "b.mp4")]
     (manifest,) = finish(sources, concat=True, renditions=[FAST])
     assert (manifest["fps"], manifest["frames"], manifest["duration_seconds"]) == (16, 32, 2)
+
+
+def test_players_are_told_the_same_colours_as_of_the_source(saved: Saved, tmp_path: Path) -> None:
+    colours = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}  # BT.709
+    source = saved(clip(properties=tuple(colours.items())))
+    finish(source, visible_label="AI", renditions=[{"name": "one", "size": 64, **FAST}])
+    for path in (source, tmp_path / "kite.one.mp4"):
+        with av.open(str(path)) as container:
+            context = container.streams.video[0].codec_context
+            assert {name: int(getattr(context, name)) for name in colours} == colours
