@@ -91,7 +91,6 @@ class SoundTrack:
                 stream = container.streams.audio[0]
                 stream.codec_context.thread_count = self.threads
                 graph = av.filter.Graph()
-                graph.threads = self.threads
                 first = last = graph.add_abuffer(template=stream, time_base=stream.time_base)
                 for name, arguments in self._filters():
                     node = graph.add(name, arguments)

@@ -26,7 +26,7 @@ class Source:
 
     ``width`` and ``height`` in pixels as a player shows them: turned, and with square pixels. ``rotation`` in degrees
     counter-clockwise. ``has_square_pixels`` tells of the stored picture. ``first_frame_at`` is the time stamp of the first
-    frame in seconds, which is not always 0. The ``color_…`` values are FFmpeg's numbers. ``label`` is the text of the implicit label, byte for byte, ``None`` without one.
+    frame in seconds, which is not always 0. The ``color…`` values are FFmpeg's numbers. ``label`` is the text of the implicit label, byte for byte, ``None`` without one.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class Source:
     first_frame_at: float
     color_primaries: int
     color_trc: int
+    colorspace: int
     has_audio: bool
     label: bytes | None
 
@@ -83,6 +84,7 @@ class Source:
                     first_frame_at=frame.time or 0.0,
                     color_primaries=int(stream.codec_context.color_primaries),
                     color_trc=curve,
+                    colorspace=int(stream.codec_context.colorspace),
                     has_audio=bool(container.streams.audio),
                     label=label,
                 )

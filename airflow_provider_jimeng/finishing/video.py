@@ -147,7 +147,7 @@ class _PictureTrack:
         source = self.film.sources[0]
         colours = {
             "color_range": int(frame.color_range),
-            "colorspace": int(frame.colorspace),
+            "colorspace": source.colorspace,
             "color_primaries": source.color_primaries,
             "color_trc": source.color_trc,
         }
@@ -162,21 +162,32 @@ class _Input:
 
     buffer: Any
     frames: Iterator[av.VideoFrame]
+    repeat_at: float | None = None
     first_pts: int | None = None
     seconds: float = 0.0
     is_over: bool = False
+    _last: av.VideoFrame | None = None
 
     def push(self) -> None:
-        """Push the next frame, or the end. Each source begins at 0, whatever its time stamps say."""
+        """Push the next frame, or the end. Each source begins at 0, whatever its time stamps say.
+
+        The last frame is pushed once more, for ``repeat_at`` seconds: older versions of FFmpeg do not know when the last
+        frame ends, and leave it out when they change the frame rate.
+        """
         frame = next(self.frames, None)
         if frame is None:
             self.is_over = True
+            last = self._last
+            if last is not None and last.time_base is not None and self.repeat_at is not None:
+                last.pts = round(self.repeat_at / last.time_base)
+                self.buffer.push(last)
             self.buffer.push(None)
             return
         if frame.pts is not None:
             self.first_pts = frame.pts if self.first_pts is None else self.first_pts
             frame.pts -= self.first_pts
             self.seconds = frame.time or 0.0
+        self._last = frame
         self.buffer.push(frame)
 
 
@@ -186,7 +197,6 @@ class _Filters:
     def __init__(self, film: Film) -> None:
         self.film = film
         self.graph = av.filter.Graph()
-        self.graph.threads = film.threads
         self._containers: list[Any] = []
         self.inputs: list[_Input] = []
         self._starts = [0.0]
@@ -238,8 +248,11 @@ class _Filters:
         if self.film.label is not None:
             self._push_label()
 
-    def _add(self, name: str, arguments: str | None = None, *, after: Any = None) -> Any:
-        node = self.graph.add(name, arguments)
+    def _add(self, name: str, arguments: str = "", *, after: Any = None) -> Any:
+        options = [arguments] if arguments else []
+        if name != "buffersink":
+            options.append(f"threads={self.film.threads}")
+        node = self.graph.add(name, ":".join(options))
         if after is not None:
             after.link_to(node)
         return node
@@ -253,7 +266,9 @@ class _Filters:
         stream.codec_context.thread_count = film.threads
         stream.thread_type = "AUTO"
         node = self.graph.add_buffer(template=stream, time_base=stream.time_base)
-        self.inputs.append(_Input(node, iter(container.decode(stream))))
+        is_joined = len(film.sources) > 1
+        frames = iter(container.decode(stream))
+        self.inputs.append(_Input(node, frames, repeat_at=source.seconds if is_joined else None))
         if source.rotation in _TURNS:
             node = self._add("transpose", _TURNS[source.rotation], after=node)
         elif source.rotation:
@@ -268,8 +283,10 @@ class _Filters:
             node = self._cropped(node, size, film.rendition.focus)
         node = self._add("setsar", "1", after=node)
         node = self._add("format", "yuv420p", after=node)
-        if len(film.sources) > 1:
+        if is_joined:
             node = self._add("fps", f"fps={film.rate}", after=node)
+            end = source.seconds - 0.25 / film.rate  # without the repeated frame
+            node = self._add("trim", f"end={end:.6f}", after=node)
         return node
 
     def _cropped(self, node: Any, size: tuple[int, int], focus: tuple[float, float]) -> Any:
@@ -299,7 +316,7 @@ class _Filters:
             return self._add("scale", f"{inner[0]}:{inner[1]}:flags=bicubic", after=node)
         small = [max(2, round(side / _BLUR_SCALE / 2) * 2) for side in (film.width, film.height)]
         both = self._add("split", "2", after=node)
-        back = self.graph.add(
+        back = self._add(
             "scale", f"{small[0]}:{small[1]}:force_original_aspect_ratio=increase:flags=bilinear"
         )
         both.link_to(back, 0, 0)
@@ -307,10 +324,10 @@ class _Filters:
         back = self._add("gblur", f"sigma={max(1.0, min(small) / 30):.2f}", after=back)
         back = self._add("scale", f"{film.width}:{film.height}:flags=bilinear", after=back)
         back = self._add("setsar", "1", after=back)
-        front = self.graph.add("scale", f"{inner[0]}:{inner[1]}:flags=bicubic")
+        front = self._add("scale", f"{inner[0]}:{inner[1]}:flags=bicubic")
         both.link_to(front, 1, 0)
         front = self._add("setsar", "1", after=front)
-        whole = self.graph.add("overlay", "(W-w)/2:(H-h)/2:shortest=1")
+        whole = self._add("overlay", "(W-w)/2:(H-h)/2:shortest=1")
         back.link_to(whole, 0, 0)
         front.link_to(whole, 0, 1)
         return whole
@@ -320,13 +337,13 @@ class _Filters:
         if len(nodes) == 1:
             return nodes[0]
         if not self.film.cross_fade:
-            whole = self.graph.add("concat", f"n={len(nodes)}:v=1:a=0")
+            whole = self._add("concat", f"n={len(nodes)}:v=1:a=0")
             for number, node in enumerate(nodes):
                 node.link_to(whole, 0, number)
             return whole
         joined = nodes[0]
         for number, node in enumerate(nodes[1:], start=1):
-            faded = self.graph.add(
+            faded = self._add(
                 "xfade",
                 f"transition=fade:duration={self.film.cross_fade}:offset={self._starts[number]:.6f}",
             )
@@ -346,7 +363,7 @@ class _Filters:
             time_base=Fraction(1, 1000),
         )
         enable = "" if film.label_seconds is None else f":enable='lte(t,{film.label_seconds:g})'"
-        laid = self.graph.add("overlay", f"x={x}:y={y}:eof_action=repeat{enable}")
+        laid = self._add("overlay", f"x={x}:y={y}:eof_action=repeat{enable}")
         node.link_to(laid, 0, 0)
         self._label_input.link_to(laid, 0, 1)
         return laid

@@ -87,7 +87,7 @@ def drawn(picture: str, size: tuple[int, int], number: int) -> Image.Image:
 
 
 def _add_sound(output: Any, stream: Any, tone: int, seconds: float) -> None:
-    with av.open(io.BytesIO(wav(tone, seconds))) as source:
+    with av.open(io.BytesIO(wav(tone, seconds)), mode="r") as source:
         for frame in source.decode(audio=0):
             frame.pts = None
             output.mux(stream.encode(frame))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -41,9 +41,8 @@ def test_a_poster_without_a_time_is_the_sharpest_frame_of_the_first_second(
     finish(source, poster={"format": "webp"})
     with Image.open(tmp_path / "kite.poster.webp") as poster:
         assert poster.format == "WEBP"
-        darkest, brightest = poster.convert("L").getextrema()
-    assert isinstance(darkest, int | float)
-    assert brightest > 230
+        extrema: Any = poster.convert("L").getextrema()
+    assert extrema[1] > 230
 
 
 def test_a_time_after_the_end_is_refused_before_anything_is_made(saved: Saved, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ FAST = {"preset": "ultrafast"}
 
 
 def test_a_rendition_has_even_sides_of_the_wanted_ratio_and_size() -> None:
-    sizes = {
+    sizes: dict[tuple[int, int], list[tuple[dict[str, Any], tuple[int, int]]]] = {
         (1920, 1080): [
             ({}, (1920, 1080)),
             ({"aspect_ratio": "9:16"}, (608, 1080)),
@@ -135,3 +135,17 @@ def test_players_are_told_the_same_colours_as_of_the_source(saved: Saved, tmp_pa
         with av.open(str(path)) as container:
             context = container.streams.video[0].codec_context
             assert {name: int(getattr(context, name)) for name in colours} == colours
+
+
+def test_no_brightness_changes_whatever_range_the_source_has(
+    subtests: pytest.Subtests, saved: Saved, tmp_path: Path
+) -> None:
+    for pix_fmt in ("yuv420p", "yuvj420p", "yuv444p"):
+        for shade in ("black", "grey", "white"):
+            with subtests.test(pix_fmt=repr(pix_fmt), shade=repr(shade)):
+                source = saved(clip(picture=shade, pix_fmt=pix_fmt, frames=2))
+                name = f"{pix_fmt}-{shade}"
+                finish(source, renditions=[{"name": name, "size": 64, **FAST}])
+                pictures = [decoded(path).frames[0] for path in (source, tmp_path / f"kite.{name}.mp4")]
+                before, after = (picture.convert("L").resize((1, 1)).tobytes()[0] for picture in pictures)
+                assert abs(before - after) <= 3
