@@ -242,7 +242,7 @@ class Concat(_Part):
 class Audio(_Part):
     """A track of sound. What is longer than the video is cut; after a shorter one there is silence.
 
-    :param uri: file with the sound, in any format that FFmpeg reads.
+    :param uri: file with the sound: MP3, WAV, AAC, FLAC, Ogg, or the sound of a video.
     :param start: seconds of the track that are left out at its beginning.
     :param fade_in: seconds.
     :param fade_out: seconds, at the end of the video.

@@ -14,10 +14,20 @@ import av.filter
 from airflow_provider_jimeng.core.errors import DamagedMediaError, JimengError, ParameterError
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
+
     from airflow_provider_jimeng.finishing.request import Audio
 
 _SAMPLE_RATE = 48_000
 _BIT_RATE = 192_000
+_FORMATS = "aac,ac3,aiff,amr,asf,caf,flac,matroska,mov,mp3,mp4,ogg,w64,wav,webm"
+"""FFmpeg also reads playlists, which name other files and links. A track is not one of them."""
+
+
+def _opened(path: Path) -> InputContainer:
+    """Open a file with sound. Tags in other encodings than UTF-8 do no harm."""
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    return av.open(str(path), mode="r", options=options, metadata_errors="replace")
 
 
 def check_track(path: Path, audio: Audio) -> None:
@@ -26,7 +36,7 @@ def check_track(path: Path, audio: Audio) -> None:
     :raises ParameterError: it cannot, or it does not.
     """
     try:
-        with av.open(str(path), mode="r", metadata_errors="replace") as container:
+        with _opened(path) as container:
             if not container.streams.audio:
                 raise ParameterError("audio.uri", "is a file without sound. Give a file with sound.")
             stream = container.streams.audio[0]
@@ -68,7 +78,7 @@ class SoundTrack:
     _written: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        with av.open(str(self.path), mode="r", metadata_errors="replace") as container:
+        with _opened(self.path) as container:
             if container.streams.audio[0].codec_context.layout.nb_channels == 1:
                 self._layout = "mono"  # as stereo it would lose 3 dB
         self._stream = self.output.add_stream("aac", rate=_SAMPLE_RATE, layout=self._layout)
@@ -87,7 +97,7 @@ class SoundTrack:
         failed: Callable[[av.FFmpegError], JimengError]
         failed = _source_not_decoded if self.audio is None else _not_decoded
         try:
-            with av.open(str(self.path), mode="r", metadata_errors="replace") as container:
+            with _opened(self.path) as container:
                 stream = container.streams.audio[0]
                 stream.codec_context.thread_count = self.threads
                 graph = av.filter.Graph()

@@ -94,9 +94,13 @@ def test_a_track_that_cannot_be_used_is_refused_before_anything_is_made(
 ) -> None:
     source, silent, text = saved(clip()), saved(clip(), "silent.mp4"), saved(b"no sound" * 99, "text.mp3")
     track = saved(wav(400, 2), "music.wav")
+    playlist = saved(
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nmusic.wav\n#EXT-X-ENDLIST\n", "list.m3u8"
+    )
     before = sorted(tmp_path.iterdir())
     cases: list[tuple[Any, str]] = [
         (str(silent), r"audio\.uri: is a file without sound"),
+        (str(playlist), r"audio\.uri: cannot be decoded"),
         (str(text), r"audio\.uri: cannot be decoded"),
         ({"uri": str(track), "start": 2}, r"audio\.start: is 2 s, and the track ends at 2 s\. Give less"),
     ]
