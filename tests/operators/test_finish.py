@@ -43,10 +43,14 @@ PARAMS = {"videos": [], "text": "AI", "size": 64, "joins": True, "threads": 1}
 with DAG("finished", schedule=None, params=PARAMS):
 
     @task
-    def manifests(**context):
-        return [{"uri": uri} for uri in context["params"]["videos"]]
+    def uris(**context):
+        return context["params"]["videos"]
 
-    videos = manifests()
+    @task
+    def manifest(uri):
+        return {"uri": uri}
+
+    videos = manifest.expand(uri=uris())
     JimengFinishVideoOperator.partial(
         task_id="each",
         visible_label={"text": "{{ params.text }}"},
@@ -63,7 +67,7 @@ with DAG("finished", schedule=None, params=PARAMS):
         retries=0,
     )
     videos >> JimengFinishVideoOperator(
-        task_id="text", video="{{ ti.xcom_pull('manifests') }}", preview="{{ params.joins }}", retries=0
+        task_id="text", video="{{ ti.xcom_pull('uris') }}", preview="{{ params.joins }}", retries=0
     )
 """
 
