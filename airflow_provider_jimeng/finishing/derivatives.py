@@ -137,7 +137,7 @@ class _Job:
     ) -> list[Callable[[], None]]:
         """Check what is not made yet, and return what makes it, step by step."""
         due = [each for each in derivatives if each.manifest is None]
-        if not due:
+        if not due and not self.request.require_implicit:
             return []
         sources = [Source.open(original.local(self.stack)) for original in originals]
         label = self._implicit_label(originals, sources)

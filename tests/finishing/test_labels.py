@@ -186,6 +186,9 @@ def test_a_required_implicit_label_that_is_missing_is_refused(saved: Saved, tmp_
     ):
         finish(source, renditions=[FAST], require_implicit=True)
     assert list(tmp_path.iterdir()) == [source]
+    finish(source, poster=True)
+    with pytest.raises(MissingLabelError):  # also where everything is made already
+        finish(source, poster=True, require_implicit=True)
     labelled = saved(grey(), "labelled.mp4")
     assert finish(labelled, poster=True, require_implicit="true")
 
