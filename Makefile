@@ -62,7 +62,7 @@ lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 
 LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
-LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra excel --extra report
+LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra excel --extra media
 
 # ----------------------------------------------------------------------------------------------------------- checks
 .PHONY: lint

@@ -93,15 +93,20 @@ def push_result(ti: Any, key: str, value: Any) -> None:
 
 def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) -> dict[str, Any]:
     """Add the manifest to the asset events of the task's outlets, as their extra, and return its payload."""
+    payload = manifest.to_payload()
+    add_to_outlets(operator, context, manifest.uri, payload)
+    return payload
+
+
+def add_to_outlets(operator: BaseOperator, context: Context, uri: str, extra: Mapping[str, Any]) -> None:
+    """Add what a task made to the asset events of its outlets. An alias gets an asset with the URI of the file."""
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-    payload = manifest.to_payload()
     for outlet in operator.outlets or ():
         if isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(uri=manifest.uri), extra=payload)
+            context["outlet_events"][outlet].add(Asset(uri=uri), extra=dict(extra))
         elif isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(payload)
-    return payload
+            context["outlet_events"][outlet].extra.update(extra)
 
 
 # --- read -------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ AIRFLOW_LAYERS = {
     "sensors",
     "triggers",
     "storage",
+    "finishing",
     "web",
     "images",
     "links",
@@ -33,6 +34,7 @@ ALLOWED = {
     "sensors": {"airflow", "pendulum"},
     "triggers": {"airflow", "asgiref", "pendulum"},
     "storage": {"airflow", "fsspec", "pendulum"},
+    "finishing": {"PIL", "av", "pendulum"},
     "web": {"airflow", "fastapi", "pendulum", "sqlalchemy", "starlette"},
     "links": {"airflow", "packaging"},
     "report_page": {"jinja2"},
@@ -41,6 +43,7 @@ ALLOWED = {
     "spreadsheet": {"openpyxl"},
     "exceptions": set(),
     "first_frames": {"airflow", "av", "PIL"},
+    "fonts": {"PIL"},
     "pytest_plugin": {"airflow", "pytest"},
     "retry": {"airflow"},
     "emulator": {"PIL", "av", "pendulum"},
@@ -54,7 +57,7 @@ KNOWS = {
     "provider_info": {"core"},
     "core": {"core"},
     "client": {"core", "client"},
-    "emulator": {"core", "emulator"},
+    "emulator": {"core", "emulator", "fonts"},
 }
 # Part of any layer's world: the package's own version, and a type that stands for "a path".
 EVERYBODY = {f"{PACKAGE}.__version__", "os.PathLike"}

@@ -9,7 +9,12 @@ from tests.harness.processes import unmeasured_environment
 from tests.meta.tree import PACKAGE, ROOT
 
 # What a DAG file imports at its top, and what the triggerer and a task import later.
-AUTHORED = [f"{PACKAGE}.operators.video", f"{PACKAGE}.sensors.video"]
+AUTHORED = [
+    f"{PACKAGE}.operators.video",
+    f"{PACKAGE}.operators.finish",
+    f"{PACKAGE}.finishing",
+    f"{PACKAGE}.sensors.video",
+]
 LATER = [f"{PACKAGE}.triggers.render", f"{PACKAGE}.hooks.jimeng"]
 # Slow to import, and needed only once a task runs.
 HEAVY = ("PIL", "av", f"{PACKAGE}.emulator")

@@ -141,7 +141,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "pendulum>=3",
         "pillow>=10.1",
     ]
-    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "report"]
+    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "media"]
 
 
 def test_the_long_description_is_the_readme_without_what_leads_nowhere(wheel: Path) -> None:
@@ -170,7 +170,12 @@ def test_the_wheel_alone_brings_no_library_of_its_extras(installed: Path, home: 
     assert f"No module named '{library}'" in run(installed, "-c", f"import {library}", home=home, fails=True)
 
 
-def test_every_module_can_be_imported_without_the_extras(installed: Path, wheel: Path, home: Path) -> None:
+OF_THE_MEDIA_EXTRA = {f"{PACKAGE}.finishing.{name}" for name in ("derivatives", "sound", "source", "video")}
+
+
+def test_every_other_module_can_be_imported_without_the_extras(
+    installed: Path, wheel: Path, home: Path
+) -> None:
     names = [
         name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for name in zipfile.ZipFile(wheel).namelist()
@@ -179,6 +184,7 @@ def test_every_module_can_be_imported_without_the_extras(installed: Path, wheel:
     if lack("views of plugins"):  # the pages, which the plugin of such an Airflow leaves alone
         everywhere = {f"{PACKAGE}.web.plugin", f"{PACKAGE}.web.links"}
         names = [name for name in names if ".web." not in name or name in everywhere]
+    names = [name for name in names if name not in OF_THE_MEDIA_EXTRA]
     assert len(names) > 90
     run(installed, "-c", "\n".join(f"import {name}" for name in names), home=home)
 
@@ -283,5 +289,16 @@ report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=Non
 print(operator._previews(report, OutputPath(output_path=folder + "/report.html")))
 """
     said = run(installed, "-c", code, home=home)
-    assert "pip install 'airflow-provider-jimeng[report]'" in said
+    assert "pip install 'airflow-provider-jimeng[media]'" in said
     assert "Preview(path='film.mp4', picture=None)" in said
+
+
+def test_a_finish_task_without_its_extra_names_it(installed: Path, home: Path) -> None:
+    code = """
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
+
+JimengFinishVideoOperator(task_id="finish", video="kite.mp4", poster=True).execute({})
+"""
+    said = run(installed, "-c", code, home=home, fails=True)
+    assert "ParameterError: video: cannot be finished here" in said.splitlines()[-1]
+    assert "pip install 'airflow-provider-jimeng[media]'" in said
