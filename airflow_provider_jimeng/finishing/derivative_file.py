@@ -17,7 +17,7 @@ import pendulum
 
 from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.render import format_time
-from airflow_provider_jimeng.storage.manifest import pending_of, sidecar_of
+from airflow_provider_jimeng.storage.output import pending_of, sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.finishing.request import Poster, Preview, Rendition
