@@ -105,7 +105,7 @@ class Derivative:
         self._place(put, facts)
 
     def _place(self, put: Callable[[], None], facts: Mapping[str, Any]) -> None:
-        """Give the file its name, between a pending manifest and the manifest. See :mod:`..storage.manifest`."""
+        """Give the file its name, between a pending manifest and the manifest. See :mod:`..storage.output`."""
         manifest = {
             "version": VERSION,
             "kind": type(self.version).__name__.lower(),

@@ -279,8 +279,7 @@ class Submission:
             saved = self._saved(paid)
         if saved is not None:
             return replace(paid, ended=saved.success(), manifest=saved)
-        hook = self._hook_of(render)
-        ended = poke(lambda: hook.query(render), poller_for(render))
+        ended = poke(lambda: self._hook_of(render).query(render), poller_for(render))
         log.info("Adopted render %s: %s.", render.task_id, ended.outcome.value if ended else "it goes on")
         if ended is not None and ended.outcome is not Outcome.SUCCEEDED and self._is_downloaded(render):
             return paid
