@@ -188,8 +188,7 @@ class Submission:
         if ended.outcome is not Outcome.SUCCEEDED:
             self._conclude(paid.render, ended, adopted=False)
             return None
-        manifest = paid.manifest
-        required = as_bool("require_tagged", self._task.require_tagged)
+        manifest, required = paid.manifest, as_bool("require_tagged", self._task.require_tagged)
         if manifest is None or lacks_label(manifest, required=required):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
@@ -240,7 +239,7 @@ class Submission:
         """Return a render of the same request that another task has paid for, if the author wants that."""
         if not self._reuses(take):
             return None
-        for other in self._others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
+        for other in self.others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
             if other.state is RecordState.INTENT:
                 if self._policies["on_unknown_submit"] == "resubmit":
                     continue
@@ -264,7 +263,8 @@ class Submission:
         return self._policies["reuse"] == "output_path" and take == self.request.take
 
     @cached_property
-    def _others(self) -> OtherTasks:
+    def others(self) -> OtherTasks:
+        """What other tasks have paid for, or are about to pay for."""
         return OtherTasks(ledger=self._record.ledger, timeout_seconds=self._hook.settings.timeout_seconds)
 
     def _look_at(self, paid: Paid) -> Paid:
@@ -305,7 +305,7 @@ class Submission:
         return Payment(
             hook=self._hook,
             record=self._record,
-            others=self._others,
+            others=self.others,
             asked=self.request.fingerprint(),
             reuses=self._reuses(self._take),
             target=self._target,

@@ -1,0 +1,113 @@
+"""The entry point: read the arguments, run the command, and turn every error into a message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from airflow_provider_jimeng.cli.commands import EMULATOR, PROGRAM, Command, build_parser
+from airflow_provider_jimeng.cli.console import log_to_stderr, note, results_alone_on_stdout, show_json
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    JimengError,
+    LandingError,
+    LostContactError,
+    ParameterError,
+    RenderError,
+    RenderTimedOutError,
+    SettingsError,
+    SlotTimedOutError,
+    UnknownSubmitError,
+)
+
+OTHER, USAGE, REFUSED, FAILED, UNKNOWN, UNSAVED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``jimeng`` with these arguments, by default those of the process; return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [EMULATOR]:
+        from airflow_provider_jimeng.emulator.__main__ import main as serve
+
+        return serve(words[1:], prog=f"{PROGRAM} {EMULATOR}")
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from airflow_provider_jimeng.cli.completion import complete
+
+        complete(parser)
+    args = parser.parse_args(words)
+    args.again = [PROGRAM, *words]
+    return run(args.handler, args)
+
+
+def run(command: Command, args: argparse.Namespace) -> int:
+    """Run a command and return its exit code; a failure is one message on stderr, or a JSON document."""
+    as_json, verbose = getattr(args, "json", False), getattr(args, "verbose", False)
+    args.log_lines = log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    try:
+        with results_alone_on_stdout():
+            return command.load()(args)
+    except KeyboardInterrupt:
+        note("Interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:  # The reader of a pipe has gone, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OTHER
+    except JimengError as error:
+        return report(error, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - a person sees one line, and the traceback when asking for it
+        if verbose:
+            note(traceback.format_exc())
+        if as_json:
+            show_json({"error": type(error).__name__, "message": str(error), "exit_code": OTHER})
+        note(f"{PROGRAM}: unexpected error, please report it: {type(error).__name__}: {error}")
+        return OTHER
+
+
+def report(error: JimengError, *, as_json: bool, paid: bool = False) -> int:
+    """Say what went wrong and what follows; return the exit code."""
+    code = exit_code(error, paid=paid)
+    if as_json:
+        show_json(as_payload(error, code))
+    note(f"{PROGRAM}: {error}")
+    return code
+
+
+def as_payload(error: JimengError, code: int) -> dict[str, object]:
+    """Return an error as plain JSON data."""
+    api = error if isinstance(error, ApiError) else None
+    return {
+        "error": type(error).__name__,
+        "message": str(error),
+        "code": api.code if api else None,
+        "request_id": api.request_id if api else None,
+        "retryable": error.retryable,
+        "exit_code": code,
+    }
+
+
+def exit_code(error: JimengError, *, paid: bool = False) -> int:
+    """Return the exit code of an error.
+
+    :param paid: there is a render that is paid for and not saved.
+    """
+    match error:
+        case UnknownSubmitError():
+            return UNKNOWN
+        case SlotTimedOutError():
+            return REFUSED
+        case RenderTimedOutError() | LostContactError():
+            return UNSAVED
+        case LandingError():
+            return UNSAVED if paid or error.retryable else USAGE
+        case RenderError():
+            return FAILED
+        case ApiError():
+            return FAILED if error.entry is not None and error.entry.fails_render and paid else REFUSED
+        case ParameterError() | SettingsError():
+            return UNSAVED if paid else USAGE
+    return UNSAVED if paid else OTHER
