@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from airflow_provider_jimeng.client import fields
 from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url, is_local
 from airflow_provider_jimeng.client.keys import read_keys
+from airflow_provider_jimeng.core.assumptions import MAX_REQUESTS_PER_SECOND
 from airflow_provider_jimeng.core.catalogue import (
     DEFAULT_ENDPOINT,
     MODELS,
@@ -32,7 +33,7 @@ TRANSPORTS = ("httpx", "aiohttp")
 DEFAULT_REGION = "cn-north-1"
 DEFAULT_SERVICE = "cv"
 DEFAULT_TIMEOUT_SECONDS = 30.0
-DEFAULT_MAX_REQUESTS_PER_SECOND = 5.0
+DEFAULT_MAX_REQUESTS_PER_SECOND = MAX_REQUESTS_PER_SECOND
 EXTRA_FIELDS = (
     "auth",
     "session_token",

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from airflow_provider_jimeng.core.assumptions import MAX_SKEW_SECONDS
 from airflow_provider_jimeng.core.catalogue import (
     DEFAULT_ENDPOINT,
     LINK_SECONDS,
@@ -30,7 +31,7 @@ from airflow_provider_jimeng.emulator.messages import Answer, Outcome, Reply, Re
 from airflow_provider_jimeng.emulator.server import EmulatorServer
 from airflow_provider_jimeng.emulator.state import RateLimit, TaskStore
 from airflow_provider_jimeng.emulator.strikes import STRIKES, alter_answer, alter_reply, strike_instead
-from airflow_provider_jimeng.emulator.verify import MAX_SKEW_SECONDS, REGION, Keyring, check_signature
+from airflow_provider_jimeng.emulator.verify import REGION, Keyring, check_signature
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.transport import EmulatorTransport
