@@ -55,6 +55,7 @@ ORDER = (
     "campaigns",
     "ui",
     "errors",
+    "command-line",
     "emulator",
     "upgrading",
     "security",

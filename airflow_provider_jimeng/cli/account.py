@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 from dataclasses import dataclass
@@ -163,6 +162,8 @@ def _keys() -> _Keys | None:
 
 
 def _ini(path: Path) -> tuple[str | None, str | None, str | None]:
+    import configparser
+
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(path, encoding="utf-8")

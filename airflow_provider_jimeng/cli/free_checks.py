@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_jimeng.cli.findings import Finding, fact, finding
 from airflow_provider_jimeng.client.clients import JimengClient
 from airflow_provider_jimeng.client.observer import Observation, Observer, proxy_shown
-from airflow_provider_jimeng.core.assumptions import (
-    LIMITED_STATUS,
-    MAX_REQUESTS_PER_SECOND,
-    MAX_SKEW_SECONDS,
-)
+from airflow_provider_jimeng.core.assumptions import LIMITED_STATUS, MAX_SKEW_SECONDS
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -25,6 +21,7 @@ from airflow_provider_jimeng.core.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
+from airflow_provider_jimeng.core.limits import MAX_REQUESTS_PER_SECOND
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from airflow_provider_jimeng.cli.commands import EMULATOR, PROGRAM, Command, build_parser
 from airflow_provider_jimeng.cli.console import log_to_stderr, note, results_alone_on_stdout, show_json
@@ -44,12 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(args.handler, args)
 
 
+@contextmanager
+def _without_httpx_command() -> Iterator[None]:
+    """Keep httpx from importing its own command line, with click, pygments and rich: a third of its import."""
+    name = "httpx._main"
+    added = name not in sys.modules and "httpx" not in sys.modules
+    if added:
+        sys.modules[name] = None  # type: ignore[assignment]  # httpx takes a failed import for a missing extra
+    try:
+        yield
+    finally:
+        if added and sys.modules.get(name) is None:
+            del sys.modules[name]
+
+
 def run(command: Command, args: argparse.Namespace) -> int:
     """Run a command and return its exit code; a failure is one message on stderr, or a JSON document."""
     as_json, verbose = getattr(args, "json", False), getattr(args, "verbose", False)
     args.log_lines = log_to_stderr(logging.INFO if verbose else logging.WARNING)
     try:
-        with results_alone_on_stdout():
+        with results_alone_on_stdout(), _without_httpx_command():
             return command.load()(args)
     except KeyboardInterrupt:
         note("Interrupted.")

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from airflow_provider_jimeng.client import fields
 from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url, is_local
 from airflow_provider_jimeng.client.keys import read_keys
-from airflow_provider_jimeng.core.assumptions import MAX_REQUESTS_PER_SECOND
 from airflow_provider_jimeng.core.catalogue import (
     DEFAULT_ENDPOINT,
     MODELS,
@@ -20,6 +19,7 @@ from airflow_provider_jimeng.core.catalogue import (
     merged_catalogue,
 )
 from airflow_provider_jimeng.core.errors import ParameterError, SettingsError
+from airflow_provider_jimeng.core.limits import MAX_REQUESTS_PER_SECOND
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 
 if TYPE_CHECKING:

@@ -17,13 +17,12 @@ from airflow_provider_jimeng.core.catalogue import (
     RETENTION_SECONDS,
     TYPICAL_RENDER_SECONDS,
 )
+from airflow_provider_jimeng.core.limits import MAX_REQUESTS_PER_SECOND
 
 MAX_SKEW_SECONDS = 900.0
 """How far the date of a signature can be from the API's clock."""
 LIMITED_STATUS = 429
 """The HTTP status of a request that is one too many."""
-MAX_REQUESTS_PER_SECOND = 5.0
-"""The request rate to begin with. The API publishes none."""
 
 FREE, PAID, NEVER = "free", "paid", "never"
 """Who sees a fact: the free part of the doctor, its paid part, or neither."""

@@ -7,6 +7,8 @@ queues behind hundreds of polls.
 
 from __future__ import annotations
 
+MAX_REQUESTS_PER_SECOND = 5.0
+"""The request rate to begin with. The API publishes none (L)."""
 ROUTINE_SHARE = 0.8
 """The part of the rate that routine polls may use."""
 SLOWEST_SHARE = 1 / 50

@@ -7,12 +7,12 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-import pendulum
-
 from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pendulum
 
 
 class RenderStatus(StrEnum):
@@ -34,6 +34,8 @@ def format_time(moment: pendulum.DateTime) -> str:
 
 def parse_time(text: str) -> pendulum.DateTime:
     """Read an RFC 3339 time back, in UTC; raises ``ValueError`` on anything else."""
+    import pendulum  # noqa: PLC0415 - a query on the command line reads no time, and the import is a third of its CPU
+
     moment = pendulum.parse(text)
     if isinstance(moment, pendulum.DateTime):
         return moment.in_timezone("UTC")

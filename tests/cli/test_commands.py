@@ -55,6 +55,18 @@ def test_models_needs_neither_airflow_nor_httpx() -> None:
     assert listed[0]["price_cny_per_second"] == "0.28"
 
 
+def test_a_query_with_keys_of_the_environment_imports_little_beside_httpx(jimeng: CommandLine) -> None:
+    program = (
+        "import sys\n"
+        "from airflow_provider_jimeng.cli.main import main\n"
+        "assert main(['query', '1', '--model', 't2v_720p', '--json']) == 4\n"
+        "print(sorted({'airflow', 'pendulum', 'click'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=jimeng.environment(), capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
 def test_models_in_a_pipe_are_lines_with_tabs(jimeng: CommandLine) -> None:
     lines = jimeng.run("models").out.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["model", *MODELS]

@@ -81,11 +81,7 @@ class CommandLine:
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """Return the environment of a command; a value of `None` takes a variable away."""
         found = {
-            **{
-                name: value
-                for name, value in inherited_environment().items()
-                if not name.startswith("COVERAGE")
-            },
+            **inherited_environment(),
             "HOME": str(self.home),
             "AIRFLOW_HOME": str(self.home / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
