@@ -144,6 +144,10 @@ class Board:
         if self._log_lines is not None:
             self._log_lines.printer = note
 
+    def mute(self) -> None:
+        """Print nothing more: the process is about to end while its threads still work."""
+        self._quiet = True
+
     def draw(self) -> None:
         """Move the bars."""
         if self._bars is None:

@@ -75,12 +75,17 @@ def run(command: Command, args: argparse.Namespace) -> int:
     except JimengError as error:
         return report(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - a person sees one line, and the traceback when asking for it
-        if verbose:
-            note(traceback.format_exc())
         if as_json:
             show_json({"error": type(error).__name__, "message": str(error), "exit_code": OTHER})
-        note(f"{PROGRAM}: unexpected error, please report it: {type(error).__name__}: {error}")
-        return OTHER
+        return unexpected(error, verbose=verbose)
+
+
+def unexpected(error: BaseException, *, verbose: bool) -> int:
+    """Report an error that is not one of ours. Its traceback shows lines of code, and no values."""
+    if verbose:
+        note("".join(traceback.format_exception(error)))
+    note(f"{PROGRAM}: unexpected error, please report it: {type(error).__name__}: {error}")
+    return OTHER
 
 
 def report(error: JimengError, *, as_json: bool, paid: bool = False) -> int:

@@ -113,18 +113,17 @@ class CommandRender(JimengGenerateVideoOperator):
     def pay(self, submission: Submission, waiting_since: float | None = None) -> Paid:
         """Return the paid render. A payment that has begun is not interrupted."""
         while True:
-            paid = submission.adopt()
-            if paid is None:
-                with self.gate.paying():
-                    self.line.set(SUBMITTING)
-                    answer = submission.submit()
-                if isinstance(answer, Busy):
-                    self.line.set(NO_SLOT)
-                    waiting_since = self._wait_for_slot(submission, answer.error, waiting_since)
-                    continue
-                paid = answer
-            self.line.paid(paid.render, adopted=paid.adopted)
-            return paid
+            if (paid := submission.adopt()) is not None:
+                self.line.paid(paid.render, adopted=paid.adopted)
+                return paid
+            with self.gate.paying():
+                self.line.set(SUBMITTING)
+                answer = submission.submit()
+                if not isinstance(answer, Busy):
+                    self.line.paid(answer.render, adopted=answer.adopted)
+                    return answer
+            self.line.set(NO_SLOT)
+            waiting_since = self._wait_for_slot(submission, answer.error, waiting_since)
 
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         ended = super()._wait(submission, render)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.cli.account import conn_id_of, poll_interval, wait_timeout
 from airflow_provider_jimeng.cli.board import FAILED, SAVED, Board, Line
 from airflow_provider_jimeng.cli.console import note, say, show_fields, show_json
-from airflow_provider_jimeng.cli.main import INTERRUPTED, UNSAVED, as_payload, exit_code
+from airflow_provider_jimeng.cli.main import INTERRUPTED, OTHER, UNSAVED, as_payload, exit_code, unexpected
 from airflow_provider_jimeng.cli.paths import output_path_of, place_of, read_label
 from airflow_provider_jimeng.core.arguments import refuse_arguments
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
@@ -43,7 +43,7 @@ class Job:
     def code(self) -> int:
         """The exit code for this video alone."""
         if self.error is None:
-            return 0 if self.crash is None else 1
+            return 0 if self.crash is None else OTHER
         paid = self.line.render is not None and self.line.state != SAVED
         return exit_code(self.error, paid=paid)
 
@@ -80,7 +80,10 @@ class Work:
             except KeyboardInterrupt:
                 if self.gate.is_busy:
                     note("A submit is under way. Waiting for its answer, so that nothing paid is lost.")
-                self.gate.close()
+                try:
+                    self.gate.close()
+                finally:
+                    self.board.mute()
                 raise
 
     def _work(self) -> None:
@@ -154,6 +157,8 @@ def render(args: argparse.Namespace) -> int:
     try:
         work.run()
     except KeyboardInterrupt:
+        if gate.is_busy:
+            note("A submit was not answered. The same command says whether its outcome is known.")
         return _interrupted(args, jobs)
     return _report(args, jobs)
 
@@ -173,15 +178,14 @@ def _common(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report(args: argparse.Namespace, jobs: list[Job]) -> int:
-    for job in jobs:
-        if job.crash is not None:
-            raise job.crash
     code = max((job.code for job in jobs), default=0)
     if args.json:
         payloads = [_payload(job) for job in jobs]
         show_json({"renders": payloads, "exit_code": code} if args.rows else payloads[0])
     for job in jobs:
-        if job.error is not None:
+        if job.crash is not None:
+            unexpected(job.crash, verbose=args.verbose)
+        elif job.error is not None:
             note(f"jimeng: {job.error}{_remedy(args, job)}")
         elif not args.json:
             _show(args, job)
@@ -194,6 +198,8 @@ def _report(args: argparse.Namespace, jobs: list[Job]) -> int:
 
 def _payload(job: Job) -> dict[str, Any]:
     payload = {**(job.result or {}), "adopted": job.line.adopted, "exit_code": job.code}
+    if job.crash is not None:
+        return {**payload, "error": type(job.crash).__name__, "message": str(job.crash)}
     if job.error is None:
         return payload
     known = {} if job.line.render is None else job.line.render.to_payload()

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +16,13 @@ from airflow_provider_jimeng.cli.main import exit_code
 from airflow_provider_jimeng.core import errors
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.codes import entry_for
-from tests.harness.command_line import ACCESS_KEY, SECRET_KEY, CommandLine, SteppedEmulator
+from tests.harness.command_line import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    CommandLine,
+    SteppedEmulator,
+    in_terminal,
+)
 from tests.harness.processes import free_port
 
 NO_KEYS = {"VOLC_ACCESSKEY": None, "VOLC_SECRETKEY": None}
@@ -70,6 +77,43 @@ def test_a_query_with_keys_of_the_environment_imports_little_beside_httpx(jimeng
 def test_models_in_a_pipe_are_lines_with_tabs(jimeng: CommandLine) -> None:
     lines = jimeng.run("models").out.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["model", *MODELS]
+
+
+def test_models_in_a_terminal_are_a_table(jimeng: CommandLine) -> None:
+    with in_terminal(jimeng, "models") as terminal:
+        terminal.read_until("jimeng_vgfm_i2v_l20")
+        assert "│ t2v_720p" in terminal.printed.decode()
+        assert terminal.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_an_unexpected_error_and_its_traceback_show_no_secret(verbose: bool) -> None:
+    program = (
+        "from argparse import Namespace\n"
+        "from airflow_provider_jimeng.cli import commands, console, main\n"
+        "console.hide(['bytearray'])\n"
+        "broken = commands.Command(name='broken', help='', handler='paths:read_label')\n"
+        f"raise SystemExit(main.run(broken, Namespace(json=True, verbose={verbose})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == "TypeError"
+    assert "or ***, not Namespace" in done.stderr
+    assert "bytearray" not in done.stdout + done.stderr
+    assert ("Traceback" in done.stderr) is verbose
+
+
+def test_the_shell_completes_the_names_of_commands(jimeng: CommandLine, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    asked = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(words),
+        "COMP_LINE": "jimeng mod",
+        "COMP_POINT": "10",
+        "IFS": "\n",
+    }
+    jimeng.run(env=asked)
+    assert words.read_text().strip() == "models"
 
 
 def test_a_query_tells_the_state_and_hides_the_link(jimeng: CommandLine, emulator: SteppedEmulator) -> None:
