@@ -61,6 +61,11 @@ def finding(name: str, seen: str, agrees: bool | None, *, assumed: str | None = 
     )
 
 
+def as_assumed(name: str, seen: str) -> Finding:
+    """Return the finding about an answer, which agrees if it is the assumed one."""
+    return finding(name, seen, seen == ASSUMPTIONS[name].assumed)
+
+
 def fact(name: str, text: str, seen: str, agrees: bool | None = None, *, assumed: str = "") -> Finding:  # noqa: FBT001
     """Return a finding about the account or the network, of which the package assumes nothing beyond ``assumed``."""
     return Finding(name=name, fact=text, assumed=assumed, seen=seen, agrees=agrees)

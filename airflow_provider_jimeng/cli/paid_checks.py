@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_jimeng.cli.board import Board
 from airflow_provider_jimeng.cli.commands import DEFAULT_OUTPUT
-from airflow_provider_jimeng.cli.findings import Finding, fact, finding
+from airflow_provider_jimeng.cli.findings import Finding, as_assumed, fact, finding
 from airflow_provider_jimeng.cli.hook import CommandHook
 from airflow_provider_jimeng.cli.paths import output_path_of
 from airflow_provider_jimeng.cli.payer import CommandRender, Gate
@@ -242,7 +242,7 @@ class PaidChecks:
         except JimengError as error:
             status = observer.last.http_status if observer.last else None
             code = error.code if isinstance(error, ApiError) else type(error).__name__
-            return finding("cancel_done", f"{code}, HTTP {status}", (code, status) == ("50200", 400))
+            return as_assumed("cancel_done", f"{code}, HTTP {status}")
         return finding("cancel_done", "cancelled", agrees=False)
 
 

@@ -17,12 +17,11 @@ from airflow_provider_jimeng.core.catalogue import (
     RETENTION_SECONDS,
     TYPICAL_RENDER_SECONDS,
 )
+from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
 from airflow_provider_jimeng.core.limits import MAX_REQUESTS_PER_SECOND
 
 MAX_SKEW_SECONDS = 900.0
 """How far the date of a signature can be from the API's clock."""
-LIMITED_STATUS = 429
-"""The HTTP status of a request that is one too many."""
 
 FREE, PAID, NEVER = "free", "paid", "never"
 """Who sees a fact: the free part of the doctor, its paid part, or neither."""
@@ -44,6 +43,14 @@ def _table(*assumptions: Assumption) -> Mapping[str, Assumption]:
     return MappingProxyType({each.name: each for each in assumptions})
 
 
+def _answer(name: str) -> str:
+    """Return a refusal as the doctor shows it: name or code, and HTTP status, from the code table."""
+    (entry,) = {
+        id(row): row for row in (*BUSINESS_CODES.values(), *GATEWAY_CODES.values()) if row.name == name
+    }.values()
+    return f"{entry.name if entry.gateway else entry.code}, HTTP {entry.http_status}"
+
+
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:g} h"
 
@@ -60,7 +67,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     Assumption(
         name="wrong_signature",
         fact="answer to a wrong signature",
-        assumed="SignatureDoesNotMatch, HTTP 401",
+        assumed=_answer("SignatureDoesNotMatch"),
         confidence="M",
         source="gateway error pages 6369/68677, which differ in the HTTP status",
         seen_by=FREE,
@@ -76,7 +83,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     Assumption(
         name="wrong_key",
         fact="answer to a req_key that does not exist",
-        assumed="50200, HTTP 400",
+        assumed=_answer("ECReqInvalidArgs"),
         confidence="M",
         source="public error reports",
         seen_by=FREE,
@@ -84,7 +91,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     Assumption(
         name="closed_model",
         fact="answer to a query of a model that the account has not opened",
-        assumed="50400, HTTP 401",
+        assumed=_answer("ECAuth"),
         confidence="L",
         source="public error reports are about submits; that a query tells it too is a conclusion",
         seen_by=FREE,
@@ -100,7 +107,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     Assumption(
         name="limited_status",
         fact="HTTP status of a request too many",
-        assumed=f"50429, HTTP {LIMITED_STATUS}",
+        assumed=_answer("ECReqLimit"),
         confidence="M",
         source="product pages; the common page 6444/69728 says 404",
         seen_by=FREE,
@@ -220,7 +227,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     Assumption(
         name="cancel_done",
         fact="answer to a cancel of a finished render",
-        assumed="50200, HTTP 400",
+        assumed=_answer("ECReqInvalidArgs"),
         confidence="L",
         source="a guess of the emulator; the FAQ says that only queued renders are cancelled (M)",
         seen_by=PAID,
