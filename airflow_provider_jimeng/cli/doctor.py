@@ -11,10 +11,17 @@ from airflow_provider_jimeng.cli.account import conn_id_of, settings_for
 from airflow_provider_jimeng.cli.console import is_terminal, note, show_json, show_table
 from airflow_provider_jimeng.cli.findings import COLUMNS
 from airflow_provider_jimeng.cli.free_checks import FreeChecks
-from airflow_provider_jimeng.cli.main import OTHER, REFUSED
+from airflow_provider_jimeng.cli.main import (
+    INTERRUPTED,
+    OTHER,
+    REFUSED,
+    as_payload,
+    exit_code,
+    report,
+)
 from airflow_provider_jimeng.core.arguments import read_amount
 from airflow_provider_jimeng.core.catalogue import find_model
-from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.errors import JimengError, ParameterError
 from airflow_provider_jimeng.core.render import cost_in_words
 
 if TYPE_CHECKING:
@@ -30,13 +37,22 @@ def doctor(args: argparse.Namespace) -> int:
         _consent(args, settings)
     findings = list(FreeChecks(settings=settings).run())
     reached = any(each.name in ("signature", "token") and each.agrees for each in findings)
+    problem: JimengError | None = None
     if args.pay and reached:
         from airflow_provider_jimeng.cli.paid_checks import PaidChecks
 
         checks = PaidChecks(
             settings=settings, conn_id=conn_id_of(args), model=args.pay, max_cost_cny=args.max_cost
         )
-        findings += checks.run()
+        try:
+            checks.run()
+        except JimengError as error:
+            problem = error
+        except KeyboardInterrupt:
+            paid = f" The render {checks.paid.task_id} is paid." if checks.paid else ""
+            note(f"Interrupted.{paid} The same command goes on with what is paid, free.")
+            return INTERRUPTED
+        findings += checks.findings
     if args.json:
         show_json(
             {
@@ -45,10 +61,13 @@ def doctor(args: argparse.Namespace) -> int:
                 "endpoint": settings.endpoint,
                 "paid": bool(args.pay and reached),
                 "findings": [each.to_payload() for each in findings],
+                "error": None if problem is None else as_payload(problem, exit_code(problem, paid=True)),
             }
         )
     else:
         show_table(COLUMNS, [each.row() for each in findings])
+    if problem is not None:
+        return report(problem, as_json=False, paid=True)
     wrong = [each.fact for each in findings if each.agrees is False]
     if wrong and not args.json:
         note(f"{len(wrong)} facts differ from what is assumed: {', '.join(wrong)}.")

@@ -19,6 +19,7 @@ from airflow_provider_jimeng.cli.findings import Finding, as_assumed, fact, find
 from airflow_provider_jimeng.cli.hook import CommandHook
 from airflow_provider_jimeng.cli.paths import output_path_of
 from airflow_provider_jimeng.cli.payer import CommandRender, Gate
+from airflow_provider_jimeng.cli.render import Job, Work
 from airflow_provider_jimeng.client.clients import JimengClient
 from airflow_provider_jimeng.client.media import MediaPolicy, open_media
 from airflow_provider_jimeng.client.observer import Observer
@@ -66,13 +67,16 @@ class PaidChecks:
     conn_id: str
     model: str
     max_cost_cny: str
+    findings: list[Finding] = field(default_factory=list)
+    paid: Render | None = None
 
-    def run(self) -> list[Finding]:
-        """Return the findings.
+    def run(self) -> None:
+        """Collect the findings.
 
-        :raises JimengError: the render was refused or failed, or its video cannot be saved.
+        :raises JimengError: the render was refused or failed, or its video cannot be saved. What was found stays.
         """
-        return list(self._findings())
+        for each in self._findings():
+            self.findings.append(each)
 
     def _findings(self) -> Iterator[Finding]:
         spec = find_model(self.model, self.settings.catalogue)
@@ -108,8 +112,12 @@ class PaidChecks:
             jimeng_conn_id=self.conn_id,
             max_cost_cny=self.max_cost_cny,
         )
-        render = Render.from_payload(operator.run(wait=False))
-        return render, line.adopted
+        job = Job(operator=operator, line=line)
+        Work(jobs=[job], gate=gate, board=line.board, wait=False, parallel=1).run()
+        if (problem := job.error or job.crash) is not None:
+            raise problem
+        self.paid = Render.from_payload(job.result or {})
+        return self.paid, line.adopted
 
     def _watch(self, client: JimengClient, render: Render) -> Watched:
         """Query until the render is done."""

@@ -23,11 +23,12 @@ def rescue(args: argparse.Namespace) -> int:
     """Save every video that can be saved, and list the others. Nothing is submitted."""
     folder = OutputPath.of(folder_path_of(args.output_path))
     check_names(folder)
-    given = conn_id_of(args)
 
     def hook_for(jimeng_conn_id: str) -> CommandHook:
-        """Return the hook of the connection that paid. The environment is the one that is configured now."""
-        return CommandHook(jimeng_conn_id=given if jimeng_conn_id == ENVIRONMENT else jimeng_conn_id)
+        """Return the hook of the connection that paid. The environment is the account that is configured now."""
+        if jimeng_conn_id == ENVIRONMENT:
+            jimeng_conn_id = conn_id_of(args)
+        return CommandHook(jimeng_conn_id=jimeng_conn_id)
 
     unsaved = UnsavedRenders(
         folder=folder, hook_for=hook_for, aigc_meta=check_aigc_meta(read_label(args.aigc_meta))

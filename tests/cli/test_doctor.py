@@ -181,6 +181,14 @@ def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_hom
         assert (finding["seen"], finding["agrees"]) == ("unknown at first", True)
 
 
+def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, airflow_home: Path) -> None:
+    with account(tmp_path, airflow_home) as (jimeng, emulator):
+        emulator.faults.add(where="render", what="fail", code=50412)
+        done = jimeng.run(*PAY)
+        assert (done.code, done.payload["error"]["error"]) == (4, "RenderFailedError")
+        assert "paid_render" in verdicts(done.payload)
+
+
 def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, airflow_home: Path) -> None:
     def webm(request: Request, reply: Reply) -> Reply:
         is_media = request.path.startswith(MEDIA_PREFIX)
