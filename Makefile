@@ -50,7 +50,7 @@ $(VENV)/.docs-ready: $(VENV)/.dev-ready requirements/docs.txt
 setup: $(VENV)/.dev-ready ## install into .venv what `make test` needs
 
 .PHONY: lock
-lock: $(VENV)/.uv-ready ## resolve the hashed requirement files anew
+lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 	@mkdir -p requirements
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
@@ -64,22 +64,22 @@ LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra excel --extra
 
 # ----------------------------------------------------------------------------------------------------------- checks
 .PHONY: lint
-lint: $(VENV)/.dev-ready ## ruff: rules and format
+lint: $(VENV)/.dev-ready ## check rules and format with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff check --preview --select AIR .
 	$(BIN)/ruff format --check .
 
 .PHONY: format
-format: $(VENV)/.dev-ready ## ruff: repair what it can
+format: $(VENV)/.dev-ready ## repair rules and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: typecheck
-typecheck: $(VENV)/.real-ready ## mypy in strict mode
+typecheck: $(VENV)/.real-ready ## check types with mypy in strict mode
 	$(BIN)/mypy
 
-# `make test` and `make matrix` test the wheel: PYTHONPATH puts it before the source tree, which the editable install
-# puts last for `import tests`. PYTHONSAFEPATH keeps the working directory off the path.
+# `make test` and `make matrix` test the wheel. PYTHONPATH puts the wheel before the source tree, which the editable install
+# puts last for `import tests`. PYTHONSAFEPATH removes the working directory from the path.
 WHEEL := build/wheel
 TEST_WHEEL := PYTHONPATH=$(CURDIR)/$(WHEEL) PYTHONSAFEPATH=1
 PACKAGE_FILES = $(shell find airflow_provider_jimeng -name __pycache__ -prune -o -print)
@@ -91,7 +91,7 @@ $(WHEEL)/.ready: $(VENV)/.dev-ready hatch_build.py README.md $(PACKAGE_FILES)
 	@touch $@
 
 .PHONY: test
-test: $(WHEEL)/.ready ## the tests that need only Python, on the built wheel, with branch coverage
+test: $(WHEEL)/.ready ## run the tests that need only Python, on the built wheel, with branch coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
 	$(TEST_WHEEL) $(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal --ignore=tests/browser $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -99,56 +99,56 @@ test: $(WHEEL)/.ready ## the tests that need only Python, on the built wheel, wi
 	@$(BIN)/coverage report --include='airflow_provider_jimeng/core/*' --fail-under=100 | tail -n 1
 
 .PHONY: test-real
-test-real: test-browser test-real-rest ## the tests that need chromium, PostgreSQL and Redis
+test-real: test-browser test-real-rest ## run the tests that need chromium, PostgreSQL and Redis
 
 # The browser tests need their own process, because playwright keeps an event loop running in it.
 .PHONY: test-browser
-test-browser: $(VENV)/.real-ready ## the part of test-real in a browser
+test-browser: $(VENV)/.real-ready ## run the tests of test-real that need a browser
 	$(BIN)/pytest -m real tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-real-rest
-test-real-rest: $(VENV)/.real-ready ## the part of test-real without one, two files at a time
+test-real-rest: $(VENV)/.real-ready ## run the tests of test-real that need no browser, two files at a time
 	$(BIN)/pytest -n 2 --dist loadfile -m "real and not chaos and not cluster" --ignore=tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-chaos
-test-chaos: $(VENV)/.real-ready ## the rows of the chaos table that kill processes, on a real Airflow with PostgreSQL
+test-chaos: $(VENV)/.real-ready ## run the rows of the chaos table that kill processes, on a real Airflow with PostgreSQL
 	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
 
-# COUNT makes the next two smaller.
+# COUNT sets the number of renders of the next two targets.
 COUNT ?=
 export COUNT
 
 .PHONY: cluster-test
-cluster-test: $(VENV)/.real-ready ## COUNT=60 renders to S3 on Celery, PostgreSQL and Redis while processes are killed; COUNT=16 in .ci/run
+cluster-test: $(VENV)/.real-ready ## run COUNT=60 renders to S3 on Celery, PostgreSQL and Redis, and kill processes; .ci/run uses COUNT=16
 	$(BIN)/pytest -m cluster $(PYTEST_ARGS)
 
 .PHONY: chaos-many
-chaos-many: $(VENV)/.real-ready ## COUNT=200 mapped renders on a real Airflow, a triggerer is killed; 12 renders in test-chaos
+chaos-many: $(VENV)/.real-ready ## run COUNT=200 mapped renders on a real Airflow, and kill a triggerer; test-chaos runs 12 renders
 	$(BIN)/python -m tests.chaos.many $(or $(COUNT),200)
 
-# OUTAGES="killed frozen" performs some of tests/chaos/outages.py.
+# OUTAGES="killed frozen" performs only these outages of tests/chaos/outages.py.
 OUTAGES ?=
 .PHONY: outages
-outages: $(VENV)/.real-ready ## servers are down while tasks pay, on a real Airflow; OUTAGES=killed for one; the shortest in test-chaos
+outages: $(VENV)/.real-ready ## stop servers while tasks pay, on a real Airflow; OUTAGES=killed runs one; test-chaos runs the shortest
 	$(BIN)/python -m tests.chaos.nightly $(OUTAGES)
 
 .PHONY: nightly
-nightly: outages chaos-many cluster-test matrix ## the proofs at full length, which take hours; make -k nightly goes on after a failure
+nightly: outages chaos-many cluster-test matrix ## run all long tests, which takes hours; make -k nightly continues after a failure
 
 # ----------------------------------------------------------------------------------------------------------- matrix
-# ONLY="2.11 3.0" runs some of requirements/matrix.toml; PYTEST_ARGS goes to pytest.
+# ONLY="2.11 3.0" runs only these versions of requirements/matrix.toml. PYTEST_ARGS is passed to pytest.
 ONLY ?=
 
 .PHONY: matrix
-matrix: $(WHEEL)/.ready ## all tests on every supported Airflow; ONLY=3.0 for one of them
+matrix: $(WHEEL)/.ready ## run all tests on every supported Airflow; ONLY=3.0 runs one of them
 	$(BIN)/python -m tests.harness.matrix run --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: matrix-fast
-matrix-fast: $(WHEEL)/.ready ## the tests that depend on Airflow, on the oldest and the newest; only the oldest in .ci/run
+matrix-fast: $(WHEEL)/.ready ## run the tests that depend on Airflow, on the oldest and the newest; .ci/run uses only the oldest
 	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: lock-matrix
-lock-matrix: $(WHEEL)/.ready ## resolve the hashed requirement files of the matrix anew
+lock-matrix: $(WHEEL)/.ready ## resolve the hashed requirement files of the matrix again
 	$(BIN)/python -m tests.harness.matrix lock $(ONLY)
 
 # ------------------------------------------------------------------------------------------------------- benchmarks
@@ -161,11 +161,11 @@ $(PEERS)/.ready: $(VENV)/.uv-ready requirements/peers.txt pyproject.toml
 
 BENCH_ARGS ?=
 .PHONY: bench-triggers
-bench-triggers: $(PEERS)/.ready ## CPU of a poll beside published providers, in an environment of their own
+bench-triggers: $(PEERS)/.ready ## measure the CPU time of a poll, beside other providers in a separate environment
 	$(PEERS)/bin/python benchmarks/trigger_cpu.py $(BENCH_ARGS)
 
 .PHONY: bench-path
-bench-path: $(VENV)/.dev-ready ## what one render passes through, and the size of the project; fails beyond the limits
+bench-path: $(VENV)/.dev-ready ## measure what one render passes through, and the size of the project; fails beyond the limits
 	$(BIN)/python benchmarks/render_path.py $(BENCH_ARGS)
 
 # ------------------------------------------------------------------------------------------------------------- docs
@@ -174,24 +174,24 @@ docs-tables: $(VENV)/.dev-ready ## write the tables of the READMEs and docs/ fro
 	$(BIN)/python docs/tables.py
 
 .PHONY: docs
-docs: $(VENV)/.docs-ready ## the documents as pages in build/docs; stale tables and dead links fail
+docs: $(VENV)/.docs-ready ## build web pages from the documents in build/docs; stale tables and dead links fail
 	$(BIN)/python docs/tables.py --check
 	@rm -rf build/docs
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees . build/docs
 
 # ------------------------------------------------------------------------------------------------------------- demo
-# The recipe is one plain command, so that make starts it without a shell and hands SIGTERM on to it.
+# The recipe is one plain command, so that make starts it without a shell and passes SIGTERM to it.
 .PHONY: demo
-demo: $(VENV)/.dev-ready ## a campaign on a real Airflow against the emulator; KEEP=1 leaves the UI up
+demo: $(VENV)/.dev-ready ## run a campaign on a real Airflow against the emulator; KEEP=1 keeps the UI running
 	@$(BIN)/python -m tests.harness.demo
 
 # ------------------------------------------------------------------------------------------------------------ build
 .PHONY: build
-build: $(VENV)/.dev-ready ## wheel and sdist in dist/
+build: $(VENV)/.dev-ready ## build wheel and sdist in dist/
 	@rm -rf dist
 	$(BIN)/hatchling build
 
 .PHONY: clean
-clean: ## remove everything generated
+clean: ## remove all generated files
 	rm -rf $(VENV) .jimeng-demo .jimeng-test build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

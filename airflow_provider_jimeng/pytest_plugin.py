@@ -1,11 +1,10 @@
 """The fixture ``jimeng_emulator``, for the tests of DAG authors.
 
-pytest loads this module in every run wherever the package is installed, so it imports nothing that costs time.
+pytest loads this module in every run if the package is installed, so it must not import slow modules.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import warnings
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def jimeng_emulator_options() -> dict[str, Any]:
-    """Arguments of the emulator that ``jimeng_emulator`` serves; override it in a test module or conftest."""
+    """Return the arguments of the emulator. Override this fixture in a test module or in conftest.py."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def jimeng_airflow_database() -> None:
-    """The metadata database that ``dag.test()`` needs: a configured SQLite file without tables gets them, once.
+    """Create the tables that ``dag.test()`` needs, if the metadata database is an SQLite file that is new or empty.
 
-    Any other database is left alone, whatever is in it; so is an SQLite file that holds something.
+    Another database, or an SQLite file with content, is not touched.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Airflow has to say of its own imports is no news to a test
-        from airflow.configuration import conf  # noqa: PLC0415  only for those who ask
+        warnings.simplefilter("ignore")  # warnings of Airflow's own imports do not help a test
+        from airflow.configuration import conf  # noqa: PLC0415  slow to import
 
     database = _sqlite_file(conf.get_mandatory_value("database", "sql_alchemy_conn"))
     if database is not None:
@@ -46,7 +45,7 @@ def _sqlite_file(url: str) -> Path | None:
 
 
 def _migrate_if_new(database: Path) -> None:
-    """Let one of the processes of a parallel run make the tables, and the others wait for them."""
+    """Create the tables in one process of a parallel run. The other processes wait for it."""
     import fcntl  # noqa: PLC0415  absent on Windows, where Airflow does not run
 
     if _has_content(database):
@@ -68,15 +67,12 @@ def _has_content(database: Path) -> bool:
 @pytest.fixture
 def jimeng_emulator(
     jimeng_emulator_options: dict[str, Any],
-    jimeng_airflow_database: None,  # noqa: ARG001  for what it does
+    jimeng_airflow_database: None,  # noqa: ARG001  creates the tables
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[JimengEmulator]:
-    """A served emulator whose renders take half a second, with ``jimeng_default`` leading to it."""
-    from airflow_provider_jimeng.emulator import JimengEmulator  # noqa: PLC0415  only for those who ask
-    from airflow_provider_jimeng.emulator.media import MISSING  # noqa: PLC0415
+    """Yield a running emulator whose renders take half a second. ``jimeng_default`` is a connection to it."""
+    from airflow_provider_jimeng.emulator import JimengEmulator  # noqa: PLC0415  slow to import
 
-    if importlib.util.find_spec("av") is None:
-        raise ImportError(MISSING)
     emulator = JimengEmulator(**{"render_seconds": 0.5, **jimeng_emulator_options})
     with emulator.serve():
         monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", emulator.connection_json())

@@ -1,16 +1,21 @@
-"""A campaign on an account that renders two at a time: real Airflow against the emulator.
+"""Run a campaign on an account that renders two videos at a time, on a real Airflow with the emulator.
 
     python benchmarks/campaign.py [--renders 24] [--seconds 30] [--slots 2] [--only "waiting for slots"]
 
-Three DAGs of the same mapped renders run one after another, each with an emulator and an Airflow of its own, for
-seven to ten minutes: ours; the same operator with a pool of two slots that includes deferred tasks; and the operator
-without its waiting for slots (a subclass in the DAG file), which fails and retries every 30 s. All figures come from
-the emulator's bill, which knows when each render was accepted and when it was done; the DAG run's duration is
-Airflow's. Latencies are Airflow's own and grow with the load of the machine: run it on an idle one.
+The script runs three DAGs with the same mapped renders one after another. Each takes seven to ten minutes and has its own
+emulator and its own Airflow:
 
-* idle: how long a slot stood empty while work waited, from a render's end to the next accepted submit;
-* makespan: first accepted submit to the last render's end, over the ideal ``renders × seconds / slots``;
-* starts: worker starts per render: each is either a submit, refused or not, or a landing.
+* our operator;
+* the same operator with a pool of two slots that includes deferred tasks;
+* the operator without waiting for slots (a subclass in the DAG file), which fails and retries every 30 s.
+
+The figures come from the emulator's bill, which records when each render was accepted and when it was done. Only the
+duration of the DAG run comes from Airflow. Airflow causes the latencies, and they grow with the load of the machine. So
+run the script on a machine that does nothing else.
+
+* idle: how long a slot was empty while work waited, from the end of a render to the next accepted submit;
+* makespan: from the first accepted submit to the end of the last render, divided by ``renders × seconds / slots``;
+* starts: worker starts per render. Each start is a submit, refused or not, or a download.
 """
 
 from __future__ import annotations
@@ -36,12 +41,16 @@ from __future__ import annotations
 from datetime import timedelta
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException
+from airflow_provider_jimeng.operators.payment import Busy
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 class WithoutSlots(JimengGenerateVideoOperator):
     """The operator as others are: busy is a failure, and Airflow's retries are the only way on."""
-    def _wait_for_slot(self, error, req_key, waiting_since):
-        raise AirflowException(str(error))
+    def pay(self, submission, waiting_since=None):
+        answer = submission.adopt() or submission.submit()
+        if isinstance(answer, Busy):
+            raise AirflowException(str(answer.error))
+        return answer
 
 KIND = {kind}
 with DAG("campaign", schedule=None, catchup=False, max_active_tasks=64):
@@ -131,7 +140,7 @@ def figures(
     state: str,
     took: float,
 ) -> dict[str, Any]:
-    """Work out the figures from the bill."""
+    """Return the figures, computed from the bill."""
     accepted = sorted(
         datetime.fromisoformat(task["submitted_at"]).timestamp() for task in bill["by_task"].values()
     )
@@ -160,8 +169,10 @@ def figures(
     }
 
 
-def line(way: str, found: dict[str, Any]) -> str:
-    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in found.items()}
+def line(way: str, measured: dict[str, Any]) -> str:
+    rounded = {
+        name: round(value, 2) if isinstance(value, float) else value for name, value in measured.items()
+    }
     return f"{way:30} {json.dumps(rounded)}"
 
 

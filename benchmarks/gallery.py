@@ -1,9 +1,10 @@
-"""What one page of the gallery costs Airflow's database: 500 renders, the same among many XComs of others, and more renders.
+"""Measure what one page of the gallery costs Airflow's database.
 
     python -m benchmarks.gallery [--renders 500] [--others 100000] [--rounds 5] [--postgres]
 
-Prints the time of all queries of a page of 50, its parts, and the ratios to 500 renders alone. With --postgres on a
-PostgreSQL server of its own (needs the Debian package), otherwise on SQLite.
+The script measures 500 renders alone, the same renders among many XComs of other tasks, and ten times as many renders.
+It prints the time of all queries of a page of 50, the time of each part, and the ratios to 500 renders alone. With
+--postgres it starts its own PostgreSQL server (this needs the Debian package). Otherwise it uses SQLite.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DAGS, PAGE = 20, 50
 
 
 def main() -> int:
-    """Fill, measure, print; 1 if a page takes too long or other people's XComs slow it down."""
+    """Measure, print, and return 1 if a page takes too long or if other XComs make it slow."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def configure(home: Path, stack: ExitStack, *, postgres: bool) -> None:
-    """Point Airflow at an empty database of its own; before Airflow is imported."""
+    """Make Airflow use an empty database. Call this before Airflow is imported."""
     from tests.harness.database import migrate, place_sqlite
     from tests.harness.servers import PostgresServer
 
@@ -70,7 +71,7 @@ def configure(home: Path, stack: ExitStack, *, postgres: bool) -> None:
 
 
 def add_renders(session: Session, first: int, last: int) -> None:
-    """Landed renders, as their tasks leave them."""
+    """Add saved renders, as their tasks store them."""
     import pendulum
 
     from tests.web.records import Records
@@ -93,7 +94,7 @@ def add_renders(session: Session, first: int, last: int) -> None:
 
 
 def add_others(session: Session, count: int) -> None:
-    """XComs that have nothing to do with us, four for each task instance."""
+    """Add XComs of other tasks, four for each task instance."""
     import pendulum
     from airflow.models.xcom import XComModel
     from sqlalchemy import insert
@@ -122,7 +123,7 @@ def add_others(session: Session, count: int) -> None:
 
 
 def analyse(session: Session) -> None:
-    """Let the planner know what is there, as a database in use does by itself."""
+    """Update the statistics of the query planner, as a database in use does by itself."""
     from sqlalchemy import text
 
     session.execute(text("ANALYZE"))
@@ -130,7 +131,7 @@ def analyse(session: Session) -> None:
 
 
 def measure(session: Session, what: str, rounds: int) -> float:
-    """Return the median time of one page's queries, in seconds, and print its parts."""
+    """Return the median time of the queries of one page, in seconds, and print the time of each part."""
     from airflow_provider_jimeng.web import store
 
     dags = frozenset(store.dag_ids(session))
@@ -150,7 +151,7 @@ def measure(session: Session, what: str, rounds: int) -> float:
 
 
 def median_seconds(call: Callable[[], Any], rounds: int) -> float:
-    """Return the median of several calls, in seconds."""
+    """Return the median time of several calls, in seconds."""
     took = []
     for _ in range(rounds):
         started = time.perf_counter()

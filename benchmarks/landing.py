@@ -1,8 +1,9 @@
-"""Saves one large file to a local path, and compares with `curl -o f && sha256sum f` from the same server.
+"""Save one large file to a local path, and compare this with `curl -o f && sha256sum f` from the same server.
 
     python benchmarks/landing.py [--megabytes 1024] [--rounds 3] [--folder DIR]
 
-Prints the throughput of both, their ratio, and by how much the landing process grew. Needs curl and sha256sum.
+The script prints the throughput of both, their ratio, and how much the memory of the saving process grew. It needs curl
+and sha256sum.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MEGABYTE = 1024 * 1024
 
 
 def large_video(path: Path, megabytes: int) -> None:
-    """A short clip followed by a box of noise, which players skip."""
+    """Write a short clip and a box of random bytes after it, which players skip."""
     from tests.harness.videos import video
 
     noise = os.urandom(MEGABYTE)
@@ -39,7 +40,7 @@ def large_video(path: Path, megabytes: int) -> None:
 
 
 def serve(path: Path) -> None:
-    """Send the file to every client, with sendfile; runs in a process of its own."""
+    """Send the file to every client, with sendfile. This runs in a separate process."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -64,10 +65,10 @@ def serve(path: Path) -> None:
 
 
 def land_once(url: str, folder: str) -> None:
-    """Save the file and print the seconds and the growth of memory in bytes; runs in a process of its own."""
+    """Save the file, and print the seconds and the growth of memory in bytes. This runs in a separate process."""
     import pendulum
 
-    from airflow_provider_jimeng.client.media import MediaPolicy
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.storage.download import Link
     from airflow_provider_jimeng.storage.landing import land
@@ -88,7 +89,7 @@ def land_once(url: str, folder: str) -> None:
     started = time.perf_counter()
     land(
         render,
-        Links(media_policy=MediaPolicy(endpoint=url)),
+        Links(settings=ClientSettings(endpoint=url)),
         target=OutputPath(output_path=f"{folder}/"),
     )
     seconds = time.perf_counter() - started
@@ -141,7 +142,10 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--folder", type=Path, default=None, help="where the files go: a disk with room for three"
+        "--folder",
+        type=Path,
+        default=None,
+        help="folder for the files; the disk needs room for three of them",
     )
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--land", nargs=2, help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
-"""The cost of a look-up in the ledger after 100, 1,000 or 10,000 tasks with the same request, on files and on S3.
+"""Measure a look-up in the ledger after 100, 1,000 or 10,000 tasks with the same request, on files and on S3.
 
-A look-up is what a task does before it pays: with ``reuse="output_path"`` by its request, and by a full file name. The
-S3 is a server of its own on this machine (moto). With ``--by-0-1-0`` the records are those of 0.1.0, whose pointers the
-first look-ups after an upgrade remove, 500 at a time.
+A task looks up the ledger before it pays: by its request with ``reuse="output_path"``, and by a full file name. The S3
+server (moto) runs on this machine. With ``--by-0-1-0``, the records have the pointers of version 0.1.0. The first look-ups
+after an upgrade remove these, 500 at a time.
 
-Fails if the median look-up at the largest number costs more than 1.3 times that at the smallest.
+The script fails if the median look-up with the most records takes more than 1.3 times as long as with the fewest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.harness.store_servers import S3Server
 ASKED = "a" * 64
 LIMIT = 1.3
 WRITTEN_WHOLE = 50
-"""So many of the records are written with their pointers. The older ones have none, as after the removal of pointers."""
+"""The number of records that are written with their pointers. Older records have none, as after their removal."""
 ME = TaskKey(dag_id="ads", run_id="now", task_id="render")
 
 
@@ -63,14 +63,14 @@ def look_ups(folder: OutputPath) -> dict[str, Callable[[], object]]:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return how many seconds a call takes."""
+    """Return the seconds that a call takes."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
 
 
 def write(folder: OutputPath, numbers: range, *, by_0_1_0: bool) -> None:
-    """Write records as a task does, or with all their pointers, as 0.1.0 does."""
+    """Write records as a task does, or with all pointers, as version 0.1.0 does."""
     objects = RecordObjects(folder)
     for number in numbers:
         made = record(number, f"{folder.output_path}kite.mp4")
@@ -92,7 +92,7 @@ def write(folder: OutputPath, numbers: range, *, by_0_1_0: bool) -> None:
 
 
 def stores(folder: Path) -> Iterator[tuple[str, Callable[[str], OutputPath]]]:
-    """Yield each kind of store with a way to get an empty directory in it."""
+    """Yield the name of each store and a function that returns an empty directory in it."""
     yield "files", lambda name: OutputPath(output_path=f"{folder / name}/")
     with ExitStack() as stack:
         server = stack.enter_context(S3Server(home=folder / "s3"))
@@ -104,11 +104,11 @@ def stores(folder: Path) -> Iterator[tuple[str, Callable[[str], OutputPath]]]:
 
 
 def main() -> int:
-    """Measure, print a table, and return 1 if a look-up grows."""
+    """Measure, print a table, and return 1 if a look-up becomes too slow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--by-0-1-0", action="store_true", help="let 0.1.0 have written the records")
+    parser.add_argument("--by-0-1-0", action="store_true", help="write the records as version 0.1.0 does")
     options = parser.parse_args()
     grown = False
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,12 @@
-"""CPU of one poll with 5,000 renders polled in one process against 200: what grows with the number of triggers.
+"""Measure how the CPU time of one poll grows from 200 to 5,000 triggers in one process.
 
     python benchmarks/many_triggers.py [--rounds 3] [--seconds 15] [--rate 250]
 
-``JimengRenderTrigger`` itself, in a process per turn, against a local server in a process of its own that counts the
-requests. Both sizes ask at the same rate, so 5,000 triggers ask 25 times less often each; the connection allows more
-requests per second than there are, so that the limiter waits for nobody. The figure is the process's CPU time over
-the counted requests, after every trigger has asked once; turns alternate, and the ratio is of the medians.
+Each turn runs ``JimengRenderTrigger`` in a new process. The triggers poll a local server in another process, which counts
+the requests. Both sizes send the same number of requests per second, so each of the 5,000 triggers polls 25 times less
+often. The connection allows more requests per second than the triggers send, so the limiter never waits. The figure is
+the CPU time of the process divided by the counted requests, after every trigger has polled once. The sizes take turns,
+and the ratio is that of the medians.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MOST_GROWTH = 1.2
 
 
 def triggers(count: int, rate: float) -> list[Any]:
-    """Return the runs of ``count`` triggers, which together ask ``rate`` times a second from the first moment on."""
+    """Return the runs of ``count`` triggers, which together poll ``rate`` times per second from the start."""
     from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
 
     now, interval = time.time(), count / rate
@@ -50,15 +51,16 @@ def triggers(count: int, rate: float) -> list[Any]:
 
 
 async def one_turn(count: int, port: int, seconds: float, rate: float) -> None:
-    warm_up = count / rate + 5  # every trigger has asked once, and logged what it heard
+    # After this time, every trigger has polled once and has logged the answer.
+    warm_up = count / rate + 5
     print(json.dumps(await measure(triggers(count, rate), port, seconds, warm_up)), flush=True)
 
 
-def turn(count: int, port: int, given: argparse.Namespace) -> dict[str, float]:
-    """Measure one size in a process of its own."""
+def turn(count: int, port: int, options: argparse.Namespace) -> dict[str, float]:
+    """Measure one size in a separate process, and return its figures."""
     env = {**os.environ, **environment(port), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
     command = [sys.executable, __file__, "--turn", str(count), "--port", str(port)]
-    command += ["--seconds", str(given.seconds), "--rate", str(given.rate)]
+    command += ["--seconds", str(options.seconds), "--rate", str(options.rate)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
@@ -66,15 +68,15 @@ def turn(count: int, port: int, given: argparse.Namespace) -> dict[str, float]:
     return dict(json.loads(lines[-1]))
 
 
-def compare(given: argparse.Namespace) -> None:
+def compare(options: argparse.Namespace) -> None:
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
         port = int(server.stdout.readline())
         found: dict[int, list[dict[str, float]]] = {FEW: [], MANY: []}
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for count, turns in found.items():
-                turns.append(turn(count, port, given))
+                turns.append(turn(count, port, options))
     finally:
         server.terminate()
         server.wait()
@@ -96,7 +98,9 @@ def main() -> None:
     )
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=15.0)
-    options.add_argument("--rate", type=float, default=250.0, help="polls a second of all triggers together")
+    options.add_argument(
+        "--rate", type=float, default=250.0, help="polls per second of all triggers together"
+    )
     options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options.add_argument("--turn", type=int, help=argparse.SUPPRESS)
     options.add_argument("--port", type=int, help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""What importing the operators adds to a DAG file that imports Airflow's `DAG` anyway.
+"""Measure what the import of the operators adds to a DAG file that imports Airflow's `DAG` anyway.
 
     python benchmarks/parse_time.py [--rounds 15]
 
-Each round is a process of its own: it imports `DAG`, then the operators; the figure is the CPU time of the second
-import. It also says whether our modules brought httpx, which they must not.
+Each round is a new process. It imports `DAG` and then the operators. The figure is the CPU time of the second import. The
+script also fails if our modules import httpx.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=15)
     rounds = options.parse_args().rounds
-    probe()  # compiles what is not compiled yet
+    probe()  # The first run compiles the modules, so it does not count.
     found = [probe() for _ in range(rounds)]
     added = statistics.median(each["ours"] for each in found)
     print(

@@ -1,4 +1,4 @@
-"""The local server that the triggers of a benchmark poll, and the measurement of what the polls cost."""
+"""Run the local server that the triggers of a benchmark poll, and measure the CPU time of the polls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 
 WARM_UP_SECONDS = 4.0
 START_UP_SECONDS = 120.0
-"""All triggers have to ask within this time."""
+"""All triggers must send their first request within this time."""
 
 REPLIES = {
     "/jimeng": b'{"code":10000,"data":{"status":"generating","aigc_meta_tagged":false,"binary_data_base64":[],'
@@ -26,10 +26,10 @@ REPLIES = {
 
 
 class Server(asyncio.Protocol):
-    """An HTTP server with keep-alive and fixed replies, for requests as the contenders send them."""
+    """An HTTP server with keep-alive and fixed replies for the requests of the contenders."""
 
     count = 0
-    askers: set[bytes] = set()  # noqa: RUF012  of the whole server
+    askers: set[bytes] = set()  # noqa: RUF012  All connections share it.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -56,7 +56,7 @@ class Server(asyncio.Protocol):
             body = b"{}"
         else:
             Server.count += 1
-            Server.askers.add(path + sent)  # each trigger asks for an id of its own
+            Server.askers.add(path + sent)  # Each trigger polls another id, so this counts the triggers.
             name = path.decode()
             body = next((reply for prefix, reply in REPLIES.items() if name.startswith(prefix)), b"{}")
         self.transport.write(

@@ -1,12 +1,12 @@
-"""Queries per render, and the mean delay from done to noticed, on a virtual clock.
+"""Compute queries per render, and the mean delay until the end of a render is noticed, on a virtual clock.
 
     python benchmarks/queries.py [--renders 300] [--least 60] [--most 240]
 
-The poller of the trigger decides. Durations are distributed uniformly. The first query comes as long after the submit
-as the trigger's. An account renders one or two at a time; "all at once" and "unknown model" show what happens when the
-durations of earlier renders are not known in time. A fixed interval of 5 s stands beside them.
+The trigger's own poller decides when to query. Durations are distributed uniformly. The first query comes as long after
+the submit as in the trigger. An account renders one or two videos at a time. "all at once" and "unknown model" show what
+happens if the durations of earlier renders are not known in time. A fixed interval of 5 s is shown for comparison.
 
-Fails if one of our ways takes more than 12 queries a render, or more than 5 s to notice its end.
+The script fails if one of our cases needs more than 12 queries per render, or more than 5 s to notice its end.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.cadence import Cadence
-from airflow_provider_jimeng.core.polling import Finish, Poller
+from airflow_provider_jimeng.core.polling import Cadence, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import QueryReply
 
@@ -29,7 +28,7 @@ RENDERS, LEAST_SECONDS, MOST_SECONDS = 300, 60.0, 240.0
 MOST_QUERIES = 12.0
 MOST_DELAY = 5.0
 ROUNDS = 8
-"""The figures are means of so many series of durations."""
+"""The number of series of durations. Each figure is the mean of them."""
 FIRST_POLL_SECONDS = (11.0, 13.2)
 GENERATING = QueryReply(status=RenderStatus.GENERATING, status_word="generating")
 DONE = QueryReply(status=RenderStatus.DONE, status_word="done", video_url="https://video.example/1.mp4")
@@ -43,18 +42,18 @@ def uniform_durations(
 
 
 def adaptive(durations: list[float], slots: int, *, learns: bool = True) -> tuple[float, float]:
-    """Return queries per render and mean delay at the intervals that the cadence chooses."""
+    """Return queries per render and the mean delay, at the intervals that the cadence chooses."""
     learnt = Cadence()
     return campaign(durations, slots, None, lambda: learnt if learns else Cadence())
 
 
 def fixed(durations: list[float], interval: float, seed: int = 1) -> tuple[float, float]:
-    """Return the same of a loop that first asks when it starts, soon after the submit, and then at a fixed interval."""
+    """Return the same for a loop that queries soon after the submit, and then at a fixed interval."""
     drawn = random.Random(seed)
     queries, delays = 0, 0.0
     for duration in durations:
         age = drawn.uniform(1.0, 3.0)
-        late = -(-(duration - age) // interval)  # waits until the first query after the end
+        late = -(-(duration - age) // interval)  # The number of waits until the first query after the end.
         queries += int(late) + 1
         delays += age + late * interval - duration
     return queries / len(durations), delays / len(durations)
@@ -63,7 +62,7 @@ def fixed(durations: list[float], interval: float, seed: int = 1) -> tuple[float
 def campaign(
     durations: list[float], slots: int, poll_interval: float | None, cadence: Callable[[], Cadence]
 ) -> tuple[float, float]:
-    """Run the renders, ``slots`` at a time; return queries per render, and mean seconds from done to noticed."""
+    """Run the renders, ``slots`` at a time. Return queries per render, and mean seconds until an end is noticed."""
     dice = random.Random(1)
     number, queries, delays = itertools.count(), 0, 0.0
     todo = list(reversed(durations))

@@ -1,13 +1,13 @@
-"""What one render passes through: modules, connection look-ups, TCP connections, writes; and the size of the project.
+"""Measure what one render passes through (modules, connection look-ups, TCP connections, writes), and the project's size.
 
     make bench-path
     .venv/bin/python benchmarks/render_path.py [--details] [--no-tests] [--by-0-1-0]
 
-The script runs real operators, triggers, hooks, sockets and files against an emulator in a process of its own; the
-part of Airflow's task runner is played by the test harness. Every scenario runs once unmeasured, so that imports and
-first uses do not count, and once measured. ``--by-0-1-0`` measures the wheel of version 0.1.0 instead.
+The script runs real operators, triggers, hooks, sockets and files. The emulator runs in a separate process, and the test
+harness does the work of Airflow's task runner. Every scenario runs twice, and only the second run is measured, so that
+imports and first uses do not count. ``--by-0-1-0`` measures the wheel of version 0.1.0 instead.
 
-Fails if a figure is beyond its limit.
+The script fails if a figure is beyond its limit.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ ROOT = Path(__file__).resolve().parents[1]
 WHEEL_0_1_0 = ROOT / "tests" / "data" / "airflow_provider_jimeng-0.1.0-py3-none-any.whl"
 PACKAGE = "airflow_provider_jimeng"
 RENDER_SECONDS = 2.0
-"""Duration of the renders that a worker waits for, with so many queries in that time:"""
+"""The duration of the renders that a worker waits for."""
 QUERIES = 18
+"""The number of queries in that time."""
 LONG_LIST = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table: what was measured, and between which limits it has to be."""
+    """One line of the table: what was measured, and its limits."""
 
     name: str
     measured: int
@@ -69,7 +70,7 @@ class Figure:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What the process does between ``start`` and ``stop``, in every thread that is started meanwhile."""
+    """What the process does in a traced block, in every thread that the block starts."""
 
     modules: set[str] = field(default_factory=set)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -82,11 +83,11 @@ class Trace:
     _renamed: list[tuple[str, str]] = field(default_factory=list)
 
     def profile(self, frame: FrameType, event: str, _: object) -> None:
-        """Note where the execution is, at each call and each return."""
+        """Count a change if a call or a return leads into another module."""
         if event not in ("call", "return"):
             return
         module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
-        if event == "call" and function == "get_conn_value":  # of Airflow's secrets backends
+        if event == "call" and function == "get_conn_value":  # Airflow's secrets backends have this method.
             self._look_up()
         if not module.startswith(PACKAGE) or function == "<module>":
             return
@@ -99,7 +100,7 @@ class Trace:
         self._here.module = module
 
     def _look_up(self) -> None:
-        """Count for the worker what happens in the main thread without an event loop, and the rest for the triggerer."""
+        """Count a look-up: for the worker in the main thread without an event loop, otherwise for the triggerer."""
         in_loop = False
         with suppress(RuntimeError):
             in_loop = asyncio.get_running_loop() is not None
@@ -109,7 +110,7 @@ class Trace:
             self.triggerer_lookups += 1
 
     def audit(self, event: str, details: tuple[Any, ...]) -> None:
-        """Note connections, and files that are written, as Python's audit events tell them."""
+        """Record connections and written files from Python's audit events."""
         if event == "socket.connect" and isinstance(details[1], tuple):
             self.ports[details[1][1]] += 1
         elif event == "open" and isinstance(details[0], str) and details[2] & (os.O_WRONLY | os.O_RDWR):
@@ -119,7 +120,7 @@ class Trace:
 
     @property
     def record_writes(self) -> int:
-        """How many objects below ``.jimeng/`` were written: straight, or under another name that was then changed."""
+        """The number of objects that were written below ``.jimeng/``, directly or by a rename."""
         temporary = {source for source, _ in self._renamed}
         final = [name for name in self._written if name not in temporary]
         final += [name for _, name in self._renamed]
@@ -150,7 +151,7 @@ def traced() -> Iterator[Trace]:
 
 
 class Runs:
-    """Task instances of this environment. Their renders end after ``render_seconds``."""
+    """Make and run task instances whose renders end after ``render_seconds``."""
 
     def __init__(self, home: Path, stack: ExitStack, render_seconds: float) -> None:
         from tests.harness.emulator import EmulatorServer
@@ -172,7 +173,7 @@ class Runs:
         return FakeTask(lambda: operator(task_id="render", **arguments), run_id=run_id)
 
     def generate(self, **arguments: Any) -> Any:
-        """Return a task instance that asks for a video of its own."""
+        """Return a task instance that requests a new video."""
         from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
         return self.task(
@@ -183,7 +184,7 @@ class Runs:
         )
 
     def finish(self, task: Any) -> Trace:
-        """Run a task instance to its end, which has to be a success, and return the trace."""
+        """Run a task instance until it succeeds, and return the trace. Exit if it fails."""
         with traced() as trace:
             state = task.run()
         if state != "success":
@@ -191,11 +192,11 @@ class Runs:
         return trace
 
     def deferred(self) -> Trace:
-        """Run the happy path: execute, one query by the trigger, execute_complete."""
+        """Run the happy path (execute, one query by the trigger, execute_complete), and return the trace."""
         return self.finish(self.generate(deferrable=True, poll_interval=1.0))
 
     def adopted(self) -> Trace:
-        """Run a retry that finds the render of a killed try done."""
+        """Run a retry that finds the finished render of a killed try, and return the trace."""
         task = self.generate(deferrable=True, poll_interval=1.0)
         task.interruptions.at("deferred")
         if task.run_one_try() != "up_for_retry":
@@ -203,13 +204,13 @@ class Runs:
         return self.finish(task)
 
     def on_the_worker(self) -> tuple[Trace, int]:
-        """Run a task that waits on its worker; return its queries, too."""
+        """Run a task that waits on its worker. Return the trace and the number of queries."""
         before = self.server.bill()["queries"]
         trace = self.finish(self.generate(deferrable=False, poll_interval=self.render_seconds / QUERIES))
         return trace, self.server.bill()["queries"] - before
 
     def poked(self) -> tuple[Trace, int]:
-        """Run a sensor that waits in poke mode for a new render; return its queries, too."""
+        """Run a sensor that waits in poke mode for a new render. Return the trace and the number of queries."""
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.sensors.video import JimengVideoSensor
 
@@ -222,7 +223,7 @@ class Runs:
 
 
 def measured_twice(scenario: Callable[[], Any]) -> Any:
-    """Run a scenario unmeasured, so that first uses do not count, and return what its second run gives."""
+    """Run a scenario twice, so that first uses do not count, and return the result of its second run."""
     scenario()
     return scenario()
 
@@ -269,7 +270,7 @@ def details(trace: Trace) -> None:
 
 
 def visible_arguments() -> Figure:
-    """Compare the arguments that an editor shows with all that the classes of the operator take."""
+    """Return how many arguments an editor shows, of all that the classes of the operator accept."""
     from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
     def keywords(function: Callable[..., Any]) -> set[str]:
@@ -286,7 +287,7 @@ def visible_arguments() -> Figure:
 
 
 def sizes(*, count_tests: bool) -> list[Figure]:
-    """Count modules and lines of the package, and tests; where the plan says "about", a tenth more is within it."""
+    """Return the numbers of modules, lines and tests. A limit is a tenth above a target that says "about"."""
     package = importlib.import_module(PACKAGE)
     modules = [one for one in pkgutil.walk_packages(package.__path__, f"{PACKAGE}.") if not one.ispkg]
     lines = sum(len(source_of(one.name).splitlines()) for one in modules)
@@ -306,11 +307,11 @@ def sizes(*, count_tests: bool) -> list[Figure]:
 def source_of(module: str) -> str:
     spec = importlib.util.find_spec(module)
     assert spec is not None
-    return str(spec.loader.get_source(module) or "")  # type: ignore[union-attr]  # files and wheels have it
+    return str(spec.loader.get_source(module) or "")  # type: ignore[union-attr]  # The loaders of files and wheels have this method.
 
 
 def collected_tests() -> int:
-    """Ask pytest how many tests there are, those of ``make test-real`` included."""
+    """Return how many tests pytest collects, including those of ``make test-real``."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "--override-ini", "addopts="]
     command += ["--import-mode=importlib"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
@@ -322,7 +323,7 @@ def collected_tests() -> int:
 
 
 def prepare_airflow(home: Path) -> None:
-    """Give Airflow a home of its own, before it is imported."""
+    """Make Airflow use a new home directory. Call this before Airflow is imported."""
     for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))]:
         del os.environ[name]
     os.environ |= {
@@ -341,7 +342,7 @@ def main() -> None:
     )
     options.add_argument("--details", action="store_true", help="list modules and the most frequent changes")
     options.add_argument(
-        "--no-tests", action="store_true", help="do not count the tests, which takes half a minute"
+        "--no-tests", action="store_true", help="do not count the tests; counting takes half a minute"
     )
     options.add_argument("--by-0-1-0", action="store_true", help="measure version 0.1.0")
     given = options.parse_args()

@@ -1,4 +1,4 @@
-"""CPU of one signature, ours against the vendor's SDK in the same run.
+"""Measure the CPU time of one signature, ours against the vendor's SDK in the same run.
 
 python benchmarks/signing.py
 """
@@ -24,7 +24,7 @@ MOST_OF_OFFICIAL = 0.5
 
 def ours() -> Callable[[], object]:
     signer = Signer(
-        Credentials(access_key="AKTEST", secret_key="SKTEST"),  # noqa: S106 - a test vector's
+        Credentials(access_key="AKTEST", secret_key="SKTEST"),  # noqa: S106 - This is a test key.
         Scope(region="cn-north-1", service="cv"),
     )
     return lambda: signer.sign(

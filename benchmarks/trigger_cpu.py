@@ -1,18 +1,18 @@
-"""CPU per poll and per finished render: ours beside a bare httpx client and the triggers of four other providers.
+"""Measure the CPU time per poll and per finished render, beside a bare httpx client and four other providers.
 
     make bench-triggers [BENCH_ARGS="--rounds 1 --seconds 4"]
 
-The target installs the other providers into an environment of their own. Each contender runs 200 triggers at once, one
-poll a second each, in a process of its own against the same local server. A measurement begins when every trigger has
-asked. It is the CPU time of the process, divided by the requests that the server counted. Rounds go A B C … A B C …;
-a ratio is the median of the ratios of each round. The URL of the dbt hook is changed from https to http, so that it
-does no TLS, as the others do not.
+The make target installs the other providers into a separate environment. Each contender runs 200 triggers at once, and
+each trigger polls once per second. All contenders poll the same local server, each in its own process. A measurement
+begins when every trigger has sent a request. It is the CPU time of the process, divided by the requests that the server
+counted. Rounds go A B C … A B C …, and a ratio is the median of the ratios of each round. The URL of the dbt hook is
+changed from https to http, because the others do not use TLS either.
 
-Polls per render and the delay from done to noticed come from ``queries.py``: our cadence with two renders at a time,
-and the default intervals of the other providers. The last columns compare at equal delay: each of the others gets
+Polls per render, and the delay until an end is noticed, come from ``queries.py``: our cadence with two renders at a time,
+and the default intervals of the other providers. The last columns compare all at equal delay: each of the others gets
 the interval that notices an end as late as ours does.
 
-Fails if a figure of ours is beyond its limit.
+The script fails if one of our figures is beyond its limit.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ DEFAULT_INTERVALS = {
     "OpenAIBatchTrigger": 60.0,
     "AirbyteSyncTrigger": 60.0,
 }
-"""Seconds between two polls of the operators that start these triggers."""
+"""The default seconds between two polls, in the operators that start these triggers."""
 DEARER = ("DbtCloudRunJobTrigger", "OpenAIBatchTrigger")
-"""At equal delay these have to cost more CPU per render than ours."""
+"""At equal delay, these must use more CPU per render than ours."""
 
 
 async def first_event(trigger: object) -> None:
@@ -77,7 +77,8 @@ def environment(port: int) -> dict[str, str]:
 
 
 def jimeng_triggers(port: int) -> list:
-    import airflow_provider_jimeng.hooks.connection_cache  # noqa: F401  start-up, as the imports of the others
+    # The others import their hooks at the start, too, so this import must not count as a poll.
+    import airflow_provider_jimeng.hooks.connection_cache  # noqa: F401
     from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
 
     return [
@@ -219,7 +220,7 @@ def run(name: str, port: int, seconds: float) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """What the rounds of one contender came to."""
+    """The figures of one contender, over all rounds."""
 
     milliseconds: list[float]
     requests_per_second: float
@@ -231,7 +232,7 @@ class Cpu:
 
 
 def compare(rounds: int, seconds: float, names: list[str]) -> dict[str, Cpu]:
-    """Let the contenders take turns, and print what a poll costs."""
+    """Measure the contenders in turns, print the CPU time of a poll, and return the figures."""
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
     try:
         port = int(server.stdout.readline())
@@ -266,11 +267,11 @@ def compare(rounds: int, seconds: float, names: list[str]) -> dict[str, Cpu]:
     return found
 
 
-def per_render(found: dict[str, Cpu]) -> list[str]:
-    """Print what a finished render costs, at default intervals and at equal delay; return the limits that are missed."""
+def per_render(contenders: dict[str, Cpu]) -> list[str]:
+    """Print the CPU time of a finished render, by default and at equal delay. Return the missed limits."""
     series = [uniform_durations(seed) for seed in range(ROUNDS)]
     polls, delay = mean_of_rounds(lambda durations: adaptive(durations, 2), series)
-    equal = 2 * delay  # a fixed interval notices an end after half of it, in the mean
+    equal = 2 * delay  # On average, a fixed interval notices an end after half the interval.
     equal_polls, _ = mean_of_rounds(lambda durations: fixed(durations, equal), series)
     print(
         f"\nRenders of 60 to 240 s: CPU per finished render; equal delay: {delay:.1f} s, an interval of {equal:.1f} s"
@@ -279,7 +280,7 @@ def per_render(found: dict[str, Cpu]) -> list[str]:
         f"{'':34} {'interval':>9} {'polls':>6} {'delay':>8} {'CPU':>9}   {'polls':>6} {'CPU at equal delay':>18}"
     )
     at_equal: dict[str, float] = {}
-    for name, cpu in found.items():
+    for name, cpu in contenders.items():
         if name in MOST_OF_REFERENCE:
             at_equal[name] = polls * cpu.median
             print(
@@ -296,7 +297,7 @@ def per_render(found: dict[str, Cpu]) -> list[str]:
     missed = [f"polls per render: {polls:.1f}"] if polls > MOST_QUERIES else []
     missed += [f"mean delay: {delay:.1f} s"] if delay > MOST_DELAY else []
     for name, most in MOST_OF_REFERENCE.items():
-        if name in found and (ratio := found[name].of_reference) is not None and ratio > most:
+        if name in contenders and (ratio := contenders[name].of_reference) is not None and ratio > most:
             missed.append(f"{name}: {ratio:.2f} of {REFERENCE}, at most {most}")
     for name in DEARER:
         if name in at_equal and OURS in at_equal and at_equal[OURS] >= at_equal[name]:

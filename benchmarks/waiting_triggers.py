@@ -1,16 +1,16 @@
-"""1,000 tasks that wait for a slot and 50 that wait for a render, in one triggerer, against Airflow's own triggers.
+"""Measure 1,000 tasks that wait for a slot and 50 that wait for a render in one triggerer, against Airflow's triggers.
 
     python benchmarks/waiting_triggers.py [--waiting 1000] [--polling 50] [--seconds 60]
 
-Two databases are filled with the same deferred task instances of one DAG run: one with ``JimengSlotTrigger`` and
-``JimengRenderTrigger``, one with as many ``DateTimeTrigger``. ``airflow triggerer --capacity 1200`` takes them over,
-first the one, then the other, with everything that belongs to it: supervisor, runner process, database, a log file
-per trigger. Once all run, CPU and memory (PSS) of its processes are measured. The renders run on the emulator and
-are asked about at the pace that the trigger itself chooses.
+The script fills two databases with the same deferred task instances of one DAG run. One has ``JimengSlotTrigger`` and
+``JimengRenderTrigger``, the other has the same number of ``DateTimeTrigger``. ``airflow triggerer --capacity 1200`` runs
+first the one, then the other, with its supervisor, runner process, database, and one log file per trigger. When all
+triggers run, the script measures CPU and memory (PSS) of these processes. The renders run on the emulator, and the
+trigger itself chooses when to query them.
 
-Meanwhile every callback of the runner's event loop is timed, in CPU seconds of its thread, so that other work on the
-machine does not count; for each kind of task the longest is shown. Python's garbage collector runs inside whatever
-callback comes along, and on Airflow's own heap takes as long with any trigger: it is shown by itself.
+Meanwhile every callback of the runner's event loop is timed. The time is CPU time of its thread, so that other work on
+the machine does not count. The script shows the longest callback for each kind of task. Python's garbage collector can
+run inside any callback, and its time on Airflow's own heap is the same with any trigger. So it is shown separately.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ with DAG("waiting", schedule=None):
 """
 
 WATCH = '''
-"""Notes, per kind of task, each callback of an event loop that took longer than any before it."""
+"""Record, for each kind of task, each callback of an event loop that took longer than all before it."""
 import asyncio.events, gc, json, os, time
 
 _longest, _run = {}, asyncio.events.Handle._run
@@ -88,7 +88,7 @@ asyncio.events.Handle._run = timed
 
 
 def fill(kind: str, waiting: int, polling: int, tasks: list[str]) -> None:
-    """Write a run of the DAG whose instances are all deferred; runs in a process of its own."""
+    """Write a DAG run whose task instances are all deferred. This runs in a separate process."""
     from airflow._shared.timezones import timezone
     from airflow.models.dag_version import DagVersion
     from airflow.models.serialized_dag import SerializedDagModel
@@ -128,11 +128,11 @@ def fill(kind: str, waiting: int, polling: int, tasks: list[str]) -> None:
 
 
 def triggers(kind: str, waiting: int, polling: int, tasks: list[str]) -> list[Any]:
-    """Return the triggers of one side; nothing of them is due while they are measured."""
+    """Return the triggers of one side. None of them ends while they are measured."""
     import pendulum
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-    from airflow_provider_jimeng.core.slots import SETTLE_SECONDS
+    from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
     from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
     from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
@@ -157,7 +157,7 @@ def triggers(kind: str, waiting: int, polling: int, tasks: list[str]) -> list[An
     return [*renders, *slots]
 
 
-def measured(kind: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measured(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run one side and return its figures."""
     home = folder / kind
     dags = home / "dags"
@@ -168,7 +168,7 @@ def measured(kind: str, given: argparse.Namespace, folder: Path) -> dict[str, An
     database = home / "airflow.db"
     place_sqlite(database)
     with EmulatorServer(
-        home=home, render_seconds=6 * 3600, max_concurrent=given.polling, max_qps=50
+        home=home, render_seconds=6 * 3600, max_concurrent=options.polling, max_qps=50
     ) as emulator:
         env = component_environment(
             home=home,
@@ -184,16 +184,16 @@ def measured(kind: str, given: argparse.Namespace, folder: Path) -> dict[str, An
         airflow = (sys.executable, "-m", "airflow")
         silently(env, *airflow, "connections", "add", "jimeng_default", "--conn-json", fields)
         silently(env, *airflow, "dags", "reserialize")
-        tasks = submitted(emulator, given.polling) if kind == OURS else []
-        size = ("--waiting", str(given.waiting), "--polling", str(given.polling))
+        tasks = submitted(emulator, options.polling) if kind == OURS else []
+        size = ("--waiting", str(options.waiting), "--polling", str(options.polling))
         silently(env, sys.executable, __file__, "--fill", kind, *size, "--tasks", *tasks)
-        return watched(kind, given, home, env, emulator)
+        return watched(kind, options, home, env, emulator)
 
 
 def submitted(emulator: EmulatorServer, count: int) -> list[str]:
-    """Submit the renders that are polled."""
-    from airflow_provider_jimeng.client.clients import JimengClient
+    """Submit the renders that are polled, and return their ids."""
     from airflow_provider_jimeng.client.settings import ClientSettings
+    from airflow_provider_jimeng.client.sync_client import JimengClient
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
     settings = ClientSettings.from_connection_fields(**emulator.connection_fields)
@@ -202,7 +202,7 @@ def submitted(emulator: EmulatorServer, count: int) -> list[str]:
 
 
 def watched(
-    kind: str, given: argparse.Namespace, home: Path, env: dict[str, str], emulator: EmulatorServer
+    kind: str, options: argparse.Namespace, home: Path, env: dict[str, str], emulator: EmulatorServer
 ) -> dict[str, Any]:
     paths = [str(home / "watch"), *filter(None, [env.get("PYTHONPATH")])]
     service = Service(
@@ -213,21 +213,21 @@ def watched(
     )
     service.start()
     try:
-        wanted = given.waiting + given.polling
+        wanted = options.waiting + options.polling
         while (running := len(list((home / "logs").rglob("*.trigger.*.log")))) < wanted:
             service.check()
             time.sleep(1)
         time.sleep(15)
         before, queries = cpu_of(service), emulator.bill()["queries"]
-        time.sleep(given.seconds)
+        time.sleep(options.seconds)
         spent = {pid: seconds - before.get(pid, 0.0) for pid, seconds in cpu_of(service).items()}
         family = service.members()
         return {
             "triggers": running,
-            "cpu": sum(spent.values()) / given.seconds,
+            "cpu": sum(spent.values()) / options.seconds,
             "megabytes": sum(process.memory_full_info().pss for process in family) / 2**20,
             "open_files": max(process.num_fds() for process in family),
-            "polls_per_second": (emulator.bill()["queries"] - queries) / given.seconds,
+            "polls_per_second": (emulator.bill()["queries"] - queries) / options.seconds,
             "callbacks": longest_callbacks(home / "callbacks.jsonl"),
         }
     finally:
@@ -244,7 +244,8 @@ def longest_callbacks(path: Path) -> dict[str, float]:
     runners = {line["pid"] for line in lines if line["label"] == "TriggerRunner.arun"}
     longest: dict[str, float] = {}
     for line in lines:
-        if line["pid"] in runners:  # the supervisor has an event loop too, of the API server in it
+        # The supervisor has an event loop too, because an API server runs in it. It does not count.
+        if line["pid"] in runners:
             longest[line["label"]] = max(longest.get(line["label"], 0.0), line["cpu"])
     return longest
 

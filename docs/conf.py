@@ -1,4 +1,4 @@
-"""How Sphinx makes pages of README.md and docs/: `make docs`.
+"""The configuration of Sphinx, which builds web pages from README.md and docs/: `make docs`.
 
 The source directory is the repository itself, so links between the documents are the same here as on a git host.
 """
@@ -57,6 +57,7 @@ ORDER = (
     "errors",
     "command-line",
     "emulator",
+    "glossary",
     "upgrading",
     "security",
     "architecture",
@@ -84,7 +85,7 @@ IMPORTED = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:)?//[^"')]*""")
 
 
 def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Give the first page its table of contents, which a git host would show as code."""
+    """Give the first page its table of contents, because a git host would show it as code."""
     if docname == app.config.root_doc:
         source[0] += CONTENTS
 
@@ -107,6 +108,6 @@ def load_nothing_from_elsewhere(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Hook both into Sphinx."""
+    """Connect both functions to Sphinx."""
     app.connect("source-read", add_contents)
     app.connect("build-finished", load_nothing_from_elsewhere)

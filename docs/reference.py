@@ -1,4 +1,4 @@
-"""Tables of arguments, settings, extras and errors, read from signatures, docstrings and declarations."""
+"""Make the tables of arguments, settings, extras and errors from signatures, docstrings and declarations."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import importlib
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pendulum
 
-from airflow_provider_jimeng.client.settings import EXTRA_FIELDS
 from airflow_provider_jimeng.core import errors
-from airflow_provider_jimeng.core.columns import COLUMNS
+from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS, STANDARD_FIELDS
 from airflow_provider_jimeng.core.render import RenderManifest
-from airflow_provider_jimeng.provider_info import CONN_FIELDS
+from airflow_provider_jimeng.core.rows import COLUMNS
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -34,43 +33,43 @@ OPERATORS = {
     "JimengRescueOperator": "operators.rescue",
     "JimengVideoSensor": "sensors.video",
 }
-# Arguments whose meaning is Airflow's.
+# Airflow documents these arguments.
 _AIRFLOWS = {"self", "kwargs", "retries", "retry_policy", "trigger_rule"}
 _WHAT_FOR = {
     "apache-airflow": "runs the DAGs",
-    "apache-airflow-providers-common-compat": "one set of names for Airflow 2 and 3",
-    "httpx": "speaks HTTP, in tasks and through proxies, and signs",
-    "pendulum": "times; Airflow brings it anyway",
+    "apache-airflow-providers-common-compat": "gives the classes of Airflow 2 and 3 the same names",
+    "httpx": "sends the requests, also through proxies, and signs them",
+    "pendulum": "computes times; Airflow needs it too",
     "pillow": "decodes input images before anything is paid",
 }
 _BRINGS = {
-    "aiohttp": "`transport` = `aiohttp` in the connection: polls travel over aiohttp's connections",
+    "aiohttp": "`transport` = `aiohttp` in the connection: aiohttp sends the polls",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
-    "report": "first frames as pictures in the [report](campaigns.md#the-report)",
+    "report": "pictures of the first frames in the [report](campaigns.md#the-report)",
 }
-_AS_OF_THE_OPERATOR = "as of `JimengGenerateVideoOperator`"
+_AS_OF_THE_OPERATOR = "as in `JimengGenerateVideoOperator`"
 _COLUMNS = {
     "model": "short name or `req_key`",
     "duration": "`5`, also as `5 s` or `5秒`",
-    "aspect_ratio": "`16:9`, also as `16/9`, `16x9`, `16：9`, and as Excel keeps it",
+    "aspect_ratio": "`16:9`, also as `16/9`, `16x9`, `16：9`, and as Excel stores it",
     "first_frame": "public link, path or URI; one image",
     "last_frame": "the same",
-    "extra_body": "an object; in a table its JSON text",
-    "take": "numbered by the plan unless given",
-    "output_name": "file name below `output_path`, folders allowed; `.mp4` is added",
+    "extra_body": "an object, or in a table its JSON text",
+    "take": "the plan numbers it if it is blank",
+    "output_name": "file name below `output_path`; it can have folders, and the plan adds `.mp4`",
     "output_path": "this row's own directory or full file name",
 }
 _WITHOUT = {
-    "aiohttp": "`SettingsError`, naming the extra, when a trigger opens such a connection",
+    "aiohttp": "`SettingsError` when a trigger opens such a connection; the message names the extra",
     "emulator": "the command and the fixture stop with a message that names the extra",
-    "excel": "`ParameterError`, naming the extra; CSV files, JSON files and data frames are read all the same",
-    "report": "the report plays the videos instead; the log names the extra",
+    "excel": "`ParameterError` that names the extra; CSV files, JSON files and data frames work without it",
+    "report": "the report plays the videos instead, and the log names the extra",
 }
 
 
 def arguments(name: str) -> Table:
-    """One row per argument of an operator or sensor: default and meaning."""
+    """Return one row per argument of an operator or sensor: default and meaning."""
     operator = _class_of(name)
     meanings = _meanings(_class_of("JimengSubmittingOperator")) | _meanings(operator)
     rows = [
@@ -82,7 +81,7 @@ def arguments(name: str) -> Table:
 
 
 def hook_methods() -> Table:
-    """One row per public method of the hook: what it does."""
+    """Return one row per public method of the hook: what it does."""
     hook = importlib.import_module("airflow_provider_jimeng.hooks.jimeng").JimengHook
     forms = {"get_connection_form_widgets", "get_ui_field_behaviour"}
     rows = [
@@ -95,33 +94,35 @@ def hook_methods() -> Table:
     return ("method", "what it does"), rows
 
 
+def connection_fields() -> Table:
+    """Return one row per field that every Airflow connection has."""
+    rows = [
+        (f"`{one.name}`", one.title or one.name.capitalize(), _code_in(one.meaning))
+        for one in STANDARD_FIELDS
+    ]
+    return ("field", "in the form", "meaning"), rows
+
+
 def connection_extra() -> Table:
-    """One row per field of a connection's extra."""
-    declared: Mapping[str, Any] = CONN_FIELDS
-    rows = []
-    for name in EXTRA_FIELDS:
-        if name in declared:
-            label, meaning = declared[name]["label"], declared[name]["description"]
-        else:
-            label, meaning = (
-                "–",
-                "The library that sends the requests of triggers: `httpx`, or `aiohttp` (extra `[aiohttp]`), which needs less CPU. Empty: httpx.",
-            )
-        rows.append((f"`{name}`", label, _code_in(meaning)))
+    """Return one row per field of a connection's extra."""
+    rows = [
+        (f"`{one.name}`", one.label if one.in_form else "–", _code_in(one.meaning))
+        for one in CONNECTION_SETTINGS
+    ]
     return ("field", "in the form", "meaning"), rows
 
 
 def dependencies() -> Table:
-    """One row per direct dependency of the package: the lowest version and what it is for."""
+    """Return one row per direct dependency of the package: the lowest version, and what it does."""
     rows = []
     for requirement in PROJECT["dependencies"]:
         name, _, floor = requirement.partition(">=")
         rows.append((f"`{name}`", floor, _WHAT_FOR[name]))
-    return ("package", "lowest version", "what for"), rows
+    return ("package", "lowest version", "what it does"), rows
 
 
 def caps() -> Table:
-    """One row per library that an Airflow accepts and does not work with."""
+    """Return one row per library that a version of Airflow accepts and does not work with."""
     rows = []
     for airflow, limits in CAPS.items():
         why = ""
@@ -132,7 +133,7 @@ def caps() -> Table:
 
 
 def columns() -> Table:
-    """One row per column of a campaign's rows: its other names, and what it holds."""
+    """Return one row per column of a campaign's rows: its other names, and its content."""
     rows = [
         (
             f"`{column}`",
@@ -145,25 +146,25 @@ def columns() -> Table:
 
 
 def extras() -> Table:
-    """One row per extra: what it brings, and what happens without it."""
+    """Return one row per extra: what it adds, and what happens without it."""
     rows = [
         (f"`[{name}]`", ", ".join(f"`{package}`" for package in packages), _BRINGS[name], _WITHOUT[name])
         for name, packages in PROJECT["optional-dependencies"].items()
     ]
-    return ("extra", "packages", "what it brings", "without it"), rows
+    return ("extra", "packages", "what it adds", "without it"), rows
 
 
 def error_classes() -> Table:
-    """One row per class of the error tree: what it means for a task."""
+    """Return one row per error class: what it means for a task."""
     rows = [
         (f"{'· ' * depth}`{kind.__name__}`", "yes" if kind.retryable else "no", _summary(kind))
         for kind, depth in _tree(errors.JimengError)
     ]
-    return ("class", "a retry may help", "meaning"), rows
+    return ("class", "a retry can help", "meaning"), rows
 
 
 def manifest() -> dict[str, Any]:
-    """The payload of an example manifest."""
+    """Return the payload of an example manifest."""
     return RenderManifest(
         task_id="7392616336519610409",
         req_key="jimeng_t2v_v30",
@@ -200,12 +201,12 @@ def _class_of(name: str) -> type:
 
 
 def _parameters(operator: type) -> dict[str, inspect.Parameter]:
-    """What the class itself declares; what it inherits stands in its base's table."""
+    """Return the parameters that the class itself declares. Those that it inherits are in the table of its base class."""
     return dict(inspect.signature(vars(operator)["__init__"]).parameters)
 
 
 def _meanings(operator: type) -> dict[str, str]:
-    """What docstrings say of the arguments, the class itself having the last word."""
+    """Return the meaning of each argument from the docstrings. The class itself overrides its base classes."""
     found: dict[str, str] = {}
     for kind in reversed(operator.__mro__):
         if kind.__module__.startswith("airflow_provider_jimeng"):
@@ -226,7 +227,7 @@ def _default(name: str, parameter: inspect.Parameter) -> str:
 def _tree(root: type[errors.JimengError], depth: int = 0) -> Iterator[tuple[type[errors.JimengError], int]]:
     for kind in root.__subclasses__():
         if kind.__base__ is not root:
-            continue  # it stands below its first base
+            continue  # The table shows it below its first base class.
         yield kind, depth
         yield from _tree(kind, depth + 1)
 
@@ -242,5 +243,5 @@ def _markdown(text: str) -> str:
 
 
 def _code_in(text: str) -> str:
-    """Set the JSON in a description as code."""
-    return re.sub(r"\{.*?\}", lambda found: f"`{found[0]}`", text)
+    """Return a description with JSON, links and extras marked as code."""
+    return re.sub(r"\{.*?\}|https://[\w./]*\w|\[\w+\]", lambda found: f"`{found[0]}`", text)

@@ -1,9 +1,9 @@
-"""Writes what the documents say about models, prices, codes, arguments and examples from the code itself.
+"""Write the tables of the documents (models, prices, codes, arguments) and the examples from the code.
 
 `python docs/tables.py` (or `make docs-tables`) fills every block `<!-- begin NAME -->` … `<!-- end NAME -->` of the
-READMEs and docs/*.md; `--check` only names the documents that are stale. Some blocks say what they are about:
-`<!-- begin arguments JimengVideoSensor -->`. A test compares, so that the documents cannot drift from the code.
-README.zh-CN.md gets the same tables in the words of docs/zh.toml.
+READMEs and docs/*.md. `--check` only names the documents that are stale. Some blocks name what they describe:
+`<!-- begin arguments JimengVideoSensor -->`. A test fails if the documents differ from the code. README.zh-CN.md gets
+the same tables with the words of docs/zh.toml.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, it starts in its own folder
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # A script starts in its own folder.
 from airflow_provider_jimeng.cli import commands
 from airflow_provider_jimeng.core import assumptions, catalogue, codes
-from airflow_provider_jimeng.core.event import Billed
+from airflow_provider_jimeng.core.outcomes import Billed
 from airflow_provider_jimeng.emulator import faults
 from docs import reference
 from tests.chaos import rows
@@ -37,18 +37,18 @@ CHINESE: dict[str, str] = tomllib.loads((ROOT / "docs" / "zh.toml").read_text(en
 
 
 def documents() -> list[Path]:
-    """Every document that may hold generated blocks."""
+    """Return every document that can contain generated blocks."""
     readmes = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "example_dags" / "README.md"]
     return [*readmes, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def is_chinese(path: Path) -> bool:
-    """Whether a document is written in Chinese."""
+    """Return whether a document is in Chinese."""
     return path.stem.endswith(".zh-CN")
 
 
 def filled(path: Path) -> str:
-    """Return a document with every block made anew; an unknown block name, or word, is a KeyError."""
+    """Return a document with every block made again. An unknown block name or word is a KeyError."""
     say: Say = CHINESE.__getitem__ if is_chinese(path) else str
     return BLOCK.sub(
         lambda block: f"{block[1]}{content(block['name'], block['about'], say)}\n{block['end']}",
@@ -57,14 +57,14 @@ def filled(path: Path) -> str:
 
 
 def content(name: str, about: str | None = None, say: Say = str) -> str:
-    """Return what stands in a block."""
+    """Return the content of a block."""
     if about is not None:
         return ABOUT[name](about)
     return BILINGUAL[name](say) if name in BILINGUAL else BLOCKS[name]()
 
 
 def models(say: Say) -> str:
-    """One row per model: what goes in, and what comes out."""
+    """Return one row per model: its input and its output."""
     rows = [
         (
             f"`{spec.name}`",
@@ -81,7 +81,7 @@ def models(say: Say) -> str:
 
 
 def parameters(say: Say) -> str:
-    """One row per model: which arguments it takes."""
+    """Return one row per model: the arguments that it accepts."""
     rows = [
         (
             f"`{spec.name}`",
@@ -98,7 +98,7 @@ def parameters(say: Say) -> str:
 
 
 def prices(say: Say) -> str:
-    """One row per price: per second, and for each length."""
+    """Return one row per model: its price per second and for each length."""
     rows = []
     for spec in catalogue.MODELS.values():
         price = spec.price_cny_per_second
@@ -109,11 +109,11 @@ def prices(say: Say) -> str:
     return _table([say(word) for word in header], rows)
 
 
-BILLED = {Billed.NO: "no", Billed.UNKNOWN: "nobody knows after a submit"}
+BILLED = {Billed.NO: "no", Billed.UNKNOWN: "unknown after a submit"}
 
 
 def error_codes() -> str:
-    """One row per code: what it means, whether it is tried again and billed, and what to do."""
+    """Return one row per code: what it means, whether it is tried again and billed, and what to do."""
     entries = [*codes.BUSINESS_CODES.values(), *codes.GATEWAY_CODES.values()]
     rows = [
         (
@@ -135,11 +135,11 @@ def _tried_again(entry: codes.CodeEntry) -> str:
     if entry.fails_render:
         return "by a retry, as a new render"
     unknown = entry.kind.error_class.billed is Billed.UNKNOWN
-    return "a query by itself; a submit never" if unknown else "by itself"
+    return "a query: by itself; a submit: never" if unknown else "by itself"
 
 
 def error_names() -> str:
-    """One row per further name of an error: the code that it is read as, and what that means."""
+    """Return one row per further name of an error: the code that it stands for, and its meaning."""
     found = [(name, codes.lookup(code)) for name, code in codes.OTHER_NAMES.items()]
     rows = [
         (
@@ -156,13 +156,13 @@ def error_names() -> str:
 
 
 def _of_gateway(name: str, entry: codes.CodeEntry) -> str:
-    """Return what a name means that only gateways use."""
+    """Return the meaning of a name that only gateways use."""
     own = codes.entry_for(name)
     return "–" if own is None or own is entry else _sentence(f"{own.meaning} {own.advice}")
 
 
 def fault_kinds() -> str:
-    """One row per fault of the emulator: where it may strike, what it takes, what it does."""
+    """Return one row per fault of the emulator: where it can happen, its parameters, its meaning."""
     rows = [
         (
             f"`{name}`" + (" (early)" if kind.early else ""),
@@ -176,19 +176,19 @@ def fault_kinds() -> str:
 
 
 def example() -> str:
-    """The smallest example DAG, without its docstring."""
+    """Return the smallest example DAG, without its docstring."""
     return dag("text_to_video")
 
 
 def dag(name: str) -> str:
-    """An example DAG as it stands, without its docstring; every one of them runs in CI."""
+    """Return an example DAG without its docstring. All examples run in CI."""
     source = (ROOT / "example_dags" / f"example_{name}.py").read_text(encoding="utf-8")
     code = source.split('"""', 2)[2].strip()
     return f"```python\n{code}\n```"
 
 
 def examples() -> str:
-    """One row per example DAG file: the first sentences of its docstring."""
+    """Return one row per example DAG file: the first paragraph of its docstring."""
     rows = []
     for path in sorted((ROOT / "example_dags").glob("*.py")):
         summary = path.read_text(encoding="utf-8").split('"""', 2)[1].partition("\n\n")[0]
@@ -197,22 +197,22 @@ def examples() -> str:
 
 
 def manifest() -> str:
-    """A manifest, as it lies beside a video and in XCom."""
+    """Return a manifest, as it is beside a video and in XCom."""
     return f"```json\n{json.dumps(reference.manifest(), ensure_ascii=False, indent=2)}\n```"
 
 
 def chaos_table() -> str:
-    """One row per experiment that a test performs in this process; the test fails if it comes to anything else."""
+    """Return one row per experiment that a test performs in one process. The test fails if its result differs."""
     return _chaos(rows.ROWS)
 
 
 def process_table() -> str:
-    """The same on a real Airflow."""
+    """Return the same table for the experiments on a real Airflow."""
     return _chaos(rows.PROCESS_ROWS)
 
 
 def chaos_line(row: rows.Row) -> str:
-    """Return the line of a table for a row, as it stands in docs/reliability.md."""
+    """Return the line of docs/reliability.md for a row."""
     return _chaos([row]).splitlines()[-1]
 
 
@@ -235,15 +235,15 @@ def _chaos(table: Iterable[rows.Row]) -> str:
         "policy",
         "accepted submits",
         "billed",
-        "landed files",
+        "saved files",
         "final task state",
     )
     return _table(header, lines)
 
 
 def airflow_versions(say: Say) -> str:
-    """One row per feature that not every Airflow has: where it works, and what happens elsewhere."""
-    from tests.harness.features import TABLE, features  # noqa: PLC0415  it brings pytest along
+    """Return one row per feature: the versions of Airflow that have it, and what happens on the others."""
+    from tests.harness.features import TABLE, features  # noqa: PLC0415  it imports pytest
 
     versions = [str(version) for version in TABLE["airflow"]]
     chinese = say is not str
@@ -302,6 +302,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "faults": fault_kinds,
     "chaos": chaos_table,
     "chaos-processes": process_table,
+    "connection-fields": lambda: _table(*reference.connection_fields()),
     "connection-extra": lambda: _table(*reference.connection_extra()),
     "dependencies": lambda: _table(*reference.dependencies()),
     "caps": lambda: _table(*reference.caps()),
@@ -351,7 +352,7 @@ def _sentence(text: str) -> str:
 
 
 def main() -> None:
-    """Write every block of every document, or name the stale ones."""
+    """Write every block of every document, or name the stale documents."""
     stale = {path: new for path in documents() if (new := filled(path)) != path.read_text(encoding="utf-8")}
     if sys.argv[1:] == ["--check"]:
         if stale:

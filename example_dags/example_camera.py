@@ -1,6 +1,6 @@
-"""Frames and camera: a loop from one picture as first and last frame, and a camera movement into a picture.
+"""Use frames and a camera movement: a loop with one picture as first and last frame, and a camera that moves in a picture.
 
-A still image goes in; what the camera does is one of the API's templates.
+The input is a still image. One of the API's templates moves the camera.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A campaign: one mapped task per prompt, all waiting in the triggerer, none holding a worker.
+"""Run a campaign: one mapped task per prompt. All tasks wait in the triggerer, and none occupies a worker.
 
-The API renders one or two videos of an account at a time; the rest wait for a slot without using up retries.
-A pool with "include deferred" caps how many renders of this Airflow are in flight at once.
+The API renders one or two videos of an account at a time. The other tasks wait for a slot without using retries.
+A pool with "include deferred" limits how many renders of this Airflow are in progress at a time.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ with DAG(
 
     @task
     def prompts(params: dict[str, Any]) -> list[str]:
-        """The prompts of this run: those of the trigger form, or the five above."""
+        """Return the prompts of this run: those of the trigger form, or the five above."""
         return list(params["prompts"])
 
     @task
     def bill(manifests: list[dict[str, Any]]) -> str:
-        """Add up what landed, and what it cost; a price that nobody knows is `None`, never 0."""
+        """Count the saved videos and add up their cost. An unknown price is `None`, never 0."""
         costs = [manifest["cost_cny"] for manifest in manifests]
         known = sum((Decimal(cost) for cost in costs if cost is not None), Decimal(0))
         return f"{len(costs)} videos, CNY {known}, {costs.count(None)} of unknown price"

@@ -1,7 +1,7 @@
-"""A video a day, and a second DAG that starts when it has landed.
+"""Make a video a day. A second DAG starts when the video is saved.
 
-The manifest is the extra of the asset event, so the consumer knows where the file lies and what it cost.
-`catchup=False`: a backfill would pay for every day it fills.
+The manifest is the extra of the asset event, so the second DAG knows where the file is and what it cost.
+`catchup=False` is set because a backfill would pay for every day.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ with DAG(
 with DAG(
     "example_jimeng_publish_teaser",
     schedule=[TEASER],
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),  # Airflow 2 asks for one
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),  # Airflow 2 requires it
     catchup=False,
 ):
 
     @task
     def publish(**context: Any) -> list[str]:
-        """Name every video that has landed since the last run of this DAG."""
+        """Return every video that was saved since the last run of this DAG."""
         events = context.get("triggering_asset_events") or context.get("triggering_dataset_events") or {}
         return [str(event.extra["uri"]) for event in chain.from_iterable(events.values())]
 

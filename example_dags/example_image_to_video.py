@@ -1,5 +1,5 @@
-"""A picture becomes the first frame. A path or any URI that ObjectStoragePath opens is read and sent along;
-an http(s) URL is handed to the API as it is."""
+"""Use a picture as the first frame. The task reads a path, or any URI that ObjectStoragePath opens, and sends the image.
+The API itself downloads an http(s) URL."""
 
 from __future__ import annotations
 

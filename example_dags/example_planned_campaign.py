@@ -1,8 +1,8 @@
-"""A campaign with a budget: check and quote every row, render what is new, report what came of it.
+"""Run a campaign with a budget: check and quote every row, render the new rows, and report the result.
 
-The plan pays nothing: a bad row, or a quote over the cap, stops the run before the first submit. Running the same rows
-again, in a later run too, pays only for rows that are new, changed or failed; the others return their video as it is.
-What a row carries (model, prompt, output_path, …) comes from the plan; `partial` holds the rest.
+The plan pays nothing. A bad row, or a quote above the cap, stops the run before the first submit. If you run the same
+rows again, also in a later run, you pay only for rows that are new, changed or failed. The others return their video.
+The plan gives each row its arguments (model, prompt, output_path, …). `partial` contains the other arguments.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The last task brings home what was paid for and not landed, whatever became of the tasks before it.
+"""Save videos that are paid and not saved, in the last task of a DAG, even if the tasks before it failed.
 
-It never submits. While something could not be asked for or landed it fails, and may be retried free.
+The rescue never submits. If it cannot query or save a render, it fails, and a retry costs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Somebody looks at the video before it is published. Needs Airflow 3.1 for the question to a person.
+"""Let a person look at the video before it is published. The question to a person needs Airflow 3.1.
 
-The question links to the video's page in Airflow. Nobody answers within a day: the take counts as rejected, and
-nothing is published. A new take is rendered, and paid, only if the reviewer asks for it; the second take is the last.
+The question contains a link to the video's page in Airflow. If nobody answers within a day, the take counts as rejected,
+and nothing is published. The DAG renders and pays for a new take only if the reviewer asks for it. The second take is
+the last.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if has_views():
 
         @task(trigger_rule="none_failed_min_one_success")
         def publish(first: dict[str, Any] | None = None, second: dict[str, Any] | None = None) -> str:
-            """Hand on the take that was approved; here: name its file."""
+            """Publish the approved take. This example only returns its file."""
             return str((second or first or {})["uri"])
 
         render = JimengGenerateVideoOperator(task_id="render", **request)
@@ -49,16 +50,16 @@ if has_views():
             body=LOOK % "render",
             options=[PUBLISH, REJECT, NEW_TAKE],
             options_mapping={PUBLISH: "publish", REJECT: "rejected", NEW_TAKE: "render_again"},
-            defaults=[REJECT],  # what silence means
+            defaults=[REJECT],  # used if nobody answers
             response_timeout=timedelta(days=1),
         )
 
         @task
         def rejected() -> str:
-            """The end of a take that nobody wanted."""
+            """End the run without a video."""
             return "nothing was published"
 
-        # The same request as another take: a video of its own, and a bill of its own.
+        # Another take of the same request is another video, and it is paid again.
         render_again = JimengGenerateVideoOperator(task_id="render_again", take=2, **request)
         review_again = ApprovalOperator(
             task_id="review_again",

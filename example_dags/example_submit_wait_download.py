@@ -1,4 +1,4 @@
-"""The three steps as three tasks: pay, wait, land. Each is retried and cleared by itself."""
+"""Use three tasks: submit, wait, save. You can retry and clear each task by itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The hook in a Python task, for what the operators do not cover.
+"""Use the hook in a Python task, if the operators do not do what you need.
 
-This holds a worker while it waits, and nothing remembers the render: a retry of this task pays again, hence
-`retries=0`. The operators keep a record and adopt what was paid for.
+This task occupies a worker while it waits, and nothing remembers the render. A retry would pay again, so the task has
+`retries=0`. The operators keep a record and adopt a paid render.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ with DAG(
     params={"output": "/tmp/jimeng"},
 ):
 
-    @task(retries=0, multiple_outputs=False)  # one XCom, not one per key
+    @task(retries=0, multiple_outputs=False)  # push one XCom, not one per key
     def render(params: dict[str, Any], run_id: str) -> dict[str, Any]:
-        """Submit, wait and download in one go."""
-        # Imported here: parsing this file needs no HTTP client.
+        """Submit, wait and download in one task."""
+        # The import is here because parsing this file needs no HTTP client.
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
         hook = JimengHook()

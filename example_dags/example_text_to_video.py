@@ -1,4 +1,4 @@
-"""The smallest one: a prompt in, a playable file out. Needs the connection `jimeng_default`."""
+"""Make a video from a prompt. This is the smallest example. It needs the connection `jimeng_default`."""
 
 from __future__ import annotations
 

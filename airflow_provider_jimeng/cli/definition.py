@@ -44,13 +44,15 @@ def _run(command: Command, args: argparse.Namespace) -> None:
 
 
 def _emulator() -> ActionCommand:
-    from airflow_provider_jimeng.emulator.__main__ import options
+    from airflow_provider_jimeng.emulator.__main__ import declare_options
 
+    options: list[Arg] = []
+    declare_options(lambda *flags, **settings: options.append(Arg(flags=flags, **settings)))
     return ActionCommand(
         name=EMULATOR,
         help=EMULATOR_HELP,
         func=_serve,
-        args=tuple(Arg(flags=flags, **settings) for flags, settings in options()),
+        args=tuple(options),
     )
 
 

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.cli.findings import Finding, as_assumed, fact, finding
-from airflow_provider_jimeng.client.clients import JimengClient
 from airflow_provider_jimeng.client.observer import Observation, Observer, proxy_shown
-from airflow_provider_jimeng.core.assumptions import MAX_SKEW_SECONDS
+from airflow_provider_jimeng.client.sync_client import JimengClient
+from airflow_provider_jimeng.core.assumptions import MAX_REQUESTS_PER_SECOND, MAX_SKEW_SECONDS
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -21,7 +21,6 @@ from airflow_provider_jimeng.core.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
-from airflow_provider_jimeng.core.limits import MAX_REQUESTS_PER_SECOND
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.client.settings import ClientSettings

@@ -14,7 +14,7 @@ from airflow_provider_jimeng.core.errors import ApiError
 def query(args: argparse.Namespace) -> int:
     """Ask what became of a render. Its link is shown only if the user asks for it."""
     from airflow_provider_jimeng.cli.main import FAILED
-    from airflow_provider_jimeng.client.clients import JimengClient
+    from airflow_provider_jimeng.client.sync_client import JimengClient
 
     settings = settings_for(args)
     spec = find_model(args.model, settings.catalogue)
@@ -72,7 +72,7 @@ def download(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     """Cancel a render that still waits in the queue. The API refuses others."""
-    from airflow_provider_jimeng.client.clients import JimengClient
+    from airflow_provider_jimeng.client.sync_client import JimengClient
 
     settings = settings_for(args)
     spec = find_model(args.model, settings.catalogue)

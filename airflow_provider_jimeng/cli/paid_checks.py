@@ -20,9 +20,9 @@ from airflow_provider_jimeng.cli.hook import CommandHook
 from airflow_provider_jimeng.cli.paths import output_path_of
 from airflow_provider_jimeng.cli.payer import CommandRender, Gate
 from airflow_provider_jimeng.cli.render import Job, Work
-from airflow_provider_jimeng.client.clients import JimengClient
-from airflow_provider_jimeng.client.media import MediaPolicy, open_media
+from airflow_provider_jimeng.client.media import open_media
 from airflow_provider_jimeng.client.observer import Observer
+from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.core.assumptions import ASSUMPTIONS
 from airflow_provider_jimeng.core.catalogue import FPS, LINK_SECONDS, TYPICAL_RENDER_SECONDS, find_model
 from airflow_provider_jimeng.core.errors import ApiError, DamagedMediaError, JimengError, RenderFailedError
@@ -190,7 +190,7 @@ class PaidChecks:
 
     def _ranges(self, link: str) -> Finding:
         try:
-            with open_media(link, policy=MediaPolicy.of(self.settings), start=100) as stream:
+            with open_media(link, settings=self.settings, start=100) as stream:
                 partial = stream.status == 206 and stream.start == 100
                 return finding("ranges", f"HTTP {stream.status}", partial)
         except JimengError as error:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_jimeng.cli.board import NO_SLOT, SAVED, SAVING, SUBMITTING, Line
 from airflow_provider_jimeng.cli.hook import CommandHook
 from airflow_provider_jimeng.cli.local_run import LocalRun, has_ended
-from airflow_provider_jimeng.operators.payment import Busy
+from airflow_provider_jimeng.operators.payment import Busy, wait_for_slot
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.operators.payment import Paid
     from airflow_provider_jimeng.operators.submission import Submission
 
@@ -123,7 +122,7 @@ class CommandRender(JimengGenerateVideoOperator):
                     self.line.paid(answer.render, adopted=answer.adopted)
                     return answer
             self.line.set(NO_SLOT)
-            waiting_since = self._wait_for_slot(submission, answer.error, waiting_since)
+            waiting_since = wait_for_slot(self, submission, answer.error, waiting_since)
 
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         ended = super()._wait(submission, render)

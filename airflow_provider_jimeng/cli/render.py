@@ -16,11 +16,10 @@ from airflow_provider_jimeng.cli.board import FAILED, SAVED, Board, Line
 from airflow_provider_jimeng.cli.console import note, say, show_fields, show_json
 from airflow_provider_jimeng.cli.main import INTERRUPTED, OTHER, UNSAVED, as_payload, exit_code, unexpected
 from airflow_provider_jimeng.cli.paths import output_path_of, place_of, read_label
-from airflow_provider_jimeng.core.arguments import refuse_arguments
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
-from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError, UnknownSubmitError
-from airflow_provider_jimeng.core.render import cost_in_words
+from airflow_provider_jimeng.core.parameters import refuse_arguments
+from airflow_provider_jimeng.core.render import cost_in_words, landable_until
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.cli.payer import CommandRender, Gate

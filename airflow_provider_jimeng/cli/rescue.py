@@ -16,7 +16,7 @@ from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
 from airflow_provider_jimeng.storage.claim import remove_dead_parts
 from airflow_provider_jimeng.storage.output import OutputPath, check_names
-from airflow_provider_jimeng.storage.record_objects import all_records
+from airflow_provider_jimeng.storage.paid import all_records
 
 
 def rescue(args: argparse.Namespace) -> int:

@@ -59,7 +59,7 @@ class Observer(httpx.BaseTransport):
 
 def proxy_shown(settings: ClientSettings) -> str | None:
     """Return scheme, host and port of the proxy that requests go through, without its keys; ``None`` without one."""
-    proxy = proxy_for(settings)
+    proxy = proxy_for(settings, settings.endpoint)
     if proxy is None:
         return None
     parts = urlsplit(str(proxy))

@@ -18,10 +18,13 @@ from airflow_provider_jimeng.core.catalogue import (
     TYPICAL_RENDER_SECONDS,
 )
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES
-from airflow_provider_jimeng.core.limits import MAX_REQUESTS_PER_SECOND
+from airflow_provider_jimeng.core.connection_settings import SETTINGS_BY_NAME
 
 MAX_SKEW_SECONDS = 900.0
 """How far the date of a signature can be from the API's clock."""
+
+MAX_REQUESTS_PER_SECOND = float(SETTINGS_BY_NAME["max_requests_per_second"].default)
+"""The request rate to begin with. The API publishes none."""
 
 FREE, PAID, NEVER = "free", "paid", "never"
 """Who sees a fact: the free part of the doctor, its paid part, or neither."""

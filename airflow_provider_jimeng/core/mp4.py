@@ -1,6 +1,6 @@
-"""Looks into an MP4 file (ISO/IEC 14496-12) without decoding it: is it whole, and what does its video track hold?
+"""Checks that an MP4 file (ISO/IEC 14496-12) is whole, and describes its video track, without decoding it.
 
-Reads headers and tables only, so memory stays bounded whatever the file claims about itself.
+Only headers and tables are read, so memory stays bounded whatever the file claims about itself.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _TopLevel:
     def first(self, kind: bytes) -> Box:
         """Return the first box of a type.
 
-        :raises DamagedMediaError: there is none, because of what is wrong after the last box, if anything is.
+        :raises DamagedMediaError: there is none. The message says what is wrong after the last box, if anything is.
         """
         found = next((box for box in self.boxes if box.kind == kind), None)
         if found is None:
@@ -102,7 +102,7 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     Whole means: ``ftyp``, ``moov`` and ``mdat`` are there, and so is every sample that the tables list. A fragmented
     file is whole if every fragment is, and if it does not promise more of them.
 
-    :raises DamagedMediaError: saying what is wrong; nothing else is raised whatever the bytes are.
+    :raises DamagedMediaError: the message says what is wrong. Whatever the bytes are, no other error is raised.
     """
     reader = Reader(read_at, length)
     _refuse_other_formats(reader)
@@ -155,7 +155,7 @@ def _top_level(reader: Reader) -> _TopLevel:
 
 
 def _begins_a_box(tail: bytes) -> bool:
-    """Whether the bytes after the last whole box of a fragmented file look like the begin of another one."""
+    """Return whether the bytes after the last whole box of a fragmented file look like the beginning of a box."""
     if len(tail) > 4:
         return any(kind.startswith(tail[4:]) for kind in _OF_A_FRAGMENTED_FILE)
     if not any(tail):
@@ -222,7 +222,7 @@ def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
 
 def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
     """Return the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
-    # ISO files put four bytes of version and flags first, QuickTime files do not: the first child's type tells.
+    # ISO files begin with four bytes of version and flags, QuickTime files do not. The type of the first child shows which.
     plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
     inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
     names, values = reader.find(inside, b"keys"), reader.find(inside, b"ilst")

@@ -1,8 +1,8 @@
-"""The API in a box: a strict double of the Jimeng video API, in this process or behind a socket.
+"""A strict emulator of the Jimeng video API, in this process or behind a socket.
 
-``JimengEmulator().serve()`` gives a socket, ``.transport()`` an httpx transport, ``python -m
-airflow_provider_jimeng.emulator`` a server. Every behaviour says in its docstring whether it is documented (H, M) or
-guessed (L); nobody has checked it against a live account.
+``JimengEmulator().serve()`` returns a server, ``.transport()`` an httpx transport, and ``python -m
+airflow_provider_jimeng.emulator`` runs a server. The docstrings say of each behaviour whether it is documented (H, M) or
+a guess (L). It was never compared with a live account.
 """
 
 from __future__ import annotations

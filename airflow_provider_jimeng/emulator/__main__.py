@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_jimeng.emulator``: the API in a box, behind a socket."""
+"""The command ``python -m airflow_provider_jimeng.emulator``, which runs the emulator as a server."""
 
 from __future__ import annotations
 
@@ -6,87 +6,75 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from airflow_provider_jimeng.emulator.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.faults import FaultError, load_faults
 from airflow_provider_jimeng.emulator.gateway import LINK_SHAPES, QUERY_SHAPES, SUBMIT_SHAPES
-from airflow_provider_jimeng.emulator.media import check_libraries
-
-
-def options() -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Return every option: its flags, and what ``add_argument`` takes beside them."""
-    yield (
-        ("--host",),
-        {"default": "127.0.0.1", "help": "address to bind (default %(default)s: this machine only)"},
-    )
-    yield (
-        ("--port",),
-        {"type": _port, "default": 8787, "help": "port; 0 takes a free one (default %(default)s)"},
-    )
-    yield (
-        ("--access-key",),
-        {"default": "AKEMULATOR", "help": "Access Key ID of the one account (default %(default)s)"},
-    )
-    yield ("--secret-key",), {"default": "SKEMULATOR", "help": "its Secret Access Key (default %(default)s)"}
-    yield ("--session-token",), {"help": "its session token: then every request needs it"}
-    yield (
-        ("--bearer",),
-        {"metavar": "TOKEN", "help": "also serve a Bearer gateway at /jimeng/ with this token"},
-    )
-    shapes = (("submit", SUBMIT_SHAPES), ("query", QUERY_SHAPES))
-    for what, choices in shapes:
-        flags = (f"--gateway-{what}",)
-        yield flags, {"choices": choices, "default": "native", "help": f"shape of its {what} replies"}
-    yield (
-        ("--gateway-links",),
-        {"choices": LINK_SHAPES, "default": "direct", "help": "own: its links need the token"},
-    )
-    yield (
-        ("--render-seconds",),
-        {"type": _seconds, "default": 3.0, "help": "from submit to done (default %(default)s)"},
-    )
-    limits = (
-        ("--max-concurrent", 2, "renders in flight per req_key"),
-        ("--max-qps", 5, "submits and queries a second"),
-    )
-    for flag, default, what in limits:
-        text = f'{what}, 0 or "none" for any number (default %(default)s)'
-        yield (flag,), {"type": _limit, "default": default, "help": text}
-    yield (
-        ("--url-lifetime",),
-        {
-            "type": _seconds,
-            "default": 3600.0,
-            "help": "seconds until a video link dies (default %(default)s)",
-        },
-    )
-    yield (
-        ("--faults",),
-        {"type": Path, "metavar": "FILE", "help": "JSON list of faults, see docs/emulator.md"},
-    )
-    yield (
-        ("--unactivated",),
-        {
-            "action": "append",
-            "default": [],
-            "metavar": "MODEL",
-            "help": "a model that is not opened; repeatable",
-        },
-    )
+from airflow_provider_jimeng.emulator.videos import check_libraries
 
 
 def build_parser(prog: str = "python -m airflow_provider_jimeng.emulator") -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="An emulator of the Jimeng video API. No account, no cost: the videos are test pictures.",
+        description="An emulator of the Jimeng video API. It needs no account and costs nothing. Its videos are test pictures.",
     )
-    for flags, settings in options():
-        parser.add_argument(*flags, **settings)
+    declare_options(parser.add_argument)
     return parser
+
+
+def declare_options(add: Callable[..., object]) -> None:
+    """Call ``add`` for every option, as ``add_argument`` of a parser is called."""
+    add("--host", default="127.0.0.1", help="address to listen on (default %(default)s: only this machine)")
+    add("--port", type=_port, default=8787, help="port; 0 uses a free one (default %(default)s)")
+    add("--access-key", default="AKEMULATOR", help="Access Key ID of the one account (default %(default)s)")
+    add("--secret-key", default="SKEMULATOR", help="its Secret Access Key (default %(default)s)")
+    add("--session-token", help="its session token; if it is set, every request needs it")
+    add("--bearer", metavar="TOKEN", help="serve a Bearer gateway with this token at /jimeng/, too")
+    add(
+        "--gateway-submit", choices=SUBMIT_SHAPES, default="native", help="shape of its responses to a submit"
+    )
+    add("--gateway-query", choices=QUERY_SHAPES, default="native", help="shape of its responses to a query")
+    add(
+        "--gateway-links",
+        choices=LINK_SHAPES,
+        default="direct",
+        help="where its links lead; own links need the token",
+    )
+    add(
+        "--render-seconds",
+        type=_seconds,
+        default=3.0,
+        help="seconds from submit to done (default %(default)s)",
+    )
+    add(
+        "--max-concurrent",
+        type=_limit,
+        default=2,
+        help='renders in flight per req_key; 0 or "none" is no limit (default %(default)s)',
+    )
+    add(
+        "--max-qps",
+        type=_limit,
+        default=5,
+        help='submits and queries per second; 0 or "none" is no limit (default %(default)s)',
+    )
+    add(
+        "--url-lifetime",
+        type=_seconds,
+        default=3600.0,
+        help="seconds until a video link expires (default %(default)s)",
+    )
+    add("--faults", type=Path, metavar="FILE", help="file with a JSON list of faults, see docs/emulator.md")
+    add(
+        "--unactivated",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a model that the account has not activated; can be repeated",
+    )
 
 
 def _port(text: str) -> int:
@@ -113,7 +101,7 @@ def _limit(text: str) -> int | None:
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean end, 2 when it cannot start.
+    """Serve until SIGTERM or SIGINT. Return 0, or 2 if the server cannot start.
 
     :param prog: how the command is called, for its help.
     """
@@ -122,7 +110,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve with parsed options until SIGTERM or SIGINT; 0 after a clean end, 2 when it cannot start."""
+    """Serve with parsed options until SIGTERM or SIGINT. Return 0, or 2 if the server cannot start."""
     try:
         check_libraries()
         emulator = JimengEmulator(
@@ -152,7 +140,7 @@ def serve(options: argparse.Namespace) -> int:
         return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
     print(f"Jimeng emulator ready on {server.url} (bill: GET {server.url}/_emulator/bill)", flush=True)
     while not stop.wait(0.5):
-        pass  # a signal that reached another thread is handled when this one wakes
+        pass  # Python handles signals in this thread only, so it must not block for long.
     server.stop()
     return 0
 

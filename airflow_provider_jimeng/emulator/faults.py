@@ -1,38 +1,36 @@
-"""Faults as data: what shall go wrong, where and when.
+"""Faults as data: what goes wrong, where and when.
 
 A fault is a JSON object, ``{"where": "submit", "what": "cut_after", "nth": 2}``, or the same as keyword arguments of
-:meth:`FaultPlan.add`. :data:`KINDS` is the table of them; the documentation is checked against it.
+``emulator.faults.add``. :data:`KINDS` is the table of all faults. The documentation is checked against it.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from airflow_provider_jimeng.emulator import codes
-from airflow_provider_jimeng.emulator.gateway_refusals import OWN_REFUSALS, REFUSAL_SHAPES
+from airflow_provider_jimeng.emulator.gateway import OWN_REFUSALS, REFUSAL_SHAPES
+from airflow_provider_jimeng.emulator.messages import Code
 
 PLACES = ("submit", "query", "cancel", "render", "media")
-_CALLS = ("submit", "query", "cancel")
-_HTTP = (*_CALLS, "media")
+_OPERATIONS = ("submit", "query", "cancel")
+_HTTP = (*_OPERATIONS, "media")
 
 
 class FaultError(ValueError):
-    """A fault that cannot be; the message names the entry, the field and what it takes."""
+    """A fault that is not valid. The message names the entry, the field and the values that it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultKind:
     """One row of the table.
 
-    ``early`` faults strike before anything happens and count every request seen; the others count the requests that
-    were answered as asked. ``parameters`` maps a name to its default.
+    ``early`` faults happen before the request is acted on, and count all requests. The others count the requests that
+    succeed. ``parameters`` maps a name to its default.
     """
 
     where: tuple[str, ...]
@@ -49,81 +47,90 @@ KINDS: Mapping[str, FaultKind] = MappingProxyType(
         ),
         "error_before": FaultKind(
             where=_HTTP, early=True, parameters={"http_status": None, "code": None, "message": None},
-            meaning="An error answers and nothing was done: a code of the API or its gateway, "
-            "or without `code` an HTML page (502).",
+            meaning="The request is not acted on. The response is an error: a `code` of the API or its gateway, "
+            "or an HTML page (502) if there is no `code`.",
         ),
         "hang_before": FaultKind(
             where=_HTTP, early=True, parameters={"seconds": 120.0},
-            meaning="Nothing is done and nothing is answered.",
+            meaning="The request is not acted on, and there is no response.",
         ),
         "gateway_refuses": FaultKind(
             where=("submit", "query"), early=True, parameters={"reason": "no_channel"},
-            meaning="A Bearer gateway refuses by itself and sends nothing on: `no_channel`, `overloaded`, `quota`, "
-            "`expired_token`, `group` or `rate_limit`.",
+            meaning="A Bearer gateway refuses the request and does not forward it: `no_channel`, `overloaded`, "
+            "`quota`, `expired_token`, `group` or `rate_limit`.",
         ),
         "gateway_wraps": FaultKind(
             where=("submit", "query"), early=True,
-            parameters={"shape": "code", "code": codes.TEXT_RISK, "http_status": None, "message": None},
-            meaning="The API refuses, and a Bearer gateway hands that on in another shape than the usual one: the API's "
-            "own (`native`), with the API's `code` and HTTP 500, as an `openai` error, `nested` twice, escaped and with "
-            "`words` before it, or `hidden` behind a sentence.",
+            parameters={"shape": "code", "code": Code.TEXT_RISK, "http_status": None, "message": None},
+            meaning="The API refuses the request. A Bearer gateway returns the error in another shape than usual: as "
+            "the API sends it (`native`), as the API's `code` with HTTP 500, as an `openai` error, wrapped twice "
+            "(`nested`), as escaped text after some `words`, or `hidden` behind a general message.",
         ),
         "moderated": FaultKind(
-            where=("submit",), early=True, parameters={"code": codes.TEXT_RISK, "message": None},
+            where=("submit",), early=True, parameters={"code": Code.TEXT_RISK, "message": None},
             meaning="Moderation refuses the input.",
         ),
         "cut_after": FaultKind(
-            where=_CALLS, parameters={"how": "close"},
-            meaning="The request is acted on, then the connection ends without an answer.",
+            where=_OPERATIONS, parameters={"how": "close"},
+            meaning="The request is acted on, then the connection ends without a response.",
         ),
         "error_after": FaultKind(
-            where=_CALLS, parameters={"http_status": None, "code": None, "message": None},
-            meaning="The request is acted on, then an error answers: as `error_before`.",
+            where=_OPERATIONS, parameters={"http_status": None, "code": None, "message": None},
+            meaning="The request is acted on, but the response is an error, as in `error_before`.",
         ),
         "hang_after": FaultKind(
-            where=_CALLS, parameters={"seconds": 120.0},
-            meaning="The request is acted on and never answered: a read timeout for the caller.",
+            where=_OPERATIONS, parameters={"seconds": 120.0},
+            meaning="The request is acted on, but there is no response. The client sees a read timeout.",
         ),
         "slow": FaultKind(
             where=(*_HTTP, "render"), parameters={"seconds": 5.0},
-            meaning="The answer comes so many seconds late; in `render`, the render takes so much longer.",
+            meaning="The response is `seconds` late. In `render`, the render takes `seconds` longer.",
         ),
         "garbage": FaultKind(
             where=_HTTP, parameters={"body": "html", "http_status": 200},
-            meaning="The request is acted on; the answer's body is `html`, `half_json` or `empty`.",
+            meaning="The request is acted on. The body of the response is `html`, `half_json` or `empty`.",
         ),
         "status_word": FaultKind(
             where=("query",), parameters={"word": "reviewing"},
-            meaning="The reply has a status word that nobody documented.",
+            meaning="The response has a status word that is not documented.",
         ),
-        "not_found": FaultKind(where=("query",), meaning="The reply says `not_found` although the task exists."),
-        "expired": FaultKind(where=("query",), meaning="The reply says `expired`."),
+        "not_found": FaultKind(
+            where=("query",), meaning="The response says `not_found`, although the render exists."
+        ),
+        "expired": FaultKind(where=("query",), meaning="The response says `expired`."),
         "done_without_url": FaultKind(
-            where=("query",), meaning="The render is done and its reply has no link (counts replies of done renders)."
+            where=("query",),
+            meaning="The render is done, but the response has no link. Only responses of done renders count.",
         ),
         "untagged": FaultKind(
-            where=("query",), meaning="The label is not written although it was asked for (counts replies with a label)."
+            where=("query",),
+            meaning="The label is not written, although the query requests it. Only responses with a label count.",
         ),
         "fail": FaultKind(
-            where=("render",), parameters={"code": codes.OUTPUT_RISK, "message": None},
-            meaning="The render ends with this code (output moderation by default); unbilled.",
+            where=("render",), parameters={"code": Code.OUTPUT_RISK, "message": None},
+            meaning="The render fails with this code (by default: moderation of the video). It is not billed.",
         ),
-        "expire": FaultKind(where=("render",), meaning="The render lapses: status `expired` in place of done; unbilled."),
+        "expire": FaultKind(
+            where=("render",), meaning="The render ends with the status `expired` instead of `done`. It is not billed."
+        ),
         "refuse": FaultKind(
-            where=("media",), early=True, parameters={"http_status": 403}, meaning="The media host refuses a good link."
+            where=("media",), early=True, parameters={"http_status": 403},
+            meaning="The media host refuses a valid link.",
         ),
         "cut": FaultKind(
             where=("media",), parameters={"fraction": 0.5}, meaning="The connection ends in the middle of the file."
         ),
         "truncate": FaultKind(
             where=("media",), parameters={"fraction": 0.5},
-            meaning="The file is shorter than it should be, and the headers agree with the short one.",
+            meaning="The file is shorter than it should be, and the headers match the short file.",
         ),
         "wrong_length": FaultKind(
             where=("media",), parameters={"extra_bytes": 1000},
-            meaning="Content-Length promises more bytes than the whole file has.",
+            meaning="Content-Length is greater than the size of the whole file.",
         ),
-        "no_range": FaultKind(where=("media",), meaning="A Range is ignored: 200 and the whole file."),
+        "no_range": FaultKind(
+            where=("media",), meaning="The Range header is ignored: the response is 200 with the whole file."
+        ),
     }
 )  # fmt: skip
 
@@ -147,7 +154,10 @@ _NUMBERS: Mapping[str, tuple[type, float, float, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A checked fault; ``parameters`` is complete. ``per`` is what ``nth``, ``every`` and ``times`` count along."""
+    """A checked fault with all its parameters.
+
+    ``per`` is ``task`` or ``all``: ``nth``, ``every`` and ``times`` count the requests of one task, or all requests.
+    """
 
     where: str
     what: str
@@ -161,37 +171,35 @@ class Fault:
 
     @property
     def kind(self) -> FaultKind:
-        """The row of the table."""
+        """Return its row of the table."""
         return KINDS[self.what]
 
     @classmethod
-    def parse(cls, entry: Any, where_it_stands: str = "fault") -> Fault:
-        """Check one entry.
+    def parse(cls, entry: Any, location: str = "fault") -> Fault:
+        """Check one entry and return the fault.
 
-        :raises FaultError: naming the entry, the field and what it takes.
+        :raises FaultError: the message names the entry at ``location``, the field and the values that it takes.
         """
         if not isinstance(entry, Mapping):
-            raise FaultError(f"{where_it_stands}: expected an object, got {type(entry).__name__}.")
+            raise FaultError(f"{location}: expected an object, got {type(entry).__name__}.")
         values = dict(entry)
-        where = _choice(values.pop("where", None), PLACES, f"{where_it_stands}.where")
+        where = _choice(values.pop("where", None), PLACES, f"{location}.where")
         known = tuple(what for what, kind in KINDS.items() if where in kind.where)
-        what = _choice(values.pop("what", None), known, f"{where_it_stands}.what (in {where})")
+        what = _choice(values.pop("what", None), known, f"{location}.what (in {where})")
         defaults = KINDS[what].parameters
         unknown = sorted(set(values) - set(defaults) - set(_MATCHERS))
         if unknown:
             takes = ", ".join((*defaults, *_MATCHERS))
-            raise FaultError(
-                f"{where_it_stands}: {what} has no field {', '.join(unknown)}. It takes {takes}."
-            )
+            raise FaultError(f"{location}: {what} has no field {', '.join(unknown)}. It takes {takes}.")
         values = {
             name: value
             for name, value in values.items()
             if value is not None or defaults.get(name) is not None
         }
         for name, value in values.items():
-            _check(name, value, f"{where_it_stands}.{name}")
+            _check(name, value, f"{location}.{name}")
         if "nth" in values and "every" in values:
-            raise FaultError(f"{where_it_stands}: nth and every exclude each other.")
+            raise FaultError(f"{location}: nth and every exclude each other.")
         nth = values.get("nth", ())
         return cls(
             where=where,
@@ -206,7 +214,7 @@ class Fault:
         )
 
     def due(self, count: int, fired: int) -> bool:
-        """Is it due at the ``count``-th match, having fired so often?"""
+        """Return whether it happens at the match number ``count``, after it has happened ``fired`` times."""
         if self.times is not None and fired >= self.times:
             return False
         if self.nth:
@@ -214,137 +222,46 @@ class Fault:
         return self.every is None or count % self.every == 0
 
 
-def _choice(value: Any, choices: Sequence[str], where: str) -> str:
+def _choice(value: Any, choices: Sequence[str], location: str) -> str:
     if value not in choices:
         got = "it is missing" if value is None else f"got {value!r}"
-        raise FaultError(f"{where}: {got}; it takes one of {', '.join(choices)}.")
+        raise FaultError(f"{location}: {got}; it takes one of {', '.join(choices)}.")
     return str(value)
 
 
-def _check(name: str, value: Any, where: str) -> None:
+def _check(name: str, value: Any, location: str) -> None:
     if name in _CHOICES:
-        _choice(value, _CHOICES[name], where)
+        _choice(value, _CHOICES[name], location)
     elif name == "per":
-        _choice(value, ("task", "all"), where)
+        _choice(value, ("task", "all"), location)
     elif name == "nth":
         numbers = value if isinstance(value, list | tuple) and value else [value]
         for number in numbers:
-            _number(number, (int, 1, 10**9, "a whole number from 1, or a list of them"), where)
+            _number(number, (int, 1, 10**9, "a whole number from 1, or a list of them"), location)
     elif name in _NUMBERS:
-        _number(value, _NUMBERS[name], where)
+        _number(value, _NUMBERS[name], location)
     elif not isinstance(value, str) or not value:
-        raise FaultError(f"{where}: expected text, got {value!r}.")
+        raise FaultError(f"{location}: expected text, got {value!r}.")
 
 
-def _number(value: Any, rule: tuple[type, float, float, str], where: str) -> None:
+def _number(value: Any, rule: tuple[type, float, float, str], location: str) -> None:
     kind, lowest, highest, takes = rule
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (whole or (kind is float and isinstance(value, float))) or not lowest <= value <= highest:
-        raise FaultError(f"{where}: expected {takes}, got {value!r}.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
-    """Something that a fault may strike. ``facts`` are the kinds that only strike under a condition that holds."""
-
-    where: str
-    early: bool
-    req_key: str = ""
-    prompt: str = ""
-    task_id: str = ""
-    facts: frozenset[str] = frozenset()
-
-
-CONDITIONAL = frozenset({"done_without_url", "untagged"})
-
-
-class FaultPlan:
-    """The faults of an emulator. One strikes per occasion: the first in the list that is due."""
-
-    def __init__(self, faults: Iterable[Mapping[str, Any] | Fault] = ()) -> None:
-        self._lock = threading.Lock()
-        self._faults: list[Fault] = []
-        self._counts: Counter[tuple[int, str]] = Counter()
-        self._fired: Counter[tuple[int, str]] = Counter()
-        self.extend(faults)
-
-    def __len__(self) -> int:
-        return len(self._faults)
-
-    def add(self, **entry: Any) -> Fault:
-        """Add one, given as keyword arguments, and return it."""
-        fault = Fault.parse(entry)
-        with self._lock:
-            self._faults.append(fault)
-        return fault
-
-    def extend(self, entries: Iterable[Mapping[str, Any] | Fault]) -> None:
-        """Add several; all or none."""
-        faults = [
-            e if isinstance(e, Fault) else Fault.parse(e, f"faults[{i}]") for i, e in enumerate(entries)
-        ]
-        with self._lock:
-            self._faults += faults
-
-    def clear(self) -> None:
-        """Remove all of them."""
-        with self._lock:
-            self._faults.clear()
-        self.restart()
-
-    def restart(self) -> None:
-        """Count from one again."""
-        with self._lock:
-            self._counts.clear()
-            self._fired.clear()
-
-    def draw(self, occasion: Occasion) -> Fault | None:
-        """Return the fault that strikes here, if any, and count."""
-        drawn: Fault | None = None
-        with self._lock:
-            for index, fault in enumerate(self._faults):
-                if not _matches(fault, occasion):
-                    continue
-                key = (index, occasion.task_id if fault.per == "task" else "")
-                self._counts[key] += 1
-                if drawn is None and fault.due(self._counts[key], self._fired[key]):
-                    self._fired[key] += 1
-                    drawn = fault
-        return drawn
-
-    def report(self) -> list[dict[str, Any]]:
-        """Return each fault with how often it fired, for the bill."""
-        with self._lock:
-            fired: Counter[int] = Counter()
-            for (index, _), times in self._fired.items():
-                fired[index] += times
-            return [
-                {"where": fault.where, "what": fault.what, "fired": fired[index]}
-                for index, fault in enumerate(self._faults)
-            ]
-
-
-def _matches(fault: Fault, occasion: Occasion) -> bool:
-    return (
-        fault.where == occasion.where
-        and fault.kind.early == occasion.early
-        and (fault.what not in CONDITIONAL or fault.what in occasion.facts)
-        and (fault.req_key is None or fault.req_key == occasion.req_key)
-        and (fault.prompt_contains is None or fault.prompt_contains in occasion.prompt)
-    )
+        raise FaultError(f"{location}: expected {takes}, got {value!r}.")
 
 
 def load_faults(path: Path) -> list[Fault]:
-    """Read a fault file: a JSON list of faults.
+    """Read a file that holds a JSON list of faults.
 
-    :raises FaultError: naming the file and what is wrong.
+    :raises FaultError: the message names the file and the mistake.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FaultError(f"{path}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise FaultError(f"{path}: no JSON: {error}.") from error
+        raise FaultError(f"{path}: not JSON: {error}.") from error
     if not isinstance(entries, list):
         raise FaultError(f"{path}: expected a list of faults, got {type(entries).__name__}.")
     return [Fault.parse(entry, f"{path}[{index}]") for index, entry in enumerate(entries)]

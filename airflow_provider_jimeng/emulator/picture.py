@@ -1,31 +1,35 @@
-"""The picture of a render: its input image, its prompt and its parameters, readable; and a strip that moves."""
+"""The picture of a video: the input image, the prompt, the parameters and a moving strip; and the fonts for the text."""
 
 from __future__ import annotations
 
 import colorsys
 import hashlib
 import io
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.frames import predict_crop
-from airflow_provider_jimeng.emulator.fonts import best_font_file, load_font, load_typeface, showable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw, ImageFont
 
-    from airflow_provider_jimeng.emulator.fonts import Typeface
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _WHITE, _GREY, _PANEL = (240, 240, 240), (190, 190, 190), (16, 18, 24)
 _BLACK_LEVEL, _WHITE_LEVEL = 16, 235
-"""Luma of black and white in limited-range video."""
+"""The luma of black and white in limited-range video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """What makes a video: two renders with equal clips are the same bytes. ``duration`` in seconds.
+    """What a video shows. Equal clips give the same bytes. ``duration`` is in seconds.
 
-    ``images`` are the bytes of up to two frames; links are shown as text in ``lines``, never fetched.
+    ``images`` are the bytes of up to two frames. Links are shown as text in ``lines`` and never fetched.
     """
 
     width: int
@@ -39,7 +43,7 @@ class Clip:
 
     @property
     def key(self) -> str:
-        """A digest of all of it."""
+        """Return a digest of all fields."""
         digest = hashlib.sha256(repr((self.width, self.height, self.duration, self.aspect_ratio)).encode())
         digest.update(repr((self.prompt, self.lines, self.tint)).encode())
         for image in self.images:
@@ -48,16 +52,16 @@ class Clip:
 
     @property
     def strip_height(self) -> int:
-        """Height in pixels of the moving strip at the bottom; even, as chroma is halved."""
+        """Return the height of the moving strip in pixels. It is even, because the chroma has half the height."""
         return max(16, self.height // 16 // 2 * 2)
 
 
 def draw_background(clip: Clip) -> Image.Image:
-    """Return everything that stands still, with black where the strip will move."""
+    """Return all that does not move, with a black area for the strip."""
     from PIL import Image, ImageDraw
 
     canvas = Image.new("RGB", (clip.width, clip.height), _tint(clip.tint))
-    pictures = [_fitted(data, clip) for data in clip.images]
+    pictures = [_cropped(data, clip) for data in clip.images]
     if pictures:
         canvas.paste(pictures[0])
     if len(pictures) == 2:
@@ -68,8 +72,8 @@ def draw_background(clip: Clip) -> Image.Image:
     left, right = margin, clip.width - margin
     top = clip.height // 2 if pictures else clip.height // 10
     bottom = clip.height - clip.strip_height - margin // 2
-    text = _set_text(clip, right - left, bottom - top)
-    if pictures:  # as much of them stays in sight as the text allows
+    text = _lay_out(clip, right - left, bottom - top)
+    if pictures:  # the text covers no more of the images than it needs
         top = bottom - text.height
         draw.rectangle((left // 2, top - margin // 4, clip.width - left // 2, bottom), fill=_PANEL)
     for index, row in enumerate(text.rows):
@@ -86,8 +90,8 @@ def _tint(seed: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _fitted(data: bytes, clip: Clip) -> Image.Image:
-    """Crop an image as Pro does (centred, H; the other models do not say, L) and scale it to the video."""
+def _cropped(data: bytes, clip: Clip) -> Image.Image:
+    """Return an image cropped as Pro does it (centred, H; a guess for the other models, L), in the size of the video."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as opened:
@@ -99,7 +103,7 @@ def _fitted(data: bytes, clip: Clip) -> Image.Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Text:
-    """Prompt and parameters, set in rows; steps and height in pixels."""
+    """The prompt and the parameters in rows. Steps and heights are in pixels."""
 
     font: Typeface
     rows: list[str]
@@ -113,8 +117,8 @@ class _Text:
         return len(self.rows) * self.step + len(self.notes) * self.note_step
 
 
-def _set_text(clip: Clip, width: int, height: int) -> _Text:
-    """Set the prompt in the largest size that fits above the parameters; what fits in no size ends in dots."""
+def _lay_out(clip: Clip, width: int, height: int) -> _Text:
+    """Return the prompt in the largest size that fits above the parameters. If no size fits, it ends in dots."""
     path = best_font_file()
     small = max(12, min(clip.width, clip.height) // 30)
     note_font, note_step = load_typeface(small, path), small + small // 3
@@ -134,7 +138,7 @@ def _set_text(clip: Clip, width: int, height: int) -> _Text:
 
 
 def shorten(text: str, font: Typeface, width: int) -> str:
-    """Return the text if it is at most ``width`` pixels wide, else its beginning and dots."""
+    """Return the text, or its beginning and dots if it is wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:
@@ -143,7 +147,7 @@ def shorten(text: str, font: Typeface, width: int) -> str:
 
 
 def wrap(text: str, font: Typeface, width: int) -> list[str]:
-    """Break text into rows of at most ``width`` pixels: at a space where there is one, else anywhere (Chinese)."""
+    """Return the text in rows of at most ``width`` pixels, broken at spaces, or anywhere if there is none (Chinese)."""
     rows: list[str] = []
     for paragraph in text.splitlines() or [""]:
         row = ""
@@ -160,7 +164,7 @@ def wrap(text: str, font: Typeface, width: int) -> list[str]:
 
 
 def draw_strip(clip: Clip, index: int, count: int) -> bytes:
-    """Return the luma of the strip in one of ``count`` steps: a bar that grows, and the step's number."""
+    """Return the luma of the strip in one of ``count`` steps: a growing bar and the number of the step."""
     from PIL import Image, ImageDraw
 
     height = clip.strip_height
@@ -170,3 +174,120 @@ def draw_strip(clip: Clip, index: int, count: int) -> bytes:
     font = load_font(max(10, height // 2), None)
     draw.text((height // 2, height // 8), f"{index + 1:02d}/{count}", font=font, fill=_WHITE_LEVEL)
     return strip.tobytes()
+
+
+CJK_FONTS = (
+    "notosanscjk", "notosanssc", "notoserifcjk", "sourcehansans", "sourcehanserif", "wqy-microhei", "wqy-zenhei",
+    "droidsansfallback", "pingfang", "hiragino sans gb", "stheiti", "songti", "msyh", "simhei", "simsun", "arialuni",
+    "uming", "ukai",
+)  # fmt: skip
+"""How the file names of fonts with Chinese characters begin, best first."""
+LATIN_FONTS = ("dejavusans.ttf", "liberationsans-regular", "notosans-regular", "arial.ttf", "helvetica")
+
+
+def font_directories() -> tuple[Path, ...]:
+    """Return the usual font directories of Linux, macOS and Windows."""
+    home = Path.home()
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return (
+        data / "fonts",
+        home / ".fonts",
+        Path("/usr/share/fonts"),
+        Path("/usr/local/share/fonts"),
+        home / "Library" / "Fonts",
+        Path("/Library/Fonts"),
+        Path("/System/Library/Fonts"),
+        Path(os.environ.get("WINDIR", "C:/Windows")) / "Fonts",
+    )
+
+
+def find_font_file(names: tuple[str, ...], directories: tuple[Path, ...]) -> Path | None:
+    """Return the first font file whose name begins with one of ``names``, in their order."""
+    files = {path.name.lower(): path for directory in directories for path in _font_files(directory)}
+    for prefix in names:
+        for name in sorted(files):
+            if name.startswith(prefix):
+                return files[name]
+    return None
+
+
+def _font_files(directory: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(directory):
+        yield from (Path(folder) / name for name in names if name.lower().endswith((".ttf", ".ttc", ".otf")))
+
+
+@lru_cache(maxsize=1)
+def best_font_file() -> Path | None:
+    """Return a font with Chinese characters, or else a Latin one, or else ``None`` for the font of Pillow."""
+    directories = font_directories()
+    return find_font_file(CJK_FONTS, directories) or find_font_file(LATIN_FONTS, directories)
+
+
+@lru_cache(maxsize=32)
+def load_font(size: int, path: Path | None) -> Font:
+    """Return a font of ``size`` pixels. If the file cannot be read, it is the font of Pillow."""
+    from PIL import ImageFont
+
+    if path is not None:
+        try:
+            return ImageFont.truetype(str(path), size)
+        except OSError:
+            pass
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=4096)
+def can_show(font: Font, character: str) -> bool:
+    """Return whether the font has a character. A missing one is drawn like a character that no font has."""
+    if character.isspace():
+        return True
+    return bytes(font.getmask(character)) != bytes(font.getmask("\U0010fffe"))
+
+
+class Typeface:
+    """Several fonts of one size. Each character is drawn with the first font that has it."""
+
+    def __init__(self, *fonts: Font) -> None:
+        self.fonts = fonts
+
+    def shows(self, character: str) -> bool:
+        """Return whether any of the fonts has a character."""
+        return any(can_show(font, character) for font in self.fonts)
+
+    def getlength(self, text: str) -> float:
+        """Return the width of a text in pixels."""
+        if len(self.fonts) == 1:
+            return self.fonts[0].getlength(text)
+        return sum(font.getlength(part) for font, part in self._parts(text))
+
+    def write(
+        self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: tuple[int, int, int]
+    ) -> None:
+        """Draw a text whose upper left corner is at ``position``. All fonts share one baseline."""
+        left, top = position
+        for font, part in self._parts(text):
+            draw.text((left, top + _ascent(self.fonts[0]) - _ascent(font)), part, font=font, fill=fill)
+            left += font.getlength(part)
+
+    def _parts(self, text: str) -> Iterator[tuple[Font, str]]:
+        for font, part in groupby(text, self._font_of):
+            yield font, "".join(part)
+
+    def _font_of(self, character: str) -> Font:
+        return next((font for font in self.fonts if can_show(font, character)), self.fonts[0])
+
+
+@lru_cache(maxsize=32)
+def load_typeface(size: int, path: Path | None) -> Typeface:
+    """Return a font. If it has no Latin letters, as some Chinese fonts, the font of Pillow is added."""
+    font = load_font(size, path)
+    return Typeface(font) if can_show(font, "A") else Typeface(font, load_font(size, None))
+
+
+def _ascent(font: Font) -> int:
+    return int(getattr(font, "getmetrics", lambda: (0, 0))()[0])
+
+
+def showable(face: Typeface, text: str) -> str:
+    """Return the text. A character that no font has is replaced by its code point, ``<4E00>``."""
+    return "".join(c if face.shows(c) else f"<{ord(c):X}>" for c in text)

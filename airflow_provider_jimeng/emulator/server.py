@@ -1,6 +1,6 @@
-"""The emulator behind a socket: the standard library's threading HTTP server, with keep-alive and real cuts.
+"""The emulator behind a socket: a threading HTTP server with keep-alive that can cut connections.
 
-That a chunked body answers 411 is a guess (L): no known client of the API sends one.
+That a chunked body gets 411 is a guess (L): no known client of the API sends one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_jimeng.emulator.messages import Cut, Reply, Request, Silence
+from airflow_provider_jimeng.emulator.messages import ConnectionCut, NoResponse, Request, Response
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.emulator import JimengEmulator
 
 MAX_READ_BYTES = 64 * 1024 * 1024
-"""A longer body is not even read: the connection is closed after 413. The API's own limit is checked on what is read."""
-
-
+"""A longer body is not read: the response is 413, and the connection is closed. The API's own limit is smaller."""
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -51,7 +49,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Keep the connection, so that stopping can end it, and serve it in a thread."""
+        """Remember the connection, so that it can be closed when the server stops, and serve it in a thread."""
         with self._open_lock:
             self._open.add(request)
         super().process_request(request, client_address)
@@ -63,12 +61,12 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that goes away is no error here; anything else is printed."""
+        """Print the error, unless the client has closed the connection."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
     def end_connections(self) -> None:
-        """Cut what is still open, so that no thread stays behind."""
+        """Close all open connections, so that their threads end."""
         self.stopping.set()
         with self._open_lock:
             still_open = list(self._open)
@@ -84,15 +82,15 @@ class _Handler(BaseHTTPRequestHandler):
     connection: socket.socket
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing per request."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         if "transfer-encoding" in self.headers:
-            self._send(Reply(status=411, body=b"Length Required\n"), close=True)
+            self._send(Response(status=411, body=b"Length Required\n"), close=True)
             return
         length = self.headers.get("content-length", "0")
         if not _LENGTH.fullmatch(length) or int(length) > MAX_READ_BYTES:
-            self._send(Reply(status=413, body=b"Content Too Large\n"), close=True)
+            self._send(Response(status=413, body=b"Content Too Large\n"), close=True)
             return
         request = Request(
             method=self.command,
@@ -100,32 +98,32 @@ class _Handler(BaseHTTPRequestHandler):
             headers=tuple(self.headers.items()),
             body=self.rfile.read(int(length)),
         )
-        outcome = self.server.emulator.handle(request)
-        if isinstance(outcome, Reply):
-            if outcome.delay_seconds:
-                self.server.stopping.wait(outcome.delay_seconds)
-            self._send(outcome, close=outcome.content_length > len(outcome.body))
-        elif isinstance(outcome, Silence):
-            self._wait_for_caller(outcome.seconds)
+        result = self.server.emulator.handle(request)
+        if isinstance(result, Response):
+            if result.delay_seconds:
+                self.server.stopping.wait(result.delay_seconds)
+            self._send(result, close=result.content_length > len(result.body))
+        elif isinstance(result, NoResponse):
+            self._wait_for_client(result.seconds)
             self.close_connection = True
         else:
-            self._cut(outcome)
+            self._cut(result)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815  names that http.server looks for
 
-    def _send(self, reply: Reply, *, close: bool) -> None:
-        """Send head and body in one go."""
-        lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Unknown')}"]
-        lines += [f"{name}: {value}" for name, value in reply.headers]
-        lines.append(f"Content-Length: {reply.content_length}")
+    def _send(self, response: Response, *, close: bool) -> None:
+        """Send the head and the body in one write."""
+        lines = [f"HTTP/1.1 {response.status} {responses.get(response.status, 'Unknown')}"]
+        lines += [f"{name}: {value}" for name, value in response.headers]
+        lines.append(f"Content-Length: {response.content_length}")
         if close:
             self.close_connection = True
         lines += ["Connection: close"] if self.close_connection else []
         head = "\r\n".join((*lines, "", "")).encode("latin-1")
-        self.wfile.write(head if self.command == "HEAD" else head + reply.body)
+        self.wfile.write(head if self.command == "HEAD" else head + response.body)
 
-    def _wait_for_caller(self, seconds: float) -> None:
-        """Hold the connection, silent, until the caller hangs up, the time is over, or the server stops."""
+    def _wait_for_client(self, seconds: float) -> None:
+        """Keep the connection open until the client closes it, the time is over, or the server stops."""
         waited = 0.0
         with selectors.DefaultSelector() as selector:
             selector.register(self.connection, selectors.EVENT_READ)
@@ -136,17 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.stopping.wait(step)
                 waited += step
 
-    def _cut(self, cut: Cut) -> None:
+    def _cut(self, cut: ConnectionCut) -> None:
         self.close_connection = True
         if cut.how == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            # Closed here and not by the server, which would end the connection in good order first.
+            # The server would shut the connection down in order first, so it is closed here.
             self.rfile.close()
             socket.close(self.connection.detach())
 
 
 class EmulatorServer:
-    """A served emulator. ``with emulator.serve() as server:`` starts it; ``url`` says where."""
+    """A server of an emulator. ``with emulator.serve() as server:`` starts it, and ``server.url`` is its address."""
 
     def __init__(self, emulator: JimengEmulator, host: str, port: int) -> None:
         self.emulator = emulator
@@ -156,25 +154,25 @@ class EmulatorServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Return the port that it listens on."""
         return int(self._running.server_address[1])
 
     @property
     def url(self) -> str:
-        """Scheme, host and port."""
+        """Return scheme, host and port."""
         host = self._address[0]
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def _running(self) -> _Server:
         if self._server is None:
-            raise RuntimeError("The emulator is not being served: use `with emulator.serve() as server:`.")
+            raise RuntimeError("The emulator is not being served. Use `with emulator.serve() as server:`.")
         return self._server
 
     def start(self) -> Self:
-        """Bind and serve in a thread.
+        """Listen, and serve in a thread.
 
-        :raises OSError: the port is taken, or the host is none of this machine's.
+        :raises OSError: the port is in use, or the host is not an address of this machine.
         """
         self._server = _Server(self._address, self.emulator)
         self._thread = threading.Thread(
@@ -188,7 +186,7 @@ class EmulatorServer:
         return self
 
     def stop(self) -> None:
-        """Stop serving, end every connection, free the port. Stopping twice is fine."""
+        """Stop serving, close all connections and free the port. A second call does nothing."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
         if server is None or thread is None:

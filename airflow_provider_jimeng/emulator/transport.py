@@ -1,7 +1,7 @@
-"""The emulator as an httpx transport, without a socket: the only module here that imports httpx.
+"""The emulator as an httpx transport, without a socket. No other module of the emulator imports httpx.
 
-Faults become the exceptions that httpx raises for them on a real connection. A reply that comes later than the read
-timeout raises at once: nobody has to wait for what will not be read.
+A fault raises the exception that httpx raises on a real connection. If a response is later than the read timeout, the
+exception is raised at once, so that tests do not wait.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
-from airflow_provider_jimeng.emulator.messages import Cut, Outcome, Reply, Request, Silence
+from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
+from airflow_provider_jimeng.emulator.messages import (
+    ConnectionCut,
+    HttpResult,
+    NoResponse,
+    Request,
+    Response,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.emulator import JimengEmulator
@@ -23,13 +29,13 @@ _CHUNK = 64 * 1024
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that ends as its Content-Length has it, or with the error of a connection that ended before."""
+    """A body that ends after Content-Length bytes, or raises the error of a connection that ended before."""
 
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+    def __init__(self, response: Response) -> None:
+        self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
-        body, length = self._reply.body, self._reply.content_length
+        body, length = self._response.body, self._response.content_length
         for start in range(0, min(len(body), length), _CHUNK):
             yield body[start : min(start + _CHUNK, length)]
         if length > len(body):
@@ -46,8 +52,8 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 class EmulatorTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Carries requests of ``httpx.Client`` and ``httpx.AsyncClient`` to an emulator in this process.
 
-    :param sleep: how the synchronous side lets time pass before a late reply; ``None`` does not wait at all, for a
-        virtual clock. The asynchronous side sleeps on its loop, or not at all either.
+    :param sleep: waits for a late response of ``httpx.Client``. ``None`` does not wait, for use with a virtual clock.
+        ``httpx.AsyncClient`` sleeps on its event loop, or does not wait if this is ``None``.
     """
 
     def __init__(
@@ -57,28 +63,28 @@ class EmulatorTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._sleep = sleep
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer for ``httpx.Client``."""
+        """Answer a request of ``httpx.Client``."""
         request.read()
-        reply = _reply_of(self.emulator.handle(_translate(request)), request)
-        if reply.delay_seconds and self._sleep is not None:
-            self._sleep(reply.delay_seconds)
-        return _response(reply, request)
+        response = _received(self.emulator.handle(_request_of(request)), request)
+        if response.delay_seconds and self._sleep is not None:
+            self._sleep(response.delay_seconds)
+        return _httpx_response(response, request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer for ``httpx.AsyncClient``; making a video is left to a thread, so that the loop stays free."""
+        """Answer a request of ``httpx.AsyncClient``. A thread makes the video, so that the event loop is not blocked."""
         await request.aread()
-        translated = _translate(request)
-        if translated.path.startswith(MEDIA_PREFIX):
-            outcome = await asyncio.to_thread(self.emulator.handle, translated)
+        converted = _request_of(request)
+        if converted.path.startswith(MEDIA_PREFIX):
+            result = await asyncio.to_thread(self.emulator.handle, converted)
         else:
-            outcome = self.emulator.handle(translated)
-        reply = _reply_of(outcome, request)
-        if reply.delay_seconds and self._sleep is not None:
-            await asyncio.sleep(reply.delay_seconds)
-        return _response(reply, request)
+            result = self.emulator.handle(converted)
+        response = _received(result, request)
+        if response.delay_seconds and self._sleep is not None:
+            await asyncio.sleep(response.delay_seconds)
+        return _httpx_response(response, request)
 
 
-def _translate(request: httpx.Request) -> Request:
+def _request_of(request: httpx.Request) -> Request:
     return Request(
         method=request.method,
         target=request.url.raw_path.decode("ascii"),
@@ -90,25 +96,25 @@ def _translate(request: httpx.Request) -> Request:
     )
 
 
-def _reply_of(outcome: Outcome, request: httpx.Request) -> Reply:
-    """Return the reply, or raise what the caller would see of a fault.
+def _received(result: HttpResult, request: httpx.Request) -> Response:
+    """Return the response that the client receives.
 
-    :raises httpx.RemoteProtocolError: closed without a reply.
-    :raises httpx.ReadError: reset.
-    :raises httpx.ReadTimeout: no reply, or one later than the read timeout.
+    :raises httpx.RemoteProtocolError: the connection was closed without a response.
+    :raises httpx.ReadError: the connection was reset.
+    :raises httpx.ReadTimeout: there is no response, or it is later than the read timeout.
     """
-    if isinstance(outcome, Cut):
-        if outcome.how == "reset":
+    if isinstance(result, ConnectionCut):
+        if result.how == "reset":
             raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
         raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
-    patience = request.extensions.get("timeout", {}).get("read")
-    if isinstance(outcome, Silence) or (patience is not None and outcome.delay_seconds > patience):
+    read_timeout = request.extensions.get("timeout", {}).get("read")
+    if isinstance(result, NoResponse) or (read_timeout is not None and result.delay_seconds > read_timeout):
         raise httpx.ReadTimeout("The read operation timed out", request=request)
-    return outcome
+    return result
 
 
-def _response(reply: Reply, request: httpx.Request) -> httpx.Response:
-    headers = [*reply.headers, ("Content-Length", str(reply.content_length))]
+def _httpx_response(response: Response, request: httpx.Request) -> httpx.Response:
+    headers = [*response.headers, ("Content-Length", str(response.content_length))]
     if request.method == "HEAD":
-        return httpx.Response(reply.status, headers=headers, request=request)
-    return httpx.Response(reply.status, headers=headers, stream=_Body(reply), request=request)
+        return httpx.Response(response.status, headers=headers, request=request)
+    return httpx.Response(response.status, headers=headers, stream=_Body(response), request=request)

@@ -1,9 +1,9 @@
-"""Checks a signature with code of its own: nothing here comes from the provider's signer.
+"""The checks of the API's gateway: action, method and signature. Nothing here comes from the provider's signer.
 
-Documented (docs 6369/67268, 6369/67269; confidence H unless said): the canonical request, the key chain, the header's
-form, the order of SignedHeaders being followed as listed (M), extra unsigned ``X-*`` headers being tolerated (M), a
-validity of 15 minutes or ``X-Expires`` seconds (M). Guessed (L): the order of these checks, which code answers a
-missing date, and that a permanent key does not go with a session token.
+Documented (docs 6369/67268, 6369/67269; H unless another confidence is named): the canonical request, the derivation of
+the key, the form of the header, that SignedHeaders are used in their listed order (M), that other unsigned ``X-*``
+headers are allowed (M), a validity of 15 minutes or ``X-Expires`` seconds (M). Guesses (L): the order of these checks,
+the code for a missing date, and that a permanent key is refused together with a session token.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
 from airflow_provider_jimeng.core.assumptions import MAX_SKEW_SECONDS
-from airflow_provider_jimeng.emulator import codes
-from airflow_provider_jimeng.emulator.envelopes import Refusal
+from airflow_provider_jimeng.emulator.messages import Code, Refusal
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.messages import Request
@@ -32,7 +31,7 @@ _X_DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyring:
-    """The one account of the emulator. ``max_skew_seconds`` of ``None`` accepts any date."""
+    """The keys of the emulator's one account. If ``max_skew_seconds`` is ``None``, every date is valid."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -56,8 +55,22 @@ class _Signed:
         return f"{self.date}/{self.region}/{self.service}/request"
 
 
+def check_request(
+    request: Request, action: str, version: str, keyring: Keyring, now: float
+) -> Refusal | None:
+    """Return why the gateway refuses a request, or ``None``. Only the query string names the action and version (H)."""
+    if request.path != "/":
+        return Refusal(code=Code.INVALID_ACTION, detail=f"There is nothing at {request.path}.")
+    if not action or not version:
+        missing = "Version" if action else "Action"
+        return Refusal(code=Code.MISSING_PARAMETER, detail=f"The query string has no {missing}.")
+    if request.method != "POST":
+        return Refusal(code=Code.METHOD_NOT_ALLOWED, detail=f"{request.method} is not allowed.")
+    return check_signature(request, keyring, now)
+
+
 def check_signature(request: Request, keyring: Keyring, now: float) -> Refusal | None:
-    """Return why the gateway would refuse the request, or ``None`` if it is signed as it should be."""
+    """Return why the gateway refuses the signature of a request, or ``None`` if it is valid."""
     signed = _parse_authorization(request.header("authorization"))
     if isinstance(signed, Refusal):
         return signed
@@ -71,21 +84,21 @@ def check_signature(request: Request, keyring: Keyring, now: float) -> Refusal |
 
 def _parse_authorization(value: str | None) -> _Signed | Refusal:
     if not value or not value.strip():
-        return Refusal(code=codes.MISSING_AUTHENTICATION, detail="The request has no Authorization header.")
+        return Refusal(code=Code.MISSING_AUTHENTICATION, detail="The request has no Authorization header.")
     algorithm, _, rest = value.strip().partition(" ")
     if algorithm != _ALGORITHM:
-        return Refusal(code=codes.INVALID_AUTHORIZATION, detail=f"The algorithm must be {_ALGORITHM}.")
+        return Refusal(code=Code.INVALID_AUTHORIZATION, detail=f"The algorithm must be {_ALGORITHM}.")
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     if not parts.get("Signature"):
-        return Refusal(code=codes.MISSING_SIGNATURE, detail="The Authorization header has no Signature.")
+        return Refusal(code=Code.MISSING_SIGNATURE, detail="The Authorization header has no Signature.")
     if not parts.get("SignedHeaders"):
         return Refusal(
-            code=codes.INVALID_AUTHORIZATION, detail="The Authorization header has no SignedHeaders."
+            code=Code.INVALID_AUTHORIZATION, detail="The Authorization header has no SignedHeaders."
         )
     scope = parts.get("Credential", "").split("/")
     if len(scope) != 5 or not all(scope) or scope[4] != "request":
         return Refusal(
-            code=codes.INVALID_CREDENTIAL,
+            code=Code.INVALID_CREDENTIAL,
             detail="The Credential must be AccessKey/date/region/service/request.",
         )
     return _Signed(
@@ -100,61 +113,59 @@ def _parse_authorization(value: str | None) -> _Signed | Refusal:
 
 def _check_scope(signed: _Signed, keyring: Keyring) -> Refusal | None:
     if signed.service != keyring.service:
-        return Refusal(code=codes.SERVICE_NOT_FOUND, detail=f"This service[{signed.service}] not found.")
+        return Refusal(code=Code.SERVICE_NOT_FOUND, detail=f"This service[{signed.service}] not found.")
     return None
 
 
 def _check_date(request: Request, signed: _Signed, keyring: Keyring, now: float) -> Refusal | None:
     x_date = request.header("x-date")
     if x_date is None:
-        return Refusal(code=codes.MISSING_REQUEST_INFO, detail="The X-Date header is missing.")
+        return Refusal(code=Code.MISSING_REQUEST_INFO, detail="The X-Date header is missing.")
     if not _X_DATE.fullmatch(x_date):
-        return Refusal(code=codes.INVALID_TIMESTAMP, detail="X-Date must be YYYYMMDDTHHMMSSZ in UTC.")
+        return Refusal(code=Code.INVALID_TIMESTAMP, detail="X-Date must be YYYYMMDDTHHMMSSZ in UTC.")
     try:
-        then = datetime.strptime(x_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        sent_at = datetime.strptime(x_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        return Refusal(code=codes.INVALID_TIMESTAMP, detail="X-Date is no date.")
+        return Refusal(code=Code.INVALID_TIMESTAMP, detail="X-Date is not a date.")
     if x_date[:8] != signed.date:
         return Refusal(
-            code=codes.INVALID_CREDENTIAL, detail="The date of the Credential is not that of X-Date."
+            code=Code.INVALID_CREDENTIAL, detail="The date of the Credential is not that of X-Date."
         )
     if keyring.max_skew_seconds is None:
         return None
     expires = request.header("x-expires") or ""
     validity = float(expires) if expires.isascii() and expires.isdigit() else keyring.max_skew_seconds
-    if now - then > validity or then - now > keyring.max_skew_seconds:
+    if now - sent_at > validity or sent_at - now > keyring.max_skew_seconds:
         return Refusal(
-            code=codes.INVALID_TIMESTAMP, detail="The request has expired, or its X-Date is in the future."
+            code=Code.INVALID_TIMESTAMP, detail="The request has expired, or its X-Date is in the future."
         )
     return None
 
 
 def _check_key(request: Request, signed: _Signed, keyring: Keyring) -> Refusal | None:
     if not hmac.compare_digest(signed.access_key.encode(), keyring.access_key.encode()):
-        return Refusal(code=codes.INVALID_ACCESS_KEY, detail="The access key is unknown.")
+        return Refusal(code=Code.INVALID_ACCESS_KEY, detail="The access key is unknown.")
     token = request.header("x-security-token") or ""
     if not hmac.compare_digest(token.encode(), (keyring.session_token or "").encode()):
-        return Refusal(
-            code=codes.INVALID_TOKEN, detail="The security token is missing, wrong or has expired."
-        )
+        return Refusal(code=Code.INVALID_TOKEN, detail="The security token is missing, wrong or has expired.")
     return None
 
 
 def _check_hash(request: Request, signed: _Signed, keyring: Keyring) -> Refusal | None:
     for name in ("host", "x-date"):
         if name not in signed.headers:
-            return Refusal(code=codes.WRONG_SIGNATURE, detail=f"{name} is not among the signed headers.")
+            return Refusal(code=Code.WRONG_SIGNATURE, detail=f"{name} is not among the signed headers.")
     for name in signed.headers:
         if request.header(name) is None:
-            return Refusal(code=codes.WRONG_SIGNATURE, detail=f"The signed header {name} was not sent.")
+            return Refusal(code=Code.WRONG_SIGNATURE, detail=f"The signed header {name} was not sent.")
     body_hash = hashlib.sha256(request.body).hexdigest()
     claimed = request.header("x-content-sha256")
     if claimed is not None and claimed != body_hash:
-        return Refusal(code=codes.WRONG_SIGNATURE, detail="X-Content-Sha256 is not the SHA-256 of the body.")
+        return Refusal(code=Code.WRONG_SIGNATURE, detail="X-Content-Sha256 is not the SHA-256 of the body.")
     if signed.region != keyring.region:
-        # The region is not looked at before the signature check (L); a key derived for another one cannot match.
+        # The region is checked together with the signature (L): a key derived for another region cannot match.
         return Refusal(
-            code=codes.WRONG_SIGNATURE, detail=f"The region of the Credential must be {keyring.region}."
+            code=Code.WRONG_SIGNATURE, detail=f"The region of the Credential must be {keyring.region}."
         )
     for path in dict.fromkeys((request.path, quote(unquote(request.path), safe="/" + _UNRESERVED))):
         text = canonical_request(request, path, signed.headers, body_hash)
@@ -163,13 +174,13 @@ def _check_hash(request: Request, signed: _Signed, keyring: Keyring) -> Refusal 
         ):
             return None
     return Refusal(
-        code=codes.WRONG_SIGNATURE,
+        code=Code.WRONG_SIGNATURE,
         detail="The signature is not the one calculated from the request and the secret key.",
     )
 
 
 def canonical_request(request: Request, path: str, signed_headers: tuple[str, ...], body_hash: str) -> str:
-    """Return the text whose hash is signed; headers in the order of the list, ``:80`` and ``:443`` off the host."""
+    """Return the text whose hash is signed. Headers are in the listed order, the host has no ``:80`` or ``:443``."""
     pairs = sorted(parse_qsl(request.query_string, keep_blank_values=True))
     query = "&".join(
         f"{quote(key, safe=_UNRESERVED)}={quote(value, safe=_UNRESERVED)}" for key, value in pairs

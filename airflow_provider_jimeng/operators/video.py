@@ -14,18 +14,14 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.base import (
     DEFAULT_MAX_WAIT_FOR_SLOT,
     DEFAULT_RETRIES,
     JimengSubmittingOperator,
-)
-from airflow_provider_jimeng.operators.request import (
     aigc_label,
-    check_render_literals,
     check_waiting_literals,
 )
-from airflow_provider_jimeng.operators.xcom import RENDER, publish, push
+from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
@@ -35,11 +31,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengDownloadVideoOperator", "JimengGenerateVideoOperator", "JimengSubmitVideoOperator"]
 
@@ -87,6 +81,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         "wait_timeout",
         "overwrite",
     )
+    _saves_video = True
 
     def __init__(
         self,
@@ -152,7 +147,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
-        check_render_literals(self)
+        check_waiting_literals(self)  # the base class has checked the others
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Adopt or pay, wait, and save."""
@@ -180,16 +175,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                 return manifest
             waiting_since = None
 
-    @property
-    def target(self) -> OutputPath:
-        """Where the video is saved."""
-        from airflow_provider_jimeng.storage.output import OutputPath
-
-        return OutputPath.of(self.output_path, self.output_conn_id)
-
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""
-        from airflow_provider_jimeng.core.deadlines import deadline_for, in_words
+        from airflow_provider_jimeng.core.render import deadline_for, in_words
 
         now = time.time()
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)
@@ -282,8 +270,7 @@ class JimengDownloadVideoOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
         from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
-        from airflow_provider_jimeng.hooks.jimeng import JimengHook
-        from airflow_provider_jimeng.hooks.links import RenderLinks
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook, RenderLinks
         from airflow_provider_jimeng.hooks.render_argument import named_render
         from airflow_provider_jimeng.hooks.waiting import need_connection
         from airflow_provider_jimeng.storage.landing import land

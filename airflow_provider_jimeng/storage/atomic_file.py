@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError, LandingError, TargetTakenError
-from airflow_provider_jimeng.core.output_path import OBJECT_STORES, hidden_name
+from airflow_provider_jimeng.core.output_path import LONGEST_HIDDEN_STEM, OBJECT_STORES
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -260,7 +260,10 @@ class AtomicFile:
 
     def hidden_name(self, suffix: str) -> str:
         """Return the name of a temporary file of this one, short enough for any file system."""
-        return hidden_name(self.name, suffix)
+        stem = self.name
+        if len(stem.encode()) > LONGEST_HIDDEN_STEM:
+            stem = hashlib.sha256(stem.encode()).hexdigest()[:32]
+        return f".{stem}.{suffix}"
 
     def _forget(self, path: str | None = None) -> None:
         self.fs.invalidate_cache(path or self.path)

@@ -25,7 +25,8 @@ from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_
 from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
 from airflow_provider_jimeng.storage.claim import Claim
 from airflow_provider_jimeng.storage.download import Download, Link, LinkSource, Patience, Received
-from airflow_provider_jimeng.storage.manifest import (
+from airflow_provider_jimeng.storage.output import (
+    OutputPath,
     announce,
     commit,
     drop_pending,
@@ -37,19 +38,19 @@ from airflow_provider_jimeng.storage.manifest import (
     sidecar_of,
     withdraw,
 )
-from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
 
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 log = logging.getLogger(__name__)
 
 _SHORTER_SECONDS = 0.5
 """A video can be this much shorter than the requested duration."""
+_PATIENCE = Patience()
 _DOWNLOADS = 2
 """A damaged file is downloaded once more, with a fresh link, before the task fails."""
 
@@ -63,7 +64,7 @@ def land(
     require_tagged: bool = False,
     confirm: Callable[[], None] = lambda: None,
     now: Callable[[], pendulum.DateTime] = lambda: pendulum.now("UTC"),
-    patience: Patience | None = None,
+    patience: Patience = _PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     event: RenderEvent | None = None,
@@ -81,7 +82,6 @@ def land(
     :raises LostContactError: the API refuses the connection's access, also after the connection was read again.
     :raises LandingError: or one of its kin; there is no new file under the final name then. A retry is free.
     """
-    patience = patience or Patience()
     file = target.file_for(render)
     landing = _Landing(
         render=render,
@@ -159,8 +159,8 @@ class _Landing:
             self.claim.wait()
             if (saved := self._usable(landed_manifest(self.file, self.render))) is not None:
                 return saved
-        saved = landed_manifest(self.file, self.render) or _completed(self.file, self.render, self.claim)
-        if (saved := self._usable(saved)) is None and not self.overwrite:
+        saved = self._usable(_saved_or_completed(self.file, self.render, self.claim))
+        if saved is None and not self.overwrite:
             refuse_taken(self.target, self.render)
         return saved
 
@@ -184,7 +184,7 @@ class _Landing:
             received = Download(
                 part,
                 self._fetch_link,
-                policy=self.links.media_policy,
+                settings=self.links.settings,
                 patience=self.patience,
                 sleep=self.sleep,
                 clock=self.clock,
@@ -331,7 +331,7 @@ def already_landed(
     with claim:  # Its owner is about to write the manifest, or was killed before that.
         while not claim.take():
             claim.wait()
-        return landed_manifest(file, render) or _completed(file, render, claim)
+        return _saved_or_completed(file, render, claim)
 
 
 def still_landed(
@@ -363,9 +363,15 @@ def _saved(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | N
     return saved
 
 
-def _completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
-    """Write the manifest of a file whose task was killed before it did so. The caller must hold the claim."""
-    saved = landed_manifest(file, render, pending_of)
-    if saved is not None:
+def _saved_or_completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
+    """Return the manifest of a saved file. Write it if the task that saved it was killed before it did so.
+
+    The caller must hold the claim.
+    """
+    if file.size() is None:
+        return None
+    if (saved := landed_manifest(file, render)) is not None:
+        return saved
+    if (saved := landed_manifest(file, render, pending_of)) is not None:
         commit(file, saved, claim.token)
     return saved

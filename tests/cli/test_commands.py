@@ -170,7 +170,7 @@ def test_a_quote_counts_every_row_and_holds_the_cap(jimeng: CommandLine, emulato
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--fps", "30"), "takes no frame rate"),
+        (("--fps", "30"), "does not take a frame rate"),
         (("--duration", "4"), "5 or 10 seconds"),
         (("--duration", "6"), "5 or 10 seconds"),
         (("--duration", "8"), "5 or 10 seconds"),

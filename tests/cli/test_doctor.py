@@ -16,8 +16,8 @@ from airflow_provider_jimeng.cli.paid_checks import codec_of, life_of
 from airflow_provider_jimeng.core.assumptions import ASSUMPTIONS, FREE, NEVER, PAID
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
-from airflow_provider_jimeng.emulator.messages import Outcome, Reply, Request
+from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
+from airflow_provider_jimeng.emulator.messages import HttpResult, Request, Response
 from tests.harness.command_line import ACCESS_KEY, SECRET_KEY, CommandLine
 from tests.harness.processes import free_port
 
@@ -26,7 +26,7 @@ OF_EVERY_EMULATOR = {"render_seconds", "media_host"}
 """An emulator renders in no time, and its links lead to this machine."""
 LABEL = {"producer_id": "doctor-1", "content_propagator": "tests"}
 
-Rewrite = Callable[[Request, Reply], Reply]
+Rewrite = Callable[[Request, Response], Response]
 
 
 class LyingEmulator(JimengEmulator):
@@ -35,14 +35,14 @@ class LyingEmulator(JimengEmulator):
     rewrites: tuple[Rewrite, ...] = ()
     forgets_ranges = False
 
-    def handle(self, request: Request) -> Outcome:
+    def handle(self, request: Request) -> HttpResult:
         """Answer a request."""
         if self.forgets_ranges:
             kept = tuple(pair for pair in request.headers if pair[0].lower() not in ("range", "if-range"))
             request = replace(request, headers=kept)
         outcome = super().handle(request)
         for rewrite in self.rewrites:
-            if isinstance(outcome, Reply):
+            if isinstance(outcome, Response):
                 outcome = rewrite(request, outcome)
         return outcome
 
@@ -50,7 +50,7 @@ class LyingEmulator(JimengEmulator):
 def says(text: str, instead: str, *, status: int | None = None) -> Rewrite:
     """Return a rewrite of every reply that holds a text."""
 
-    def rewrite(request: Request, reply: Reply) -> Reply:
+    def rewrite(request: Request, reply: Response) -> Response:
         if request.path.startswith(MEDIA_PREFIX) or text.encode() not in reply.body:
             return reply
         return replace(
@@ -130,7 +130,7 @@ def test_the_paid_part_pays_once_and_its_report_can_be_sent_around(
         assert (bill["accepted"], len(jimeng.videos())) == (1, 1)
 
 
-def twice_as_fast(request: Request, reply: Reply) -> Reply:
+def twice_as_fast(request: Request, reply: Response) -> Response:
     """Play the video twice as fast, in another codec."""
     if not request.path.startswith(MEDIA_PREFIX):
         return reply
@@ -146,7 +146,7 @@ class OneLink:
 
     link: bytes | None = None
 
-    def __call__(self, request: Request, reply: Reply) -> Reply:
+    def __call__(self, request: Request, reply: Response) -> Response:
         found = re.search(rb'"video_url": *"([^"]+)"', reply.body)
         if found is None:
             return reply
@@ -154,7 +154,7 @@ class OneLink:
         return replace(reply, body=reply.body.replace(found[1], self.link))
 
 
-def no_cancel(request: Request, reply: Reply) -> Reply:
+def no_cancel(request: Request, reply: Response) -> Response:
     """Accept every cancel."""
     if "Action=CVCancelTask" not in request.query_string:
         return reply
@@ -190,7 +190,7 @@ def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, a
 
 
 def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, airflow_home: Path) -> None:
-    def webm(request: Request, reply: Reply) -> Reply:
+    def webm(request: Request, reply: Response) -> Response:
         is_media = request.path.startswith(MEDIA_PREFIX)
         return replace(reply, body=b"\x1a\x45\xdf\xa3" + bytes(len(reply.body) - 4)) if is_media else reply
 

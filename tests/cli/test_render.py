@@ -27,6 +27,13 @@ def paid_once(emulator: SteppedEmulator, jimeng: CommandLine, folder: str = "gen
     assert manifest.bytes == video.stat().st_size
 
 
+def end_now(emulator: SteppedEmulator, task_id: str) -> None:
+    """Let a render be done."""
+    render = emulator.service.renders.get(task_id)
+    assert render is not None
+    render.ends_at = time.time()
+
+
 def test_a_render_is_saved_and_described(jimeng: CommandLine, emulator: SteppedEmulator) -> None:
     done = jimeng.run(*FOX, "--seed", "7")
     assert done.code == 0, done.err
@@ -181,7 +188,7 @@ def test_ctrl_c_says_what_is_paid_and_how_to_go_on(jimeng: CommandLine, emulator
     text = terminal.printed.decode()
     assert f"Interrupted. Paid: render {task_id} (1.40 CNY). The API keeps it until " in text
     assert SECRET_KEY not in text
-    emulator.desk.tasks.get(task_id).ends_at = time.time()  # type: ignore[union-attr]
+    end_now(emulator, task_id)
     assert jimeng.run(*FOX).code == 0
     paid_once(emulator, jimeng)
 
@@ -251,7 +258,7 @@ def test_a_rescue_saves_what_is_paid_and_not_saved(jimeng: CommandLine, emulator
     running = jimeng.run("rescue", "generated_videos", "--json")
     assert (running.code, len(running.payload["running"])) == (6, 1)
     (task_id,) = emulator.bill()["by_task"]
-    emulator.desk.tasks.get(task_id).ends_at = time.time()  # type: ignore[union-attr]
+    end_now(emulator, task_id)
     saved = jimeng.run("rescue", "generated_videos", "--json")
     assert (saved.code, len(saved.payload["landed"])) == (0, 1), saved.err
     again = jimeng.run("rescue", "generated_videos")

@@ -1,4 +1,4 @@
-"""docs/emulator.md is followed to the letter: its files, its programs, and each of its faults from a file."""
+"""The files, programs and faults of docs/emulator.md do what the page says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPES = {
 }
 
 
-def test_the_three_files_make_a_tested_dag_with_no_other_set_up(tmp_path: Path) -> None:
+def test_the_three_files_of_the_page_make_a_tested_dag(tmp_path: Path) -> None:
     assert list(FILES) == ["conftest.py", "dags/boat.py", "tests/test_boat.py"]
     for name, content in FILES.items():
         path = tmp_path / name
@@ -54,69 +54,71 @@ def test_the_three_files_make_a_tested_dag_with_no_other_set_up(tmp_path: Path) 
     list(zip(PROGRAMS, (r"in_queue\ndone\n", r"7\d{18} 1\.40\n"), strict=True)),
     ids=["clock", "transport"],
 )
-def test_every_program_runs_and_prints_what_it_says(
+def test_every_program_prints_what_its_comments_say(
     program: str, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", "")
     exec(compile(program, "docs/emulator.md", "exec"), {"__name__": "program"})  # noqa: S102  our own document
     lines = capsys.readouterr().out.splitlines(keepends=True)
-    said = [line for line in lines if not line.startswith("[")]  # Airflow before 3.1 logs to the same stream
-    assert re.fullmatch(printed, "".join(said))
+    output = [
+        line for line in lines if not line.startswith("[")
+    ]  # Airflow before 3.1 logs to the same stream
+    assert re.fullmatch(printed, "".join(output))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a file of all the documented faults; host and port."""
+    """Run a server with a file of all documented faults, and yield its host and port."""
     path = tmp_path_factory.mktemp("faults") / "faults.json"
     path.write_text(json.dumps(list(RECIPES.values())))
     options = ("--port", "0", "--render-seconds", "0", "--max-qps", "none", "--max-concurrent", "none")
     command = [sys.executable, "-m", "airflow_provider_jimeng.emulator", *options, "--faults", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        found = re.search(r"http://(\S+) ", process.stdout.readline())
-        assert found
-        yield found[1]
+        address = re.search(r"http://(\S+) ", process.stdout.readline())
+        assert address
+        yield address[1]
         process.terminate()
 
 
 @pytest.fixture(scope="module")
-def taken(server: str) -> list[dict[str, Any]]:
-    """The faults that the server has before any test posts others."""
+def loaded_faults(server: str) -> list[dict[str, Any]]:
+    """Return the faults that the server has before a test posts others."""
     listed: list[dict[str, Any]] = httpx.get(f"http://{server}/_emulator/faults", trust_env=False).json()
     return listed
 
 
 @pytest.fixture
-def client(server: str, taken: list[dict[str, Any]]) -> Iterator[Client]:
-    """A client of the server; the emulator at its side only lends its keys, which are the default ones."""
+def client(server: str, loaded_faults: list[dict[str, Any]]) -> Iterator[Client]:
+    """Yield a client of the server. Its own emulator serves only for the default keys."""
     with httpx.Client(trust_env=False, timeout=60) as http:
         yield Client(JimengEmulator(), http, server)
 
 
-def test_a_file_of_all_the_documented_faults_is_taken(taken: list[dict[str, Any]]) -> None:
-    assert [(fault["where"], fault["what"]) for fault in taken] == [
+def test_a_file_of_all_documented_faults_is_valid(loaded_faults: list[dict[str, Any]]) -> None:
+    assert [(fault["where"], fault["what"]) for fault in loaded_faults] == [
         (fault["where"], fault["what"]) for fault in RECIPES.values()
     ]
 
 
 def submit(client: Client) -> Any:
     try:
-        reply = client.submit(timeout=60)
+        response = client.submit(timeout=60)
     except httpx.TransportError as error:
         return type(error).__name__
-    return reply.status_code
+    return response.status_code
 
 
 def query(client: Client, task_id: str, seconds: float = 60) -> Any:
-    """Return the status word, else the code, else that it is no JSON, else the name of the exception."""
+    """Return the status word, the code, "not JSON", or the name of the exception."""
     try:
-        reply = client.query(task_id, timeout=seconds)
+        response = client.query(task_id, timeout=seconds)
     except httpx.TransportError as error:
         return type(error).__name__
     try:
-        payload = reply.json()
+        payload = response.json()
     except ValueError:
-        return "no JSON"
+        return "not JSON"
     return payload["data"]["status"] if payload["code"] == 10000 else payload["code"]
 
 
@@ -133,7 +135,7 @@ def queries(client: Client, count: int) -> list[Any]:
     return [query(client, task_id) for _ in range(count)]
 
 
-def silence(client: Client) -> list[Any]:
+def queries_without_response(client: Client) -> list[Any]:
     task_id = client.task()
     return [query(client, task_id, 0.2), query(client, task_id)]
 
@@ -144,7 +146,7 @@ def links(client: Client) -> list[bool]:
 
 
 def downloads(client: Client) -> list[Any]:
-    """Return what the first download gave, beside the second one's whole file."""
+    """Return the result of the first download: its error or status, and its size relative to the whole file."""
     link = client.link()
     try:
         first = client.http.get(link)
@@ -155,33 +157,37 @@ def downloads(client: Client) -> list[Any]:
     return [first.status_code, len(first.content) / len(second.content)]
 
 
-def slowness(client: Client) -> list[Any]:
+def slow_submit(client: Client) -> list[Any]:
     with pytest.raises(httpx.ReadTimeout):
         client.submit(timeout=0.2)
     return [submit(client)]
 
 
-# What each documented fault does: how to look, what to see, and how many submits were accepted.
+# By title of the fault: how to observe it, what is observed, and how many submits are accepted.
 CHECKS: dict[str, tuple[Callable[[Client], Any], Any, int]] = {
-    "the submit is accepted, then the connection is cut": (
+    "the connection is cut after the submit is accepted": (
         lambda client: [submit(client), submit(client)],
         ["RemoteProtocolError", 200],
         2,
     ),
-    "the submit is cut before it is accepted": (
+    "the connection is cut before the submit is accepted": (
         lambda client: [submit(client), submit(client)],
         ["RemoteProtocolError", 200],
         1,
     ),
-    "a 5xx before the submit is accepted": (lambda client: [submit(client), submit(client)], [503, 200], 1),
-    "a 5xx after the submit was accepted": (lambda client: [submit(client), submit(client)], [500, 200], 2),
-    "every slot is taken, twice": (
+    "HTTP 5xx, and the submit is not accepted": (
+        lambda client: [submit(client), submit(client)],
+        [503, 200],
+        1,
+    ),
+    "HTTP 5xx, but the submit is accepted": (lambda client: [submit(client), submit(client)], [500, 200], 2),
+    "the account is at its concurrency limit, twice": (
         lambda client: [submit(client) for _ in range(3)],
         [429, 429, 200],
         1,
     ),
-    "the answer is slow": (slowness, [200], 2),
-    "no answer at all": (silence, ["ReadTimeout", "done"], 1),
+    "the response is slow": (slow_submit, [200], 2),
+    "there is no response": (queries_without_response, ["ReadTimeout", "done"], 1),
     "moderation refuses the prompt": (
         lambda client: codes_of(client, "a dragon", "a kite"),
         [50412, 10000],
@@ -192,22 +198,22 @@ CHECKS: dict[str, tuple[Callable[[Client], Any], Any, int]] = {
         [50511, "done"],
         2,
     ),
-    "the render lapses": (lambda client: outcomes_of(client, "a kite"), ["expired"], 1),
-    "the second poll of each render fails": (
+    "the render expires": (lambda client: outcomes_of(client, "a kite"), ["expired"], 1),
+    "the second query of each render fails": (
         lambda client: queries(client, 3) + queries(client, 3),
         ["done", 50501, "done"] * 2,
         2,
     ),
-    "every third query is throttled": (
+    "every third query exceeds the rate limit": (
         lambda client: queries(client, 2) + queries(client, 4),
         ["done", "done", 50429, "done", "done", 50429],
         2,
     ),
-    "an answer is garbage": (lambda client: queries(client, 2), ["no JSON", "done"], 1),
-    "done, and no link yet": (links, [False, True], 1),
+    "a response is not valid JSON": (lambda client: queries(client, 2), ["not JSON", "done"], 1),
+    "the render is done, but has no link yet": (links, [False, True], 1),
     "the download is cut in the middle": (downloads, ["RemoteProtocolError", 200], 1),
-    "the file is truncated, and looks whole": (downloads, [200, pytest.approx(0.5, abs=0.001)], 1),
-    "a good link is refused": (lambda client: downloads(client)[:1], [403], 1),
+    "the file is too short, but its headers match": (downloads, [200, pytest.approx(0.5, abs=0.001)], 1),
+    "a valid link is refused": (lambda client: downloads(client)[:1], [403], 1),
 }
 
 
@@ -221,8 +227,8 @@ def test_a_documented_fault_does_what_its_line_says(client: Client, title: str) 
     client.http.delete(f"{control}/faults")
     client.http.post(f"{control}/reset")
     client.http.post(f"{control}/faults", json=RECIPES[title])
-    look, seen, accepted = CHECKS[title]
-    assert look(client) == seen
+    observe, expected, accepted = CHECKS[title]
+    assert observe(client) == expected
     bill = client.http.get(f"{control}/bill").json()
     assert bill["accepted"] == accepted
     assert bill["faults"][0]["fired"] > 0

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.emulator.media import MediaStore, aigc_label, choose_encoder, clip_of, encode
-from airflow_provider_jimeng.emulator.messages import Reply
+from airflow_provider_jimeng.emulator.messages import Response
 from airflow_provider_jimeng.emulator.picture import Clip
+from airflow_provider_jimeng.emulator.videos import VideoCache, aigc_label, choose_encoder, clip_of, encode
 from tests.emulator.support import NOON, Account, make_account
 
 SMALL = Clip(width=160, height=96, duration=5, aspect_ratio="16:9", prompt="a kite", lines=("t2v",), tint=1)
@@ -47,7 +47,7 @@ def rendered(account: Account, **body: Any) -> bytes:
     account.clock.advance(10)
     link = account.link(task_id, body.get("req_key", "jimeng_t2v_v30"))
     outcome = account.fetch(link)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 200
     return outcome.body
 
@@ -65,12 +65,12 @@ def rendered(account: Account, **body: Any) -> bytes:
     ],
     ids=["720p", "720p-10s", "1080p", "s2", "first-frame", "pro-image", "link"],
 )  # fmt: skip
-def test_a_video_is_real_and_as_large_and_long_as_it_should_be(
+def test_a_video_has_the_size_and_length_of_its_request(
     body: dict[str, Any], size: tuple[int, int], frames: int
 ) -> None:
     if body.get("prompt") == "":
         body = {**body, "binary_data_base64": [image(500, 510, (0, 0, 255))]}
-    facts, frames_seen = decoded(rendered(make_account(), **body))
+    facts, decoded_frames = decoded(rendered(make_account(), **body))
     assert facts == {
         "codec": "h264",
         "pix_fmt": "yuv420p",
@@ -79,11 +79,11 @@ def test_a_video_is_real_and_as_large_and_long_as_it_should_be(
         "frames": frames,
         "metadata": facts["metadata"],
     }
-    assert len(frames_seen) == frames
+    assert len(decoded_frames) == frames
     assert "AIGC" not in facts["metadata"]
 
 
-def test_the_picture_moves_and_holds_the_prompt() -> None:
+def test_the_picture_moves_and_shows_the_prompt() -> None:
     _, frames = decoded(encode(SMALL))
     strip = (0, SMALL.height - SMALL.strip_height, SMALL.width, SMALL.height)
     assert len({frame.to_image().crop(strip).tobytes() for frame in frames[:24]}) == 24
@@ -95,7 +95,7 @@ def clip_fields(clip: Clip) -> dict[str, Any]:
     return {name: getattr(clip, name) for name in clip.__dataclass_fields__}
 
 
-def test_an_input_image_is_in_the_picture() -> None:
+def test_the_picture_shows_the_input_image() -> None:
     body = {"req_key": "jimeng_i2v_first_v30", "binary_data_base64": [image(640, 360, (250, 20, 20))]}
     _, frames = decoded(rendered(make_account(), **body))
     red, green, _ = frames[0].to_image().getpixel((600, 40))
@@ -103,7 +103,7 @@ def test_an_input_image_is_in_the_picture() -> None:
     assert green < 60
 
 
-def test_a_tail_frame_is_in_the_picture_as_well() -> None:
+def test_the_picture_shows_the_tail_frame_too() -> None:
     frames = [image(640, 640, (250, 20, 20)), image(640, 640, (20, 250, 20))]
     body = {"req_key": "jimeng_i2v_first_tail_v30", "binary_data_base64": frames}
     picture = decoded(rendered(make_account(), **body))[1][0].to_image()
@@ -111,7 +111,7 @@ def test_a_tail_frame_is_in_the_picture_as_well() -> None:
     assert picture.getpixel((100, 100))[0] > 200
 
 
-def test_the_camera_movement_is_written_down() -> None:
+def test_the_picture_names_the_camera_movement() -> None:
     account = make_account()
     task_id = account.submit(
         req_key="jimeng_i2v_recamera_v30",
@@ -119,12 +119,12 @@ def test_the_camera_movement_is_written_down() -> None:
         template_id="handheld",
         camera_strength="weak",
     )
-    task = account.emulator.desk.tasks.get(task_id)
+    task = account.emulator.service.renders.get(task_id)
     assert task is not None
     assert {"camera handheld weak", "image https://example.com/a.png"} <= set(clip_of(task).lines)
 
 
-def test_the_label_is_in_the_file_and_the_frames_are_untouched() -> None:
+def test_the_label_does_not_change_the_frames() -> None:
     account = make_account()
     task_id = account.submit(seed=5)
     account.clock.advance(10)
@@ -136,8 +136,8 @@ def test_the_label_is_in_the_file_and_the_frames_are_untouched() -> None:
     }
     labelled = account.fetch(account.link(task_id, req_json=json.dumps({"aigc_meta": meta})))
     plain = account.fetch(account.link(task_id))
-    assert isinstance(labelled, Reply)
-    assert isinstance(plain, Reply)
+    assert isinstance(labelled, Response)
+    assert isinstance(plain, Response)
     facts, frames = decoded(labelled.body)
     assert json.loads(facts["metadata"]["AIGC"]) == {
         "Label": "1",
@@ -155,16 +155,16 @@ def test_the_label_is_in_the_file_and_the_frames_are_untouched() -> None:
 
 
 def boxes(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-    found, at = {}, start
+    boxes_by_kind, at = {}, start
     while at < end:
         size = int.from_bytes(data[at : at + 4], "big")
-        found[data[at + 4 : at + 8]] = (at + 8, at + size)
+        boxes_by_kind[data[at + 4 : at + 8]] = (at + 8, at + size)
         at += size
-    return found
+    return boxes_by_kind
 
 
-def test_the_label_lies_where_the_standard_puts_it() -> None:
-    data = MediaStore().file(SMALL, {"producer_id": "p", "content_propagator": "c"})
+def test_the_label_is_where_the_standard_requires() -> None:
+    data = VideoCache().file(SMALL, {"producer_id": "p", "content_propagator": "c"})
     top = boxes(data, 0, len(data))
     assert list(top).index(b"moov") < list(top).index(b"mdat")
     udta = boxes(data, *boxes(data, *top[b"moov"])[b"udta"])
@@ -180,8 +180,8 @@ def test_the_same_seed_gives_the_same_file_and_a_random_one_another() -> None:
     assert rendered(account, seed=7) == rendered(make_account(), seed=7)
 
 
-def test_a_file_is_encoded_once_however_many_fetch_it() -> None:
-    store = MediaStore()
+def test_a_file_is_encoded_once_for_many_downloads() -> None:
+    store = VideoCache()
     files: list[bytes] = []
     threads = [threading.Thread(target=lambda: files.append(store.file(SMALL))) for _ in range(8)]
     for thread in threads:
@@ -193,15 +193,15 @@ def test_a_file_is_encoded_once_however_many_fetch_it() -> None:
     assert len(set(files)) == 1
 
 
-def test_old_files_leave_a_full_cache() -> None:
-    store = MediaStore(max_bytes=1)
+def test_a_full_cache_removes_old_files() -> None:
+    store = VideoCache(max_bytes=1)
     other = Clip(**{**clip_fields(SMALL), "prompt": "another"})
     for clip in (SMALL, other, other, SMALL):
         store.file(clip)
     assert store.encoded == 3
 
 
-def test_other_encoders_step_in_and_none_is_an_error() -> None:
+def test_another_encoder_is_used_and_no_encoder_is_an_error() -> None:
     assert choose_encoder() == "libx264"
     assert choose_encoder({"no_such_encoder": {}, "mpeg4": {}}) == "mpeg4"
     with pytest.raises(RuntimeError, match="none of the encoders no_such_encoder"):
@@ -225,7 +225,7 @@ def test_sizes_are_even_and_known_for_any_ratio() -> None:
 
     for sizes, expected in (({"16:9": (101, 51)}, (100, 50)), ({}, (1248, 704))):
         account = make_account(catalogue={"x": replace(MODELS["t2v_720p"], sizes=sizes)})
-        task = account.emulator.desk.tasks.get(account.submit(aspect_ratio="1:1"))
+        task = account.emulator.service.renders.get(account.submit(aspect_ratio="1:1"))
         assert task is not None
         clip = clip_of(task)
         assert (clip.width, clip.height) == expected
@@ -238,20 +238,20 @@ def served() -> tuple[Account, str, bytes]:
     account.clock.advance(10)
     link = account.link(task_id)
     outcome = account.fetch(link)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return account, link, outcome.body
 
 
 def fetch(
     served: tuple[Account, str, bytes], method: str = "GET", **headers: str
-) -> tuple[Reply, dict[str, str]]:
+) -> tuple[Response, dict[str, str]]:
     outcome = served[0].fetch(served[1], method, **headers)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     return outcome, dict(outcome.headers)
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("value", "start", "end"),
     [
         ("bytes=0-9", 0, 10),
         ("bytes=100-", 100, None),
@@ -260,73 +260,77 @@ def fetch(
     ],
 )
 def test_a_range_of_the_file_is_served(
-    served: tuple[Account, str, bytes], asked: str, start: int, end: int | None
+    served: tuple[Account, str, bytes], value: str, start: int, end: int | None
 ) -> None:
-    reply, headers = fetch(served, Range=asked)
+    response, headers = fetch(served, Range=value)
     part = served[2][start:end]
     first = start % len(served[2])
-    assert (reply.status, reply.body) == (206, part)
+    assert (response.status, response.body) == (206, part)
     assert headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{len(served[2])}"
     assert headers["Content-Type"] == "video/mp4"
 
 
-@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_a_range_beyond_the_file_is_refused(served: tuple[Account, str, bytes], asked: str) -> None:
-    reply, headers = fetch(served, Range=asked)
-    assert (reply.status, reply.body, headers["Content-Range"]) == (416, b"", f"bytes */{len(served[2])}")
+@pytest.mark.parametrize("value", ["bytes=99999999-", "bytes=-0"])
+def test_a_range_beyond_the_file_is_refused(served: tuple[Account, str, bytes], value: str) -> None:
+    response, headers = fetch(served, Range=value)
+    assert (response.status, response.body, headers["Content-Range"]) == (
+        416,
+        b"",
+        f"bytes */{len(served[2])}",
+    )
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "value",
     ["bytes=9-0", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=" + "9" * 5000 + "-", ""],
-    ids=lambda asked: asked[:12],
+    ids=lambda value: value[:12],
 )
-def test_what_is_no_single_range_gives_the_whole_file(served: tuple[Account, str, bytes], asked: str) -> None:
-    reply, headers = fetch(served, Range=asked)
-    assert (reply.status, len(reply.body), headers["Accept-Ranges"]) == (200, len(served[2]), "bytes")
+def test_all_but_a_single_range_gets_the_whole_file(served: tuple[Account, str, bytes], value: str) -> None:
+    response, headers = fetch(served, Range=value)
+    assert (response.status, len(response.body), headers["Accept-Ranges"]) == (200, len(served[2]), "bytes")
 
 
-def test_a_range_holds_for_the_file_it_was_meant_for(served: tuple[Account, str, bytes]) -> None:
+def test_a_range_is_only_served_for_the_same_file(served: tuple[Account, str, bytes]) -> None:
     _, headers = fetch(served)
     assert fetch(served, Range="bytes=0-1", If_Range=headers["ETag"])[0].status == 206
     assert fetch(served, Range="bytes=0-1", If_Range='"other"')[0].status == 200
 
 
-def test_only_get_and_head_fetch_a_file(served: tuple[Account, str, bytes]) -> None:
+def test_only_get_and_head_return_a_file(served: tuple[Account, str, bytes]) -> None:
     before = served[0].emulator.bill()["media_bytes"]
     assert fetch(served, "HEAD")[0].content_length == len(served[2])
     assert fetch(served, "POST")[0].status == 405
     assert served[0].emulator.bill()["media_bytes"] == before
 
 
-def test_a_link_dies_and_a_new_query_gives_a_living_one() -> None:
+def test_a_link_expires_and_a_new_query_gives_a_valid_one() -> None:
     account = make_account(url_lifetime=60)
     task_id = account.submit(seed=1)
     account.clock.advance(10)
     old = account.link(task_id)
     account.clock.advance(59)
-    assert isinstance(first := account.fetch(old), Reply)
+    assert isinstance(first := account.fetch(old), Response)
     account.clock.advance(1)
-    assert isinstance(second := account.fetch(old), Reply)
-    assert isinstance(third := account.fetch(account.link(task_id)), Reply)
+    assert isinstance(second := account.fetch(old), Response)
+    assert isinstance(third := account.fetch(account.link(task_id)), Response)
     assert (first.status, second.status, third.status) == (200, 403, 200)
 
 
 @pytest.mark.parametrize("second_of_minting", [0.0, 0.25, 0.999])
-def test_a_link_lives_as_long_as_it_is_told_to_the_millisecond(second_of_minting: float) -> None:
+def test_a_link_expires_to_the_millisecond(second_of_minting: float) -> None:
     account = make_account(url_lifetime=0.5, render_seconds=0)
     account.clock.advance(second_of_minting)
     link = account.link(account.submit(seed=1))
     statuses = []
     for _ in range(3):
-        reply = account.fetch(link)
-        assert isinstance(reply, Reply)
-        statuses.append(reply.status)
+        response = account.fetch(link)
+        assert isinstance(response, Response)
+        statuses.append(response.status)
         account.clock.advance(0.2505)
     assert statuses == [200, 200, 403]
 
 
-def test_a_link_is_made_as_the_published_ones_are() -> None:
+def test_a_link_has_the_form_of_the_published_ones() -> None:
     account = make_account()
     task_id = account.submit()
     account.clock.advance(10)
@@ -338,7 +342,7 @@ def test_a_link_is_made_as_the_published_ones_are() -> None:
 
 
 @pytest.mark.parametrize("change", ["sign", "path", "expiry", "short"])
-def test_a_link_that_was_tampered_with_is_refused(change: str) -> None:
+def test_a_changed_link_is_refused_with_403(change: str) -> None:
     account = make_account()
     first, second = account.submit(), account.submit()
     account.clock.advance(10)
@@ -350,15 +354,15 @@ def test_a_link_that_was_tampered_with_is_refused(change: str) -> None:
         "short": "http://emulator.test/media/1?sign=é",
     }[change]
     outcome = account.fetch(tampered)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 403
     assert account.emulator.bill()["media_requests"] == 1
 
 
-def test_links_die_with_a_reset() -> None:
+def test_a_reset_makes_all_links_invalid() -> None:
     account = make_account(render_seconds=0)
     link = account.link(account.submit())
     account.emulator.reset()
     outcome = account.fetch(link)
-    assert isinstance(outcome, Reply)
+    assert isinstance(outcome, Response)
     assert outcome.status == 403

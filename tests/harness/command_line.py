@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import airflow_provider_jimeng
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
+from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
 from tests.harness.processes import inherited_environment
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.emulator.messages import Outcome, Request
+    from airflow_provider_jimeng.emulator.messages import HttpResult, Request
 
 ACCESS_KEY, SECRET_KEY = "AKLTcommandline", "bWFkZStVcC9zZWNyZXQ+b2YtdGVzdHM=="
 PACKAGE_FOLDER = Path(airflow_provider_jimeng.__file__).parents[1]
@@ -35,7 +35,7 @@ class SteppedEmulator(JimengEmulator):
 
     on_step: Callable[[str], None] = staticmethod(lambda _: None)
 
-    def handle(self, request: Request) -> Outcome:
+    def handle(self, request: Request) -> HttpResult:
         """Answer a request."""
         place = "media" if request.path.startswith(MEDIA_PREFIX) else ""
         for action, name in _PLACES.items():

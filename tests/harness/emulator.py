@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.links import MEDIA_PREFIX
+from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
 from tests.harness.processes import (
     LOOPBACK,
     Service,
@@ -26,7 +26,7 @@ from tests.harness.processes import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_jimeng.emulator.messages import Outcome, Request
+    from airflow_provider_jimeng.emulator.messages import HttpResult, Request
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class WatchedEmulator(JimengEmulator):
     before_media: Callable[[], None] | None = None
     after_media: Callable[[], None] | None = None
 
-    def handle(self, request: Request) -> Outcome:
+    def handle(self, request: Request) -> HttpResult:
         """Answer a request."""
         if not request.path.startswith(MEDIA_PREFIX):
             return super().handle(request)
@@ -141,7 +141,7 @@ class HoldingEmulator(JimengEmulator):
         """Send every response that was held back, and hold back no more."""
         self._answers.set()
 
-    def handle(self, request: Request) -> Outcome:
+    def handle(self, request: Request) -> HttpResult:
         """Answer a request."""
         outcome = super().handle(request)
         if "Action=CVSync2AsyncSubmitTask" in request.query_string and not self._answers.is_set():

@@ -22,12 +22,11 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SettingsError,
 )
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook, RenderLinks
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 if TYPE_CHECKING:
@@ -167,8 +166,8 @@ def test_image_files_are_opened_and_sent(world: World, tmp_path: Path) -> None:
     Image.new("RGB", (640, 480), "red").save(tmp_path / "first.png")
     render = world.hook().submit_image_to_video(first_frame=f"file://{tmp_path}/first.png", prompt=PROMPT)
     assert render.model == "i2v_first_720p"
-    (task,) = world.emulator.desk.tasks
-    assert task.order.images[0].data == (tmp_path / "first.png").read_bytes()
+    (accepted,) = world.emulator.service.renders
+    assert accepted.request.images[0].data == (tmp_path / "first.png").read_bytes()
 
 
 def test_the_friendly_forms_choose_a_model_that_fits(world: World) -> None:

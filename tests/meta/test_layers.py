@@ -19,7 +19,6 @@ AIRFLOW_LAYERS = {
     "images",
     "links",
     "row_sources",
-    "metrics",
     "pytest_plugin",
     "retry",
 }
@@ -42,7 +41,6 @@ ALLOWED = {
     "spreadsheet": {"openpyxl"},
     "exceptions": set(),
     "first_frames": {"airflow", "av", "PIL"},
-    "metrics": {"airflow"},
     "pytest_plugin": {"airflow", "pytest"},
     "retry": {"airflow"},
     "emulator": {"PIL", "av", "pendulum"},
@@ -53,7 +51,7 @@ ALSO = {"emulator/transport.py": {"httpx"}}
 KNOWS = {
     "__init__": set(),
     "exceptions": {"core"},
-    "provider_info": set(),
+    "provider_info": {"core"},
     "core": {"core"},
     "client": {"core", "client"},
     "emulator": {"core", "emulator"},
@@ -145,10 +143,16 @@ def test_the_emulator_checks_signatures_with_code_of_its_own(subtests: pytest.Su
             ]
 
 
-def test_provider_info_and_the_package_import_nothing() -> None:
+def test_airflow_imports_only_the_table_of_settings_at_start_up() -> None:
+    allowed = {
+        "__init__.py": ["__future__"],
+        "provider_info.py": ["__future__", f"{PACKAGE}.core.connection_settings"],
+        "core/connection_settings.py": ["__future__", "dataclasses", "typing"],
+    }
     for module in modules():
-        if module.name in {"__init__.py", "provider_info.py"}:
-            assert [found.module for found in module.imports()] == ["__future__.annotations"], module.name
+        if module.name in allowed:
+            imported = {found.module.rpartition(".")[0] for found in module.imports()}
+            assert sorted(imported) == allowed[module.name], module.name
 
 
 def test_the_core_has_no_clock_no_randomness_and_no_sleep(subtests: pytest.Subtests) -> None:

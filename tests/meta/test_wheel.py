@@ -229,7 +229,7 @@ def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
 def test_the_aiohttp_transport_names_its_extra(installed: Path, home: Path) -> None:
     code = """
 import asyncio
-from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
 
 async def ask():
@@ -254,7 +254,7 @@ def test_a_report_without_its_extra_plays_the_videos_and_names_it(installed: Pat
     code = """
 import logging, pathlib, pendulum, sys
 from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.task_end import TaskEnd
+from airflow_provider_jimeng.core.report import TaskEnd
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.storage.output import OutputPath
 

@@ -9,7 +9,7 @@ import pendulum
 import pytest
 
 from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.operators.xcom import read_ends
+from airflow_provider_jimeng.operators.report import read_ends
 
 if TYPE_CHECKING:
     from tests.harness.fake_airflow import FakeTask

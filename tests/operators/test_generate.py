@@ -22,7 +22,8 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 from tests.harness.asset_events import added_by_alias, outlet_events
 from tests.harness.fake_airflow import FakeTask, Killed, reason_of
 from tests.harness.lab import Lab, Tally
@@ -139,7 +140,7 @@ def test_an_unknown_submit_that_may_be_repeated_says_that_the_next_try_pays(lab:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
     stage = lab.task(lambda: lab.generate(on_unknown_submit="resubmit"))
     assert stage.run() == "success"
-    assert "may pay, again" in str(stage.errors[0])
+    assert "can pay, again" in str(stage.errors[0])
 
 
 def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) -> None:
@@ -327,6 +328,18 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
     stage.interruptions.at("resumed", forget)
     assert stage.run() == "success"
     assert stage.result["model"] == "t2v_720p"
+
+
+def test_a_task_whose_render_in_xcom_is_damaged_goes_on_with_its_record(lab: Lab) -> None:
+    stage = lab.task()
+
+    def damage() -> None:
+        stage.xcoms["jimeng_render"] = json.dumps({"task_id": stage.xcom("task_id")})
+
+    stage.interruptions.at("resumed", damage)
+    assert stage.run() == "success"
+    assert stage.result["prompt"] is not None
+    assert lab.tally() == landed()
 
 
 def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) -> None:

@@ -9,8 +9,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_jimeng.core.errors import SlotTimedOutError
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.slots import SETTLE_SECONDS
+from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 

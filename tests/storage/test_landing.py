@@ -15,12 +15,11 @@ from airflow_provider_jimeng.core.errors import (
     ServerError,
     TargetTakenError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.render import RenderManifest
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent, RenderManifest
 from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
-from airflow_provider_jimeng.storage.manifest import refuse_taken
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, refuse_taken
 from tests.harness.media_server import MediaServer, reply, whole
 from tests.harness.videos import video
 from tests.storage.conftest import LANDED_AT, Lander

@@ -1,8 +1,8 @@
-"""Real MP4 files: H.264, yuv420p, 24 frames a second, exactly 121 or 241 frames, labelled where it was asked for.
+"""Real MP4 files: H.264, yuv420p, 24 frames a second, exactly 121 or 241 frames, with a label if a query requests it.
 
-One second is encoded and its packets repeated, the last frame being the first of the next second: the strip runs
-once a second, and ten seconds in 1080P cost no more than one. A file is encoded when it is first fetched, once
-however many fetch it at the same time, and kept as long as the cache has room.
+Only one second is encoded, and its packets are repeated, so that ten seconds in 1080P cost no more than one. The last
+frame is the first of the next second. A file is encoded at its first download, and only once, even if several
+downloads come at the same time. It stays in the cache until the cache is full.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import FPS
 from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip
-from airflow_provider_jimeng.emulator.refusals import DEFAULT_ASPECT_RATIO
+from airflow_provider_jimeng.emulator.request_checks import DEFAULT_ASPECT_RATIO
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from airflow_provider_jimeng.emulator.state import Task
+    from airflow_provider_jimeng.emulator.renders import Render
 
 CACHE_BYTES = 256 * 1024 * 1024
 ENCODERS: Mapping[str, Mapping[str, str]] = {
@@ -34,48 +34,51 @@ ENCODERS: Mapping[str, Mapping[str, str]] = {
     "h264_videotoolbox": {},
     "mpeg4": {},
 }
-"""Encoders to try, best first, with their options. The last is no H.264: better a playable file than none."""
-MISSING = (
+"""Encoders to try, best first, with their options. The last is not H.264, but it makes a playable file."""
+MISSING_LIBRARIES = (
     "The emulator makes its videos with PyAV and Pillow: pip install 'airflow-provider-jimeng[emulator]'"
 )
 _SIZE_UNKNOWN = (1248, 704)
 
 
 def check_libraries() -> None:
-    """Raise ``ImportError``, naming the extra, where the libraries that make videos are not installed."""
+    """Check that the libraries that make videos are installed.
+
+    :raises ImportError: the message names the extra to install.
+    """
     if any(importlib.util.find_spec(name) is None for name in ("av", "PIL")):
-        raise ImportError(MISSING)
+        raise ImportError(MISSING_LIBRARIES)
 
 
-def clip_of(task: Task) -> Clip:
-    """Return what the video of a task shows; a random seed was drawn for it, so two such renders differ."""
-    order = task.order
-    spec = order.spec
+def clip_of(render: Render) -> Clip:
+    """Return what the video of a render shows. It depends on the drawn seed, so two renders with random seeds differ."""
+    request = render.request
+    spec = request.spec
     width, height = (
-        spec.sizes.get(order.aspect_ratio) or spec.sizes.get(DEFAULT_ASPECT_RATIO) or _SIZE_UNKNOWN
+        spec.sizes.get(request.aspect_ratio) or spec.sizes.get(DEFAULT_ASPECT_RATIO) or _SIZE_UNKNOWN
     )
     lines = [
         f"{spec.name}  {spec.req_key}",
-        f"{width}x{height}  {order.aspect_ratio}  {order.duration} s  {FPS} fps  seed {task.drawn_seed}",
+        f"{width}x{height}  {request.aspect_ratio}  {request.duration} s  {FPS} fps  seed {render.drawn_seed}",
     ]
-    if order.camera is not None:
-        lines.append("camera " + " ".join(order.camera))
-    lines += [f"image {image.url[:120]}" for image in order.images if image.url]
+    if request.camera is not None:
+        lines.append("camera " + " ".join(request.camera))
+    lines += [f"image {image.url[:120]}" for image in request.images if image.url]
     lines.append("made by the emulator, not by the API")
     return Clip(
         width=width // 2 * 2,
         height=height // 2 * 2,
-        duration=order.duration,
-        aspect_ratio=order.aspect_ratio,
-        prompt=order.prompt.encode(errors="replace").decode(),
+        duration=request.duration,
+        aspect_ratio=request.aspect_ratio,
+        prompt=request.prompt.encode(errors="replace").decode(),
         lines=tuple(lines),
-        tint=task.drawn_seed,
-        images=tuple(image.data for image in order.images if image.data is not None),
+        tint=render.drawn_seed,
+        images=tuple(image.data for image in request.images if image.data is not None),
     )
 
 
 def aigc_label(meta: Mapping[str, str]) -> str:
-    """Return the implicit label as the standard words it (GB 45438-2025, appendix E); the mapping is by name (M)."""
+    """Return the implicit label in the form of the standard (GB 45438-2025, appendix E). Fields are matched by name (M)."""
     label = {
         "Label": "1",
         "ContentProducer": meta.get("content_producer", ""),
@@ -89,11 +92,11 @@ def aigc_label(meta: Mapping[str, str]) -> str:
 
 
 def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> bytes:
-    """Return the MP4 of a clip, without a label."""
+    """Return the MP4 file of a clip, without a label."""
     import av
 
     picture = av.VideoFrame.from_image(draw_background(clip))  # type: ignore[no-untyped-call]
-    base = picture.reformat(format="yuv420p")
+    background = picture.reformat(format="yuv420p")
     frames = clip.duration * FPS + 1
     with tempfile.TemporaryDirectory(prefix="jimeng-emulator-") as folder:
         path = Path(folder) / "video.mp4"
@@ -104,7 +107,7 @@ def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> 
             stream.codec_context.thread_count = 1
             stream.codec_context.gop_size = FPS
             stream.codec_context.max_b_frames = 0
-            packets = [packet for i in range(FPS) for packet in stream.encode(_frame(clip, base, i))]
+            packets = [packet for i in range(FPS) for packet in stream.encode(_frame(clip, background, i))]
             packets += stream.encode()
             second = [bytes(packet) for packet in packets]
             for index in range(frames):
@@ -118,7 +121,10 @@ def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> 
 
 
 def choose_encoder(encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> str:
-    """Return the first encoder that this FFmpeg has."""
+    """Return the name of the first encoder that this FFmpeg has.
+
+    :raises RuntimeError: it has none of them.
+    """
     import av.codec
 
     for name in encoders:
@@ -138,13 +144,13 @@ def _open_for_writing(path: Path, options: Mapping[str, str] | None = None) -> A
     return av.open(str(path), "w", format="mp4", options={**flags, **(options or {})})
 
 
-def _frame(clip: Clip, base: VideoFrame, index: int) -> VideoFrame:
-    """Return the background with one step of the strip written over its luma."""
+def _frame(clip: Clip, background: VideoFrame, index: int) -> VideoFrame:
+    """Return the background with one step of the strip drawn on its luma plane."""
     import av
 
     frame = av.VideoFrame(clip.width, clip.height, "yuv420p")
-    luma = bytearray(base.planes[0])
-    stride = base.planes[0].line_size
+    luma = bytearray(background.planes[0])
+    stride = background.planes[0].line_size
     strip = draw_strip(clip, index, FPS)
     first = clip.height - clip.strip_height
     for row in range(clip.strip_height):
@@ -152,14 +158,14 @@ def _frame(clip: Clip, base: VideoFrame, index: int) -> VideoFrame:
         luma[at : at + clip.width] = strip[row * clip.width : (row + 1) * clip.width]
     frame.planes[0].update(bytes(luma))
     for plane in (1, 2):
-        frame.planes[plane].update(bytes(base.planes[plane]))
+        frame.planes[plane].update(bytes(background.planes[plane]))
     frame.pts = index
     frame.time_base = Fraction(1, FPS)
     return frame
 
 
 def write_label(data: bytes, label: str) -> bytes:
-    """Return the MP4 with ``AIGC`` in ``moov.udta.meta`` (keys/ilst), frames untouched (TC260-PG-20257A)."""
+    """Return the MP4 file with ``AIGC`` in ``moov.udta.meta`` (keys/ilst) and the same frames (TC260-PG-20257A)."""
     import av
 
     with tempfile.TemporaryDirectory(prefix="jimeng-emulator-") as folder:
@@ -176,23 +182,23 @@ def write_label(data: bytes, label: str) -> bytes:
 
 
 @dataclass(slots=True)
-class MediaStore:
-    """Files by what they show; the oldest leave when there is no room."""
+class VideoCache:
+    """Makes files and keeps them. If the cache is full, the file that was used longest ago is removed."""
 
     max_bytes: int = CACHE_BYTES
     encoded: int = 0
-    """How many were encoded: for tests."""
+    """The number of files that were encoded, for tests."""
     _files: OrderedDict[str, bytes] = field(default_factory=OrderedDict, repr=False)
-    _busy: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def file(self, clip: Clip, meta: Mapping[str, str] | None = None) -> bytes:
-        """Return the MP4 of a clip, with its label where there is one."""
-        plain = self._once(clip.key, lambda: self._encode(clip))
+        """Return the MP4 file of a clip, with a label if there is ``meta``."""
+        plain = self._make_once(clip.key, lambda: self._encode(clip))
         if meta is None:
             return plain
         label = aigc_label(meta)
-        return self._once(f"{clip.key} {label}", lambda: write_label(plain, label))
+        return self._make_once(f"{clip.key} {label}", lambda: write_label(plain, label))
 
     def _encode(self, clip: Clip) -> bytes:
         check_libraries()
@@ -201,20 +207,20 @@ class MediaStore:
             self.encoded += 1
         return data
 
-    def _once(self, key: str, make: Any) -> bytes:
+    def _make_once(self, key: str, make: Callable[[], bytes]) -> bytes:
         with self._lock:
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
-            busy = self._busy.setdefault(key, threading.Lock())
-        with busy:
+            making = self._locks.setdefault(key, threading.Lock())
+        with making:
             with self._lock:
                 if key in self._files:
                     return self._files[key]
-            data: bytes = make()
+            data = make()
             with self._lock:
                 self._files[key] = data
-                self._busy.pop(key, None)
+                self._locks.pop(key, None)
                 while len(self._files) > 1 and sum(map(len, self._files.values())) > self.max_bytes:
                     self._files.popitem(last=False)
             return data

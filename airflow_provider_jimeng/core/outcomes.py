@@ -1,18 +1,13 @@
-"""How a wait ended: the outcomes with everything that follows from each, and the event that a trigger returns.
-
-An event holds an outcome and ids, never a link.
-"""
+"""How a wait can end: the outcomes, with everything that follows from each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-PAYLOAD_VERSION = 1
 
 
 class Billed(StrEnum):
@@ -76,7 +71,7 @@ class Outcome(StrEnum):
 
 
 UNKNOWN_SUBMIT = "unknown_submit"
-"""The outcome of a ``jimeng_intent``: no wait began, because nobody knows what became of the submit."""
+"""The outcome of a ``jimeng_intent``: no wait began, because the outcome of the submit is unknown."""
 _ENDINGS: Mapping[str, Ending] = {
     Outcome.SUCCEEDED: Ending(
         billed=Billed.YES,
@@ -186,58 +181,3 @@ def ending_of(outcome: str) -> Ending:
 def explanations() -> list[Explanation]:
     """Return every explanation of this module."""
     return [*_ENDINGS.values(), NOTHING_SUBMITTED]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderEvent:
-    """The end of one wait.
-
-    ``code``, ``message`` and ``request_id`` come from the API, if it gave them. ``polls`` counts the queries of this
-    wait. ``queued_seconds`` and ``render_seconds`` are measured between polls; ``None`` means that no poll saw the
-    state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot.
-    """
-
-    outcome: Outcome
-    task_id: str | None = None
-    req_key: str | None = None
-    code: str | None = None
-    message: str | None = None
-    request_id: str | None = None
-    polls: int = 0
-    queued_seconds: float | None = None
-    render_seconds: float | None = None
-    waiting_since: float | None = None
-
-    def to_payload(self) -> dict[str, Any]:
-        """Return the event as plain JSON data, without the fields that have no value."""
-        payload: dict[str, Any] = {
-            "version": PAYLOAD_VERSION,
-            "outcome": self.outcome.value,
-            "polls": self.polls,
-        }
-        for name in _OPTIONAL:
-            value = getattr(self, name)
-            if value is not None:
-                payload[name] = value
-        return payload
-
-    @classmethod
-    def from_payload(cls, payload: Mapping[str, Any]) -> RenderEvent:
-        """Return the event of a payload from :meth:`to_payload`; the fields of a later version are ignored."""
-        return cls(
-            outcome=Outcome(payload["outcome"]),
-            polls=int(payload.get("polls") or 0),
-            **{name: payload.get(name) for name in _OPTIONAL},
-        )
-
-
-_OPTIONAL = (
-    "task_id",
-    "req_key",
-    "code",
-    "message",
-    "request_id",
-    "queued_seconds",
-    "render_seconds",
-    "waiting_since",
-)

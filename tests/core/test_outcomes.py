@@ -5,7 +5,8 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT, Billed, Outcome, RenderEvent, ending_of
+from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Billed, Outcome, ending_of
+from airflow_provider_jimeng.core.render import RenderEvent
 
 STORED_V1 = {
     "version": 1,
