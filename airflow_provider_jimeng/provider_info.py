@@ -64,7 +64,9 @@ def get_provider_info() -> dict[str, object]:
             }
         ],
         "hooks": _modules("hooks.jimeng"),
-        "operators": _modules("operators.plan", "operators.report", "operators.rescue", "operators.video"),
+        "operators": _modules(
+            "operators.finish", "operators.plan", "operators.report", "operators.rescue", "operators.video"
+        ),
         "sensors": _modules("sensors.video"),
         "triggers": _modules("triggers.render", "triggers.slot"),
         "extra-links": [

@@ -53,6 +53,7 @@ ORDER = (
     "operators",
     "reliability",
     "campaigns",
+    "finishing",
     "ui",
     "errors",
     "command-line",

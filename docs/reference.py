@@ -29,6 +29,7 @@ OPERATORS = {
     "JimengGenerateVideoOperator": "operators.video",
     "JimengDownloadVideoOperator": "operators.video",
     "JimengPlanOperator": "operators.plan",
+    "JimengFinishVideoOperator": "operators.finish",
     "JimengReportOperator": "operators.report",
     "JimengRescueOperator": "operators.rescue",
     "JimengVideoSensor": "sensors.video",
@@ -46,7 +47,7 @@ _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: aiohttp sends the polls",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
-    "report": "pictures of the first frames in the [report](campaigns.md#the-report)",
+    "media": "the [finish operator](finishing.md), and first frames in the [report](campaigns.md#the-report)",
 }
 _AS_OF_THE_OPERATOR = "as in `JimengGenerateVideoOperator`"
 _COLUMNS = {
@@ -64,7 +65,7 @@ _WITHOUT = {
     "aiohttp": "`SettingsError` when a trigger opens such a connection; the message names the extra",
     "emulator": "the command and the fixture stop with a message that names the extra",
     "excel": "`ParameterError` that names the extra; CSV files, JSON files and data frames work without it",
-    "report": "the report plays the videos instead, and the log names the extra",
+    "media": "the operator stops with a message that names the extra; the report plays the videos instead",
 }
 
 

@@ -307,7 +307,13 @@ class MediaHostRefusedError(LandingError):
 
 
 class MissingLabelError(LandingError):
-    """``require_tagged`` is set and the API did not write the implicit AIGC label. Nothing was saved."""
+    """``require_tagged`` is set and the video has no implicit AIGC label. Nothing was saved."""
+
+
+class DifferentVideoError(JimengError):
+    """The saved video differs from its request, and ``on_difference`` is ``fail``. The file is kept."""
+
+    billed = Billed.YES
 
 
 class LedgerError(JimengError):

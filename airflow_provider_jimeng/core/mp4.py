@@ -96,6 +96,13 @@ def inspect_mp4(file: BinaryIO) -> MediaInfo:
     return inspect_mp4_at(reads_of(file), file.seek(0, 2))
 
 
+def read_label(file: BinaryIO) -> bytes | None:
+    """Return the text of the implicit label of a seekable file, byte for byte; ``None`` if it has no label."""
+    reader = Reader(reads_of(file), file.seek(0, 2))
+    moov = next((box for box in _top_level(reader).boxes if box.kind == b"moov"), None)
+    return None if moov is None else _label(reader, moov)
+
+
 def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     """Check that a file of ``length`` bytes is a whole MP4 with a video track, and describe that track.
 
@@ -136,7 +143,7 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
         fps=round(samples.samples * scale / samples.ticks, 3) if samples.ticks else None,
         frames=samples.samples,
         duration_seconds=round(samples.ticks / scale, 6) if samples.ticks else None,
-        aigc=_label(reader, moov),
+        aigc=_json_object(_label(reader, moov)),
         stray_bytes=length - top.end,
         open_ended=open_ended,
     )
@@ -208,7 +215,7 @@ def _refuse_other_formats(reader: Reader) -> None:
     raise DamagedMediaError(f"What arrived is not an MP4 file but {kind}.")
 
 
-def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
+def _label(reader: Reader, moov: Box) -> bytes | None:
     try:
         for path in ((b"udta", b"meta"), (b"meta",)):
             meta = reader.find(moov, *path)
@@ -220,8 +227,8 @@ def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
     return None
 
 
-def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
-    """Return the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
+def _metadata(reader: Reader, meta: Box) -> bytes | None:
+    """Return the text of the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
     # ISO files begin with four bytes of version and flags, QuickTime files do not. The type of the first child shows which.
     plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
     inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
@@ -232,7 +239,7 @@ def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
     for item in reader.boxes(values.start, values.end):
         data = reader.find(item, b"data") if int.from_bytes(item.kind, "big") == wanted else None
         if data and data.end - data.start <= _MAX_METADATA_BYTES:
-            return _json_object(reader.read(data.start + 8, data.end - data.start - 8, data.end))
+            return reader.read(data.start + 8, data.end - data.start - 8, data.end)
     return None
 
 
@@ -244,7 +251,9 @@ def _key_number(reader: Reader, names: Box) -> int | None:
     return None
 
 
-def _json_object(text: bytes) -> dict[str, Any] | None:
+def _json_object(text: bytes | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

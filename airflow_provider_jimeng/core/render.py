@@ -148,6 +148,10 @@ class RenderManifest(Render):
 
     ``bytes`` is the size; ``width`` and ``height`` in pixels, ``fps`` frames a second and ``frames`` are read from
     the file. ``cost_cny`` is ``None`` if the price is unknown. ``polls`` is the number of queries.
+
+    ``differs`` lists in what the video differs from its request, each ``{"field", "asked", "got"}``; it is ``None`` in
+    manifests of versions that did not compare. ``aigc_label`` is the implicit label found in the file, ``None`` without
+    one. ``aigc_meta_tagged`` is only what the API said.
     """
 
     uri: str
@@ -166,6 +170,15 @@ class RenderManifest(Render):
     polls: int | None = None
     queued_seconds: float | None = None
     render_seconds: float | None = None
+    differs: list[dict[str, Any]] | None = None
+    aigc_label: dict[str, Any] | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the file has an implicit label. For a file of an older version, the API's word counts."""
+        if self.differs is None:
+            return self.aigc_meta_tagged is True
+        return self.aigc_label is not None
 
     def to_payload(self) -> dict[str, Any]:
         """Return render and file as plain JSON data, as it goes into XCom, the file beside the video and the asset event."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import read_seconds
-from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.catalogue import MODELS, RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ConcurrencyLimitedError,
@@ -365,8 +365,13 @@ class RenderLinks:
                     f"Render {render.task_id} has no link yet (status {reply.status_word!r}{empty}). "
                     "A retry asks again, free."
                 )
-            self.sleep(NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if gone else spread(pause, random.random()))
+            self.sleep(self._pause_when_gone() if gone else spread(pause, random.random()))
         raise AssertionError  # the last round returns or raises
+
+    def _pause_when_gone(self) -> float:
+        """Return the seconds until "gone" is confirmed: none if the API need not keep the render any more."""
+        kept = time.time() - self.render.submitted_at.timestamp() < RETENTION_SECONDS
+        return NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if kept else 0.0
 
 
 def _not_kept(render: Render, reply: QueryReply) -> RenderNotFoundError:

@@ -15,7 +15,8 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_amount, read_seconds
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
-from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.differences import difference_in_words
+from airflow_provider_jimeng.core.errors import DifferentVideoError, ParameterError
 from airflow_provider_jimeng.core.literals import (
     DEFAULT_CONNECTION,
     check_defaults,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.render import RenderManifest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.payment import Paid
@@ -72,6 +74,8 @@ POLICIES: Mapping[str, tuple[str, ...]] = {
     "reuse": ("task", "output_path"),
 }
 """The arguments by which the author allows another payment, and the values that each of them takes."""
+ON_DIFFERENCE = ("warn", "fail")
+"""What a task does if the saved video differs from its request."""
 _WAITS = ("poll_interval", "wait_timeout", "max_wait_for_slot")
 _SUBMITTING_FIELDS = (
     *REQUEST_FIELDS,
@@ -104,8 +108,7 @@ class JimengSubmittingOperator(BaseOperator):
     :param camera_strength: ``weak``, ``medium`` or ``strong``, for ``i2v_recamera_720p``.
     :param aigc_meta: implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator``, optionally
         ``content_producer`` and ``propagate_id``. Default: the label of the connection.
-    :param require_tagged: save only a video that the API has labelled. A saved video without the label is downloaded
-        again with it.
+    :param require_tagged: save only a video that has the implicit label. A saved video without it is downloaded again.
     :param take: version number. Use 2, 3, … to pay for another video of the same request.
     :param extra_body: fields that are added to the request body last and not checked, for new fields of the API.
     :param max_cost_cny: refuse a render if its estimated cost in CNY is higher or unknown.
@@ -248,7 +251,7 @@ def check_policy(argument: str, value: Any) -> None:
 
     :raises ParameterError: naming the argument and the values that it takes.
     """
-    takes = POLICIES[argument]
+    takes = ON_DIFFERENCE if argument == "on_difference" else POLICIES[argument]
     if value not in takes:
         raise ParameterError(argument, f"{value!r} is refused; it takes {' or '.join(map(repr, takes))}.")
 
@@ -261,11 +264,25 @@ def read_policies(task: Any) -> dict[str, str]:
     return policies
 
 
+def refuse_difference(task: Any, manifest: RenderManifest) -> None:
+    """Fail a task whose saved video differs from its request, if its author wants that.
+
+    :raises DifferentVideoError: saying in what it differs.
+    """
+    check_policy("on_difference", task.on_difference)
+    if task.on_difference == "fail" and manifest.differs:
+        found = "; ".join(map(difference_in_words, manifest.differs))
+        raise DifferentVideoError(
+            f"{manifest.uri} differs from its request: {found}. The video is saved and paid for. To accept it, set "
+            'on_difference="warn" and clear the task, which costs nothing.'
+        )
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "max_cost_cny": read_amount,
     **dict.fromkeys(_WAITS, read_seconds),
     **dict.fromkeys(("overwrite", "require_tagged"), as_bool),
-    **dict.fromkeys(POLICIES, check_policy),
+    **dict.fromkeys((*POLICIES, "on_difference"), check_policy),
     "aigc_meta": lambda _, value: check_aigc_meta(value) if isinstance(value, Mapping) else None,
     "extra_body": lambda _, value: read_extra_body(value) if isinstance(value, Mapping) else None,
 }

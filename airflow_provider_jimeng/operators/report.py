@@ -63,7 +63,7 @@ class JimengReportOperator(BaseOperator):
     :param output_path: directory URI that ends in ``/``, or file name of the page that ends in ``.html``. The JSON file
         is saved beside the page. Without an output path, the task writes no file.
     :param output_conn_id: Airflow connection of the storage.
-    :param contact_sheet: show first frames. With the extra ``[report]`` they are a part of the page. Without it, the page
+    :param contact_sheet: show first frames. With the extra ``[media]`` they are a part of the page. Without it, the page
         plays the videos in its directory and below.
     :param fail_if_incomplete: fail, after the report is written, if a video is missing.
     """
@@ -170,7 +170,7 @@ class JimengReportOperator(BaseOperator):
         if not decodes:
             self.log.info(
                 "The page shows no first frames and plays the videos instead. For first frames: "
-                "pip install 'airflow-provider-jimeng[report]'"
+                "pip install 'airflow-provider-jimeng[media]'"
             )
         folder = target.file().uri.rpartition("/")[0] + "/"
         conn_id = target.output_conn_id or target.url_conn_id

@@ -1,8 +1,8 @@
 """One try of a task: adopt the render that is paid for, or pay for one; then save its video.
 
 A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task
-pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` while the account
-renders as many videos as it may. What stops the task is an error.
+pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` if no slot is free.
+An error stops the task.
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ from airflow_provider_jimeng.core.submit_messages import (
 )
 from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
-from airflow_provider_jimeng.operators.base import aigc_label, build_request, read_policies
+from airflow_provider_jimeng.operators.base import (
+    aigc_label,
+    build_request,
+    read_policies,
+    refuse_difference,
+)
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
@@ -96,14 +101,13 @@ class Submission:
         self._task = task
         self._policies = read_policies(task)
         self._context = context
-        self._ti = context["ti"]
         self._hook = hook
         self._hooks = {hook.jimeng_conn_id: hook}
         self._target = target
         self._folder = folder
         self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
-        self._record = TaskRecord(Ledger.open(context, folder), self._ti)
-        self._xcom = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
+        self._record = TaskRecord(Ledger.open(context, folder), context["ti"])
+        self._xcom = Announcements(ti=context["ti"], task_id=task.task_id, output_path=task.output_path)
         self._take = 1
         self._unknown: Record | None = None
         self._clients = ExitStack()
@@ -180,19 +184,21 @@ class Submission:
 
         :raises RenderError: the render did not end well: what happened, what it can have cost, what comes next.
         :raises LandingError: or one of its kin; a retry saves the video without paying again.
+        :raises DifferentVideoError: the video is saved, differs from its request, and the author wants no such video.
         """
         if ended.outcome is not Outcome.SUCCEEDED:
             self._conclude(paid.render, ended, adopted=False)
             return None
-        manifest = paid.manifest
-        required = as_bool("require_tagged", self._task.require_tagged)
-        if manifest is None or (required and manifest.aigc_meta_tagged is not True):
+        manifest, required = paid.manifest, as_bool("require_tagged", self._task.require_tagged)
+        if manifest is None or (required and not manifest.is_labelled):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
             return None
         self._record.note(paid.render, RecordState.LANDED, manifest)
+        with self._xcom.failures(paid.render, ended.outcome):
+            refuse_difference(self._task, manifest)
         return publish(self._task, self._context, manifest)
 
     def no_slot(self, ended: RenderEvent) -> NoReturn:
@@ -268,11 +274,8 @@ class Submission:
     def _look_at(self, paid: Paid) -> Paid:
         """Return an adopted render with its saved file, or with how it ended. This does not wait for the render."""
         render = paid.render
-        try:
+        with self._xcom.failures(render, None):
             saved = self._saved(paid)
-        except JimengError as error:
-            self._xcom.render(render, **landing_fields(error, None))
-            raise
         if saved is not None:
             return replace(paid, ended=saved.success(), manifest=saved)
         hook = self._hook_of(render)
@@ -284,9 +287,8 @@ class Submission:
 
     def _is_downloaded(self, render: Render) -> bool:
         """Return whether the task that downloads the render has saved its video already, so that nothing is lost."""
-        if self._target is not None or self._folder is None:
-            return False
-        return already_landed(self._folder, render) is not None
+        folder = self._folder if self._target is None else None
+        return folder is not None and already_landed(folder, render) is not None
 
     def _saved(self, paid: Paid) -> RenderManifest | None:
         """Return the manifest of the adopted render's file, if the file is there and unaltered."""

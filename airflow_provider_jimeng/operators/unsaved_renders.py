@@ -208,7 +208,7 @@ class UnsavedRenders:
     def _handle(self, unsaved: UnsavedRender) -> bool:
         """Save a render, or list why not; return ``False`` while it still runs."""
         saved = self._saved_file(unsaved)
-        if saved is not None and (saved.aigc_meta_tagged is True or not self.require_tagged):
+        if saved is not None and (saved.is_labelled or not self.require_tagged):
             self.summary["already_landed"].append(saved.to_payload())
             return True
         hook = self._hook(unsaved.render.jimeng_conn_id)

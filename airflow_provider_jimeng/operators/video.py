@@ -20,6 +20,7 @@ from airflow_provider_jimeng.operators.base import (
     JimengSubmittingOperator,
     aigc_label,
     check_waiting_literals,
+    refuse_difference,
 )
 from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
@@ -71,6 +72,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     :param poll_interval: seconds between two queries; by default they depend on the age of the render.
     :param wait_timeout: seconds to wait at most; a retry continues the wait, free.
     :param overwrite: replace a file that holds the video of another request.
+    :param on_difference: what the task does if the saved video differs from its request in length, picture or frame rate:
+        ``warn`` (default) logs it, ``fail`` fails the task. The file is kept, and nothing is paid again.
 
     Other arguments: see :class:`~airflow_provider_jimeng.operators.base.JimengSubmittingOperator`.
     """
@@ -80,6 +83,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         "poll_interval",
         "wait_timeout",
         "overwrite",
+        "on_difference",
     )
     _saves_video = True
 
@@ -111,6 +115,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         poll_interval: float | str | XComArg | None = None,
         wait_timeout: float | str | XComArg = DEFAULT_WAIT_TIMEOUT,
         overwrite: bool | str | XComArg = False,
+        on_difference: str | XComArg = "warn",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         retries: int | None = DEFAULT_RETRIES,
         retry_policy: RetryPolicy | None = None,
@@ -147,6 +152,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
+        self.on_difference = on_difference
         check_waiting_literals(self)  # the base class has checked the others
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -219,8 +225,8 @@ class JimengDownloadVideoOperator(BaseOperator):
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: replace a file that holds the video of another request.
     :param aigc_meta: implicit label, as for the submitting operators; default: the label of the connection.
-    :param require_tagged: save only a video that the API has labelled. A saved video without the label is downloaded
-        again with it.
+    :param require_tagged: save only a video that has the implicit label. A saved video without it is downloaded again.
+    :param on_difference: what the task does if the saved video differs from its request: ``warn`` (default) or ``fail``.
     :param jimeng_conn_id: connection for a ``render_id``; a render payload names the connection that pays.
     """
 
@@ -233,6 +239,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         "overwrite",
         "aigc_meta",
         "require_tagged",
+        "on_difference",
         "jimeng_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"render": "json", "aigc_meta": "json"}
@@ -250,6 +257,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         overwrite: bool | str | XComArg = False,
         aigc_meta: Mapping[str, str] | str | XComArg | None = None,
         require_tagged: bool | str | XComArg = False,
+        on_difference: str | XComArg = "warn",
         jimeng_conn_id: str | XComArg = "jimeng_default",
         retries: int | None = DEFAULT_RETRIES,
         retry_policy: RetryPolicy | None = None,
@@ -264,6 +272,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         self.overwrite = overwrite
         self.aigc_meta = aigc_meta
         self.require_tagged = require_tagged
+        self.on_difference = on_difference
         self.jimeng_conn_id = jimeng_conn_id
         check_waiting_literals(self)
 
@@ -297,6 +306,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                         overwrite=as_bool("overwrite", self.overwrite),
                         require_tagged=require_tagged,
                     )
+                refuse_difference(self, manifest)
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}
                 push(context["ti"], RENDER, failure)

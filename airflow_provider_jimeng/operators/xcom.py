@@ -28,6 +28,7 @@ from airflow_provider_jimeng.core.errors import (
     RateLimitedError,
     UnknownSubmitError,
 )
+from airflow_provider_jimeng.core.messages import landing_fields
 from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, Render, cost_in_words, format_money
@@ -92,15 +93,20 @@ def push_result(ti: Any, key: str, value: Any) -> None:
 
 def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) -> dict[str, Any]:
     """Add the manifest to the asset events of the task's outlets, as their extra, and return its payload."""
+    payload = manifest.to_payload()
+    add_to_outlets(operator, context, manifest.uri, payload)
+    return payload
+
+
+def add_to_outlets(operator: BaseOperator, context: Context, uri: str, extra: Mapping[str, Any]) -> None:
+    """Add what a task made to the asset events of its outlets. An alias gets an asset with the URI of the file."""
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-    payload = manifest.to_payload()
     for outlet in operator.outlets or ():
         if isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(uri=manifest.uri), extra=payload)
+            context["outlet_events"][outlet].add(Asset(uri=uri), extra=dict(extra))
         elif isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(payload)
-    return payload
+            context["outlet_events"][outlet].extra.update(extra)
 
 
 # --- read -------------------------------------------------------------------------------------------------------------
@@ -179,6 +185,18 @@ class Announcements:
         place = {"output_path": self.output_path} if self.output_path else {}
         push(self.ti, TASK_ID, render.task_id)
         push(self.ti, RENDER, {**render.to_payload(), **place, **more})
+
+    @contextmanager
+    def failures(self, render: Render, outcome: Outcome | None) -> Iterator[None]:
+        """Push why the video of a render was not saved or not accepted, whatever error ends the block.
+
+        :param outcome: how the render ended, ``None`` if that is not known.
+        """
+        try:
+            yield
+        except JimengError as error:
+            self.render(render, **landing_fields(error, outcome))
+            raise
 
     def earlier(self, render: Render | None, record: Record | None) -> None:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""

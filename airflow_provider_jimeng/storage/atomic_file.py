@@ -93,6 +93,15 @@ class AtomicFile:
                 digest.update(block)
         return digest.hexdigest()
 
+    def copy_to(self, path: Path) -> str:
+        """Copy the file to a new local file and return its SHA-256, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self._reading(), self.fs.open(self.path, "rb") as file, path.open("xb") as copy:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                copy.write(block)
+        return digest.hexdigest()
+
     def content(self) -> bytes | None:
         """Return the bytes of a small file, ``None`` if there is no such file.
 

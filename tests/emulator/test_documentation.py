@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from airflow_provider_jimeng.emulator import JimengEmulator
 from tests.emulator.support import Client
+from tests.harness.processes import unmeasured_environment
 
 PLUGIN = "airflow_provider_jimeng.pytest_plugin"
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_the_three_files_of_the_page_make_a_tested_dag(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    kept = {n: value for n, value in unmeasured_environment().items() if not n.startswith("AIRFLOW")}
     env = {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", PLUGIN],

@@ -97,9 +97,3 @@ def test_a_database_error_is_reported_with_airflows_message(tmp_path: Path) -> N
 )
 def test_the_fixture_creates_only_sqlite_files(url: str, file: str | None) -> None:
     assert pytest_plugin._sqlite_file(url) == (None if file is None else Path(file))
-
-
-def test_the_plugin_loads_nothing_heavy_before_it_is_used() -> None:
-    program = f"import sys, {PLUGIN}; print(*sorted(n for n in ('av', 'PIL', 'httpx', 'airflow') if n in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
