@@ -56,6 +56,7 @@ ORDER = (
     "finishing",
     "ui",
     "errors",
+    "command-line",
     "emulator",
     "glossary",
     "upgrading",
