@@ -1,7 +1,7 @@
 """Measure what one render passes through (modules, connection look-ups, TCP connections, writes), and the project's size.
 
     make bench-path
-    .venv/bin/python benchmarks/render_path.py [--details] [--no-tests] [--by-0-1-0]
+    .venv/bin/python benchmarks/render_path.py [--details] [--no-tests]
 
 The script runs real operators, triggers, hooks, sockets and files. The emulator runs in a separate process, and the test
 harness does the work of Airflow's task runner. Every scenario runs twice, and only the second run is measured, so that
