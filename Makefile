@@ -173,11 +173,23 @@ bench-path: $(VENV)/.dev-ready ## measure what one render passes through, and th
 docs-tables: $(VENV)/.dev-ready ## write the tables of the READMEs and docs/ from the code
 	$(BIN)/python docs/tables.py
 
+# Sphinx reads the docstrings, so it imports Airflow, which writes its own files into AIRFLOW_HOME.
+SPHINX = AIRFLOW_HOME=$(CURDIR)/build/docs-airflow AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING $(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs
+
+.PHONY: docs-translations
+docs-translations: $(VENV)/.docs-ready ## merge changed messages of the documents into the .po files in docs/locale
+	@rm -rf build/gettext
+	$(SPHINX) --builder gettext --doctree-dir build/doctrees/gettext . build/gettext
+	$(BIN)/python docs/translations.py
+
 .PHONY: docs
-docs: $(VENV)/.docs-ready ## build web pages from the documents in build/docs; stale tables and dead links fail
+docs: $(VENV)/.docs-ready ## build the site in build/docs, in English and Chinese; stale tables and dead links fail
 	$(BIN)/python docs/tables.py --check
-	@rm -rf build/docs
-	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees . build/docs
+	@rm -rf build/docs build/gettext
+	$(SPHINX) --builder gettext --doctree-dir build/doctrees/gettext . build/gettext
+	$(BIN)/python docs/translations.py --check
+	$(SPHINX) --doctree-dir build/doctrees/en . build/docs
+	DOCS_LANGUAGE=zh_CN $(SPHINX) --doctree-dir build/doctrees/zh . build/docs/zh
 
 # ------------------------------------------------------------------------------------------------------------- demo
 # The recipe is one plain command, so that make starts it without a shell and passes SIGTERM to it.

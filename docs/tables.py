@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # A script starts 
 from airflow_provider_jimeng.core import catalogue, codes
 from airflow_provider_jimeng.core.event import Billed
 from airflow_provider_jimeng.emulator import faults
-from docs import reference
+from docs import fact_tables, reference
 from tests.chaos import rows
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def prices(say: Say) -> str:
         price = spec.price_cny_per_second
         lengths = [_cny(price, seconds) if seconds in spec.durations else "–" for seconds in (5, 10)]
         cells = [say(cell) if cell == "unknown" else cell for cell in (_cny(price, 1), *lengths)]
-        rows.append((f"`{spec.name}`", *cells, spec.price_confidence))
-    header = ("model", "CNY per second", "5 s", "10 s", "confidence")
+        rows.append((f"`{spec.name}`", *cells, say(fact_tables.SURE[spec.price_confidence])))
+    header = ("model", "CNY per second", "5 s", "10 s", "how sure")
     return _table([say(word) for word in header], rows)
 
 
@@ -273,6 +273,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "columns": lambda: _table(*reference.columns()),
     "error-classes": lambda: _table(*reference.error_classes()),
     "hook-methods": lambda: _table(*reference.hook_methods()),
+    "limits": lambda: _table(*fact_tables.limits()),
+    "image-limits": lambda: _table(*fact_tables.image_limits()),
+    "sizes": lambda: _table(*fact_tables.sizes()),
+    "times": lambda: _table(*fact_tables.times()),
+    "wrong-keys": lambda: _table(*fact_tables.wrong_keys()),
+    "vendor-pages": lambda: _table(*fact_tables.vendor_pages()),
 }
 BILINGUAL: dict[str, Callable[[Say], str]] = {
     "airflow-versions": airflow_versions,
