@@ -32,4 +32,4 @@ function splitQuery(query) {
         pairs = [run[at : at + 2] for run in _RUN.findall(input) for at in range(max(1, len(run) - 1))]
         latin: list[str] = self.latin1_letters.findall(input)
         self.latin_terms.update(latin)
-        return pairs + latin
+        return [*pairs, *latin]

@@ -26,8 +26,10 @@ TRANSLATED = ROOT / "docs" / "locale" / "zh_CN" / "LC_MESSAGES"
 LEFT_IN_ENGLISH = {"docs/api", "sphinx"}
 """Pages without translations: the API reference is made from docstrings."""
 WORDS = re.compile(r"[A-Za-z]{2}")
-NOT_WORDS = re.compile(r"`[^`]*`|<https?://[^>]*>")
-"""Code and links stay as they are in every language."""
+NOT_WORDS = re.compile(
+    r"`[^`]*`|<https?://[^>]*>|\b[A-Z][A-Za-z]*[a-z][A-Z][A-Za-z]*\b|\b[A-Z]{2,}[a-z]\w*\b"
+)
+"""Code, links and the names of classes stay as they are in every language."""
 KEPT = re.compile(r"`[^`]+`|\]\([^)\s]+\)")
 
 
@@ -70,15 +72,18 @@ def translations_of_the_code() -> dict[str, str]:
     return {english: chinese for english, chinese in known.items() if english and chinese}
 
 
+def sure(catalogue: Catalog) -> Iterator[tuple[str, str]]:
+    """Return each English text that has a translation that is not fuzzy, with this translation."""
+    for message in catalogue:
+        if message.id and message.string and not message.fuzzy:
+            yield str(message.id), str(message.string)
+
+
 def memory() -> dict[str, str]:
     """Return every translation there is, by its English text."""
-    found: dict[str, str] = {}
-    for path in sorted(TRANSLATED.rglob("*.po")):
-        found |= {
-            message.id: message.string
-            for message in read(path)
-            if message.id and message.string and not message.fuzzy
-        }
+    found = {
+        english: chinese for path in sorted(TRANSLATED.rglob("*.po")) for english, chinese in sure(read(path))
+    }
     return found | translations_of_the_code()
 
 
@@ -92,9 +97,10 @@ def update() -> None:
         catalogue = read(path)
         catalogue.update(read(template))
         for message in catalogue:
-            same = message.id and not WORDS.search(NOT_WORDS.sub("", message.id))
-            if same or message.id in known:
-                message.string = message.id if same else known[message.id]
+            english = str(message.id)
+            same = english and not WORDS.search(NOT_WORDS.sub("", english))
+            if same or english in known:
+                message.string = english if same else known[english]
                 message.flags.discard("fuzzy")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(written(catalogue))
@@ -118,17 +124,12 @@ def counts() -> list[str]:
 
 
 def damaged() -> list[str]:
-    """Return the translations that lost or changed code or a link of their English text, or that say 您."""
+    """Return the translations that lost code or a link of their English text, or that say 您."""
     return [
-        f"{path.relative_to(TRANSLATED)}: {message.id[:70]}"
+        f"{path.relative_to(TRANSLATED)}: {english[:70]}"
         for path in sorted(TRANSLATED.rglob("*.po"))
-        for message in read(path)
-        if message.id
-        and message.string
-        and not message.fuzzy
-        and (
-            sorted(KEPT.findall(message.id)) != sorted(KEPT.findall(message.string)) or "您" in message.string
-        )
+        for english, chinese in sure(read(path))
+        if Counter(KEPT.findall(english)) - Counter(KEPT.findall(chinese)) or "您" in chinese
     ]
 
 
