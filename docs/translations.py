@@ -81,15 +81,14 @@ def sure(catalogue: Catalog) -> Iterator[tuple[str, str]]:
 
 def memory() -> dict[str, str]:
     """Return every translation there is, by its English text."""
-    found = {
+    return {
         english: chinese for path in sorted(TRANSLATED.rglob("*.po")) for english, chinese in sure(read(path))
     }
-    return found | translations_of_the_code()
 
 
 def update() -> None:
     """Merge the messages of all pages into the .po files, and remove the files of pages that do not exist."""
-    known = memory()
+    known, of_the_code = memory(), translations_of_the_code()
     kept = set()
     for name, template in templates():
         path = TRANSLATED / f"{name}.po"
@@ -98,9 +97,14 @@ def update() -> None:
         catalogue.update(read(template))
         for message in catalogue:
             english = str(message.id)
-            same = english and not WORDS.search(NOT_WORDS.sub("", english))
-            if same or english in known:
-                message.string = english if same else known[english]
+            if english and not WORDS.search(NOT_WORDS.sub("", english)):
+                text: str | None = english
+            elif english in of_the_code or not message.string or message.fuzzy:
+                text = of_the_code.get(english) or known.get(english)
+            else:
+                text = None
+            if text:
+                message.string = text
                 message.flags.discard("fuzzy")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(written(catalogue))
