@@ -53,9 +53,9 @@ setup: $(VENV)/.dev-ready ## install into .venv what `make test` needs
 lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 	@mkdir -p requirements
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
-	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
+	@$(UV) pip compile $(LOCK_ARGS) --group dev --group docs --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_BASE) --extra aiohttp --group peers --output-file requirements/peers.txt pyproject.toml
-	@$(UV) pip compile $(LOCK_BASE) --group docs --constraint requirements/dev.txt --output-file requirements/docs.txt
+	@$(UV) pip compile $(LOCK_BASE) --group docs --constraint requirements/real.txt --output-file requirements/docs.txt
 	@echo 'uv>=0.8' | $(UV) pip compile $(LOCK_BASE) --output-file requirements/uv.txt -
 
 LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \

@@ -15,6 +15,8 @@ _RUN = re.compile(r"[\u4e00-\u9fff]+")
 class ChinesePairs(SearchChinese):  # type: ignore[misc]  # Sphinx's classes have no types here
     """Splits Chinese text into pairs: 首帧图 becomes 首帧 and 帧图. Latin words stay whole."""
 
+    language_name = "English"
+    """Names the stemmer in JavaScript. Some versions of Sphinx name one for Chinese here, which does not exist."""
     js_splitter_code = """
 function splitQuery(query) {
     const words = query.match(/[a-zA-Z0-9_]+/g) || [];

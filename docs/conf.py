@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng import __version__
-from docs import chinese_search
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -99,6 +98,18 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += CONTENTS
 
 
+def make_accessible(
+    _app: Sphinx, _name: str, _template: str, context: dict[str, Any], _document: object
+) -> None:
+    """Let a keyboard scroll wide code and tables, and give the captions of the contents a heading level."""
+    body = context.get("body", "")
+    context["body"] = body.replace("<pre>", '<pre tabindex="0">').replace(
+        '<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'
+    )
+    contents = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = contents.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def loaded_from_elsewhere(folder: Path) -> list[str]:
     """Return what pages below a folder would load from other hosts."""
     return [
@@ -118,6 +129,9 @@ def load_nothing_from_elsewhere(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file to Sphinx."""
+    from docs import chinese_search  # noqa: PLC0415  it needs Sphinx, which the tests of this file do not have
+
     app.add_search_language(chinese_search.ChinesePairs)
     app.connect("source-read", add_contents)
+    app.connect("html-page-context", make_accessible, priority=900)  # after the theme has made the contents
     app.connect("build-finished", load_nothing_from_elsewhere)
