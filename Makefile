@@ -7,6 +7,8 @@ SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
 # The tests start Airflow often. A start takes twice as long if Python has to compile Airflow first.
 export UV_COMPILE_BYTECODE := 1
+# Without cached bytecode, each process of a test run compiles all tests again.
+export PYTHONDONTWRITEBYTECODE :=
 export KEEP
 
 VENV := .venv
@@ -60,7 +62,7 @@ lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 
 LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
-LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra excel --extra report
+LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra excel --extra media
 
 # ----------------------------------------------------------------------------------------------------------- checks
 .PHONY: lint

@@ -30,6 +30,7 @@
     ├── LandingError              the video could not be saved; the render is kept
     │   ├── NoLinkError (a RenderError, too) · LinkRefusedError · DamagedMediaError · TargetTakenError
     │   └── MediaHostRefusedError · MissingLabelError
+    ├── DifferentVideoError       the saved video differs from its request, and on_difference is "fail"
     └── LedgerError               the record of what was paid cannot be read or written
 
 Every error has ``retryable``: whether the next try of the task, unchanged, can
@@ -45,6 +46,7 @@ from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
     ConcurrencyLimitedError,
     DamagedMediaError,
+    DifferentVideoError,
     InputModeratedError,
     InputRejectedError,
     JimengError,
@@ -86,6 +88,7 @@ __all__ = [
     "ChangedRequestError",
     "ConcurrencyLimitedError",
     "DamagedMediaError",
+    "DifferentVideoError",
     "InputModeratedError",
     "InputRejectedError",
     "JimengError",

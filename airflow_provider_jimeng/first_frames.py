@@ -1,4 +1,4 @@
-"""The first frame of a landed video as a small JPEG, where the extra ``[report]`` is installed."""
+"""The first frame of a landed video as a small JPEG, where the extra ``[media]`` is installed."""
 
 from __future__ import annotations
 

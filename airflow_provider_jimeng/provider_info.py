@@ -1,88 +1,24 @@
-"""What Airflow reads of this package at start-up: plain data, and no import but the future's.
+"""The description of the provider, which Airflow reads at start-up.
 
-The connection form is declared here once. Airflow 3.2 and newer read it from here; the hook builds the widgets
-of older versions from it.
+Airflow 3.2 and newer read the connection form from here. For older versions the hook builds the widgets from the same
+fields.
 """
 
 from __future__ import annotations
 
-_TEXT = ["string", "null"]
-_NUMBER = ["number", "null"]
-_OBJECT = ["object", "null"]
+from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS, STANDARD_FIELDS
 
 CONN_FIELDS = {
-    "auth": {
-        "label": "Authentication",
-        "description": "volc: sign with Access Key ID and Secret Access Key. bearer: send the password as a token.",
-        "schema": {"type": _TEXT, "enum": ["volc", "bearer"], "default": "volc"},
-    },
-    "session_token": {
-        "label": "Session token",
-        "description": "Only with temporary (STS) credentials.",
-        "schema": {"type": _TEXT, "format": "password"},
-    },
-    "region": {
-        "label": "Region",
-        "description": "Part of the signature. Empty: cn-north-1.",
-        "schema": {"type": _TEXT},
-    },
-    "service": {
-        "label": "Service",
-        "description": "Part of the signature. Empty: cv.",
-        "schema": {"type": _TEXT},
-    },
-    "timeout_seconds": {
-        "label": "Timeout (seconds)",
-        "description": "How long one request may wait for an answer. Empty: 30.",
-        "schema": {"type": _NUMBER, "minimum": 1, "maximum": 600},
-    },
-    "verify": {
-        "label": "Verify TLS",
-        "description": "true, false, or the path of a CA bundle. Empty: true.",
-        "schema": {"type": _TEXT},
-    },
-    "proxy": {
-        "label": "Proxy",
-        "description": "URL of a proxy for this connection. Empty: what the environment says.",
-        "schema": {"type": _TEXT, "format": "password"},
-    },
-    "aigc_meta": {
-        "label": "AIGC label",
-        "description": "JSON: producer_id, content_propagator, content_producer, propagate_id of the implicit label.",
-        "schema": {"type": _OBJECT},
-    },
-    "prices": {
-        "label": "Prices",
-        "description": 'JSON: CNY per second by model, e.g. {"t2v_1080p": 0.63}. Overrides the catalogue.',
-        "schema": {"type": _OBJECT},
-    },
-    "models": {
-        "label": "Models",
-        "description": 'JSON: records merged over the catalogue; a new key needs {"like": "t2v_720p"}.',
-        "schema": {"type": _OBJECT},
-    },
-    "max_requests_per_second": {
-        "label": "Requests per second",
-        "description": "Upper limit of the request rate of triggers. Empty: 5.",
-        "schema": {"type": _NUMBER, "minimum": 0.1, "maximum": 10000},
-    },
-    "media_hosts": {
-        "label": "Media hosts",
-        "description": "Hosts that videos may come from, separated by commas. Empty: any public https host.",
-        "schema": {"type": _TEXT},
-    },
+    setting.name: {"label": setting.label, "description": setting.meaning, "schema": setting.schema}
+    for setting in CONNECTION_SETTINGS
+    if setting.in_form
 }
 
 UI_FIELD_BEHAVIOUR = {
     "hidden-fields": [],
-    "relabeling": {
-        "login": "Access Key ID",
-        "password": "Secret Access Key (or bearer token)",
-        "host": "Endpoint",
-    },
-    "placeholders": {"host": "https://visual.volcengineapi.com", "schema": "https", "port": "443"},
+    "relabeling": {one.name: one.title for one in STANDARD_FIELDS if one.title},
+    "placeholders": {one.name: one.placeholder for one in STANDARD_FIELDS if one.placeholder},
 }
-
 
 CONFIG = {
     "jimeng": {
@@ -128,7 +64,9 @@ def get_provider_info() -> dict[str, object]:
             }
         ],
         "hooks": _modules("hooks.jimeng"),
-        "operators": _modules("operators.plan", "operators.report", "operators.rescue", "operators.video"),
+        "operators": _modules(
+            "operators.finish", "operators.plan", "operators.report", "operators.rescue", "operators.video"
+        ),
         "sensors": _modules("sensors.video"),
         "triggers": _modules("triggers.render", "triggers.slot"),
         "extra-links": [

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_jimeng.core.task_end import End, TaskEnd
+from airflow_provider_jimeng.core.differences import difference_in_words
+from airflow_provider_jimeng.core.report import End, TaskEnd
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.report import Failures, Report
@@ -134,3 +135,5 @@ def _facts(task: TaskEnd, *, reused: bool) -> Iterator[str]:
     yield "cost unknown" if cost is None else f"{cost} CNY"
     if reused:
         yield "reused"
+    for difference in known.get("differs") or ():
+        yield difference_in_words(difference)

@@ -10,14 +10,13 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_jimeng.client.file_link import fetch_file
+from airflow_provider_jimeng.client.media import fetch_file
 from airflow_provider_jimeng.core.arguments import is_absent, parse_text, read_text
-from airflow_provider_jimeng.core.columns import read_ignored
 from airflow_provider_jimeng.core.errors import ParameterError, TransportError, UnreadableRowsError
 from airflow_provider_jimeng.core.frames import is_link
-from airflow_provider_jimeng.core.link_hosts import host_of
+from airflow_provider_jimeng.core.links import host_of
 from airflow_provider_jimeng.core.row_text import ENDINGS
-from airflow_provider_jimeng.core.rows import Row, rows_of_file, rows_of_list, rows_of_table
+from airflow_provider_jimeng.core.rows import Row, read_ignored, rows_of_file, rows_of_list, rows_of_table
 from airflow_provider_jimeng.core.texts import shorten, without_queries
 from airflow_provider_jimeng.images import FOR_GOOD
 from airflow_provider_jimeng.spreadsheet import ENDINGS as WORKBOOKS, check_library, sheet_lines

@@ -41,12 +41,16 @@ from __future__ import annotations
 from datetime import timedelta
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException
+from airflow_provider_jimeng.operators.payment import Busy
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 class WithoutSlots(JimengGenerateVideoOperator):
-    """Fail if the account is busy, as other operators do, so that only Airflow's retries help."""
-    def _wait_for_slot(self, error, req_key, waiting_since):
-        raise AirflowException(str(error))
+    """The operator as others are: busy is a failure, and Airflow's retries are the only way on."""
+    def pay(self, submission, waiting_since=None):
+        answer = submission.adopt() or submission.submit()
+        if isinstance(answer, Busy):
+            raise AirflowException(str(answer.error))
+        return answer
 
 KIND = {kind}
 with DAG("campaign", schedule=None, catchup=False, max_active_tasks=64):

@@ -68,7 +68,7 @@ def land_once(url: str, folder: str) -> None:
     """Save the file, and print the seconds and the growth of memory in bytes. This runs in a separate process."""
     import pendulum
 
-    from airflow_provider_jimeng.client.media import MediaPolicy
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.storage.download import Link
     from airflow_provider_jimeng.storage.landing import land
@@ -89,7 +89,7 @@ def land_once(url: str, folder: str) -> None:
     started = time.perf_counter()
     land(
         render,
-        Links(media_policy=MediaPolicy(endpoint=url)),
+        Links(settings=ClientSettings(endpoint=url)),
         target=OutputPath(output_path=f"{folder}/"),
     )
     seconds = time.perf_counter() - started

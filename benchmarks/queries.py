@@ -17,8 +17,7 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.cadence import Cadence
-from airflow_provider_jimeng.core.polling import Finish, Poller
+from airflow_provider_jimeng.core.polling import Cadence, Finish, Poller
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import QueryReply
 

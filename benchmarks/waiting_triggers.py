@@ -132,7 +132,7 @@ def triggers(kind: str, waiting: int, polling: int, tasks: list[str]) -> list[An
     import pendulum
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-    from airflow_provider_jimeng.core.slots import SETTLE_SECONDS
+    from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
     from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
     from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
@@ -192,8 +192,8 @@ def measured(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, 
 
 def submitted(emulator: EmulatorServer, count: int) -> list[str]:
     """Submit the renders that are polled, and return their ids."""
-    from airflow_provider_jimeng.client.clients import JimengClient
     from airflow_provider_jimeng.client.settings import ClientSettings
+    from airflow_provider_jimeng.client.sync_client import JimengClient
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
     settings = ClientSettings.from_connection_fields(**emulator.connection_fields)

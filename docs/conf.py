@@ -77,7 +77,7 @@ nitpick_ignore_regex = [("py:.*", r".*")]
 # ------------------------------------------------------------------------------------------------------------- contents
 PARTS = {
     "Learn": ["first_video", "image_to_video", "budget", "review", "production", "moving"],
-    "Use": ["install", "connection", "facts", "howto", "campaigns", "ui", "emulator", "faq"],
+    "Use": ["install", "connection", "facts", "howto", "campaigns", "finishing", "ui", "emulator", "faq"],
     "Look up": ["operators", "errors", "reliability", "glossary", "api", "../example_dags/README"],
     "Project": ["upgrading", "security", "architecture", "../CHANGELOG", "../CONTRIBUTING"],
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core import catalogue
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.frames import RATIO_TOLERANCE
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.operators.video import DEFAULT_WAIT_TIMEOUT
 
 if TYPE_CHECKING:

@@ -6,18 +6,17 @@ import importlib
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pendulum
 
-from airflow_provider_jimeng.client.settings import EXTRA_FIELDS
 from airflow_provider_jimeng.core import errors
-from airflow_provider_jimeng.core.columns import COLUMNS
+from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS, STANDARD_FIELDS
 from airflow_provider_jimeng.core.render import RenderManifest
-from airflow_provider_jimeng.provider_info import CONN_FIELDS
+from airflow_provider_jimeng.core.rows import COLUMNS
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -30,6 +29,7 @@ OPERATORS = {
     "JimengGenerateVideoOperator": "operators.video",
     "JimengDownloadVideoOperator": "operators.video",
     "JimengPlanOperator": "operators.plan",
+    "JimengFinishVideoOperator": "operators.finish",
     "JimengReportOperator": "operators.report",
     "JimengRescueOperator": "operators.rescue",
     "JimengVideoSensor": "sensors.video",
@@ -47,7 +47,7 @@ _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: aiohttp sends the polls",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
-    "report": "pictures of the first frames in the [report](campaigns.md#the-report)",
+    "media": "the [finish operator](finishing.md), and first frames in the [report](campaigns.md#the-report)",
 }
 _AS_OF_THE_OPERATOR = "as in `JimengGenerateVideoOperator`"
 _COLUMNS = {
@@ -65,7 +65,7 @@ _WITHOUT = {
     "aiohttp": "`SettingsError` when a trigger opens such a connection; the message names the extra",
     "emulator": "the command and the fixture stop with a message that names the extra",
     "excel": "`ParameterError` that names the extra; CSV files, JSON files and data frames work without it",
-    "report": "the report plays the videos instead, and the log names the extra",
+    "media": "the operator stops with a message that names the extra; the report plays the videos instead",
 }
 
 
@@ -95,19 +95,21 @@ def hook_methods() -> Table:
     return ("method", "what it does"), rows
 
 
+def connection_fields() -> Table:
+    """Return one row per field that every Airflow connection has."""
+    rows = [
+        (f"`{one.name}`", one.title or one.name.capitalize(), _code_in(one.meaning))
+        for one in STANDARD_FIELDS
+    ]
+    return ("field", "in the form", "meaning"), rows
+
+
 def connection_extra() -> Table:
     """Return one row per field of a connection's extra."""
-    declared: Mapping[str, Any] = CONN_FIELDS
-    rows = []
-    for name in EXTRA_FIELDS:
-        if name in declared:
-            label, meaning = declared[name]["label"], declared[name]["description"]
-        else:
-            label, meaning = (
-                "–",
-                "The library that sends the requests of triggers: `httpx`, or `aiohttp` (extra `[aiohttp]`), which needs less CPU. Empty: httpx.",
-            )
-        rows.append((f"`{name}`", label, _code_in(meaning)))
+    rows = [
+        (f"`{one.name}`", one.label if one.in_form else "–", _code_in(one.meaning))
+        for one in CONNECTION_SETTINGS
+    ]
     return ("field", "in the form", "meaning"), rows
 
 
@@ -242,5 +244,5 @@ def _markdown(text: str) -> str:
 
 
 def _code_in(text: str) -> str:
-    """Return a description with its JSON marked as code."""
-    return re.sub(r"\{.*?\}", lambda found: f"`{found[0]}`", text)
+    """Return a description with JSON, links and extras marked as code."""
+    return re.sub(r"\{.*?\}|https://[\w./]*\w|\[\w+\]", lambda found: f"`{found[0]}`", text)

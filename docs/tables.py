@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # A script starts in its own folder.
 from airflow_provider_jimeng.core import catalogue, codes
-from airflow_provider_jimeng.core.event import Billed
+from airflow_provider_jimeng.core.outcomes import Billed
 from airflow_provider_jimeng.emulator import faults
 from docs import fact_tables, reference
 from tests.chaos import rows
@@ -266,6 +266,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "faults": fault_kinds,
     "chaos": chaos_table,
     "chaos-processes": process_table,
+    "connection-fields": lambda: _table(*reference.connection_fields()),
     "connection-extra": lambda: _table(*reference.connection_extra()),
     "dependencies": lambda: _table(*reference.dependencies()),
     "caps": lambda: _table(*reference.caps()),

@@ -1,47 +1,42 @@
-"""Where the API is: one normalised URL from a connection's host, schema and port."""
+"""The URL of the API, in one form, from the host, schema and port of a connection."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_jimeng.client.fields import is_wrapped
-from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
-from airflow_provider_jimeng.core.errors import RedirectedError, SettingsError
-
-if TYPE_CHECKING:
-    import httpx
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
+from airflow_provider_jimeng.core.errors import SettingsError
 
 BEARER_PATH = "/jimeng/"
-"""Where gateways of the new-api family serve this protocol; the trailing slash matters to them."""
+"""The path at which gateways of the new-api family serve this protocol. They need the slash at its end."""
 
 _SCHEMES = ("https", "http")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_LOCAL, _LONGEST_COMPATIBLE = 0xFFFF, 1 << 32
-"""Between them lie addresses such as ``::1:8787``, which nobody has and which mean ``[::1]:8787``."""
-_NOT_CARRIED_OUT = frozenset({301, 302, 307, 308})
-"""Redirects that leave a request to be sent again elsewhere; 303 tells where the result of one is."""
+"""Addresses between them, such as ``::1:8787``, are in use nowhere. They are written for ``[::1]:8787``."""
 
 
 def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bearer: bool = False) -> str:
     """Return ``scheme://host[:port]/path`` with the default port left out.
 
-    ``host`` may be empty (the vendor's endpoint), a name, ``name:port``, or a full URL with a path. A path is
-    kept; an empty one is ``/``, or ``/jimeng/`` with bearer authentication. In a connection URI whose host is
-    a full URL, Airflow puts the URL's path into ``schema``: it is taken as the path then.
+    ``host`` can be empty (the endpoint of the vendor), a name, ``name:port``, or a full URL with a path. A path is
+    kept. An empty path becomes ``/``, or ``/jimeng/`` with bearer authentication. If the host of a connection URI is a
+    full URL, Airflow puts the path of that URL into ``schema``; then ``schema`` is used as the path.
+
+    :raises SettingsError: naming the field and the remedy.
     """
     schema = (schema or "").strip()
-    given = (host or "").strip()
-    if not given:
+    address = (host or "").strip()
+    if not address:
         if bearer:
             raise SettingsError(
-                "host: bearer authentication needs the gateway's address, e.g. https://gateway.example.com."
+                "host: bearer authentication needs the address of the gateway, e.g. https://gateway.example.com."
             )
-        given = DEFAULT_ENDPOINT.partition("://")[2]
-    parts = _split(given)
+        address = DEFAULT_ENDPOINT.partition("://")[2]
+    parts = _split(address)
     scheme, path = _scheme_and_path(parts, schema)
     number = _port(parts, port)
     name = _host_name(parts)
@@ -50,9 +45,9 @@ def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bear
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL, in one form: small letters, no brackets, the port always given.
+    """Return scheme, host and port of a URL, in one form: lower case, no brackets, always with the port.
 
-    :raises ValueError: it has no such parts.
+    :raises ValueError: the text does not have these parts.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -63,43 +58,8 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, host, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def refuse_redirect(response: httpx.Response) -> None:
-    """Refuse a reply that sends an API call elsewhere; no redirect is followed, so no key reaches another host.
-
-    :raises RedirectedError: naming both origins, never a path or a query, and what to change.
-    """
-    if response.status_code not in _NOT_CARRIED_OUT or "Location" not in response.headers:
-        return
-    location = response.headers["Location"]
-    asked = str(response.request.url)
-    try:
-        target = urljoin(asked, location.strip())
-        same, there = origin_of(target) == origin_of(asked), _shown_origin(target)
-    except ValueError:
-        same, there = False, "an address that is not a URL"
-    what = "another path of the same host" if same else there
-    how = (
-        "Check the path in host of the connection, for example the slash at its end."
-        if same
-        else "If that is the API, enter that address in host of the connection; otherwise check host, schema and proxy."
-    )
-    raise RedirectedError(
-        f"{_shown_origin(asked)} redirects to {what} (HTTP {response.status_code}). Nothing was accepted: no redirect "
-        f"is followed. {how}",
-        http_status=response.status_code,
-    )
-
-
-def _shown_origin(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        return "an address that is not http(s)"
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{name}" + (f":{parts.port}" if parts.port else "")
-
-
 def is_local(host: str) -> bool:
-    """Whether a host name or address means this machine."""
+    """Return whether a host name or address means this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -108,17 +68,17 @@ def is_local(host: str) -> bool:
         return False
 
 
-def _bracketed(given: str) -> str:
-    """Return an IPv6 address, as Airflow reads it out of a URI, in the brackets that a URL wants.
+def _bracketed(text: str) -> str:
+    """Return an IPv6 address, which Airflow reads from a URI without brackets, in the brackets that a URL needs.
 
-    :raises SettingsError: it is rather an address with a port, such as ``::1:8787``.
+    :raises SettingsError: it can also be an address with a port, such as ``::1:8787``.
     """
-    scheme, separator, rest = given.rpartition("://")
+    scheme, separator, rest = text.rpartition("://")
     name, slash, path = rest.partition("/")
     try:
         address = ipaddress.IPv6Address(unquote(name))
     except ValueError:
-        return given
+        return text
     if _LONGEST_LOCAL < int(address) < _LONGEST_COMPATIBLE and "." not in name:
         raise SettingsError(
             f"host: {name!r} can be an address or an address with a port. Write [::1]:8787 if it has a port."
@@ -126,23 +86,21 @@ def _bracketed(given: str) -> str:
     return f"{scheme}{separator}[{address}]{slash}{path}"
 
 
-def _split(given: str) -> SplitResult:
-    if is_wrapped(given) and not given.startswith("["):
-        raise SettingsError("host: quotation marks or brackets stand round it. Remove them.")
-    given = _bracketed(given.lstrip("/"))
-    if any(char.isspace() or not char.isprintable() for char in given):
+def _split(text: str) -> SplitResult:
+    text = _bracketed(text.lstrip("/"))
+    if any(char.isspace() or not char.isprintable() for char in text):
         raise SettingsError("host: expected a host name or a URL without spaces.")
     try:
-        parts = urlsplit(given if "://" in given else f"//{given}")
+        parts = urlsplit(text if "://" in text else f"//{text}")
     except ValueError:
-        raise SettingsError("host: expected a host name or a URL; the brackets do not match.") from None
+        raise SettingsError("host: expected a host name or a URL, but the brackets do not match.") from None
     if "@" in parts.netloc:
         raise SettingsError(
-            "host: a URL with user information is refused. Put the keys into login and password."
+            "host: a URL with user information is not allowed. Put the keys into login and password."
         )
     if parts.query or parts.fragment:
         raise SettingsError(
-            "host: a URL with a query or a fragment is refused. Give scheme, host, port and path."
+            "host: a URL with a query or a fragment is not allowed. Enter scheme, host, port and path."
         )
     return parts
 
@@ -158,12 +116,12 @@ def _scheme_and_path(parts: SplitResult, schema: str) -> tuple[str, str]:
     if plain in _SCHEMES:
         if plain != parts.scheme:
             raise SettingsError(
-                f"schema: {schema!r} contradicts the URL in host, which says {parts.scheme!r}. Leave schema empty."
+                f"schema: {schema!r} contradicts the URL in host, which begins with {parts.scheme!r}. Leave schema empty."
             )
         return parts.scheme, parts.path
     if schema and parts.path.strip("/"):
         raise SettingsError(
-            f"schema: expected https or http, got {schema!r}; the URL in host already has a path."
+            f"schema: expected https or http, got {schema!r}. The URL in host already has a path."
         )
     return parts.scheme, f"/{schema.lstrip('/')}" if schema else parts.path
 
@@ -173,11 +131,11 @@ def _port(parts: SplitResult, port: int | None) -> int | None:
         inside = parts.port
     except ValueError:
         hint = " Write an IPv6 address in brackets: [::1]:8787." if parts.netloc.count(":") > 1 else ""
-        raise SettingsError(f"host: the port in it is no number from 1 to 65535.{hint}") from None
+        raise SettingsError(f"host: its port is not a number from 1 to 65535.{hint}") from None
     if port and not 1 <= port <= 65535:
         raise SettingsError(f"port: expected a number from 1 to 65535, got {port}.")
     if inside and port and inside != port:
-        raise SettingsError(f"port: {port} contradicts the port {inside} in host. Give one of them.")
+        raise SettingsError(f"port: {port} contradicts the port {inside} in host. Enter one of them.")
     return inside or port or None
 
 
@@ -187,26 +145,26 @@ def _host_name(parts: SplitResult) -> str:
         try:
             return f"[{ipaddress.IPv6Address(unquote(name))}]"
         except ValueError:
-            raise SettingsError(f"host: {name!r} is no IPv6 address.") from None
+            raise SettingsError(f"host: {name!r} is not an IPv6 address.") from None
     name = name.removesuffix(".")
     if name in _SCHEMES:
         raise SettingsError("host: a URL begins with https:// or http:// once, with both slashes.")
     if not (_HOST.fullmatch(name) and can_be_looked_up(name)):
         raise SettingsError(
-            f"host: {name!r} is no host name. Leave host empty for {DEFAULT_ENDPOINT}.{_ascii_form(name)}"
+            f"host: {name!r} is not a host name. Leave host empty for {DEFAULT_ENDPOINT}.{_ascii_form(name)}"
         )
     return name
 
 
 def _ascii_form(name: str) -> str:
-    """Say how a name with letters beyond ASCII is written for DNS; ``""`` if it cannot be."""
+    """Return a sentence with the ASCII form of a name that has other letters; ``""`` if there is none."""
     if name.isascii() or not can_be_looked_up(name):
         return ""
     return f" In ASCII the name is {name.encode('idna').decode()!r}."
 
 
 def can_be_looked_up(name: str) -> bool:
-    """Whether DNS can be asked for a name: no label of it is empty or longer than 63 bytes."""
+    """Return whether DNS can be asked for a name: none of its labels is empty or longer than 63 bytes."""
     try:
         return bool(name.encode("idna"))
     except UnicodeError:

@@ -1,83 +1,81 @@
-"""Downloads of finished videos: a bare client that carries no key, no cookie and no header of the signed one.
+"""Downloads: the videos behind the links of the API, and small files behind links that a user trusts.
 
-One token goes along: that of a gateway, to links on the gateway's own origin, which serves nobody without it.
+No key, cookie or header of the API calls goes along. The only exception is the token of a gateway, which goes to links
+on the gateway's own origin, because the gateway requires it there.
 
-Every hop is checked against the host policy and, where the policy looked addresses up, connected to exactly those
-addresses, so that a second look-up cannot lead elsewhere. Behind a proxy the proxy looks names up itself. Errors
-name scheme, host and the end of the path, never the query: it holds the link's signature.
+A link to a video can name any public https host, unless ``media_hosts`` of the connection lists hosts: then only those.
+The host of the endpoint is always allowed, over http too. A listed host can be private and can speak http. Each redirect
+is checked in the same way, and the connection goes to the addresses that were checked, because a second look-up could
+give others. Behind a proxy the proxy looks names up.
+
+Errors name scheme, host and the end of the path of a link, never the query: it holds the signature.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 
-from airflow_provider_jimeng.client.codings import READABLE, codings_of, unpacked
-from airflow_provider_jimeng.client.endpoint import is_local, origin_of
-from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
-from airflow_provider_jimeng.client.time_limit import TimeLimit
+from airflow_provider_jimeng.client.endpoint import origin_of
+from airflow_provider_jimeng.client.sync_client import TimeLimit
 from airflow_provider_jimeng.client.transport import (
     CONNECT_TIMEOUT_SECONDS,
     NEW_CONNECTIONS,
+    READABLE,
     USER_AGENT,
     OwnRequest,
-    environment_proxy,
+    codings_of,
+    naming_the_field,
+    proxy_for,
     tls_context,
     translated,
+    unpacked,
 )
-from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
-from airflow_provider_jimeng.core.errors import LandingError, MediaHostRefusedError, SettingsError
+from airflow_provider_jimeng.core.errors import (
+    LandingError,
+    MediaHostRefusedError,
+    NoReplyError,
+    NotSentError,
+)
+from airflow_provider_jimeng.core.links import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_jimeng.client.settings import ClientSettings
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 MAX_REDIRECTS = 5
+ANY_PUBLIC = "*"
+"""An entry of ``media_hosts`` that allows any public https host, beside the others in the list."""
+FILE_TIMEOUT_SECONDS = 30.0
+LONGEST_FILE_SECONDS = 300.0
+"""The limit for a whole small file."""
+
+_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(?:(\d{1,18})|\*)")
 _LONGEST_TAIL = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaPolicy:
-    """How a connection lets videos be fetched; the fields are those of :class:`ClientSettings`.
-
-    ``token`` is a gateway's, for links on the origin of ``endpoint``.
-    """
-
-    endpoint: str = DEFAULT_ENDPOINT
-    media_hosts: tuple[str, ...] = ()
-    verify: bool | str = True
-    proxy: str | None = field(default=None, repr=False)
-    timeout_seconds: float = 30.0
-    token: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, settings: ClientSettings) -> MediaPolicy:
-        """Take over what a connection says."""
-        return cls(
-            endpoint=settings.endpoint,
-            media_hosts=settings.media_hosts,
-            verify=settings.verify,
-            proxy=settings.proxy,
-            timeout_seconds=settings.timeout_seconds,
-            token=settings.secret_key if settings.auth == "bearer" else None,
-        )
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaStream:
     """An open reply of a media host.
 
-    ``start`` is the offset of the first byte in the file (``None``: a partial reply that does not say), ``total``
-    the length of the whole file, where known. ``codings`` says how the body is packed: offsets and lengths are then
-    those of the packed file, so it can only be read from its beginning to its end. ``has_end`` is false where the end
-    of the connection is all that ends the body. ``where`` names the source in messages.
+    ``start`` is the offset of the first byte in the file (``None``: a partial reply does not say it). ``total`` is the
+    length of the whole file, if it is known. ``codings`` says how the body is packed: offsets and lengths are then those
+    of the packed file, so it can only be read from its beginning to its end. ``has_end`` is false if only the end of the
+    connection ends the body. ``where`` names the source in messages.
     """
 
     status: int
@@ -98,7 +96,7 @@ class MediaStream:
         """
         try:
             with self._limit.enforced():
-                yield from unpacked(self._pieces(), self.codings)
+                yield from unpacked(self._pieces(), self.codings) if self.codings else self._pieces()
         except httpx.HTTPError as error:
             raise translated(error, self.where) from None
 
@@ -112,32 +110,33 @@ class MediaStream:
 
 @contextmanager
 def open_media(
-    url: str, *, policy: MediaPolicy, start: int = 0, etag: str | None = None
+    url: str, *, settings: ClientSettings, start: int = 0, etag: str | None = None
 ) -> Iterator[MediaStream]:
     """Open a link, from byte ``start`` on if the host can do that and the file is still ``etag``.
 
-    Any final status is yielded; redirects are followed, each hop checked.
+    Any final status is yielded. Redirects are followed, each one checked.
 
-    :raises MediaHostRefusedError: a hop leads to a host that the policy does not allow.
+    :raises MediaHostRefusedError: the link or a redirect leads to a host that the settings do not allow.
     :raises NotSentError: the host cannot be reached.
     :raises NoReplyError: the host did not answer in time, or not in HTTP.
-    :raises LandingError: the link is no URL, or leads in circles.
+    :raises LandingError: the link is not a URL, or leads through too many redirects.
     """
-    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = dict(_HEADERS)
     if start:
         headers["Range"] = f"bytes={start}-"
         if etag and not etag.startswith("W/"):
             headers["If-Range"] = etag
     target = _parsed(url)
-    for hop in range(MAX_REDIRECTS + 1):
-        if not _at_the_endpoint(target, policy):
-            headers.pop("Authorization", None)  # for good: a way back leads through a foreign host
-        elif policy.token and hop == 0:
-            headers["Authorization"] = f"Bearer {policy.token}"
+    for redirects in range(MAX_REDIRECTS + 1):
+        if not _is_at_endpoint(target, settings):
+            # The token is not added again later: a way back to the gateway leads through a foreign host.
+            headers.pop("Authorization", None)
+        elif settings.auth == "bearer" and redirects == 0:
+            headers["Authorization"] = f"Bearer {settings.secret_key}"
         with ExitStack() as stack:
-            response, limit = _send(target, headers, policy, stack)
+            response, limit = _send(target, headers, settings, stack)
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                yield _stream(response, limit, _where(target), policy.timeout_seconds)
+                yield _stream(response, limit, _where(target), settings.timeout_seconds)
                 return
         target = _parsed(response.headers["Location"], base=target)
     raise LandingError(
@@ -145,38 +144,48 @@ def open_media(
     )
 
 
-def _at_the_endpoint(target: httpx.URL, policy: MediaPolicy) -> bool:
-    """Whether scheme, host and port of a link are those of the API calls."""
+def _parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
-        return origin_of(str(target)) == origin_of(policy.endpoint)
+        url = base.join(text) if base else httpx.URL(text)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        raise LandingError("The link to the video is not a URL.") from None
+    if url.scheme not in ("https", "http") or not url.host:
+        raise MediaHostRefusedError("The link to the video is not an http(s) URL. Nothing was fetched.")
+    if url.userinfo:
+        raise MediaHostRefusedError(f"The link to {_where(url)} holds user information. Nothing was fetched.")
+    return url
+
+
+def _is_at_endpoint(target: httpx.URL, settings: ClientSettings) -> bool:
+    """Return whether scheme, host and port of a link are those of the API calls."""
+    try:
+        return origin_of(str(target)) == origin_of(settings.endpoint)
     except ValueError:
         return False
 
 
 def _send(
-    target: httpx.URL, headers: dict[str, str], policy: MediaPolicy, stack: ExitStack
+    target: httpx.URL, headers: dict[str, str], settings: ClientSettings, stack: ExitStack
 ) -> tuple[httpx.Response, TimeLimit]:
-    """Send one GET; the reply, and the limit of its time, last as long as the stack."""
-    host = target.raw_host.decode("ascii")
-    proxy = _proxy_for(target, policy)
-    addresses = admitted_addresses(
-        Origin(scheme=target.scheme, host=host, port=target.port),
-        endpoint=policy.endpoint,
-        media_hosts=policy.media_hosts,
-        resolves_here=proxy is None,
-    )
-    seconds = policy.timeout_seconds
+    """Send one GET. The reply, and the limit of its time, last as long as the stack."""
+    proxy = proxy_for(settings, str(target))
+    addresses = admitted_addresses(target, settings, resolves_here=proxy is None)
+    seconds = settings.timeout_seconds
     connect = min(CONNECT_TIMEOUT_SECONDS, seconds)
     extensions: dict[str, Any] = {"timeout": httpx.Timeout(seconds, connect=connect).as_dict()}
     urls = [target]
     if addresses and proxy is None:
-        extensions["sni_hostname"] = host  # the certificate is still checked for the name
+        extensions["sni_hostname"] = target.raw_host.decode("ascii")  # TLS still checks the name.
         urls = [target.copy_with(host=address) for address in addresses]
-    named = {"Host": target.netloc.decode("ascii"), **headers}
     limit = stack.enter_context(TimeLimit(2 * seconds + len(urls) * connect))
     extensions["trace"] = limit.trace
-    requests = [httpx.Request("GET", url, headers=named, extensions=extensions) for url in urls]
-    transport = stack.enter_context(_transport(policy, proxy, secure=target.scheme == "https"))
+    with_host = {"Host": target.netloc.decode("ascii"), **headers}
+    requests = [httpx.Request("GET", url, headers=with_host, extensions=extensions) for url in urls]
+    with naming_the_field():
+        verify = tls_context(settings.verify) if target.scheme == "https" else False
+        # A client would keep cookies, a transport does not.
+        transport = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=NEW_CONNECTIONS)
+    stack.enter_context(transport)
     try:
         with OwnRequest(), limit.enforced():
             response = first_reply(transport, requests)
@@ -187,7 +196,7 @@ def _send(
 
 
 def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request]) -> httpx.Response:
-    """Send the same request to one address of a host after the other until one can be connected to."""
+    """Send the same request to the addresses of a host, one after the other, until one can be connected to."""
     *others, last = requests
     for request in others:
         with suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -195,36 +204,8 @@ def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request
     return transport.handle_request(last)
 
 
-def _transport(policy: MediaPolicy, proxy: str | None, *, secure: bool) -> httpx.HTTPTransport:
-    """A transport, not a client: a client would keep cookies."""
-    try:
-        verify = tls_context(policy.verify) if secure else False
-        return httpx.HTTPTransport(verify=verify, proxy=proxy, limits=NEW_CONNECTIONS)
-    except ImportError:
-        raise SettingsError("extra.proxy: a SOCKS proxy needs `pip install httpx[socks]`.") from None
-
-
-def _proxy_for(target: httpx.URL, policy: MediaPolicy) -> str | None:
-    """Return the connection's proxy, else the environment's (``https_proxy``, ``no_proxy`` …)."""
-    if policy.proxy or is_local(target.host):
-        return policy.proxy
-    return environment_proxy(target.scheme, target.netloc.decode("ascii"))
-
-
-def _parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
-    try:
-        url = base.join(text) if base else httpx.URL(text)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        raise LandingError("The link to the video is no URL.") from None
-    if url.scheme not in ("https", "http") or not url.host:
-        raise MediaHostRefusedError("The link to the video is no http(s) URL. Nothing was fetched.")
-    if url.userinfo:
-        raise MediaHostRefusedError(f"The link to {_where(url)} holds user information. Nothing was fetched.")
-    return url
-
-
 def _where(url: httpx.URL) -> str:
-    """Name a URL without its query: scheme, host, port and the end of the path."""
+    """Return scheme, host, port and the end of the path of a URL, without its query."""
     tail = url.raw_path.decode("ascii").partition("?")[0].rpartition("/")[2]
     return f"{url.scheme}://{url.netloc.decode('ascii')}/…/{tail[-_LONGEST_TAIL:]}"
 
@@ -235,9 +216,9 @@ def _stream(response: httpx.Response, limit: TimeLimit, where: str, piece_second
     unknown = [coding for coding in codings if coding not in READABLE]
     if response.status_code in (200, 206) and unknown:
         raise LandingError(
-            f"{where} sends the video with Content-Encoding {unknown[0][:80]!r}, which was not asked for and cannot be "
-            "undone here: the video was asked for as it is, and gzip and deflate are read too. Nothing is lost. Set "
-            "the encoding right at the host, or take out the proxy that adds it, and clear the task."
+            f"{where} sends the video with Content-Encoding {unknown[0][:80]!r}. No encoding was requested, and only gzip "
+            "and deflate can be read. Nothing is lost. Correct the encoding at the host, or remove the proxy that adds "
+            "it, and clear the task."
         )
     start, total = _extent(response)
     return MediaStream(
@@ -255,10 +236,126 @@ def _stream(response: httpx.Response, limit: TimeLimit, where: str, piece_second
 
 
 def _extent(response: httpx.Response) -> tuple[int | None, int | None]:
-    """Return offset and whole length as the headers give them."""
+    """Return offset and whole length, as the headers say them."""
     if response.status_code == 206:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         first, total = match.groups() if match else (None, None)
         return (int(first) if first else None), (int(total) if total else None)
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
+
+
+# ------------------------------------------------------------------------------------------------------ allowed hosts
+def admitted_addresses(
+    url: httpx.URL, settings: ClientSettings, *, resolves_here: bool = True
+) -> tuple[str, ...]:
+    """Return the addresses that the host of a link can be connected to; none if the host is trusted by its name.
+
+    :param resolves_here: false behind a proxy, which looks names up. A name that is unknown here then passes.
+    :raises MediaHostRefusedError: naming the host and the remedy.
+    :raises NotSentError: the name of the host cannot be looked up.
+    """
+    host, endpoint_host = url.raw_host.decode("ascii"), urlsplit(settings.endpoint).hostname or ""
+    if host == endpoint_host or any(_is_listed(entry, host, url) for entry in settings.media_hosts):
+        return ()
+    addresses = _look_up(host, required=resolves_here)
+    texts = tuple(str(address) for address in addresses)
+    if _are_listed(addresses, settings.media_hosts):
+        return texts
+    if not (url.scheme == "https" and all(_is_public(address) for address in addresses)):
+        if _are_of_endpoint(addresses, endpoint_host):
+            return texts
+        raise MediaHostRefusedError(
+            f"The link points at {url.scheme}://{host}, which is not a public https host. Nothing was fetched. "
+            f"If it is right, add {host!r} to media_hosts of the connection."
+        )
+    if settings.media_hosts and ANY_PUBLIC not in settings.media_hosts:
+        raise MediaHostRefusedError(
+            f"The link points at {url.scheme}://{host}, which media_hosts of the connection does not list. Nothing was "
+            f"fetched. Add the host there; {ANY_PUBLIC!r} allows any public https host."
+        )
+    return texts
+
+
+def _is_listed(entry: str, host: str, url: httpx.URL) -> bool:
+    """Return whether an entry of the list (``host``, ``host:port``, ``*.domain``) names the host of a link."""
+    if entry.startswith("*."):
+        return host.endswith(entry[1:])
+    shown = f"[{host}]" if ":" in host else host
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return entry in (host, shown, f"{shown}:{port}")
+
+
+def _are_listed(addresses: tuple[Address, ...], media_hosts: tuple[str, ...]) -> bool:
+    """Return whether the networks in the list, such as ``10.1.0.0/16``, hold every address."""
+    networks = []
+    for entry in media_hosts:
+        with suppress(ValueError):
+            networks.append(ipaddress.ip_network(entry, strict=False))
+    return bool(addresses) and all(any(address in network for network in networks) for address in addresses)
+
+
+def _are_of_endpoint(addresses: tuple[Address, ...], endpoint_host: str) -> bool:
+    """Return whether the addresses are those of the endpoint, as ``127.0.0.1`` is one of ``localhost``."""
+    return bool(addresses) and set(addresses) <= set(_look_up(endpoint_host, required=False))
+
+
+def _look_up(host: str, *, required: bool) -> tuple[Address, ...]:
+    try:
+        results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        if required:
+            raise NotSentError(
+                f"The media host {host} cannot be looked up ({type(error).__name__})."
+            ) from None
+        return ()
+    texts = dict.fromkeys(str(sockaddr[0]).partition("%")[0] for *_, sockaddr in results)
+    return tuple(ipaddress.ip_address(text) for text in texts)
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:  # The IPv6 address stands for this IPv4 address.
+            return _is_public(inner)
+        if address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+# -------------------------------------------------------------------------------------------------------- small files
+def fetch_file(link: str, max_bytes: int) -> tuple[int, bytes]:
+    """Return the HTTP status and the content behind a link, at most one byte more than ``max_bytes``.
+
+    The link, for example a presigned one, can be a secret, so no log and no error shows it. Redirects are followed. The
+    content is not read if the status is not 2xx.
+
+    :raises NotSentError: the host cannot be reached.
+    :raises NoReplyError: no complete reply came in time.
+    """
+    until = time.monotonic() + LONGEST_FILE_SECONDS
+    content = bytearray()
+    timeout = httpx.Timeout(FILE_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+    try:
+        with (
+            OwnRequest(),
+            httpx.Client(
+                headers=_HEADERS, timeout=timeout, follow_redirects=True, max_redirects=MAX_REDIRECTS
+            ) as client,
+            client.stream("GET", link) as response,
+        ):
+            if response.is_success:
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if time.monotonic() > until:
+                        raise NoReplyError(
+                            f"The file on {host_of(link)} did not arrive in {LONGEST_FILE_SECONDS:.0f} s."
+                        )
+                    if len(content) > max_bytes:
+                        break
+            return response.status_code, bytes(content[: max_bytes + 1])
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        failed = translated(error, host_of(link))
+    raise failed

@@ -1,81 +1,81 @@
-"""The settings of a client, read from the plain fields of an Airflow connection of type ``jimeng``."""
+"""The settings of a client, read from the fields of an Airflow connection of type ``jimeng``.
+
+:data:`CONNECTION_SETTINGS` declares the fields of the extra. Their values are typed (JSON) or text (the UI form, a URI).
+Empty text and null mean that a field is empty. The errors name the field, what it takes and, unless it is secret, its
+value.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_jimeng.client import fields
-from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url, is_local
-from airflow_provider_jimeng.client.keys import read_keys
-from airflow_provider_jimeng.core.catalogue import (
+from airflow_provider_jimeng.client.endpoint import (
+    can_be_looked_up,
+    endpoint_url,
+    is_local,
+)
+from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec, merged_catalogue
+from airflow_provider_jimeng.core.connection_settings import (
+    CONNECTION_SETTINGS,
     DEFAULT_ENDPOINT,
-    MODELS,
-    ModelSpec,
-    merged_catalogue,
+    SETTINGS_BY_NAME,
+    ConnectionSetting,
 )
 from airflow_provider_jimeng.core.errors import ParameterError, SettingsError
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 log = logging.getLogger(__name__)
-_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
-AUTH_METHODS = ("volc", "bearer")
-TRANSPORTS = ("httpx", "aiohttp")
-DEFAULT_REGION = "cn-north-1"
-DEFAULT_SERVICE = "cv"
-DEFAULT_TIMEOUT_SECONDS = 30.0
-DEFAULT_MAX_REQUESTS_PER_SECOND = 5.0
-EXTRA_FIELDS = (
-    "auth",
-    "session_token",
-    "region",
-    "service",
-    "timeout_seconds",
-    "verify",
-    "proxy",
-    "aigc_meta",
-    "prices",
-    "models",
-    "max_requests_per_second",
-    "media_hosts",
-    "transport",
-)
-"""What a connection's extra may hold. The form offers all but ``transport``, which needs an installed extra."""
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_QUOTES = "'\"`\u2018\u2019\u201c\u201d\u300c\u300d\u300e\u300f\u00ab\u00bb"
+_BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
+_HEADER = re.compile(r"(?:authorization\s*[:=]|bearer(?:[\s:=]|$)|token[\s:=])", re.IGNORECASE)
+_PERCENT = re.compile(r"%[0-9A-F]{2}", re.IGNORECASE)
+_TWO_KEYS = re.compile(r"[|:;,\s]|=[^=]")
+_GATEWAY_TOKEN = re.compile(r"sk-|eyJ[\w-]+\.[\w-]+\.")
+_ACCESS_KEY_ID = re.compile(r"AK[LT][TP]\w{8}")
+"""How the ids of the vendor begin. A Secret Access Key is base64 text of letters and digits and never begins so."""
+
+
+def _default(name: str) -> Any:
+    return SETTINGS_BY_NAME[name].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """Everything a client needs to know. Secrets and what may hold one stay out of the ``repr``.
+    """The endpoint, the keys and the settings of a client. The ``repr`` shows no secret.
 
-    ``endpoint`` is ``scheme://host[:port]/path``. With ``auth="bearer"`` the secret key is the gateway's token.
-    ``transport`` is what carries the requests of event loops: ``httpx`` itself or ``aiohttp`` (an extra).
-    ``catalogue`` is the model table with the connection's ``models`` and ``prices`` merged over it.
+    ``endpoint`` is ``scheme://host[:port]/path``. With ``auth="bearer"`` the secret key is the token of the gateway.
+    ``catalogue`` is the model table with the ``models`` and ``prices`` of the connection merged over it.
     """
 
     endpoint: str = f"{DEFAULT_ENDPOINT}/"
-    auth: str = "volc"
+    auth: str = _default("auth")
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    region: str = DEFAULT_REGION
-    service: str = DEFAULT_SERVICE
-    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-    verify: bool | str = True
-    proxy: str | None = field(default=None, repr=False)
-    aigc_meta: Mapping[str, str] | None = None
+    session_token: str | None = field(default=_default("session_token"), repr=False)
+    region: str = _default("region")
+    service: str = _default("service")
+    timeout_seconds: float = _default("timeout_seconds")
+    verify: bool | str = _default("verify")
+    proxy: str | None = field(default=_default("proxy"), repr=False)
+    aigc_meta: Mapping[str, str] | None = _default("aigc_meta")
     prices: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Any] = field(default_factory=dict)
-    max_requests_per_second: float = DEFAULT_MAX_REQUESTS_PER_SECOND
-    media_hosts: tuple[str, ...] = ()
-    transport: str = "httpx"
+    max_requests_per_second: float = _default("max_requests_per_second")
+    media_hosts: tuple[str, ...] = _default("media_hosts")
+    transport: str = _default("transport")
     catalogue: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS, repr=False)
 
     @classmethod
@@ -90,110 +90,251 @@ class ClientSettings:
         extra: Mapping[str, Any] | None = None,
         conn_id: str = "",
     ) -> ClientSettings:
-        """Read a connection's fields; ``extra`` values may be typed (JSON) or text (UI form, URI).
+        """Return the settings of a connection. This is the only way from a connection to its settings.
 
         :raises SettingsError: naming the connection, the field, what it takes and the remedy.
         """
+        extra = extra or {}
         try:
-            return cls._read(login, password, endpoint=(host, schema, port), extra=dict(extra or {}))
+            _warn_of_unknown(extra)
+            values = {one.name: _read(one, extra.get(one.name)) for one in CONNECTION_SETTINGS}
+            access_key, secret_key = _read_keys(values["auth"], login, password)
+            if host and not host.strip().startswith("["):  # A host can be an IPv6 address in brackets.
+                _refuse_wrapped("host", host.strip())
+            return cls(
+                endpoint=endpoint_url(host=host, schema=schema, port=port, bearer=values["auth"] == "bearer"),
+                access_key=access_key,
+                secret_key=secret_key,
+                catalogue=merged_catalogue(values["models"], values["prices"]),
+                **values,
+            )
         except SettingsError as error:
             where = f"Connection {conn_id!r}: " if conn_id else ""
             raise SettingsError(f"{where}{error}") from None
 
-    @classmethod
-    def _read(
-        cls,
-        login: str | None,
-        password: str | None,
-        *,
-        endpoint: tuple[str | None, str | None, int | None],
-        extra: dict[str, Any],
-    ) -> ClientSettings:
-        _warn_of_unknown(extra)
-        auth = fields.choice("extra.auth", extra.get("auth"), AUTH_METHODS)
-        host, schema, port = endpoint
-        models = fields.mapping("extra.models", extra.get("models"))
-        prices = fields.mapping("extra.prices", extra.get("prices"))
-        access_key, secret_key = read_keys(auth, login, password)
-        return cls(
-            endpoint=endpoint_url(host=host, schema=schema, port=port, bearer=auth == "bearer"),
-            auth=auth,
-            access_key=access_key,
-            secret_key=secret_key,
-            session_token=fields.text("extra.session_token", extra.get("session_token"), secret=True),
-            region=fields.text("extra.region", extra.get("region")) or DEFAULT_REGION,
-            service=fields.text("extra.service", extra.get("service")) or DEFAULT_SERVICE,
-            timeout_seconds=fields.number(
-                "extra.timeout_seconds",
-                extra.get("timeout_seconds"),
-                default=DEFAULT_TIMEOUT_SECONDS,
-                least=1,
-                most=600,
-            ),
-            verify=fields.switch_or_path("extra.verify", extra.get("verify")),
-            proxy=_proxy(extra.get("proxy")),
-            aigc_meta=_aigc_meta(extra.get("aigc_meta")),
-            prices=prices,
-            models=models,
-            max_requests_per_second=fields.number(
-                "extra.max_requests_per_second",
-                extra.get("max_requests_per_second"),
-                default=DEFAULT_MAX_REQUESTS_PER_SECOND,
-                least=0.1,
-                most=10_000,
-            ),
-            media_hosts=fields.names("extra.media_hosts", extra.get("media_hosts")),
-            transport=fields.choice("extra.transport", extra.get("transport"), TRANSPORTS),
-            catalogue=merged_catalogue(models, prices),
-        )
-
     @property
     def host(self) -> str:
-        """The endpoint's host and port, as error messages and logs name it."""
+        """The host and port of the endpoint, as error messages and logs name it."""
         return urlsplit(self.endpoint).netloc
 
     @property
     def is_local(self) -> bool:
-        """Whether the endpoint is on this machine, which no proxy of the environment should stand before."""
+        """Whether the endpoint is on this machine. Then no proxy of the environment is used."""
         return is_local(urlsplit(self.endpoint).hostname or "")
 
     @property
     def account(self) -> str:
-        """Short name of who pays: a hash of the endpoint and the access key (or the bearer token)."""
+        """A short name of the account that pays: a hash of the endpoint and the access key (or the bearer token)."""
         payer = self.access_key or hashlib.sha256(self.secret_key.encode()).hexdigest()
         return hashlib.sha256(f"{self.endpoint}\n{payer}".encode()).hexdigest()[:12]
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must be masked wherever text is logged."""
+        """The texts that must be masked in every log."""
         password = urlsplit(self.proxy).password if self.proxy else None
         return tuple(text for text in (self.secret_key, self.session_token, password) if text)
 
 
-def _proxy(value: Any) -> str | None:
-    found = fields.text("extra.proxy", value, secret=True)
-    if found is None:
-        return None
+def _warn_of_unknown(extra: Mapping[str, Any]) -> None:
+    for key in extra:
+        if key not in SETTINGS_BY_NAME:
+            close = get_close_matches(key, SETTINGS_BY_NAME, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(SETTINGS_BY_NAME)}."
+            log.warning("Connection extra: the field %r is unknown and has no effect.%s", key, hint)
+
+
+# ------------------------------------------------------------------------------------------------ values of the extra
+def _read(setting: ConnectionSetting, value: Any) -> Any:
+    """Return the value of a field of the extra, checked and in its type; the default if the field is empty."""
+    name = f"extra.{setting.name}"
+    if isinstance(value, str):
+        value = value.strip()
+    if value is None or value == "":
+        return {} if setting.kind == "object" else setting.default
+    match setting.kind:
+        case "text":
+            return _text(name, value, is_secret=setting.is_secret)
+        case "choice":
+            return _choice(name, value, setting.options)
+        case "number":
+            return _number(name, value, setting.least, setting.most)
+    return _READERS[setting.kind](name, value)
+
+
+def _text(name: str, value: Any, *, is_secret: bool) -> str:
+    """Return printable text without white space, as keys, hosts and region names are."""
+    if not isinstance(value, str):
+        raise SettingsError(f"{name}: expected text, got {type(value).__name__}.")
+    _refuse_wrapped(name, value)
+    if not value.isascii() or not value.isprintable() or " " in value:
+        shown = "" if is_secret else f", got {value!r}"
+        raise SettingsError(f"{name}: expected plain ASCII text without spaces{shown}. Copy it again.")
+    return value
+
+
+def _refuse_wrapped(name: str, text: str) -> None:
+    """Refuse the text of a field if quotation marks or brackets surround it.
+
+    :raises SettingsError: naming the field, never its text.
+    """
+    if text and (text[0] in _QUOTES or text[-1] in _QUOTES or _BRACKETS.get(text[0]) == text[-1]):
+        raise SettingsError(f"{name}: quotation marks or brackets surround it. Remove them.")
+
+
+def _choice(name: str, value: Any, options: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value.lower() not in options:
+        raise SettingsError(f"{name}: expected one of {', '.join(options)}, got {value!r}.")
+    return value.lower()
+
+
+def _number(name: str, value: Any, least: float, most: float) -> float:
     try:
-        parts = urlsplit(found)
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not least <= number <= most:
+        raise SettingsError(f"{name}: expected a number from {least:g} to {most:g}, got {value!r}.")
+    return number
+
+
+def _switch_or_path(name: str, value: Any) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if value.lower() in _TRUE:
+            return True
+        return False if value.lower() in _FALSE else value
+    raise SettingsError(f"{name}: expected true, false or the path of a CA bundle, got {value!r}.")
+
+
+def _proxy(name: str, value: Any) -> str:
+    url = _text(name, value, is_secret=True)
+    try:
+        parts = urlsplit(url)
         usable = parts.scheme in _PROXY_SCHEMES and can_be_looked_up(parts.hostname or "") and parts.port != 0
-    except ValueError:  # a bracket without its pair, a port beyond 65535
+    except ValueError:  # The brackets do not match, or the port is above 65535.
         usable = False
     if not usable:
-        raise SettingsError("extra.proxy: expected a URL such as http://proxy.example.com:3128.")
-    return found
+        raise SettingsError(f"{name}: expected a URL such as http://proxy.example.com:3128.")
+    return url
 
 
-def _aigc_meta(value: Any) -> Mapping[str, str] | None:
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = _json(name, value, "object")
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{name}: expected a JSON object, got {type(value).__name__}.")
+    return {str(key): item for key, item in value.items()}
+
+
+def _label(name: str, value: Any) -> Mapping[str, str] | None:
     try:
-        return check_aigc_meta(fields.mapping("extra.aigc_meta", value))
+        return check_aigc_meta(_object(name, value))
     except ParameterError as error:
         raise SettingsError(f"extra.{error}") from None
 
 
-def _warn_of_unknown(extra: Mapping[str, Any]) -> None:
-    for key in extra:
-        if key not in EXTRA_FIELDS:
-            close = get_close_matches(key, EXTRA_FIELDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(EXTRA_FIELDS)}."
-            log.warning("Connection extra: the field %r is unknown and has no effect.%s", key, hint)
+def _hosts(name: str, value: Any) -> tuple[str, ...]:
+    """Return host names from a list, from JSON text, or from text separated by commas or spaces."""
+    if isinstance(value, str):
+        value = _json(name, value, "list") if value.startswith("[") else value.replace(",", " ").split()
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, str) and item.strip() for item in value
+    ):
+        raise SettingsError(f"{name}: expected a list of host names, got {value!r}.")
+    return tuple(item.strip().lower() for item in value)
+
+
+def _json(name: str, text: str, expected: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{name}: expected a JSON {expected}, but the text is not JSON ({error})."
+        ) from None
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "switch or path": _switch_or_path,
+    "proxy": _proxy,
+    "object": _object,
+    "label": _label,
+    "hosts": _hosts,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- the keys
+def _read_keys(auth: str, login: str | None, password: str | None) -> tuple[str, str]:
+    """Return Access Key ID and Secret Access Key; with ``auth="bearer"`` the second is the token of the gateway.
+
+    :raises SettingsError: naming the field and the remedy, never the value of the field.
+    """
+    access_key, secret_key = (login or "").strip(), (password or "").strip()
+    is_bearer = auth == "bearer"
+    for name, text in (("login", access_key), ("password", secret_key)):
+        _check_pasted(name, text, is_bearer=is_bearer)
+    if not is_bearer:
+        _refuse_other_keys(access_key, secret_key)
+    for name, text in (("login", access_key), ("password", secret_key)):
+        if text:
+            _text(name, text, is_secret=True)
+    if is_bearer:
+        if not secret_key:
+            raise SettingsError("password: bearer authentication needs the token of the gateway here.")
+        return access_key, secret_key
+    if not access_key:
+        raise SettingsError(
+            "login: the Access Key ID is missing. The Volcengine console lists it under API keys."
+        )
+    if not secret_key:
+        raise SettingsError("password: the Secret Access Key that belongs to the Access Key ID is missing.")
+    if "/" in access_key or "," in access_key:
+        raise SettingsError("login: an Access Key ID contains no slash and no comma. Copy it again.")
+    return access_key, secret_key
+
+
+def _check_pasted(name: str, text: str, *, is_bearer: bool) -> None:
+    """Refuse a key or token that was pasted with something else, or a mask in its place."""
+    _refuse_wrapped(name, text)
+    if _HEADER.match(text):
+        remedy = "" if is_bearer else " and set auth to bearer in the extra"
+        raise SettingsError(
+            f"{name}: it begins with a word of an HTTP header (Bearer). Enter the token alone, in password{remedy}."
+        )
+    if text and not text.strip("*•"):
+        raise SettingsError(
+            f"{name}: this is the mask that a form shows in place of a saved key. Enter the key itself."
+        )
+    if is_bearer and "|" in text:
+        raise SettingsError(
+            f"{name}: this looks like both keys of Volcengine. A gateway takes its own token in password. To call "
+            "Volcengine itself, set auth to volc, and put the Access Key ID into login and the Secret Access Key into "
+            "password."
+        )
+
+
+def _refuse_other_keys(access_key: str, secret_key: str) -> None:
+    """Refuse the token of a gateway, both keys in one field, and a key in the field of the other one."""
+    if _GATEWAY_TOKEN.match(secret_key) or _GATEWAY_TOKEN.match(access_key):
+        raise SettingsError(
+            "password: this looks like the token of a gateway (sk-…). For a gateway, set auth to bearer in the extra and "
+            "enter its address in host. For Volcengine, enter the Secret Access Key."
+        )
+    for name, text in (("login", access_key), ("password", secret_key)):
+        if _TWO_KEYS.search(text) or (
+            name == "password" and access_key and text.startswith(f"{access_key}/")
+        ):
+            raise SettingsError(
+                f"{name}: this looks like both keys in one field, or like a key with its name. Put the Access Key ID into "
+                "login and the Secret Access Key into password, each alone."
+            )
+        if _PERCENT.search(text):
+            raise SettingsError(
+                f"{name}: it is percent-encoded, which only a connection URI needs. Enter it as the console shows it."
+            )
+    if _ACCESS_KEY_ID.match(secret_key):
+        raise SettingsError(
+            "password: this looks like an Access Key ID. Put it into login and the Secret Access Key into password."
+        )

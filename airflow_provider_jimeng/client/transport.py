@@ -1,7 +1,7 @@
-"""The HTTP of API calls: httpx's transports as the connection sets them, and their errors as errors of this package.
+"""The HTTP that API calls and downloads share: transports of httpx, quiet logs, translated errors, bounded unpacking.
 
-Requests go to httpx's transports without an httpx client. A client would follow redirects, keep cookies, log URLs and
-cost a fifth more CPU per poll. The debug log has the action, status, request id and duration of a call, and nothing else.
+Requests go to transports of httpx without an httpx client. A client would follow redirects, keep cookies, log URLs and
+cost a fifth more CPU per poll.
 """
 
 from __future__ import annotations
@@ -9,45 +9,28 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-import time
+import zlib
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_jimeng import __version__
-from airflow_provider_jimeng.client.endpoint import refuse_redirect
-from airflow_provider_jimeng.core.errors import (
-    ApiError,
-    NoReplyError,
-    NotSentError,
-    SettingsError,
-    TransportError,
-)
+from airflow_provider_jimeng.client.endpoint import is_local
+from airflow_provider_jimeng.core.errors import NoReplyError, NotSentError, SettingsError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import TracebackType
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_provider_jimeng.client.settings import ClientSettings
 
-log = logging.getLogger(__name__)
-
 USER_AGENT = f"airflow-provider-jimeng/{__version__}"
-HEADERS = httpx.Headers(
-    {
-        "User-Agent": USER_AGENT,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "Connection": "keep-alive",
-        "Content-Type": "application/json",
-    }
-).raw
 CONNECT_TIMEOUT_SECONDS = 10.0
 NEW_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
 """httpx makes a new connection for each request."""
@@ -84,16 +67,9 @@ _NOISY_LOGGERS = (
 )
 
 
-class _AnyReply(Protocol):
-    @property
-    def request_id(self) -> str | None: ...
-
-
-Reply = TypeVar("Reply", bound=_AnyReply)
-
-
+# --------------------------------------------------------------------------------------------------- logs and errors
 class OwnRequest:
-    """Mark the requests in a ``with`` block as ours: the HTTP libraries then log nothing below WARNING.
+    """Marks the requests in a ``with`` block as ours: the HTTP libraries then log nothing below WARNING.
 
     At INFO httpx logs each URL, so download links would appear. At DEBUG httpcore logs the headers of replies and the
     password of a SOCKS proxy. Requests of other code are logged as before.
@@ -113,67 +89,12 @@ class OwnRequest:
 
     @classmethod
     def allows(cls, record: logging.LogRecord) -> bool:
-        """Return whether a line of an HTTP library may be logged."""
+        """Return whether a line of an HTTP library is logged."""
         return record.levelno > logging.INFO or not cls._active.get()
 
 
 for _name in _NOISY_LOGGERS:
     logging.getLogger(_name).addFilter(OwnRequest.allows)
-
-
-class Exchange:
-    """Translate the errors of one call and write its debug line.
-
-    :raises NotSentError: the request certainly did not reach the API.
-    :raises NoReplyError: the request was sent and no complete reply came.
-    """
-
-    __slots__ = ("_action", "_host", "_own_request", "_started", "request_id", "status")
-
-    def __init__(self, action: str, host: str) -> None:
-        self._action = action
-        self._host = host
-        self._own_request = OwnRequest()
-        self.status: int | None = None
-        self.request_id: str | None = None
-
-    def __enter__(self) -> Self:
-        self._own_request.__enter__()
-        self._started = time.perf_counter()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._own_request.__exit__()
-        if isinstance(error, ApiError):
-            self.request_id = error.request_id
-        if log.isEnabledFor(logging.DEBUG):
-            self._report(kind)
-        if isinstance(error, UnicodeError) and self.status is not None:
-            return  # The error is in the reply, so the request was sent.
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | UnicodeError):
-            raise translated(error, self._host) from None
-
-    def read(self, response: httpx.Response, parse: Callable[[int, bytes], Reply]) -> Reply:
-        """Return a reply as one of the wire's parsers reads it.
-
-        :raises RedirectedError: the endpoint redirects the call.
-        """
-        self.status = response.status_code
-        refuse_redirect(response)
-        reply = parse(response.status_code, response.content)
-        self.request_id = reply.request_id
-        return reply
-
-    def _report(self, kind: type[BaseException] | None) -> None:
-        log.debug(
-            "%s: %s after %.3f s (request id %s)",
-            self._action,
-            f"HTTP {self.status}" if self.status is not None else (kind.__name__ if kind else "no answer"),
-            time.perf_counter() - self._started,
-            self.request_id,
-        )
 
 
 def translated(error: Exception, host: str) -> TransportError:
@@ -187,15 +108,18 @@ def translated(error: Exception, host: str) -> TransportError:
     return NoReplyError(f"The request to {host} was sent, but no complete reply came ({why}).")
 
 
+# -------------------------------------------------------------------------------------------------------- transports
 def open_transport(settings: ClientSettings, *, keep_connection: bool = False) -> httpx.BaseTransport:
     """Return the httpx transport of a worker.
 
     :param keep_connection: the next request can use the connection of the last one.
     :raises SettingsError: a field of the connection cannot be used.
     """
-    with _naming_the_field():
+    with naming_the_field():
         return httpx.HTTPTransport(
-            verify=tls_context(settings.verify), proxy=proxy_for(settings), limits=_limits(keep_connection)
+            verify=tls_context(settings.verify),
+            proxy=proxy_for(settings, settings.endpoint),
+            limits=ONE_KEPT_CONNECTION if keep_connection else NEW_CONNECTIONS,
         )
 
 
@@ -203,33 +127,24 @@ def open_async_transport(
     settings: ClientSettings, *, keep_connection: bool = False
 ) -> httpx.AsyncBaseTransport:
     """Return the httpx transport of an event loop; see :func:`open_transport`."""
-    with _naming_the_field():
+    with naming_the_field():
         if settings.transport == "aiohttp":
             return _aiohttp_transport(settings)
         return httpx.AsyncHTTPTransport(
-            verify=tls_context(settings.verify), proxy=proxy_for(settings), limits=_limits(keep_connection)
+            verify=tls_context(settings.verify),
+            proxy=proxy_for(settings, settings.endpoint),
+            limits=ONE_KEPT_CONNECTION if keep_connection else NEW_CONNECTIONS,
         )
 
 
-def timeout_of(settings: ClientSettings) -> httpx.Timeout:
-    """Return the seconds that each phase of a request may take."""
-    seconds = settings.timeout_seconds
-    return httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds))
-
-
-def proxy_for(settings: ClientSettings) -> str | None:
-    """Return the connection's proxy, else that of the environment. An endpoint on this machine needs no proxy."""
-    if settings.proxy or settings.is_local:
+def proxy_for(settings: ClientSettings, url: str) -> str | None:
+    """Return the proxy of the connection, else that of the environment. A URL on this machine needs none."""
+    parts = urlsplit(url)
+    if settings.proxy or is_local(parts.hostname or ""):
         return settings.proxy
-    parts = urlsplit(settings.endpoint)
-    return environment_proxy(parts.scheme, parts.netloc)
-
-
-def environment_proxy(scheme: str, netloc: str) -> str | None:
-    """Return the proxy that ``https_proxy``, ``all_proxy`` and ``no_proxy`` set for a host."""
     proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(netloc):
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
@@ -262,7 +177,7 @@ def _aiohttp_transport(settings: ClientSettings) -> httpx.AsyncBaseTransport:
         raise SettingsError(
             "extra.transport: aiohttp is not installed. Run: pip install 'airflow-provider-jimeng[aiohttp]'"
         ) from None
-    tls, proxy = tls_context(settings.verify), proxy_for(settings)
+    tls, proxy = tls_context(settings.verify), proxy_for(settings, settings.endpoint)
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(keepalive_timeout=ONE_KEPT_CONNECTION.keepalive_expiry, ssl=tls)
@@ -271,12 +186,8 @@ def _aiohttp_transport(settings: ClientSettings) -> httpx.AsyncBaseTransport:
     return AiohttpTransport(verify=tls, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
 
 
-def _limits(keep_connection: bool) -> httpx.Limits:  # noqa: FBT001 - the value of an argument
-    return ONE_KEPT_CONNECTION if keep_connection else NEW_CONNECTIONS
-
-
 @contextmanager
-def _naming_the_field() -> Iterator[None]:
+def naming_the_field() -> Iterator[None]:
     """Name the connection's field if httpx refuses its value."""
     try:
         yield
@@ -286,5 +197,97 @@ def _naming_the_field() -> Iterator[None]:
         raise SettingsError("extra.proxy: a SOCKS proxy needs `pip install httpx[socks]`.") from None
     except ValueError:
         raise SettingsError(
-            "extra.proxy, or the environment's proxy: expected a URL such as http://proxy.example.com:3128."
+            "extra.proxy, or the proxy of the environment: expected a URL such as http://proxy.example.com:3128."
         ) from None
+
+
+# ---------------------------------------------------------------------------------------------------- packed bodies
+# No request asks for a coding. But stores send the Content-Encoding of the upload, and proxies can add their own.
+PIECE_BYTES = 64 * 1024
+MAX_LAYERS = 3
+MAX_RATIO = 100
+"""A body that grows by more than this is made to fill a memory or a disk. Videos and short answers hardly shrink."""
+SUSPICIOUS_BYTES = 16 * 1024 * 1024
+"""The ratio does not matter up to this size."""
+READABLE = frozenset({"gzip", "x-gzip", "deflate"})
+_NEUTRAL = frozenset(
+    {"", "identity", "none", "binary", "8bit", "7bit", "utf-8", "utf8", "aws-chunked", "chunked"}
+)
+"""Words that change no byte. The standard has ``identity``; stores send the others as the upload named them."""
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def codings_of(content_encoding: str | None) -> list[str]:
+    """Return the codings of a Content-Encoding that change bytes, in the order in which they were applied."""
+    words = (part.partition(";")[0].strip(" \t\"'").lower() for part in (content_encoding or "").split(","))
+    return [word for word in words if word not in _NEUTRAL]
+
+
+def unpacked(pieces: Iterable[bytes], codings: Sequence[str]) -> Iterator[bytes]:
+    """Yield a body as it was before ``codings``, each of which must be one of :data:`READABLE`.
+
+    The memory that this needs is bounded. A body that is not packed, although its header says so, passes unchanged: its
+    reader checks it.
+
+    :raises httpx.DecodingError: the body is broken, cut, packed too often, or grows without limit.
+    """
+    if len(codings) > MAX_LAYERS:
+        raise httpx.DecodingError(f"the body is packed {len(codings)} times")
+    packed_bytes = unpacked_bytes = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal packed_bytes
+        for piece in pieces:
+            packed_bytes += len(piece)
+            yield piece
+
+    body: Iterator[bytes] = counted()
+    for coding in reversed(codings):
+        body = _unpacked_once(body, coding)
+    for piece in body:
+        unpacked_bytes += len(piece)
+        if unpacked_bytes > SUSPICIOUS_BYTES and unpacked_bytes > MAX_RATIO * packed_bytes:
+            raise httpx.DecodingError(f"the body grows to more than {MAX_RATIO} times its size")
+        yield piece
+
+
+def _unpacked_once(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
+    head = b""
+    for piece in pieces:
+        head += piece
+        if len(head) >= 8:
+            break
+    window = _window_of(head, coding)
+    body = chain([head], pieces)
+    return iter(body) if window is None else _inflated(body, window)
+
+
+def _window_of(head: bytes, coding: str) -> int | None:
+    """Return the window size for zlib, by the first bytes of a body; ``None`` for a body that is not packed."""
+    if head.startswith(_GZIP_MAGIC):
+        return 16 + zlib.MAX_WBITS
+    if coding != "deflate" or not head or head[4:8] == b"ftyp" or head.lstrip()[:1] in (b"{", b"["):
+        return None
+    has_header = head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head[:2], "big") % 31 == 0
+    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+
+
+def _inflated(pieces: Iterable[bytes], window: int) -> Iterator[bytes]:
+    inflate = zlib.decompressobj(window)
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                if inflate.eof:
+                    if not _GZIP_MAGIC.startswith(rest[:2]) or window < zlib.MAX_WBITS + 1:
+                        return  # What follows the end is padding and does not belong to the body.
+                    inflate = zlib.decompressobj(window)
+                if out := inflate.decompress(rest, PIECE_BYTES):
+                    yield out
+                rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+        while not inflate.eof and (out := inflate.decompress(b"", PIECE_BYTES)):
+            yield out
+    except zlib.error:
+        raise httpx.DecodingError("the packed body is broken") from None
+    if not inflate.eof:
+        raise httpx.DecodingError("the packed body is cut")

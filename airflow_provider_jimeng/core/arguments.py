@@ -1,54 +1,52 @@
-"""Reads arguments as templates leave them: text for a number, ``"None"`` or nothing for an absent value."""
+"""Reads the arguments of a render: as templates leave them, and against the record of the model.
+
+A template leaves text in place of a number, and ``"None"`` or nothing in place of an absent value.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_jimeng.core.catalogue import REFUSED_ARGUMENTS
+from airflow_provider_jimeng.core.catalogue import (
+    CAMERA_STRENGTHS,
+    CAMERA_TEMPLATES,
+    MAX_SEED,
+    MODELS,
+    ModelSpec,
+)
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.frames import is_image_text
-from airflow_provider_jimeng.core.texts import first_control, without_queries
+from airflow_provider_jimeng.core.frames import Frame, is_image_text
+from airflow_provider_jimeng.core.texts import without_queries
 
 _GIVE = "give a file, or an http(s) link that the API can fetch."
 _LONGEST_REFERENCE = 16_384
 _LONGEST_QUOTE = 120
-_AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
-_WHILE_WAITING = "give it to JimengHook.wait_for_completion."
-_OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
-ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
-    "max_cost_cny": "it is no part of a request. Give it to JimengHook.submit.",
-    "aigc_meta": "it counts when the video is landed. Give it to JimengHook.download, or set it in the connection's extra.",
-    "require_tagged": _AT_LANDING,
-    "output_path": _AT_LANDING,
-    "output_conn_id": _AT_LANDING,
-    "overwrite": _AT_LANDING,
-    "poll_interval": _WHILE_WAITING,
-    "wait_timeout": _WHILE_WAITING,
-    "jimeng_conn_id": "give it to JimengHook itself.",
-    "on_rerun": _OPERATORS_ONLY,
-    "on_unknown_submit": _OPERATORS_ONLY,
-    "on_lost": _OPERATORS_ONLY,
-    "reuse": _OPERATORS_ONLY,
-    "max_wait_for_slot": "only the operators wait for a slot.",
-    "deferrable": "only operators and sensors defer.",
-}
-"""Arguments of the submitting operators that say nothing of the request, with who else takes them."""
-
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and symbols without a visible glyph: the Hangul fillers and the blank Braille pattern."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Control characters, except tabs and line ends."""
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _SHOWN_BEFORE = 12
 _SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
-"""A link that begins behind a separator; a link inside another one's path or query does not."""
+"""A link that begins after a separator. A link inside the path or query of another link does not."""
 
 
 def is_absent(value: Any) -> bool:
-    """Whether an argument was left out: ``None``, or text that is blank or a rendered ``None``."""
+    """Return whether an argument is absent: ``None``, or text that is blank or a rendered ``None``."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def is_visible(character: str) -> bool:
+    """Return whether a character has a visible glyph."""
+    return unicodedata.category(character) not in _INVISIBLE_CATEGORIES and character not in _FILLERS
 
 
 def shown(value: Any) -> str:
@@ -75,27 +73,27 @@ def parse_text(text: str) -> Any:
 
 
 def as_mapping(argument: str, value: Any) -> Mapping[str, Any] | None:
-    """Return a dict, ``None`` if it is absent; a template may have turned it into text.
+    """Return a dict, ``None`` if it is absent. A template can have turned it into text.
 
     :raises ParameterError: it is not a dict, nor the text of one.
     """
     if is_absent(value):
         return None
-    found = value
+    mapping = value
     if isinstance(value, str):
         try:
-            found = parse_text(value)
+            mapping = parse_text(value)
         except ValueError:
-            found = None
-    if not isinstance(found, Mapping):
+            mapping = None
+    if not isinstance(mapping, Mapping):
         raise ParameterError(
             argument, f"expected a dict, or its text in JSON or Python notation, got {shown(value)}."
         )
-    return found
+    return mapping
 
 
 def as_bool(argument: str, value: Any) -> bool:
-    """Return a truth value that may come from a template.
+    """Return a truth value, which can come from a template.
 
     :raises ParameterError: it is neither true nor false.
     """
@@ -108,9 +106,9 @@ def as_bool(argument: str, value: Any) -> bool:
 
 
 def read_text(argument: str, value: Any) -> str | None:
-    """Return a text argument without surrounding blanks, ``None`` where it is absent.
+    """Return a text argument without white space around it, ``None`` if it is absent.
 
-    :raises ParameterError: it is not text, or holds a character that :func:`check_characters` refuses.
+    :raises ParameterError: it is not text, or contains a character that :func:`check_characters` refuses.
     """
     if is_absent(value):
         return None
@@ -123,29 +121,33 @@ def read_text(argument: str, value: Any) -> str | None:
 def check_characters(argument: str, text: str) -> None:
     """Refuse what cannot be sent as UTF-8, or what Airflow's metadata database cannot keep.
 
-    PostgreSQL takes no NUL character. No other control character belongs into a text, except tabs and line ends.
+    PostgreSQL does not take NUL characters. Of the other control characters, only tabs and line ends belong in a text.
 
-    :raises ParameterError: naming the first such character and its place, counted from 0.
+    :raises ParameterError: the text contains one. The message names the first one and its place, counted from 0.
     """
+    if text.isprintable():
+        return  # Neither control characters nor halves of characters are printable.
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise ParameterError(
-            argument, f"holds half a character at position {error.start}; remove it, the API takes UTF-8."
+            argument,
+            f"has half a character at position {error.start}. Remove it, because the API takes UTF-8.",
         ) from None
-    place = first_control(text)
-    if place is not None:
+    control = _CONTROLS.search(text)
+    if control is not None:
+        place = control.start()
         before = text[max(0, place - _SHOWN_BEFORE) : place]
         raise ParameterError(
             argument,
-            f"holds the control character U+{ord(text[place]):04X} at position {place}, after {before!r}. Remove it.",
+            f"has the control character U+{ord(control[0]):04X} at position {place}, after {before!r}. Remove it.",
         )
 
 
 def check_texts(argument: str, value: Any) -> None:
     """Refuse the same characters in every text of a JSON value.
 
-    :raises ParameterError: naming the first such character and its place in its text.
+    :raises ParameterError: a text contains one. The message names the first one and its place in its text.
     """
     if isinstance(value, str):
         check_characters(argument, value)
@@ -159,9 +161,9 @@ def check_texts(argument: str, value: Any) -> None:
 
 
 def read_whole(argument: str, value: Any, default: int, *, lowest: int, highest: int, remedy: str) -> int:
-    """Return a whole number; one rendered as text (``"5"``, ``"5.0"``) counts.
+    """Return a whole number, which can be rendered as text (``"5"``, ``"5.0"``).
 
-    :raises ParameterError: naming the bounds and the remedy.
+    :raises ParameterError: it is not one. The message names the bounds and the remedy.
     """
     if is_absent(value):
         return default
@@ -179,7 +181,7 @@ def read_whole(argument: str, value: Any, default: int, *, lowest: int, highest:
 def read_amount(argument: str, value: Any) -> Decimal:
     """Return an amount of money in CNY.
 
-    :raises ParameterError: it is no amount.
+    :raises ParameterError: it is not an amount.
     """
     try:
         amount = Decimal(str(value).strip())
@@ -191,9 +193,9 @@ def read_amount(argument: str, value: Any) -> Decimal:
 
 
 def read_seconds(argument: str, value: Any) -> float:
-    """Return a number of seconds; one rendered as text counts.
+    """Return a number of seconds, which can be rendered as text.
 
-    :raises ParameterError: it is no finite number, or less than 0.
+    :raises ParameterError: it is not a finite number, or it is less than 0.
     """
     try:
         seconds = -1.0 if isinstance(value, bool) else float(value)
@@ -205,7 +207,7 @@ def read_seconds(argument: str, value: Any) -> float:
 
 
 def read_reference(argument: str, value: Any) -> str | None:
-    """Return a link or path to an image as text, ``None`` where it is absent.
+    """Return a link or path to an image as text, ``None`` if it is absent.
 
     :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
     """
@@ -221,10 +223,10 @@ def read_reference(argument: str, value: Any) -> str | None:
         raise ParameterError(argument, f"is an image in base64; {_GIVE}")
     if len(reference) > _LONGEST_REFERENCE:
         raise ParameterError(
-            argument, f"has {len(reference):,} characters, which is no path or link; {_GIVE}"
+            argument, f"has {len(reference):,} characters and is not a path or a link; {_GIVE}"
         )
     if scheme.startswith(("http://", "https://")) and not _has_host(reference):
-        raise ParameterError(argument, f"{shown(reference)} is no complete link.")
+        raise ParameterError(argument, f"{shown(reference)} is not a complete link.")
     if "\n" in reference or "\r" in reference or _SECOND_LINK.search(reference):
         raise ParameterError(
             argument, f"{shown(reference)} is more than one link or path. Give one image here."
@@ -239,12 +241,124 @@ def _has_host(link: str) -> bool:
         return False
 
 
-def refuse_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse names that are not arguments of a request. The error says what to use instead, and where."""
-    for name in arguments:
-        remedy = REFUSED_ARGUMENTS.get(name) or ARGUMENTS_ELSEWHERE.get(name)
-        if remedy is not None:
-            raise ParameterError(name, f"is refused: {remedy}")
+CAMERA_WORDS: Mapping[str, tuple[str, ...]] = {
+    "camera_template": CAMERA_TEMPLATES,
+    "camera_strength": CAMERA_STRENGTHS,
+}
+LONGEST_DURATION = 3600
+"""More seconds than any record of a model can name."""
+
+
+def read_seed(seed: Any) -> int:
+    """Return the seed; -1, the default, means a random one."""
+    return read_whole("seed", seed, -1, lowest=-1, highest=MAX_SEED, remedy="-1 draws a random seed")
+
+
+def read_take(take: Any) -> int:
+    """Return the version number."""
+    return read_whole("take", take, 1, lowest=1, highest=MAX_SEED, remedy="versions are numbered from 1")
+
+
+def read_duration(spec: ModelSpec, duration: Any) -> int:
+    """Return the seconds of the video; by default the first that the model offers."""
+    takes = " or ".join(map(str, spec.durations))
+    number = read_whole(
+        "duration",
+        duration,
+        spec.durations[0],
+        lowest=1,
+        highest=LONGEST_DURATION,
+        remedy=f"{spec.name} takes {takes} seconds",
+    )
+    if number not in spec.durations:
+        raise ParameterError("duration", f"{number} is refused: {spec.name} renders {takes} seconds.")
+    return number
+
+
+def read_aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -> str | None:
+    """Return the ratio to send, ``None`` if the video follows its first frame."""
+    text = None if is_absent(aspect_ratio) else str(aspect_ratio).strip()
+    if not spec.aspect_ratios:
+        if text is not None:
+            raise ParameterError(
+                "aspect_ratio",
+                f"{spec.name} does not take it, because the video follows its first frame. Leave it out.",
+            )
+        return None
+    if first is not None and spec.min_images == 0:
+        if text is not None:
+            raise ParameterError(
+                "aspect_ratio",
+                f"{spec.name} ignores it when there is a first_frame: the listed ratio nearest to the image is "
+                "used. Leave it out, or crop the image.",
+            )
+        return None
+    if text is None:
+        return spec.aspect_ratios[0]
+    ratio = text.replace("：", ":")
+    if ratio not in spec.aspect_ratios:
         raise ParameterError(
-            name, "is not an argument of a render. Put new fields of the vendor into extra_body."
+            "aspect_ratio", f"{text!r} is refused: {spec.name} takes {', '.join(spec.aspect_ratios)}."
         )
+    return ratio
+
+
+def read_frames(spec: ModelSpec, first_frame: Any, last_frame: Any) -> tuple[Frame | None, Frame | None]:
+    """Return the first and the last frame. Their images are opened later."""
+    first, last = _read_frame("first_frame", first_frame), _read_frame("last_frame", last_frame)
+    check_frames(spec, first, last)
+    if first is None and (spec.min_images >= 1 or last is not None):
+        raise ParameterError("first_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
+    if last is None and spec.min_images >= 2:
+        raise ParameterError("last_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
+    return first, last
+
+
+def check_frames(spec: ModelSpec, first: Frame | None, last: Frame | None) -> None:
+    """Refuse frames that the model does not take. A missing frame is not an error here."""
+    if first is not None and spec.max_images < 1:
+        raise ParameterError(
+            "first_frame", f"{spec.name} does not take an image. It renders from {spec.inputs}."
+        )
+    if last is not None and spec.max_images < 2:
+        others = ", ".join(other.name for other in MODELS.values() if other.max_images >= 2)
+        raise ParameterError(
+            "last_frame", f"{spec.name} does not take a last frame. These models do: {others}."
+        )
+    if first is not None and last is not None and first.is_link != last.is_link:
+        raise ParameterError(
+            "last_frame", "the API takes both frames as links or both as files. Give both in the same way."
+        )
+
+
+def _read_frame(argument: str, value: Any) -> Frame | None:
+    reference = read_reference(argument, value)
+    return None if reference is None else Frame(reference=reference)
+
+
+def read_camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:
+    """Return camera movement and strength. A model that takes them needs both."""
+    chosen = [None if is_absent(value) else str(value).strip() for value in (template, strength)]
+    for (argument, takes), value in zip(CAMERA_WORDS.items(), chosen, strict=True):
+        if value is None and spec.camera:
+            raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
+        if value is not None:
+            check_camera_model(spec, argument)
+            check_camera_word(argument, value, spec.name)
+    return chosen[0], chosen[1]
+
+
+def check_camera_model(spec: ModelSpec, argument: str) -> None:
+    """Refuse a camera movement for a model that does not take one."""
+    if not spec.camera:
+        others = ", ".join(other.name for other in MODELS.values() if other.camera)
+        raise ParameterError(
+            argument, f"{spec.name} does not take it. Leave it out, or choose a model that does: {others}."
+        )
+
+
+def check_camera_word(argument: str, value: str, taker: str = "it") -> None:
+    """Refuse a camera movement or strength that the API does not know."""
+    takes = CAMERA_WORDS[argument]
+    if value not in takes:
+        raise ParameterError(argument, f"{value!r} is refused: {taker} takes {', '.join(takes)}.")

@@ -24,7 +24,7 @@ from airflow_provider_jimeng.core.errors import (
     ServerError,
     UnknownCodeError,
 )
-from airflow_provider_jimeng.core.event import Explanation
+from airflow_provider_jimeng.core.outcomes import Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ class CodeEntry(Explanation):
     """One row.
 
     ``name`` and ``message`` are the vendor's own. ``gateway``: the code comes from the gateway before the API, so it
-    judges the request and never the render. ``confidence`` is that of the public sources: H, M or L.
+    concerns the request and never the render. ``confidence`` is that of the public sources: H, M or L.
     """
 
     code: int

@@ -1,6 +1,6 @@
-"""The envelopes that answers come in, and the few parts that each of them has somewhere.
+"""Reads the JSON of every answer: code, message, request id and data, in whatever form they come.
 
-The API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetadata`` with ``Error`` or around a
+There are three forms: the API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetadata`` with ``Error`` or around a
 ``Result``), and those of Bearer gateways (``error`` objects, codes that are words, answers wrapped in answers).
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_LENGTH = 1000
 MAX_WORD_LENGTH = 80
 MAX_DEPTH = 3
-"""A gateway's answer holds its task, which holds the API's answer, which holds its data."""
+"""A gateway's answer contains its task, the task contains the API's answer, and that contains its data."""
 TOO_LARGE = CodeEntry(
     code=413, http_status=413, kind=ErrorKind.INPUT_REJECTED, gateway=True,
     meaning="The request is larger than the server, or a proxy in front of it, accepts.",
@@ -36,22 +36,24 @@ TOO_LARGE = CodeEntry(
     advice="Send smaller images, or http(s) links to them.",
     advice_zh="请使用更小的图片，或改用 http(s) 图片链接。",
 )  # fmt: skip
-"""HTTP 413, which servers and proxies answer by themselves."""
+"""HTTP 413, which servers and proxies answer without asking the API."""
 _BY_HTTP_STATUS: Mapping[int, ErrorKind] = {
     401: ErrorKind.AUTHENTICATION,
     403: ErrorKind.PERMISSION,
     429: ErrorKind.RATE_LIMITED,
 }
 _NUMBER = re.compile(r"[0-9]{5}")
+_PLAIN_WORD = re.compile(r"[\w.-]*")
+"""A text that contains no link, so that nothing has to be cut. Codes and request ids are such texts."""
 _RENDER_KEYS = ("task_id", "id", "video_url", "video_urls", "result_url")
 _SUCCESS_CODES = frozenset({str(SUCCESS), "success", "0", "200", "ok"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """One answer, unwrapped. ``outer`` is the object that holds ``data``; ``code`` is text, whatever it was.
+    """One answer. ``outer`` is the object that contains ``data``. ``code`` is text, even if it was a number.
 
-    ``text`` is the message as it came, ``error_type`` the ``type`` of an error object.
+    ``text`` is the message as it came. ``error_type`` is the ``type`` of an error object.
     """
 
     http_status: int
@@ -67,15 +69,15 @@ class Envelope:
     def read(cls, http_status: int, content: bytes) -> Envelope:
         """Read the JSON of an answer.
 
-        :raises RateLimitedError: HTTP 429 with anything else: that one status says it all.
-        :raises InputRejectedError: HTTP 413 with anything else: the same.
-        :raises UnreadableReplyError: any other answer that is no JSON object.
+        :raises RateLimitedError: HTTP 429 without a JSON object. The status alone is clear.
+        :raises InputRejectedError: HTTP 413 without a JSON object. The status alone is clear.
+        :raises UnreadableReplyError: any other answer that is not a JSON object.
         """
         return cls.of(http_status, _parse(http_status, content))
 
     @classmethod
     def of(cls, http_status: int, outer: Mapping[str, Any]) -> Envelope:
-        """Read an answer that is parsed already."""
+        """Return the envelope of an answer whose JSON is parsed already."""
         metadata = as_object(outer.get("ResponseMetadata"))
         request_id = first_text(outer.get("request_id"), metadata.get("RequestId"))
         outer = as_object(outer.get("Result")) or outer
@@ -97,12 +99,12 @@ class Envelope:
 
     @property
     def data(self) -> Any:
-        """What stands under ``data``."""
+        """The value of ``data``."""
         return self.outer.get("data")
 
     @property
     def data_object(self) -> Mapping[str, Any]:
-        """The same, if it is an object or holds one."""
+        """The value of ``data`` if it is an object or contains one, else an empty object."""
         return opened(self.data)
 
     @property
@@ -112,38 +114,38 @@ class Envelope:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the answer says yes."""
+        """Whether the answer reports success."""
         return not self.has_error_object and is_success(self.code)
 
     @property
     def refused(self) -> bool:
-        """Whether the answer says no: by an error object, a code, or for want of a code by the HTTP status."""
+        """Whether the answer is a refusal, by an error object or a code; without a code, by the HTTP status."""
         if self.has_error_object:
             return True
         return self.http_status >= 400 if self.code is None else not self.succeeded
 
     def layers(self) -> list[Mapping[str, Any]]:
-        """Return the objects that may describe a render, outermost first.
+        """Return the objects that can describe a render, outermost first.
 
-        Without ``data`` that is the answer itself, if it is good and names a task or a video: a proxy's error
-        in JSON may well say ``"status": "failed"``, and does not speak of a render.
+        Without ``data`` that is the answer itself, if it is good and names a task or a video. A proxy's error in JSON can
+        say ``"status": "failed"`` too, and does not mean a render.
         """
         layer = self.data_object
         if not layer:
             flat = self.ok_status and any(self.outer.get(key) for key in _RENDER_KEYS)
             return [self.outer] if flat else []
-        found: list[Mapping[str, Any]] = []
-        while layer and len(found) < MAX_DEPTH:
-            found.append(layer)
+        layers: list[Mapping[str, Any]] = []
+        while layer and len(layers) < MAX_DEPTH:
+            layers.append(layer)
             layer = opened(layer.get("data"))
-        return found
+        return layers
 
     def error(self) -> ApiError:
-        """Return the answer as an error, by its code."""
+        """Return the error of the answer, by its code."""
         return error_for(self.code, self.message, request_id=self.request_id, http_status=self.http_status)
 
     def refusal(self, layers: Iterable[Mapping[str, Any]]) -> ApiError | None:
-        """Return the error that the answer, or one wrapped in it, reports."""
+        """Return the error of the answer, or of an answer inside it; ``None`` if there is none."""
         if self.refused:
             return self.error()
         for layer in layers:
@@ -169,7 +171,7 @@ def _parse(http_status: int, content: bytes) -> Mapping[str, Any]:
         outer = None
     if isinstance(outer, dict):
         return outer
-    kind = "no JSON object" if content.strip() else "an empty body"
+    kind = "something other than a JSON object" if content.strip() else "an empty body"
     message = f"HTTP {http_status} with {kind} instead of an answer."
     if http_status in (413, 429):
         raise error_for(None, message, http_status=http_status)
@@ -179,9 +181,9 @@ def _parse(http_status: int, content: bytes) -> Mapping[str, Any]:
 def error_for(
     code: int | str | None, message: str, *, request_id: str | None = None, http_status: int | None = None
 ) -> ApiError:
-    """Return the error for an answer. A code without a row falls back on the HTTP status.
+    """Return the error of an answer: by its code, or by the HTTP status if the table does not have the code.
 
-    HTTP 429 outweighs a code that only says that something failed inside.
+    HTTP 429 counts more than a code that only says that the server failed.
     """
     entry = entry_for(code)
     if entry is not None and entry.kind is ErrorKind.SERVER and http_status == 429:
@@ -210,12 +212,12 @@ def looks_like_failure(error: ApiError) -> bool:
 
 
 def is_success(code: str | None) -> bool:
-    """Whether a code says yes in one of the dialects."""
+    """Return whether a code means success, in the API's words or in those of a gateway."""
     return code is not None and code.lower() in _SUCCESS_CODES
 
 
 def error_object(holder: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what stands under ``Error`` or ``error``, if it says anything; a bare text counts as the message."""
+    """Return the value of ``Error`` or ``error`` if it is not empty. A text is taken as the message."""
     for key in ("Error", "error"):
         value = holder.get(key)
         if isinstance(value, str) and value.strip():
@@ -226,20 +228,20 @@ def error_object(holder: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def code_of(failure: Mapping[str, Any]) -> str | None:
-    """Return the code of an error object: the first that the table knows, else the first there is."""
-    given = [
+    """Return the code of an error object: the first that the table has, else the first."""
+    codes = [
         code for key in ("Code", "CodeN", "code", "type") if (code := code_text(failure.get(key))) is not None
     ]
-    return next((code for code in given if lookup(code) is not None), given[0] if given else None)
+    return next((code for code in codes if lookup(code) is not None), codes[0] if codes else None)
 
 
 def code_text(value: Any) -> str | None:
-    """Return a code as text: whole numbers without a point, nothing for nothing, and what is no code cut short."""
+    """Return a code as text of at most 80 characters, whole numbers without a point; ``None`` if it is empty."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return without_queries(str(value).strip()[:MAX_WORD_LENGTH])
+    return readable(str(value).strip()[:MAX_WORD_LENGTH])
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
@@ -248,7 +250,7 @@ def as_object(value: Any) -> Mapping[str, Any]:
 
 
 def opened(value: Any) -> Mapping[str, Any]:
-    """Return a JSON object, also out of a list of one element and out of its JSON text; else an empty one."""
+    """Return a JSON object, also if it is the one element of a list or is written as text; else an empty one."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str) and value.lstrip()[:1] == "{":
@@ -270,13 +272,15 @@ def first_text(*values: Any) -> str | None:
 
 
 def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str | None:
-    """Return a message fit for logs: links without what signs them, no half characters, of bounded length."""
+    """Return a message for logs: shortened, and with links whose signatures are cut."""
     if message is None:
         return None
+    if len(message) <= MAX_WORD_LENGTH and _PLAIN_WORD.fullmatch(message):
+        return message
     text = without_queries(message)
     return text if len(text) <= at_most else text[:at_most] + "…"
 
 
 def _whole_characters(text: str) -> str:
-    """Return a text that can be written as UTF-8; JSON can hold halves of characters."""
+    """Return a text that can be written as UTF-8. JSON can contain halves of characters."""
     return text.encode("utf-8", "replace").decode()

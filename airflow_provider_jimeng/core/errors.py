@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_jimeng.core.event import Billed, Outcome
+from airflow_provider_jimeng.core.outcomes import Billed, Outcome
 from airflow_provider_jimeng.core.texts import fit, shorten
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.codes import CodeEntry
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 _LONGEST_NAME = 200
 
@@ -196,7 +196,7 @@ class UnknownCodeError(ApiError):
 
 
 class RenderError(JimengError):
-    """An accepted render did not end well. ``event`` tells how; the message tells what to do next."""
+    """An accepted render did not end well. ``event`` says how. The message says what to do next."""
 
     outcome: ClassVar[Outcome | None] = None
     billed = Billed.UNKNOWN
@@ -295,7 +295,7 @@ class DamagedMediaError(LandingError):
 
 
 class TargetTakenError(LandingError):
-    """The target holds a file of another request, or is a directory. Nothing was written."""
+    """The target contains a file of another request, or is a directory. Nothing was written."""
 
     retryable = False
 
@@ -307,7 +307,13 @@ class MediaHostRefusedError(LandingError):
 
 
 class MissingLabelError(LandingError):
-    """``require_tagged`` is set and the API did not write the implicit AIGC label. Nothing was saved."""
+    """``require_tagged`` is set and the video has no implicit AIGC label. Nothing was saved."""
+
+
+class DifferentVideoError(JimengError):
+    """The saved video differs from its request, and ``on_difference`` is ``fail``. The file is kept."""
+
+    billed = Billed.YES
 
 
 class LedgerError(JimengError):

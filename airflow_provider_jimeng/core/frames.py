@@ -48,22 +48,22 @@ _KINDS: Sequence[tuple[str, re.Pattern[bytes]]] = (
     ("HTML", re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!DOCTYPE html|html|head|body)\b", re.IGNORECASE)),
     ("XML", re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b")),
 )
-"""Formats by how a file begins. Nothing has to be installed to tell them apart."""
+"""Formats by the first bytes of a file, so that no library has to be installed."""
 _HEAD_BYTES = 1024
 _BASE64_LETTERS = 64
 _TURNED_BACK = frozenset({5, 6, 7, 8})
 """EXIF orientations in which width and height change places."""
 
 RATIO_TOLERANCE = 0.01
-"""How far the ratios of a first and a last frame may differ; the vendor says "the same"."""
+"""How far the ratios of a first and a last frame can differ. The vendor says "the same"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """An image input: a link, sent as it is, or a file, whose bytes are sent.
+    """An image input: a link, which is sent as it is, or a file, whose bytes are sent.
 
-    ``reference`` is the link or path as given. A file has no ``data`` until it was opened; ``width`` and
-    ``height`` are in pixels, as a viewer shows the image: ``orientation`` is EXIF's, 1 if the image is stored upright.
+    ``reference`` is the link or path. A file has no ``data`` until it is opened. ``width`` and
+    ``height`` are in pixels, as a viewer shows the image. ``orientation`` is EXIF's, 1 if the image is stored upright.
     """
 
     reference: str
@@ -94,7 +94,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def is_image_text(text: str) -> bool:
-    """Whether a text is not a path or a link but an image itself, written in base64."""
+    """Return whether a text is an image in base64, and not a path or a link."""
     letters = "".join(text[: 2 * _BASE64_LETTERS].split())[:_BASE64_LETTERS]
     try:
         head = base64.b64decode(
@@ -106,33 +106,33 @@ def is_image_text(text: str) -> bool:
 
 
 def viewed_size(width: int, height: int, orientation: int) -> tuple[int, int]:
-    """Return the size of an image as viewers show it, who follow EXIF's orientation."""
+    """Return the size of an image as viewers show it, which follow EXIF's orientation."""
     return (height, width) if orientation in _TURNED_BACK else (width, height)
 
 
 def orientation_warnings(frames: Mapping[str, Frame]) -> list[str]:
-    """Return what to say of images, by argument, that are not stored upright."""
+    """Return a warning for each image that is not stored upright."""
     return [
-        f"{argument} is not stored upright: its EXIF orientation is {frame.orientation}. Viewers turn it; the API is not "
-        "known to. If the video comes out turned, save the image upright."
+        f"{argument} is not stored upright: its EXIF orientation is {frame.orientation}. Viewers turn the image, but "
+        "the API perhaps does not. If the video is turned, save the image upright."
         for argument, frame in frames.items()
         if frame.orientation != 1
     ]
 
 
 def is_link(reference: str) -> bool:
-    """Whether a text is an http(s) link."""
+    """Return whether a text is an http(s) link."""
     return reference.lower().startswith(("http://", "https://"))
 
 
 def bare_link(link: str) -> str:
-    """Return a link without query, fragment and user: what names the image, and opens nothing that is signed."""
+    """Return a link without query, fragment and user: it still names the image but contains no signature."""
     parts = urlsplit(link)
     return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower(), parts.path, "", ""))
 
 
 def check_frame(argument: str, frame: Frame) -> None:
-    """Refuse an opened image that the API would refuse: 4.7 MB, JPEG or PNG, 320 to 4096 pixels, ratio up to 3."""
+    """Refuse an opened image that the API would refuse: it takes 4.7 MB, JPEG or PNG, 320 to 4096 pixels, ratio up to 3."""
     if frame.data is None or frame.width is None or frame.height is None:
         raise ParameterError(argument, "the image was not read.")
     if len(frame.data) > MAX_IMAGE_BYTES:
@@ -143,7 +143,8 @@ def check_frame(argument: str, frame: Frame) -> None:
         )
     if frame.format not in IMAGE_FORMATS:
         raise ParameterError(
-            argument, f"the image is {frame.format or 'no image'}; the API takes JPEG or PNG. Convert it."
+            argument,
+            f"the format is {frame.format or 'unknown'}; the API takes JPEG or PNG. Convert the image.",
         )
     shorter, longer = sorted((frame.width, frame.height))
     size = f"{frame.width}×{frame.height} pixels"
@@ -165,7 +166,7 @@ def check_frame(argument: str, frame: Frame) -> None:
 
 
 def check_same_ratio(first: Frame, last: Frame) -> None:
-    """Refuse a last frame of another ratio than the first, where both are known."""
+    """Refuse a last frame of another ratio than the first, if both are known."""
     if not (first.width and first.height and last.width and last.height):
         return
     one, other = first.width / first.height, last.width / last.height
@@ -190,7 +191,7 @@ def nearest_aspect_ratio(width: int, height: int, aspect_ratios: Iterable[str]) 
 def predict_crop(width: int, height: int, aspect_ratio: str) -> tuple[int, int]:
     """Return the centred part, (width, height) in pixels, that the API keeps of an image for a ratio A:B.
 
-    A narrower image keeps its width and loses height, W·B/A of it staying; a wider one loses width.
+    A narrower image keeps its width, and W·B/A of its height. A wider one loses width.
     """
     across, down = map(int, aspect_ratio.split(":"))
     if width * down < height * across:

@@ -2,7 +2,7 @@
 
 Such a gateway has two shapes of its own for a refusal (they come from its public code):
 
-* Its middleware refuses before it sends anything on: ``{"error": {"message", "type": "new_api_error", "code"}}``.
+* Its middleware refuses a request before it forwards it: ``{"error": {"message", "type": "new_api_error", "code"}}``.
 * Its relay refuses with ``{"code": <word>, "message", "data": null}``. If the word is ``fail_to_fetch_task``, the HTTP
   status is that of the API and ``message`` is the body of the API as text. HTTP 429 is the exception: there, ``message``
   is a sentence of the gateway.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
-"""With these HTTP statuses a gateway says that it did not carry out a request, whatever the body is."""
+"""With these HTTP statuses a gateway says that it did not execute a request, whatever the body is."""
 _OPEN_STATUSES = frozenset({408, 499})
 """The gateway or the API timed out. The request may have been carried out."""
 _OWN_TYPES = frozenset({"new_api_error", "one_api_error"})
@@ -45,7 +45,7 @@ _NOT_SENT_ON = frozenset(
         "system_disk_overloaded",
     }
 )
-"""Codes that the middleware sends with HTTP 503 before it sends anything on."""
+"""Codes that the middleware sends with HTTP 503 before it forwards a request."""
 _MAX_DEPTH = 3
 _MAX_TEXT = 64 * 1024
 _MAX_OBJECTS = 20
@@ -93,7 +93,7 @@ _WRAPPED_ROWS: Mapping[int, CodeEntry] = {
 }  # fmt: skip
 _NO_CHANNEL = _row(
     503, ErrorKind.PERMISSION,
-    ("The gateway has no channel for this model now. It did not send the request on.",
+    ("The gateway has no channel for this model now. It did not forward the request.",
      "网关目前没有可用于该模型的渠道，请求未被转发。"),
     ("Check the model and the token's group at the gateway, or ask its operator.",
      "请在网关检查模型与令牌分组，或联系网关运营方。"),
@@ -133,7 +133,7 @@ def _refusal(reply: Envelope, *, bearer: bool, depth: int) -> ApiError:
         return _no_channel(reply)
     answer = _answer_in(reply) if depth < _MAX_DEPTH and _quotes_the_api(reply) else None
     if answer is not None and answer.succeeded and reply.http_status != 429:
-        return _of_kind(reply, ErrorKind.SERVER)  # the gateway refuses, but the API accepted
+        return _of_kind(reply, ErrorKind.SERVER)  # The gateway refuses, although the API accepted.
     inner = None if answer is None else _inner_refusal(reply, answer, depth=depth)
     if inner is not None and not isinstance(inner, ServerError | UnknownCodeError):
         return inner
@@ -164,7 +164,7 @@ def _is_wrapped(reply: Envelope) -> bool:
 
 def _no_channel(reply: Envelope) -> ApiError:
     error = _of_row(reply, _NO_CHANNEL)
-    error.retryable = True  # the gateway's channels come back without anyone's help
+    error.retryable = True  # A channel of the gateway can become available again by itself.
     return error
 
 
@@ -229,7 +229,7 @@ def _of_the_operator(row: CodeEntry) -> CodeEntry:
 
 
 def _answer_in(reply: Envelope) -> Envelope | None:
-    """Return the answer that the message holds as text. Other words can surround it; it can be escaped or cut off."""
+    """Return the answer that is written in the message. Other words can surround it; it can be escaped or cut off."""
     text = reply.text[:_MAX_TEXT]
     for _ in range(_MAX_DEPTH):
         for value in _objects_in(text):

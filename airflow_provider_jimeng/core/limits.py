@@ -1,27 +1,33 @@
-"""Decides when the next request of an account may start; sleeping is left to the loop that asks.
+"""When the next request, and the next waiting task, of an account can start. The loops that ask do the sleeping.
 
-Nobody publishes the API's request rate, so the limiter starts at the configured rate, halves when the API says
-it was too much, and creeps back. Routine polls use at most a share of it, so that a submit or a cancel never
-queues behind hundreds of polls.
+An account has two limits. The vendor does not publish its request rate, so :class:`RateLimiter` starts at the configured
+rate, halves when the API answers 50429, and recovers step by step. Routine polls use at most a share of the rate, so that
+a submit or a cancel never waits behind hundreds of polls.
+
+The other one is the concurrency limit per model (docs 85621: trial 1, paid 1 to 2; confidence M). The API answers 50430
+to a submit beyond it and does not report when a slot comes free. Therefore the end of a render that this process polls
+wakes one waiting task. Other processes and clients also free slots, so one waiting task tries from time to time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
 ROUTINE_SHARE = 0.8
-"""The part of the rate that routine polls may use."""
+"""The part of the rate that routine polls can use."""
 SLOWEST_SHARE = 1 / 50
 """The rate never falls below this part of the configured one."""
 RECOVERY_STEPS = 50
-"""So many accepted requests bring the rate from nothing back to the configured one."""
+"""Number of accepted requests that bring the rate from zero back to the configured one."""
 BURST_SECONDS = 0.05
-"""Requests due within so short a time start together: sleeping for less costs more than it spreads."""
+"""Requests that are due within this time start together, because so short a sleep costs more than it helps."""
 
 
 class RateLimiter:
-    """Spaces the starts of requests. Every method takes ``now`` in seconds of one monotonic clock.
+    """Spaces the starts of requests. Every ``now`` is in seconds of one monotonic clock.
 
-    Ask with at most one waiting caller of each kind (routine or not) at a time; :meth:`delay` then needs no
-    queue of its own.
+    At most one caller of each kind (routine or not) can wait at a time, so :meth:`delay` does not need a queue.
     """
 
     __slots__ = ("_last_cut", "_max_rate", "_next_routine", "_next_start", "_rate")
@@ -34,7 +40,7 @@ class RateLimiter:
         self._last_cut = float("-inf")
 
     def cap(self, max_requests_per_second: float) -> None:
-        """Take another ceiling: the connection's was changed."""
+        """Change the highest rate, because the connection was changed."""
         self._max_rate = max_requests_per_second
         self._rate = min(self._rate, max_requests_per_second)
 
@@ -44,7 +50,7 @@ class RateLimiter:
         return self._rate
 
     def delay(self, now: float, *, routine: bool) -> float:
-        """Return the seconds to wait and ask again, or 0 when the request may start now (it then counts)."""
+        """Return the seconds after which to call this again; 0 if the request can start now, and then it counts."""
         due = max(self._next_start, self._next_routine) if routine else self._next_start
         if due - now > BURST_SECONDS:
             return due - now
@@ -54,14 +60,14 @@ class RateLimiter:
         return 0.0
 
     def accepted(self) -> None:
-        """Creep back: a request was not refused for its rate."""
+        """Raise the rate a little, because a request was not refused for its rate."""
         if self._rate < self._max_rate:
             self._rate = min(self._max_rate, self._rate + self._max_rate / RECOVERY_STEPS)
 
     def refused(self, started: float, now: float) -> None:
-        """Halve: a request that started at ``started`` was too much.
+        """Halve the rate, because a request that started at ``started`` was refused for its rate.
 
-        Requests that were already out when the rate was last halved say nothing about the new rate.
+        Requests that were sent before the rate was last halved say nothing about the new rate.
         """
         if started < self._last_cut:
             return
@@ -70,3 +76,67 @@ class RateLimiter:
         pause = now + 1 / self._rate
         self._next_start = max(self._next_start, pause)
         self._next_routine = max(self._next_routine, pause)
+
+
+SETTLE_SECONDS = 10.5
+"""No task resumes earlier than 10 s after it deferred, and deferring takes a moment. The scheduler can fail a task that
+resumes within about 6 s."""
+TRY_WHEN_FREE_SECONDS = 20.0
+"""Pause between tries while fewer renders run than at the peak, or while this process knows of no render."""
+TRY_WHEN_FULL_SECONDS = 180.0
+"""Pause while as many renders run as at the peak: only a higher limit would accept another one."""
+TRY_WHEN_THROTTLED_SECONDS = 6.0
+"""Pause after 50429: the request rate was the limit, not the number of renders."""
+JITTER = 0.2
+"""A wait is lengthened or shortened by up to a fifth, so that waits that began together do not end together."""
+CREDIT_SECONDS = 60.0
+"""Seconds for which a free slot is kept for the next waiting task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Waiter:
+    """A task that waits for a slot. Times are epoch seconds; ``since`` is when its first submit was refused."""
+
+    since: float
+    not_before: float
+    priority_weight: int = 1
+    dag_id: str = ""
+    throttled: bool = False
+
+    @property
+    def refused_at(self) -> float:
+        """When the last submit was refused. A slot that came free before that is not free any more."""
+        return self.not_before - SETTLE_SECONDS
+
+
+def choose(waiters: Iterable[Waiter], *, now: float, turns: Mapping[str, int]) -> Waiter | None:
+    """Return the waiter that submits next: by weight, then DAGs in turn, then the longest wait.
+
+    A waiter that deferred a moment ago is chosen only if there is no other one.
+
+    :param turns: a number per DAG that grows each time one of its tasks is chosen; no number means never.
+    """
+    everyone = list(waiters)
+    settled = [waiter for waiter in everyone if waiter.not_before <= now]
+    if not settled:
+        return min(everyone, key=lambda waiter: waiter.not_before, default=None)
+    return min(
+        settled, key=lambda waiter: (-waiter.priority_weight, turns.get(waiter.dag_id, -1), waiter.since)
+    )
+
+
+def pause_between_tries(*, running: int, peak: int, throttled: bool) -> float:
+    """Return the seconds after which one waiter tries without a sign of a free slot.
+
+    :param running: renders of the account and model that this process polls now.
+    :param peak: the highest such number so far.
+    :param throttled: the request rate caused the last refusal.
+    """
+    if throttled:
+        return TRY_WHEN_THROTTLED_SECONDS
+    return TRY_WHEN_FULL_SECONDS if 0 < peak <= running else TRY_WHEN_FREE_SECONDS
+
+
+def spread(seconds: float, jitter: float) -> float:
+    """Return ``seconds`` changed by up to a fifth; ``jitter`` is a random number from 0 to 1."""
+    return seconds * (1 + JITTER * (2 * jitter - 1))

@@ -1,6 +1,6 @@
-"""What users are told about renders that did not end well: what happened, what it may have cost, what to do.
+"""Messages about renders that did not end well: what happened, what it can have cost, what to do.
 
-The facts come from the outcomes (:mod:`.event`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).
+The facts come from the outcomes (:mod:`.outcomes`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_jimeng.core import event as events, gateways
+from airflow_provider_jimeng.core import gateways, outcomes
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, GATEWAY_WORDS, entry_for
-from airflow_provider_jimeng.core.deadlines import landable_until
 from airflow_provider_jimeng.core.envelope import TOO_LARGE
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -27,14 +26,14 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SlotTimedOutError,
 )
-from airflow_provider_jimeng.core.event import (
-    Billed,
-    Explanation,
-    Outcome,
+from airflow_provider_jimeng.core.outcomes import Billed, Explanation, Outcome, ending_of
+from airflow_provider_jimeng.core.render import (
+    Render,
     RenderEvent,
-    ending_of,
+    RenderManifest,
+    format_money,
+    landable_until,
 )
-from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
 
 TAKE_UNLABELLED = (
     "Clear the task without require_tagged to use that file, "
@@ -62,32 +61,32 @@ _RENDER_ERRORS = {
 def explanations() -> list[Explanation]:
     """Return every explanation that a user can see, in both languages."""
     codes = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values(), *GATEWAY_WORDS.values(), TOO_LARGE]
-    return [*codes, *gateways.explanations(), *events.explanations()]
+    return [*codes, *gateways.explanations(), *outcomes.explanations()]
 
 
 def _chinese() -> dict[str, str]:
-    found = {TAKE_UNLABELLED: _TAKE_UNLABELLED_ZH}
+    chinese = {TAKE_UNLABELLED: _TAKE_UNLABELLED_ZH}
     for each in explanations():
-        found[each.meaning] = each.meaning_zh
-        found[each.advice] = each.advice_zh
-    return found
+        chinese[each.meaning] = each.meaning_zh
+        chinese[each.advice] = each.advice_zh
+    return chinese
 
 
 _CHINESE = _chinese()
 
 
-def explain(left: Mapping[str, Any]) -> Explanation:
+def explain(payload: Mapping[str, Any]) -> Explanation:
     """Return what a render payload, a refusal or an intent means, and what to do about it.
 
-    What the task itself wrote there counts more than the tables: it knew more than the code. A text that the tables do
+    What the task itself wrote there counts more than the tables, because the task knew more than the code. A text that the tables do
     not have is the same in both languages.
     """
-    outcome = str(left.get("outcome") or "")
-    code = left.get("code")
+    outcome = str(payload.get("outcome") or "")
+    code = payload.get("code")
     over = outcome == Outcome.SLOT_TIMED_OUT  # the code says "busy", but the wait is over
     entry = None if over or code is None else entry_for(str(code))
     known: Explanation = ending_of(outcome) if entry is None else entry
-    meaning, advice = (str(left.get(name) or "") for name in ("meaning", "advice"))
+    meaning, advice = (str(payload.get(name) or "") for name in ("meaning", "advice"))
     if meaning:
         known = replace(known, meaning=meaning, meaning_zh=_CHINESE.get(meaning, meaning))
     if advice:
@@ -111,7 +110,11 @@ def render_error(
     if event.outcome is Outcome.FAILED:
         entry = entry_for(event.code)
         retryable = submits and entry is not None and entry.retryable
-        then = "A retry starts a new render." if retryable else "A retry would fail again, so there is none."
+        then = (
+            "A retry starts a new render."
+            if retryable
+            else "A retry would fail again, so the task does not retry."
+        )
         if not submits:
             then = "Clear the task that submitted it to start a new render."
     elif ending.over:
@@ -156,7 +159,7 @@ def _what_happened(event: RenderEvent, name: str, price: str) -> str:
         case Outcome.FAILED:
             entry = entry_for(event.code)
             meaning = f" {entry.meaning} {entry.advice}" if entry else ""
-            return f"{name} failed: {said(event)}.{meaning} It is not billed."
+            return f"{name} failed: {answer_of(event)}.{meaning} It is not billed."
         case Outcome.EXPIRED:
             return f"{name} expired before its video was saved. {billed}"
         case Outcome.NOT_FOUND:
@@ -165,15 +168,15 @@ def _what_happened(event: RenderEvent, name: str, price: str) -> str:
                 f"is wrong. {billed}"
             )
         case Outcome.LOST_CONTACT:
-            return f"The API refused the connection's credentials while {within} was running: {said(event)}."
+            return f"The API refused the connection's credentials while {within} was running: {answer_of(event)}."
         case Outcome.NO_LINK:
-            return f"{name} is done, but the API gives no link to its video: {said(event)}. {billed}"
+            return f"{name} is done, but the API gives no link to its video: {answer_of(event)}. {billed}"
     return f"{name} was not finished when the wait ended; {event.message or 'the API had not answered'}."
 
 
 def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
     """Return the error for a wait for a render slot that timed out."""
-    last = f": {said(event)}" if event.message else ""
+    last = f": {answer_of(event)}" if event.message else ""
     return SlotTimedOutError(
         f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. "
         f"{event.outcome.ending.advice}",
@@ -181,7 +184,7 @@ def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
     )
 
 
-def said(event: RenderEvent) -> str:
+def answer_of(event: RenderEvent) -> str:
     """Return what the API answered: message, code and request id, as far as it gave them."""
     parts = [
         f"code {event.code}" if event.code else "",
@@ -193,8 +196,8 @@ def said(event: RenderEvent) -> str:
 
 def outcome_fields(event: RenderEvent) -> dict[str, Any]:
     """Return what ``jimeng_render`` says about a wait, beside the render."""
-    found = {"outcome": event.outcome.value, "code": event.code, "message": event.message}
-    return {**found, "advice": explain(found).advice}
+    fields = {"outcome": event.outcome.value, "code": event.code, "message": event.message}
+    return {**fields, "advice": explain(fields).advice}
 
 
 # --- videos that could not be saved -----------------------------------------------------------------------------------
@@ -225,23 +228,6 @@ def end_behind(error: JimengError) -> Outcome | None:
         return Outcome.NOT_FOUND
     done = isinstance(error, LandingError) and error.billed is Billed.YES
     return Outcome.SUCCEEDED if done else None
-
-
-def success_of(landed: RenderManifest) -> RenderEvent:
-    """Return the event of the wait for a render, as its manifest records it."""
-    return RenderEvent(
-        outcome=Outcome.SUCCEEDED,
-        task_id=landed.task_id,
-        req_key=landed.req_key,
-        polls=landed.polls or 0,
-        queued_seconds=landed.queued_seconds,
-        render_seconds=landed.render_seconds,
-    )
-
-
-def lacks_label(landed: RenderManifest, *, required: bool) -> bool:
-    """Return whether a saved file lacks the implicit AIGC label that the task requires."""
-    return required and landed.aigc_meta_tagged is not True
 
 
 def unlabelled_for_good(landed: RenderManifest) -> RenderNotFoundError:

@@ -1,6 +1,6 @@
-"""Looks into an MP4 file (ISO/IEC 14496-12) without decoding it: is it whole, and what does its video track hold?
+"""Checks that an MP4 file (ISO/IEC 14496-12) is whole, and describes its video track, without decoding it.
 
-Reads headers and tables only, so memory stays bounded whatever the file claims about itself.
+Only headers and tables are read, so memory stays bounded whatever the file claims about itself.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _TopLevel:
     def first(self, kind: bytes) -> Box:
         """Return the first box of a type.
 
-        :raises DamagedMediaError: there is none, because of what is wrong after the last box, if anything is.
+        :raises DamagedMediaError: there is none. The message says what is wrong after the last box, if anything is.
         """
         found = next((box for box in self.boxes if box.kind == kind), None)
         if found is None:
@@ -96,13 +96,20 @@ def inspect_mp4(file: BinaryIO) -> MediaInfo:
     return inspect_mp4_at(reads_of(file), file.seek(0, 2))
 
 
+def read_label(file: BinaryIO) -> bytes | None:
+    """Return the text of the implicit label of a seekable file, byte for byte; ``None`` if it has no label."""
+    reader = Reader(reads_of(file), file.seek(0, 2))
+    moov = next((box for box in _top_level(reader).boxes if box.kind == b"moov"), None)
+    return None if moov is None else _label(reader, moov)
+
+
 def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     """Check that a file of ``length`` bytes is a whole MP4 with a video track, and describe that track.
 
     Whole means: ``ftyp``, ``moov`` and ``mdat`` are there, and so is every sample that the tables list. A fragmented
     file is whole if every fragment is, and if it does not promise more of them.
 
-    :raises DamagedMediaError: saying what is wrong; nothing else is raised whatever the bytes are.
+    :raises DamagedMediaError: the message says what is wrong. Whatever the bytes are, no other error is raised.
     """
     reader = Reader(read_at, length)
     _refuse_other_formats(reader)
@@ -136,7 +143,7 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
         fps=round(samples.samples * scale / samples.ticks, 3) if samples.ticks else None,
         frames=samples.samples,
         duration_seconds=round(samples.ticks / scale, 6) if samples.ticks else None,
-        aigc=_label(reader, moov),
+        aigc=_json_object(_label(reader, moov)),
         stray_bytes=length - top.end,
         open_ended=open_ended,
     )
@@ -155,7 +162,7 @@ def _top_level(reader: Reader) -> _TopLevel:
 
 
 def _begins_a_box(tail: bytes) -> bool:
-    """Whether the bytes after the last whole box of a fragmented file look like the begin of another one."""
+    """Return whether the bytes after the last whole box of a fragmented file look like the beginning of a box."""
     if len(tail) > 4:
         return any(kind.startswith(tail[4:]) for kind in _OF_A_FRAGMENTED_FILE)
     if not any(tail):
@@ -208,7 +215,7 @@ def _refuse_other_formats(reader: Reader) -> None:
     raise DamagedMediaError(f"What arrived is not an MP4 file but {kind}.")
 
 
-def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
+def _label(reader: Reader, moov: Box) -> bytes | None:
     try:
         for path in ((b"udta", b"meta"), (b"meta",)):
             meta = reader.find(moov, *path)
@@ -220,9 +227,9 @@ def _label(reader: Reader, moov: Box) -> dict[str, Any] | None:
     return None
 
 
-def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
-    """Return the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
-    # ISO files put four bytes of version and flags first, QuickTime files do not: the first child's type tells.
+def _metadata(reader: Reader, meta: Box) -> bytes | None:
+    """Return the text of the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
+    # ISO files begin with four bytes of version and flags, QuickTime files do not. The type of the first child shows which.
     plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
     inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
     names, values = reader.find(inside, b"keys"), reader.find(inside, b"ilst")
@@ -232,7 +239,7 @@ def _metadata(reader: Reader, meta: Box) -> dict[str, Any] | None:
     for item in reader.boxes(values.start, values.end):
         data = reader.find(item, b"data") if int.from_bytes(item.kind, "big") == wanted else None
         if data and data.end - data.start <= _MAX_METADATA_BYTES:
-            return _json_object(reader.read(data.start + 8, data.end - data.start - 8, data.end))
+            return reader.read(data.start + 8, data.end - data.start - 8, data.end)
     return None
 
 
@@ -244,7 +251,9 @@ def _key_number(reader: Reader, names: Box) -> int | None:
     return None
 
 
-def _json_object(text: bytes) -> dict[str, Any] | None:
+def _json_object(text: bytes | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -41,7 +41,7 @@ class Box:
 
 
 class Reader:
-    """Bounded reads: so many boxes in all, and never past the end of a box."""
+    """Reads boxes: a limited number in all, and never past the end of a box."""
 
     def __init__(self, read_at: ReadAt, length: int, *, max_boxes: int = MAX_BOXES) -> None:
         self.read_at = read_at
@@ -70,7 +70,7 @@ class Reader:
             yield from struct.unpack(f">{many}{letter}", self.read(offset + first * width, many * width, end))
 
     def boxes(self, start: int, end: int) -> Iterator[Box]:
-        """Walk the boxes between two offsets; what they hold is not read."""
+        """Yield the boxes between two offsets. Their contents are not read."""
         offset = start
         while offset < end:
             box = self.box(offset, end)
@@ -185,7 +185,7 @@ def _chunks(reader: Reader, samples: Box) -> Iterator[tuple[int, int]]:
 
 
 def _runs(reader: Reader, samples: Box) -> Iterator[tuple[int, int]]:
-    """Yield the chunks from which on there are so many samples in each."""
+    """Yield pairs: the number of a chunk, and how many samples each chunk has from there on."""
     table = reader.find(samples, b"stsc")
     if table is not None:
         fields = reader.numbers(table.start + 8, 3 * _entries(reader, table, 12), table.end)
@@ -204,7 +204,7 @@ def _sizes(reader: Reader, samples: Box) -> Iterator[int]:
 
 
 def _entries(reader: Reader, table: Box, width: int) -> int:
-    """Return how many entries a table has; none if it claims more than it can hold."""
+    """Return how many entries a table has; 0 if it claims more than it can contain."""
     if table.end - table.start < 8:
         return 0
     count = reader.number(table.start + 4, 4, table.end)
@@ -338,16 +338,19 @@ def samples_of(reader: Reader, table: Box) -> Track:
     entries = reader.number(table.start + 4, 4, table.end)
     if entries > MAX_TABLE_ENTRIES or table.start + 8 + entries * 8 > table.end:
         raise DamagedMediaError(f"The MP4 file is damaged: its stts box lists {entries} entries.")
-    found = Track()
+    track = Track()
     fields = reader.numbers(table.start + 8, 2 * entries, table.end)
     for count, ticks in zip(fields, fields, strict=True):
-        found.samples += count
-        found.ticks += count * ticks
-    return found
+        track.samples += count
+        track.ticks += count * ticks
+    return track
 
 
 def check_all_chunks(reader: Reader, moov: Box, video: Box, limit: int) -> None:
-    """An ``mdat`` that runs to the end of the file hides a cut; the tables of its chunks do not."""
+    """Check the chunks of every track, because an ``mdat`` that runs to the end of the file hides a cut.
+
+    :raises DamagedMediaError: the file is cut.
+    """
     for track in _tracks(reader, moov):
         samples = reader.find(track, b"mdia", b"minf", b"stbl")
         if samples is not None:

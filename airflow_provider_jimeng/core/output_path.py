@@ -1,11 +1,10 @@
-"""Reads ``output_path`` before anything is paid, and checks whether a store can hold the file names.
+"""Reads ``output_path`` before anything is paid, and checks whether a store can take the file names.
 
 Everything here works on text. The checks that need a file system are in :mod:`airflow_provider_jimeng.storage.output`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from typing import Any
@@ -55,7 +54,11 @@ _LONGEST_KEY = 1024
 _LONGEST_KEYS = {"oss": 1023, "cos": 850, "tos": 696}
 _RECORDS_BYTES = 160
 """Bytes that the path of a record, with its temporary file, adds to the directory."""
-_LONGEST_HIDDEN_STEM = 180
+LONGEST_HIDDEN_STEM = 180
+"""Bytes of a file's name that the name of its temporary file repeats. A longer name is replaced by its hash."""
+_HASH_LENGTH = 32
+_HIDDEN_BYTES = 39
+"""Bytes that the name of a temporary file adds: two dots, a token and an ending."""
 
 
 def path_as_text(value: Any, *, ending: str = ".mp4") -> Any:
@@ -149,13 +152,6 @@ def is_below(folder: str, output_path: str) -> bool:
     return output_path.startswith(folder) and (not name or is_inside(name))
 
 
-def hidden_name(name: str, suffix: str) -> str:
-    """Return the name of a temporary file that belongs to a file, short enough for any file system."""
-    if len(name.encode()) > _LONGEST_HIDDEN_STEM:
-        name = hashlib.sha256(name.encode()).hexdigest()[:32]
-    return f".{name}.{suffix}"
-
-
 def check_lengths(argument: str, protocol: str, path: str) -> None:
     """Refuse a path that is too long for its store, with its manifest, temporary files and records.
 
@@ -171,8 +167,10 @@ def check_lengths(argument: str, protocol: str, path: str) -> None:
         for part in (*folder.split("/"), f"{name}{MANIFEST_ENDING}"):
             if len(part.encode()) > LONGEST_NAME:
                 raise ParameterError(argument, _too_long(part, name))
-    beside = (f"{name}{MANIFEST_ENDING}", hidden_name(name, f"{'x' * 32}.part"))
-    needed = len(f"{folder}/".encode()) + max(_RECORDS_BYTES, *(len(each.encode()) for each in beside))
+    length = len(name.encode())
+    stem = length if length <= LONGEST_HIDDEN_STEM else _HASH_LENGTH
+    longest_name = max(_RECORDS_BYTES, length + len(MANIFEST_ENDING), stem + _HIDDEN_BYTES)
+    needed = len(f"{folder}/".encode()) + longest_name
     if needed > limit:
         raise ParameterError(
             argument,
@@ -200,10 +198,12 @@ def _refuse_characters(text: str) -> None:
         if _is_unseen(character):
             raise ParameterError(
                 "output_path",
-                f"holds the invisible character U+{ord(character):04X} at position {position}. Remove it.",
+                f"has the invisible character U+{ord(character):04X} at position {position}. Remove it.",
             )
     if "\\" in text:
-        raise ParameterError("output_path", f"{shown(text)} holds a backslash. Write / between directories.")
+        raise ParameterError(
+            "output_path", f"{shown(text)} contains a backslash. Write / between directories."
+        )
 
 
 def _is_scheme(word: str, slashes: str) -> bool:
@@ -230,7 +230,7 @@ def _store_uri(text: str, scheme: str, rest: str) -> str:
     if ":" in user:
         raise ParameterError(
             "output_path",
-            "holds a password. Put it into an Airflow connection, and give its id as output_conn_id.",
+            "contains a password. Put it into an Airflow connection, and give its id as output_conn_id.",
         )
     if scheme in OBJECT_STORES and not host:
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""What to ask for: arguments checked against the catalogue before any network or money."""
+"""The request of a render. Every argument is checked against the catalogue before anything is sent or paid."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import (
-    ARGUMENTS_ELSEWHERE,
     check_texts,
     is_absent,
+    is_visible,
     read_amount,
+    read_aspect_ratio,
+    read_camera,
+    read_duration,
+    read_frames,
+    read_seed,
+    read_take,
     read_text,
-    refuse_arguments,
 )
 from airflow_provider_jimeng.core.catalogue import (
     ADVISED_PROMPT_LENGTH,
@@ -39,21 +44,34 @@ from airflow_provider_jimeng.core.frames import (
     orientation_warnings,
     predict_crop,
 )
-from airflow_provider_jimeng.core.link_hosts import link_warnings
-from airflow_provider_jimeng.core.model_limits import (
-    read_aspect_ratio,
-    read_camera,
-    read_duration,
-    read_frames,
-    read_seed,
-    read_take,
-)
-from airflow_provider_jimeng.core.texts import is_visible
+from airflow_provider_jimeng.core.links import link_warnings
+from airflow_provider_jimeng.core.render import format_money
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from os import PathLike
 
+_AT_LANDING = "it counts when the video is landed. Give it to JimengHook.download."
+_WHILE_WAITING = "give it to JimengHook.wait_for_completion."
+_OPERATORS_ONLY = "only the operators take it: the hook remembers nothing that it submitted."
+ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
+    "max_cost_cny": "it is not a part of a request. Give it to JimengHook.submit.",
+    "aigc_meta": "it counts when the video is landed. Give it to JimengHook.download, or set it in the connection's extra.",
+    "require_tagged": _AT_LANDING,
+    "output_path": _AT_LANDING,
+    "output_conn_id": _AT_LANDING,
+    "overwrite": _AT_LANDING,
+    "poll_interval": _WHILE_WAITING,
+    "wait_timeout": _WHILE_WAITING,
+    "jimeng_conn_id": "give it to JimengHook itself.",
+    "on_rerun": _OPERATORS_ONLY,
+    "on_unknown_submit": _OPERATORS_ONLY,
+    "on_lost": _OPERATORS_ONLY,
+    "reuse": _OPERATORS_ONLY,
+    "max_wait_for_slot": "only the operators wait for a slot.",
+    "deferrable": "only operators and sensors defer.",
+}
+"""Arguments of the submitting operators that are not a part of the request, with what takes them instead."""
 _ARGUMENTS_OF_OURS = (
     "model",
     "duration",
@@ -76,7 +94,7 @@ _REFUSED_IN_BODY: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RenderRequest:
-    """A checked request. ``duration`` in seconds; ``seed`` −1 is random; ``take`` tells wanted twins apart."""
+    """A checked request. ``duration`` is in seconds; a ``seed`` of −1 is random; ``take`` is the version number."""
 
     spec: ModelSpec
     prompt: str
@@ -109,11 +127,11 @@ class RenderRequest:
         catalogue: Mapping[str, ModelSpec] = MODELS,
         **others: Any,
     ) -> RenderRequest:
-        """Check every argument and return the request; image files are named here and opened later.
+        """Check every argument and return the request. Image files are opened later.
 
-        Values come as templates leave them: text for a number, blank or ``"None"`` for one that is absent.
+        Templates can leave text in place of a number, and a blank or ``"None"`` in place of an absent value.
 
-        :raises ParameterError: naming the argument, the limit and the remedy.
+        :raises ParameterError: an argument is wrong. The message names it, the limit and the remedy.
         """
         refuse_arguments(others)
         spec = find_model(DEFAULT_MODEL if is_absent(model) else model, catalogue)
@@ -138,12 +156,12 @@ class RenderRequest:
 
     @property
     def frames_to_open(self) -> dict[str, Frame]:
-        """The image files whose bytes are still to be read, by argument."""
+        """The image files whose bytes are not read yet, by argument."""
         named = {"first_frame": self.first_frame, "last_frame": self.last_frame}
         return {name: f for name, f in named.items() if f is not None and not f.is_link and f.data is None}
 
     def with_frames(self, opened: Mapping[str, Frame]) -> RenderRequest:
-        """Return the request with its image files read, after checking them; may add a warning of a crop."""
+        """Check opened image files and return the request with them. A warning is added if the API will crop one."""
         for argument, frame in opened.items():
             check_frame(argument, frame)
         first, last = opened.get("first_frame", self.first_frame), opened.get("last_frame", self.last_frame)
@@ -157,7 +175,7 @@ class RenderRequest:
         )
 
     def as_take(self, take: int) -> RenderRequest:
-        """Return the same request as another take."""
+        """Return the same request with another version number."""
         return self if take == self.take else replace(self, take=take)
 
     def body(self) -> dict[str, Any]:
@@ -181,7 +199,7 @@ class RenderRequest:
         return {**body, **self.extra_body}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256, in hex, of everything that makes the video: not who pays, not where it goes."""
+        """Return the SHA-256, in hex, of all that decides what the video shows. Account and place do not count."""
         return self._fingerprint
 
     @cached_property
@@ -201,14 +219,36 @@ class RenderRequest:
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def summary(self) -> dict[str, Any]:
+        """Return what an intent keeps of its request: enough to find the render in the vendor's console."""
+        return {
+            "model": self.spec.name,
+            "req_key": self.spec.req_key,
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "duration": self.duration,
+            "estimated_cost_cny": format_money(self.estimated_cost()),
+        }
+
     def estimated_cost(self) -> Decimal | None:
-        """Return the price in CNY of a successful render; ``None`` where it is unknown."""
+        """Return the price in CNY of a successful render; ``None`` if it is unknown."""
         price = self.spec.price_cny_per_second
         return None if price is None else price * self.duration
 
 
+def refuse_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse names that are not arguments of a request. The error names the argument or method to use instead."""
+    for name in arguments:
+        remedy = REFUSED_ARGUMENTS.get(name) or ARGUMENTS_ELSEWHERE.get(name)
+        if remedy is not None:
+            raise ParameterError(name, f"is refused: {remedy}")
+        raise ParameterError(
+            name, "is not an argument of a render. Put new fields of the vendor into extra_body."
+        )
+
+
 def check_aigc_meta(meta: Any) -> dict[str, str] | None:
-    """Check the implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator`` are required."""
+    """Return the checked implicit label of GB 45438-2025; ``producer_id`` and ``content_propagator`` are required."""
     if not meta:
         return None
     if not isinstance(meta, Mapping):
@@ -241,7 +281,7 @@ def check_cost(request: RenderRequest, max_cost_cny: Any) -> None:
     if cost is None:
         raise ParameterError(
             "max_cost_cny",
-            f"the price of {request.spec.name} is unknown, so no cap can hold. "
+            f"the price of {request.spec.name} is unknown, so the cap cannot be checked. "
             "Set it in the connection extra under prices, or remove the cap.",
         )
     if cost > cap:
@@ -261,7 +301,7 @@ def _prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, lis
     text = read_text("prompt", prompt) or ""
     if text and not any(map(is_visible, text)):
         raise ParameterError(
-            "prompt", "holds only characters that cannot be seen, such as zero-width spaces. Write it again."
+            "prompt", "contains only invisible characters, such as zero-width spaces. Write it again."
         )
     if not text and (spec.prompt_required or first is None):
         other = "" if spec.prompt_required else " or a first_frame"
@@ -294,14 +334,14 @@ def read_extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:
     except ParameterError:
         raise
     except (TypeError, ValueError, RecursionError) as error:
-        raise ParameterError("extra_body", f"is no JSON: {error}.") from None
+        raise ParameterError("extra_body", f"is not JSON: {error}.") from None
     return extra, [
-        f"extra_body sends {', '.join(map(str, extra))} unchecked: the API may ignore or refuse it."
+        f"extra_body sends {', '.join(map(str, extra))} unchecked: the API can ignore or refuse it."
     ]
 
 
 def _crop_warning(spec: ModelSpec, first: Frame | None) -> list[str]:
-    """Return the documented centre crop of the models that pick the nearest ratio; others do not document one."""
+    """Return a warning of the centre crop, which is documented for the models that choose the nearest ratio."""
     if first is None or not first.width or not first.height or not spec.aspect_ratios or spec.min_images:
         return []
     ratio = nearest_aspect_ratio(first.width, first.height, spec.aspect_ratios)

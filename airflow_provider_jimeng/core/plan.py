@@ -1,6 +1,6 @@
-"""A campaign before it is paid: rows become checked requests and takes, and what the mapped tasks get.
+"""A campaign before it is paid: rows become checked requests with version numbers, and arguments of the mapped tasks.
 
-Reading files, opening images and looking up what is paid already happens outside; here is what follows from it.
+Other modules read the files, open the images and look up what is paid already.
 """
 
 from __future__ import annotations
@@ -10,26 +10,145 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.catalogue import DEFAULT_ENDPOINT
+from airflow_provider_jimeng.core.arguments import as_mapping, is_absent, read_text, shown
+from airflow_provider_jimeng.core.catalogue import (
+    CAMERA_STRENGTHS,
+    CAMERA_TEMPLATES,
+    DEFAULT_MODEL,
+    ModelSpec,
+    find_model,
+)
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
-from airflow_provider_jimeng.core.link_hosts import check_links
-from airflow_provider_jimeng.core.row_request import request_of, target_of
+from airflow_provider_jimeng.core.links import check_links
+from airflow_provider_jimeng.core.literals import TEMPLATE_MARKS
+from airflow_provider_jimeng.core.output_path import check_lengths, is_inside, read_output_path, split_uri
+from airflow_provider_jimeng.core.parameters import RenderRequest
+from airflow_provider_jimeng.core.rows import COLUMNS, Row
 from airflow_provider_jimeng.core.texts import MAX_TEXT_LENGTH
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.catalogue import ModelSpec
-    from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.rows import Problem, Row
+
+
+_TARGET_COLUMNS = ("output_name", "output_path")
+_RENDER_COLUMNS = tuple(column for column in COLUMNS if column not in _TARGET_COLUMNS)
+_PLACEHOLDER_LINK = "https://placeholder.invalid/"
+
+
+def target_of(row: Row, output_path: str | None) -> str | None:
+    """Return where a row's video is saved: the directory, or the directory and the row's own name."""
+    texts = {name: _settle(name, row.values.get(name)) for name in _TARGET_COLUMNS}
+    folder = read_output_path(texts["output_path"]) or output_path
+    name = read_text("output_name", texts["output_name"])
+    if name is None:
+        return folder
+    if folder is None or not folder.endswith("/"):
+        raise ParameterError(
+            "output_name", f"{shown(name)} needs an output_path that is a directory and ends in /."
+        )
+    if not is_inside(name):
+        raise ParameterError(
+            "output_name", f"{shown(name)} is not a name below output_path, such as shots/kite.mp4."
+        )
+    path = folder + (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+    check_lengths("output_name", *split_uri(path))
+    return path
+
+
+def request_of(
+    values: Mapping[str, Any], defaults: Mapping[str, Any], catalogue: Mapping[str, ModelSpec]
+) -> tuple[RenderRequest | None, list[ParameterError]]:
+    """Return the request, ``None`` if it is refused, and the errors of its arguments.
+
+    After an error a valid value takes the place of the wrong one, so that every wrong argument is named.
+    """
+    arguments = {name: value for name, value in values.items() if name in _RENDER_COLUMNS}
+    try:
+        names = (values.get("model"), defaults.get("model"), DEFAULT_MODEL)
+        spec = find_model(next(model for model in names if not is_absent(model)), catalogue)
+    except ParameterError as error:
+        return None, [error]
+    arguments = {**_fitting(spec, arguments, defaults), **arguments, "model": spec.name}
+    refused: dict[str, ParameterError] = {}
+    for name, value in [*arguments.items()]:
+        try:
+            arguments[name] = _settle(name, value)
+        except ParameterError as error:
+            refused[name] = error
+            arguments.update(_valid(spec, name))
+    while True:
+        try:
+            arguments["extra_body"] = as_mapping("extra_body", arguments.get("extra_body"))
+            request = RenderRequest.build(**arguments, catalogue=catalogue)
+        except ParameterError as error:
+            if error.argument in refused:
+                return None, [*refused.values()]
+            refused[error.argument] = error
+            arguments.update(_valid(spec, error.argument))
+        else:
+            return (None if refused else request), [*refused.values()]
+
+
+def _fitting(spec: ModelSpec, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that a row's model takes."""
+    frame = "first_frame" in arguments or not is_absent(defaults.get("first_frame"))
+    follows_frame = frame and spec.max_images >= 1 and spec.min_images == 0
+    takes = {
+        "aspect_ratio": bool(spec.aspect_ratios) and not follows_frame,
+        "first_frame": spec.max_images >= 1,
+        "last_frame": spec.max_images >= 2,
+        "camera_template": spec.camera,
+        "camera_strength": spec.camera,
+    }
+    return {name: value for name, value in defaults.items() if takes.get(name, True) and not is_absent(value)}
+
+
+def _valid(spec: ModelSpec, argument: str) -> dict[str, Any]:
+    """Return a value that the model certainly takes, in place of a refused argument."""
+    if argument in ("first_frame", "last_frame"):
+        links = (
+            _PLACEHOLDER_LINK if spec.min_images >= 1 else None,
+            _PLACEHOLDER_LINK if spec.min_images >= 2 else None,
+        )
+        return {"first_frame": links[0], "last_frame": links[1]}
+    if argument == "prompt":
+        return {"prompt": "placeholder"}
+    if argument in ("camera_template", "camera_strength") and spec.camera:
+        return {argument: (CAMERA_TEMPLATES if argument == "camera_template" else CAMERA_STRENGTHS)[0]}
+    return {argument: None}
+
+
+def _settle(argument: str, value: Any) -> Any:
+    r"""Return a value that Airflow passes on unchanged. Airflow renders the arguments of mapped tasks as templates.
+
+    So a template in a row would run on the worker, with all its connections, and is refused. Line ends become ``\n``.
+    """
+    if isinstance(value, str):
+        mark = next((mark for mark in TEMPLATE_MARKS if mark in value), None)
+        if mark is not None:
+            raise ParameterError(
+                argument,
+                f"contains {mark!r}, which Airflow would run as a template in the mapped task. Remove it.",
+            )
+        return value.replace("\r\n", "\n").replace("\r", "\n")
+    if isinstance(value, Mapping):
+        return {_settle(argument, key): _settle(argument, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_settle(argument, item) for item in value]
+    return value
+
 
 _LONGEST_END = 100
 _ROWS_NAMED = 10
 
 
 class RowState(StrEnum):
-    """What a row will cost: ``new`` is paid by this campaign, the others were paid before.
+    """What a row costs: ``new`` is paid by this campaign, the others were paid before.
 
-    ``done`` waits to be landed. ``running`` may still fail, unbilled, and then costs what a new one does.
+    ``done`` is not saved yet. ``running`` can still fail, unbilled, and then costs what a new one does.
     """
 
     NEW = "new"
@@ -40,7 +159,7 @@ class RowState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenFrame(Frame):
-    """An image file that was read and checked, without its bytes: a campaign may name more than memory holds."""
+    """An image file that was read and checked, without its bytes: all images of a campaign can exceed the memory."""
 
     seen_identity: str
 
@@ -63,7 +182,7 @@ class SeenFrame(Frame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRow:
-    """A row that may be paid. ``take`` is the author's until :func:`number_takes`, then everybody has one."""
+    """A row that can be paid. ``take`` is the author's, if there is one, until :func:`number_takes` numbers every row."""
 
     row: Row
     request: RenderRequest
@@ -71,20 +190,20 @@ class PlannedRow:
     take: int | None = None
     state: RowState = RowState.NEW
 
-    def with_images(self, seen: Mapping[str, SeenFrame]) -> PlannedRow:
-        """Return the row with its image files seen; ``seen`` is by argument."""
-        first = seen.get("first_frame", self.request.first_frame)
-        last = seen.get("last_frame", self.request.last_frame)
+    def with_images(self, images: Mapping[str, SeenFrame]) -> PlannedRow:
+        """Return the row with its image files, by argument, that were read."""
+        first = images.get("first_frame", self.request.first_frame)
+        last = images.get("last_frame", self.request.last_frame)
         if first is not None and last is not None:
             check_same_ratio(first, last)
         return replace(self, request=replace(self.request, first_frame=first, last_frame=last))
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the request as this take."""
+        """Return the fingerprint of the request with this version number."""
         return replace(self.request, take=self.take or 1).fingerprint()
 
     def kwargs(self, common: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the mapped task's arguments; ``common`` is added to every row's."""
+        """Return the arguments of the mapped task. ``common`` is added to those of every row."""
         request = self.request
         frames = {"first_frame": request.first_frame, "last_frame": request.last_frame}
         optional: dict[str, Any] = {
@@ -114,38 +233,38 @@ def draft_rows(
     catalogue: Mapping[str, ModelSpec],
     endpoint: str = DEFAULT_ENDPOINT,
 ) -> tuple[list[PlannedRow], list[Problem]]:
-    """Check every row as far as that goes without opening anything.
+    """Check every row as far as possible without opening a file.
 
-    :param defaults: arguments for rows that leave them blank; one that a row's model does not take is not used.
-    :param endpoint: where the API is, which fetches image links itself.
+    :param defaults: arguments for rows that leave them blank. A default that a row's model does not take is not used.
+    :param endpoint: the URL of the API, which fetches image links itself.
     """
     planned: list[PlannedRow] = []
     problems: list[Problem] = []
     targets: dict[str, int] = {}
     for row in rows:
-        found = [*row.problems]
+        row_problems = [*row.problems]
         target = None
         try:
             target = target_of(row, output_path)
         except ParameterError as error:
-            found.append(row.problem(error.argument, error.reason))
+            row_problems.append(row.problem(error.argument, error.reason))
         if target is not None and not target.endswith("/"):
             other = targets.setdefault(target, row.number)
             if other != row.number:
-                message = f"{target} is row {other}'s already. Give another name."
-                found.append(row.problem("output_name", message))
+                message = f"{target} is the file of row {other} already. Give another name."
+                row_problems.append(row.problem("output_name", message))
         request, refusals = request_of(row.values, defaults, catalogue)
         if request is not None:
             try:
                 check_links(request, endpoint)
             except ParameterError as error:
                 refusals.append(error)
-        named = {problem.field for problem in found}
-        found += [
+        named = {problem.field for problem in row_problems}
+        row_problems += [
             row.problem(error.argument, error.reason) for error in refusals if error.argument not in named
         ]
-        problems += found
-        if request is not None and not found:
+        problems += row_problems
+        if request is not None and not row_problems:
             take = request.take if "take" in row.values else None
             planned.append(
                 PlannedRow(row=row, request=replace(request, take=1), output_path=target, take=take)
@@ -154,7 +273,7 @@ def draft_rows(
 
 
 def number_takes(planned: Sequence[PlannedRow]) -> tuple[list[PlannedRow], list[Problem]]:
-    """Make identical rows different takes: the author's own numbers stay, the others get the lowest free ones."""
+    """Give identical rows different version numbers. The author's numbers stay; the others get the lowest free ones."""
     taken: dict[str, dict[int, int]] = {}
     problems: list[Problem] = []
     asked = [replace(item, take=1).fingerprint() for item in planned]
@@ -162,9 +281,7 @@ def number_takes(planned: Sequence[PlannedRow]) -> tuple[list[PlannedRow], list[
         if item.take is not None:
             other = taken.setdefault(same, {}).setdefault(item.take, item.row.number)
             if other != item.row.number:
-                message = (
-                    f"{item.take} is row {other}'s already, which asks for the same video. Number them apart."
-                )
+                message = f"{item.take} is the number of row {other} already, which asks for the same video. Give each another number."
                 problems.append(item.row.problem("take", message))
     numbered: list[PlannedRow] = []
     for item, same in zip(planned, asked, strict=True):
@@ -178,7 +295,7 @@ def number_takes(planned: Sequence[PlannedRow]) -> tuple[list[PlannedRow], list[
 
 
 def check_length(rows: int, longest: int) -> None:
-    """Refuse more rows than Airflow maps."""
+    """Refuse more rows than Airflow can map."""
     if rows > longest:
         raise ParameterError(
             "rows",
@@ -190,8 +307,8 @@ def check_length(rows: int, longest: int) -> None:
 def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
     """Return the one error that names every bad row, in the order of the rows; retryable if every problem is.
 
-    What is wrong with many rows in the same way is said once. The error may have room for a part only; the caller
-    writes all of :func:`problem_lines` to the log.
+    A problem that many rows have is named once. The error can be too short for all of them, so the caller writes all of
+    :func:`problem_lines` to the log.
     """
     bad = len({problem.row for problem in problems})
     lines = problem_lines(problems)
@@ -210,7 +327,7 @@ def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
 
 
 def problem_lines(problems: Iterable[Problem]) -> list[str]:
-    """Return one line for each thing that is wrong, in the order of the rows, with the rows it is wrong in."""
+    """Return one line for each problem, in the order of the rows, with the rows that have it."""
     same: dict[str, list[Problem]] = {}
     for problem in sorted(problems, key=lambda problem: problem.row):
         same.setdefault(problem.what, []).append(problem)

@@ -1,4 +1,4 @@
-"""What a campaign costs, model by model, before anything of it is paid."""
+"""What a campaign costs, for each model, before anything is paid."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_amount
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
 from airflow_provider_jimeng.core.plan import PlannedRow, RowState
-from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, format_money, total_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuote:
-    """One model's part. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` where unknown.
+    """The part of one model. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` if it is unknown.
 
     ``at_risk`` is what the rows that still run cost if their renders fail, unbilled, and new ones take their place.
     """
@@ -70,8 +69,10 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
         name: ModelQuote(
             rows=len(items),
             new=sum(item.state is RowState.NEW for item in items),
-            cost=_total(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
-            at_risk=_total(item.request.estimated_cost() for item in items if item.state is RowState.RUNNING),
+            cost=total_cost(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
+            at_risk=total_cost(
+                item.request.estimated_cost() for item in items if item.state is RowState.RUNNING
+            ),
         )
         for name, items in sorted(rows.items())
     }
@@ -80,16 +81,16 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
         new=states[RowState.NEW],
         landed=states[RowState.LANDED],
         running=states[RowState.RUNNING] + states[RowState.DONE],
-        cost=_total(part.cost for part in by_model.values()),
-        at_risk=_total(part.at_risk for part in by_model.values()),
+        cost=total_cost(part.cost for part in by_model.values()),
+        at_risk=total_cost(part.at_risk for part in by_model.values()),
         by_model=by_model,
     )
 
 
 def check_cap(quote: Quote, max_cost_cny: Any) -> None:
-    """Refuse a campaign that may cost more than the cap, or nobody knows how much.
+    """Refuse a campaign that can cost more than the cap, or whose cost is unknown.
 
-    :raises ParameterError: naming cost, cap and remedy.
+    :raises ParameterError: the cap is exceeded. The message names cost, cap and remedy.
     """
     if is_absent(max_cost_cny):
         return
@@ -100,7 +101,7 @@ def check_cap(quote: Quote, max_cost_cny: Any) -> None:
         )
         raise ParameterError(
             "max_cost_cny",
-            f"the price of {unknown} is unknown, so no cap can hold. Set it in the connection's extra under prices, or "
+            f"the price of {unknown} is unknown, so the cap cannot be checked. Set it in the connection's extra under prices, or "
             "remove the cap. Nothing was submitted or paid.",
         )
     if quote.cost + quote.at_risk > cap:
@@ -126,12 +127,3 @@ def quote_table(quote: Quote) -> str:
     if quote.at_risk != 0:
         lines.append(f"more, if all fail that still run: {format_money(quote.at_risk) or 'unknown'}")
     return "\n".join(lines)
-
-
-def _total(costs: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total

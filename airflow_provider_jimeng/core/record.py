@@ -13,10 +13,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
-from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
+from airflow_provider_jimeng.core.render import (
+    PAYLOAD_VERSION,
+    SAFE_RETENTION_SECONDS,
+    Render,
+    manifest_or_none,
+    parse_time,
+)
 
 MAX_PREVIOUS = 20
 """How many earlier renders of a task instance its record keeps."""
@@ -82,7 +86,7 @@ class Record:
     ``asked`` is the fingerprint of the request as its author wrote it. ``fingerprint`` and ``take`` are those of the
     render; they change when a task renders again after a Clear. ``max_tries`` is Airflow's at that time: a Clear changes
     it, a retry does not. ``request`` is a summary of the request and its cost, for a person who has to find a render
-    whose id did not arrive. ``render`` and ``manifest`` are payloads. ``previous`` holds earlier renders. ``lost_try``
+    whose id did not arrive. ``render`` and ``manifest`` are payloads. ``previous`` contains earlier renders. ``lost_try``
     is the try that submitted this render in place of a lost one. ``serial`` counts the submits of the task instance, so
     that the later of two records is known without a clock. ``withdrawn`` names a submit that was withdrawn: its intent
     was not sent, even if another place still holds it.
@@ -161,7 +165,7 @@ class Record:
             output_path=payload.get("output_path"),
             request=None if request is None else dict(request),
             render=payload.get("render"),
-            manifest=_whole(payload.get("manifest")),
+            manifest=manifest_or_none(payload["manifest"]) if payload.get("manifest") else None,
             previous=previous,
             lost_try=payload.get("lost_try"),
             serial=int(payload.get("serial") or len(previous) + 1),
@@ -234,16 +238,16 @@ class Record:
         return frozenset(str(item["render"]["task_id"]) for item in self.past() if item["state"] in ended)
 
     def began_within(self, seconds: float, now: float) -> bool:
-        """Did the submit begin less than so many seconds before ``now`` (epoch seconds)?"""
+        """Return whether the submit began less than this number of seconds before ``now`` (epoch seconds)."""
         return now - parse_time(self.intent_at).timestamp() < seconds
 
     def is_yet_to_land(self, now: float) -> bool:
-        """Can the file of this record still be saved? It can while the render runs or the API keeps it."""
+        """Return whether the file of this record can still be saved: the render runs, or the API keeps it."""
         on_its_way = self.state in (RecordState.INTENT, RecordState.SUBMITTED)
         return on_its_way and self.began_within(SAFE_RETENTION_SECONDS, now)
 
     def same_submit(self, other: Record) -> bool:
-        """Are both records about the same submit?"""
+        """Return whether both records are about the same submit."""
         if self.render is not None and other.render is not None:
             return bool(self.render["task_id"] == other.render["task_id"])
         mine = (self.key, self.fingerprint, self.intent_at, self.try_number)
@@ -256,11 +260,11 @@ class Record:
 
     @property
     def is_void(self) -> bool:
-        """Is this the intent of a submit that was withdrawn?"""
+        """Whether this is the intent of a submit that was withdrawn."""
         return self.is_withdrawn_by(self)
 
     def is_withdrawn_by(self, other: Record) -> bool:
-        """Does another record say that the intent of this one was not sent?"""
+        """Return whether another record says that the intent of this one was not sent."""
         return self.state is RecordState.INTENT and other.withdrawn == self.submit_name
 
     @property
@@ -270,7 +274,7 @@ class Record:
         return f"submit {self.serial}, {self.state.value} (begun {self.intent_at}{render})"
 
     def cleared_since(self, max_tries: int) -> bool:
-        """Was the task cleared after this record? A retry does not change Airflow's ``max_tries``."""
+        """Return whether the task was cleared after this record. A retry does not change Airflow's ``max_tries``."""
         return max_tries != self.max_tries
 
     def seen_by(self, *, max_tries: int, try_number: int) -> Record:
@@ -301,15 +305,6 @@ def reconcile(stored: Record | None, beside: Record | None) -> Record | None:
             "Nothing shows which one is later. Delete the record that does not count."
         )
     return max(first, second, key=lambda record: record.serial)
-
-
-def _whole(payload: Any) -> Mapping[str, Any] | None:
-    """Return the payload of a manifest, ``None`` if it is not one."""
-    try:
-        RenderManifest.from_payload(payload)
-    except ValueError:
-        return None
-    return dict(payload)
 
 
 def by_preference(records: Iterable[Record]) -> list[Record]:

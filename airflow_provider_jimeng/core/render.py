@@ -1,4 +1,4 @@
-"""A render and what became of it, as typed values inside and versioned JSON at every border."""
+"""A render and how a wait for it ended: typed values inside, versioned JSON at every border, and until when it is kept."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
 
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION
+from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+PAYLOAD_VERSION = 1
+SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
+"""No wait lasts longer than 11.5 h after the submit, so that half an hour is left to save the video."""
 
 
 class RenderStatus(StrEnum):
-    """What the API says of a render. The first five are its own words (docs 85621/1777001)."""
+    """The status of a render. The first five are words of the API (docs 85621/1777001)."""
 
     IN_QUEUE = "in_queue"
     GENERATING = "generating"
@@ -28,12 +33,15 @@ class RenderStatus(StrEnum):
 
 
 def format_time(moment: pendulum.DateTime) -> str:
-    """Return RFC 3339 in UTC, e.g. ``2026-01-02T03:04:05.678901Z``."""
+    """Return a time as RFC 3339 in UTC, e.g. ``2026-01-02T03:04:05.678901Z``."""
     return moment.in_timezone("UTC").to_iso8601_string()
 
 
 def parse_time(text: str) -> pendulum.DateTime:
-    """Read an RFC 3339 time back, in UTC; raises ``ValueError`` on anything else."""
+    """Return an RFC 3339 time in UTC.
+
+    :raises ValueError: the text is not such a time.
+    """
     moment = pendulum.parse(text)
     if isinstance(moment, pendulum.DateTime):
         return moment.in_timezone("UTC")
@@ -50,12 +58,25 @@ def format_money(amount: Decimal | None) -> str | None:
 
 
 def cost_in_words(amount: Decimal | None) -> str:
-    """Return a cost as a log line tells it, e.g. ``1.40 CNY``."""
+    """Return a cost for a log line, e.g. ``1.40 CNY``."""
     return "unknown" if amount is None else f"{format_money(amount)} CNY"
 
 
+def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the sum of costs in CNY; ``None`` if one of them is unknown."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
 def parse_money(value: Any) -> Decimal | None:
-    """Read :func:`format_money` back; a JSON number does too. Raises ``ValueError`` on anything else."""
+    """Return the amount of a text from :func:`format_money`, or of a JSON number.
+
+    :raises ValueError: it is neither.
+    """
     if value is None:
         return None
     try:
@@ -72,7 +93,7 @@ def _expect_text(values: Mapping[str, Any], *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Render:
-    """An accepted render: what was asked, who pays, since when. ``duration`` in seconds, cost in CNY."""
+    """An accepted render: its request, the connection that pays, and the time of the submit. Cost in CNY."""
 
     task_id: str
     req_key: str
@@ -95,20 +116,22 @@ class Render:
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
-        """Read :meth:`to_payload` back; fields of a later version, and of a manifest, are ignored.
+        """Return the render of a payload. Fields of a later version, and of a manifest, are ignored.
 
         :raises ValueError: a field is missing or of another kind.
         """
         try:
             return cls(**cls._read(payload))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no payload of a {cls.__name__} ({type(error).__name__}: {error})") from None
+            raise ValueError(
+                f"this is not a payload of a {cls.__name__} ({type(error).__name__}: {error})"
+            ) from None
 
     @classmethod
     def _read(cls, payload: Mapping[str, Any]) -> dict[str, Any]:
         known = {f.name: payload[f.name] for f in fields(cls) if f.name in payload}
         if not known["task_id"]:
-            raise ValueError("a render without a task_id")
+            raise ValueError("the render has no task_id")
         _expect_text(known, "req_key", "model", "jimeng_conn_id")
         return known | {
             "task_id": str(known["task_id"]),
@@ -119,10 +142,14 @@ class Render:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderManifest(Render):
-    """A landed render: the file, what is in it, what it cost, how it got there.
+    """A render whose video is saved: the file, its contents and its cost.
 
     ``bytes`` is the size; ``width`` and ``height`` in pixels, ``fps`` frames a second and ``frames`` are read from
-    the file; ``cost_cny`` is ``None`` where the price is unknown; ``polls`` counts queries.
+    the file. ``cost_cny`` is ``None`` if the price is unknown. ``polls`` is the number of queries.
+
+    ``differs`` lists in what the video differs from its request, each ``{"field", "asked", "got"}``; it is ``None`` in
+    manifests of versions that did not compare. ``aigc_label`` is the implicit label found in the file, ``None`` without
+    one. ``aigc_meta_tagged`` is only what the API said.
     """
 
     uri: str
@@ -141,15 +168,35 @@ class RenderManifest(Render):
     polls: int | None = None
     queued_seconds: float | None = None
     render_seconds: float | None = None
+    differs: list[dict[str, Any]] | None = None
+    aigc_label: dict[str, Any] | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the file has an implicit label. For a file of an older version, the API's word counts."""
+        if self.differs is None:
+            return self.aigc_meta_tagged is True
+        return self.aigc_label is not None
 
     def to_payload(self) -> dict[str, Any]:
-        """Return render and file as plain JSON data, as it goes into XCom, the sidecar and the asset event."""
+        """Return render and file as plain JSON data, as it goes into XCom, the file beside the video and the asset event."""
         own = {
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in Render.__dataclass_fields__
         }
         own["landed_at"] = format_time(self.landed_at)
         own["cost_cny"] = format_money(self.cost_cny)
         return {**Render.to_payload(self), **own}
+
+    def success(self) -> RenderEvent:
+        """Return the end of the wait for the render, as the manifest records it."""
+        return RenderEvent(
+            outcome=Outcome.SUCCEEDED,
+            task_id=self.task_id,
+            req_key=self.req_key,
+            polls=self.polls or 0,
+            queued_seconds=self.queued_seconds,
+            render_seconds=self.render_seconds,
+        )
 
     @classmethod
     def _read(cls, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,3 +206,91 @@ class RenderManifest(Render):
             "landed_at": parse_time(known["landed_at"]),
             "cost_cny": parse_money(known.get("cost_cny")),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderEvent:
+    """The end of one wait.
+
+    ``code``, ``message`` and ``request_id`` come from the API, if it gave them. ``polls`` counts the queries of this
+    wait. ``queued_seconds`` and ``render_seconds`` are measured between polls; ``None`` means that no poll saw the
+    state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot.
+    """
+
+    outcome: Outcome
+    task_id: str | None = None
+    req_key: str | None = None
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    polls: int = 0
+    queued_seconds: float | None = None
+    render_seconds: float | None = None
+    waiting_since: float | None = None
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the event as plain JSON data, without the fields that have no value."""
+        payload: dict[str, Any] = {
+            "version": PAYLOAD_VERSION,
+            "outcome": self.outcome.value,
+            "polls": self.polls,
+        }
+        for name in _OPTIONAL:
+            value = getattr(self, name)
+            if value is not None:
+                payload[name] = value
+        return payload
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> RenderEvent:
+        """Return the event of a payload from :meth:`to_payload`; the fields of a later version are ignored."""
+        return cls(
+            outcome=Outcome(payload["outcome"]),
+            polls=int(payload.get("polls") or 0),
+            **{name: payload.get(name) for name in _OPTIONAL},
+        )
+
+
+_OPTIONAL = (
+    "task_id",
+    "req_key",
+    "code",
+    "message",
+    "request_id",
+    "queued_seconds",
+    "render_seconds",
+    "waiting_since",
+)
+
+
+def deadline_for(*, now: float, wait_timeout: float, submitted_at: float) -> float:
+    """Return the epoch second at which a wait that starts now ends."""
+    return min(submitted_at + SAFE_RETENTION_SECONDS, now + wait_timeout)
+
+
+def kept_until(submitted_at: pendulum.DateTime) -> str:
+    """Return until when the API keeps a render for certain, for example ``14:05 UTC on 2026-01-02``."""
+    until = submitted_at.in_timezone("UTC").add(seconds=SAFE_RETENTION_SECONDS)
+    return f"{until:HH:mm} UTC on {until:YYYY-MM-DD}"
+
+
+def landable_until(render: Render) -> str:
+    """Return until when the video of a render can be saved; for a bare id the time of the submit is not known."""
+    return kept_until(render.submitted_at) if render.fingerprint else "12 hours after its submit"
+
+
+def in_words(seconds: float) -> str:
+    """Return a length of time for a log line, for example ``24 h``, ``5 min`` or ``30 s``."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length and not seconds % length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
+    """Return a payload if it is that of a manifest, else ``None``."""
+    try:
+        RenderManifest.from_payload(payload)
+    except (ValueError, AttributeError):
+        return None
+    return dict(payload)

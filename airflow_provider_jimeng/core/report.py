@@ -1,19 +1,135 @@
-"""The report of a campaign: how many videos it has, what it cost, and its failures grouped by what to do."""
+"""The report of a campaign: how each task ended, how many videos there are, what they cost, and failures by what to do.
+
+A task leaves in XCom ``jimeng_render`` (a render payload, with the outcome if the render did not end well), the manifest
+that it returns, ``jimeng_refusal`` if the API refused the submit or no slot came free, and ``jimeng_intent`` if the
+outcome of a submit is unknown. These values stay when the task fails.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
 from airflow_provider_jimeng.core.frames import bare_link, is_link
-from airflow_provider_jimeng.core.render import format_money, format_time, parse_money
-from airflow_provider_jimeng.core.task_end import End, TaskEnd
+from airflow_provider_jimeng.core.messages import explain
+from airflow_provider_jimeng.core.outcomes import NOTHING_SUBMITTED, Billed, Outcome, ending_of
+from airflow_provider_jimeng.core.render import (
+    PAYLOAD_VERSION,
+    format_money,
+    format_time,
+    parse_money,
+    parse_time,
+    total_cost,
+)
 
 if TYPE_CHECKING:
     import pendulum
+
+
+class End(StrEnum):
+    """How a task ended. Only ``landed`` and ``reused`` left a video."""
+
+    LANDED = "landed"
+    REUSED = "reused"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"
+    NO_RENDER = "no_render"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnd:
+    """What one task instance left. ``map_index`` is ``None`` if it is not known or the task is not mapped.
+
+    ``render`` and ``manifest`` are payloads; ``render`` can also be a refusal or an intent. ``asked`` contains the arguments
+    from a plan. ``earlier`` lists the renders that the task paid for before, each with ``state``, ``task_id``,
+    ``submitted_at`` and ``cost_cny``.
+    """
+
+    task: str
+    map_index: int | None = None
+    render: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] | None = None
+    asked: Mapping[str, Any] | None = None
+    earlier: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The task instance as people name it, e.g. ``render[3]``."""
+        return self.task if self.map_index is None else f"{self.task}[{self.map_index}]"
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """All that is known of the request and the video."""
+        return {**(self.asked or {}), **(self.render or {}), **(self.manifest or {})}
+
+    @property
+    def render_id(self) -> str | None:
+        """The vendor's id of the render, if one was accepted."""
+        task_id = self.known.get("task_id")
+        return None if task_id is None else str(task_id)
+
+    def end(self, since: pendulum.DateTime) -> End:
+        """Return how the task ended. A video that was paid before ``since`` was reused."""
+        if self.manifest is not None:
+            return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
+        if not self.render or self.outcome == Outcome.SLOT_TIMED_OUT:
+            return End.NO_RENDER
+        return End.FAILED if ending_of(self.outcome).over else End.UNFINISHED
+
+    @property
+    def outcome(self) -> str:
+        """How the wait ended, as a value of :class:`Outcome` or ``unknown_submit``; empty if nothing is known."""
+        return str((self.render or {}).get("outcome") or "")
+
+    @property
+    def code(self) -> str | None:
+        """The API's code, if it gave one."""
+        code = (self.render or {}).get("code")
+        return None if code is None else str(code)
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether it is unknown if the submit of the task is billed."""
+        return ending_of(self.outcome).billed is Billed.UNKNOWN
+
+    def meaning(self) -> tuple[str, str]:
+        """Return what went wrong and what to do about it."""
+        explanation = explain(self.render) if self.render else NOTHING_SUBMITTED
+        return explanation.meaning, explanation.advice
+
+
+def merge_ends(ends: Iterable[TaskEnd]) -> list[TaskEnd]:
+    """Return one end per render, although the tasks that submit, wait for and save it each left something.
+
+    The instances of one mapped task stay separate even if they share a render.
+    """
+    merged: dict[tuple[str, int], TaskEnd] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for end in ends:
+        key = ("", len(merged))
+        if end.render_id is not None:
+            number = counts[end.task, end.render_id] = counts.get((end.task, end.render_id), 0) + 1
+            key = (end.render_id, number)
+        before = merged.get(key)
+        merged[key] = end if before is None else _both(before, end)
+    return list(merged.values())
+
+
+def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
+    """Return both as one: the name of the task that submitted, and the latest state of the render."""
+    news = after.render and (after.render.get("outcome") or after.render.get("message"))
+    later = after.render if news else before.render
+    return TaskEnd(
+        task=before.task,
+        map_index=before.map_index,
+        render=later or after.render,
+        manifest=after.manifest or before.manifest,
+        asked=before.asked or after.asked,
+        earlier=before.earlier + after.earlier,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +158,7 @@ class Failures:
 class Report:
     """A whole campaign. Money is in CNY, and ``None`` if a price is unknown.
 
-    ``planned`` is the plan's quote; ``quoted`` tells whether there was a plan. ``actual`` is the cost of this run's renders,
+    ``planned`` is the plan's quote; ``quoted``: there was a plan. ``actual`` is the cost of this run's renders,
     ``earlier`` the cost of the reused ones, ``open`` what renders without a known end might still cost.
     """
 
@@ -63,18 +179,18 @@ class Report:
         """The cost of this run's videos, including those that are not saved or were replaced by another render."""
         done = [task for task in self.of(End.UNFINISHED) if task.outcome == Outcome.SUCCEEDED]
         costs = [_cost(task) for task in _once([*self.of(End.LANDED), *done])]
-        return _sum([*costs, *self._replaced("landed")])
+        return total_cost([*costs, *self._replaced("landed")])
 
     @property
     def earlier(self) -> Decimal | None:
         """The cost that earlier runs paid for the reused videos."""
-        return _sum(_cost(task) for task in _once(self.of(End.REUSED)))
+        return total_cost(_cost(task) for task in _once(self.of(End.REUSED)))
 
     @property
     def open(self) -> Decimal | None:
-        """What renders may cost whose end is not known, or that the API lost, those that others took the place of included."""
+        """The possible cost of renders whose end is unknown or that the API lost, including replaced ones."""
         lost = [task for task in self.of(End.UNFINISHED, End.FAILED) if task.may_be_billed]
-        return _sum([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
+        return total_cost([*(_cost(task) for task in _once(lost)), *self._replaced("submitted", "lost")])
 
     def _replaced(self, *states: str) -> list[Decimal | None]:
         """Return the costs of replaced renders that were in one of these states when the next render replaced them."""
@@ -153,12 +269,3 @@ def _cost(task: TaskEnd) -> Decimal | None:
     if task.manifest is not None and task.manifest.get("cost_cny") is not None:
         return parse_money(task.manifest["cost_cny"])
     return parse_money(task.known.get("estimated_cost_cny"))
-
-
-def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total

@@ -1,4 +1,4 @@
-"""The bytes of a file of rows as text, and the text as lines of cells or as JSON values. Rows come later."""
+"""Reads the bytes of a file of rows as text, and the text as lines of cells or as JSON values."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _FEWEST_HANGUL = 4
 
 
 def check_content(name: str, content: bytes) -> None:
-    """Refuse what is certainly not text, whatever the file's name says.
+    """Refuse a file that is certainly not text, whatever its name ends in.
 
-    :raises ParameterError: saying what it is.
+    :raises ParameterError: it is not text. The message says what it is.
     """
     for signature, kind in _SIGNATURES:
         if content.startswith(signature):
@@ -64,7 +64,7 @@ def check_content(name: str, content: bytes) -> None:
 def decode(name: str, content: bytes) -> tuple[str, str]:
     """Return a file's text and its encoding: UTF-8, UTF-16 and UTF-32, or GB 18030, as Excel saves in China.
 
-    :raises ParameterError: it is none of them, or nobody can tell which; wrong characters would be paid for.
+    :raises ParameterError: it is none of them, or it is not clear which. Wrong characters would be paid for.
     """
     encoding = next((encoding for bom, encoding in _BOMS if content.startswith(bom)), None)
     encoding = encoding or _utf_16_without_mark(content[:_HEAD_BYTES]) or "utf-8"
@@ -79,15 +79,15 @@ def decode(name: str, content: bytes) -> tuple[str, str]:
     if text.lstrip()[:1] == "<":
         raise ParameterError(
             "rows",
-            f"{name} is a web page or XML. A link may lead to a page that asks for a login. Give the file itself.",
+            f"{name} is a web page or XML. Perhaps the link leads to a page that asks for a login. Give the file itself.",
         )
     return text, encoding
 
 
 def table_lines(name: str, text: str) -> Iterator[Line]:
-    """Yield the lines of a CSV text, with the delimiter that its first line has most of.
+    """Yield the lines of a CSV text. The delimiter is the one that occurs most often in the first line.
 
-    :raises ParameterError: naming the line that breaks the rules of CSV.
+    :raises ParameterError: a line breaks the rules of CSV. The message names it.
     """
     text = text.lstrip("\ufeff")
     first = _LINE_END.split(text.lstrip(" \r\n"), maxsplit=1)[0]
@@ -111,7 +111,7 @@ def table_lines(name: str, text: str) -> Iterator[Line]:
 
 
 def json_lines(text: str) -> Iterator[tuple[int, Any]]:
-    """Yield the lines of a JSON Lines text by their number; a broken one is the error instead."""
+    """Yield the number and the value of each line of a JSON Lines text. A broken line has the error as value."""
     for line, content in enumerate(_LINE_END.split(text), start=1):
         if content.strip():
             try:
@@ -121,21 +121,21 @@ def json_lines(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def json_list(name: str, text: str) -> list[Any]:
-    """Return the list that a JSON text holds.
+    """Return the list that is written in a JSON text.
 
-    :raises ParameterError: naming the line that is not JSON, or what the text holds instead.
+    :raises ParameterError: it is not a list. The message names the line that is not JSON, or the type.
     """
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except json.JSONDecodeError as error:
         raise ParameterError(
             "rows", f"{name} cannot be read: {error.msg} in line {error.lineno}, column {error.colno}."
         ) from None
     except (ValueError, RecursionError) as error:
         raise ParameterError("rows", f"{name} cannot be read: {error}.") from None
-    if not isinstance(found, list):
-        raise ParameterError("rows", f"{name}: expected a JSON list of objects, got {type(found).__name__}.")
-    return found
+    if not isinstance(values, list):
+        raise ParameterError("rows", f"{name}: expected a JSON list of objects, got {type(values).__name__}.")
+    return values
 
 
 def _utf_16_without_mark(head: bytes) -> str | None:
@@ -167,7 +167,7 @@ def _gb_18030(name: str, content: bytes, bad_byte: int) -> str:
 
 
 def _is_damaged_utf_8(content: bytes) -> bool:
-    """Whether most of what is not ASCII is UTF-8 all the same."""
+    """Return whether most of the characters that are not ASCII are valid UTF-8."""
     text = content.decode(errors="replace")
     broken = text.count("\ufffd")
     return sum(not character.isascii() for character in text) - broken > broken
@@ -181,7 +181,7 @@ def _is_common(character: str) -> bool:
 
 
 def _is_hangul(text: str) -> bool:
-    """Whether the same bytes are Korean: the two encodings use the same ones."""
+    """Return whether the bytes can be Korean text too, because both encodings use the same bytes."""
     try:
         korean = text.encode("gb18030").decode("euc_kr")
     except UnicodeDecodeError:

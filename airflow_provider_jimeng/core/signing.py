@@ -1,6 +1,6 @@
 """Volcengine V4 request signing (HMAC-SHA256) as pure functions (docs 6369/67268, 6369/67269).
 
-No clock, no I/O: the caller passes ``x_date``. What is signed is the sorted set
+The caller passes the time as ``x_date``. The signature covers the sorted headers
 ``content-type;host;x-content-sha256;x-date`` and, with a session token, ``;x-security-token``.
 """
 
@@ -21,7 +21,7 @@ SIGNED_HEADERS = "content-type;host;x-content-sha256;x-date"
 class Credentials:
     """An account's key pair, with the session token of temporary (STS) credentials.
 
-    The secret key is used literally, also when it looks like Base64.
+    The secret key is used literally, even if it looks like Base64.
     """
 
     access_key: str
@@ -31,14 +31,14 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a signature is valid for, apart from its day."""
+    """Region and service that a signature is valid for."""
 
     region: str
     service: str
 
 
 def signing_key(secret_key: str, date: str, scope: Scope) -> bytes:
-    """Derive the 32-byte key of one day (``date`` is ``YYYYMMDD``) and scope."""
+    """Return the 32-byte key of one day (``date`` is ``YYYYMMDD``) and scope."""
     key = secret_key.encode()
     for part in (date, scope.region, scope.service, TERMINATOR):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -47,9 +47,9 @@ def signing_key(secret_key: str, date: str, scope: Scope) -> bytes:
 
 @lru_cache(maxsize=64)
 def canonical_query(query: str) -> str:
-    """Sort a raw query string and percent-encode it by RFC 3986 (``-_.~`` stay, a space is ``%20``).
+    """Return a raw query string sorted and percent-encoded by RFC 3986 (``-_.~`` stay, a space is ``%20``).
 
-    Queries carry an action and a version, no secrets: they may be remembered.
+    A query contains an action and a version and no secrets, so it can be cached.
     """
     pairs = sorted(parse_qsl(query, keep_blank_values=True))
     return "&".join(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in pairs)
@@ -57,14 +57,14 @@ def canonical_query(query: str) -> str:
 
 @lru_cache(maxsize=64)
 def signed_host(host: str) -> str:
-    """Return the ``Host`` value a signature covers: without ``:80`` and ``:443``, other ports kept."""
+    """Return the ``Host`` value that a signature covers: without the ports ``:80`` and ``:443``."""
     name, colon, port = host.rpartition(":")
     return name if colon and port in ("80", "443") else host
 
 
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """What stays the same in the signatures of a day."""
+    """The parts that all signatures of a day share."""
 
     date: str
     key: bytes = field(repr=False)
@@ -73,10 +73,9 @@ class _Day:
 
 
 class Signer:
-    """Signs for one key pair and scope, and remembers the derived key of the day it signed last.
+    """Signs for one key pair and scope, and keeps the derived key of the day of its last signature.
 
-    The derived key lives here, one at a time, so it goes when the signer goes; nothing is kept in a
-    module-level cache. The output depends on the arguments alone.
+    No module-level cache keeps a derived key, so it is gone when the signer is. The output depends on the arguments alone.
     """
 
     __slots__ = ("_credentials", "_day", "_scope", "_signed", "_token_line")
@@ -144,7 +143,7 @@ def sign(
     scope: Scope,
     x_date: str,
 ) -> dict[str, str]:
-    """Sign one request without remembering anything; see :meth:`Signer.sign`."""
+    """Return the headers that sign one request; see :meth:`Signer.sign`."""
     return Signer(credentials, scope).sign(
         method=method,
         host=host,

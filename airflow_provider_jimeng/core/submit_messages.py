@@ -1,41 +1,36 @@
-"""What users are told about a submit that was refused or whose outcome is unknown, and about one that did not begin."""
+"""Messages about a submit that was refused, whose outcome is unknown, or that did not begin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.deadlines import kept_until, landable_until
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.record import RecordState
-from airflow_provider_jimeng.core.render import Render, format_money, format_time, parse_time
+from airflow_provider_jimeng.core.render import (
+    PAYLOAD_VERSION,
+    Render,
+    format_time,
+    kept_until,
+    landable_until,
+    parse_time,
+)
 
 if TYPE_CHECKING:
     import pendulum
 
     from airflow_provider_jimeng.core.errors import ApiError
-    from airflow_provider_jimeng.core.event import Explanation, RenderEvent
+    from airflow_provider_jimeng.core.outcomes import Explanation
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 CHECK = "Check the task list and the bill in the console: the API cannot list renders whose id is unknown."
 
 
-def summary_of(request: RenderRequest) -> dict[str, Any]:
-    """Return what an intent keeps of its request: enough to find the render in the vendor's console."""
-    return {
-        "model": request.spec.name,
-        "req_key": request.spec.req_key,
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "duration": request.duration,
-        "estimated_cost_cny": format_money(request.estimated_cost()),
-    }
-
-
 def refusal_of(request: RenderRequest, error: ApiError, refused_at: pendulum.DateTime) -> dict[str, Any]:
     """Return what a refused submit leaves in XCom: the request, the API's answer, its meaning and the advice."""
-    return _refusal(summary_of(request), Outcome.FAILED, error, error.entry, refused_at)
+    return _refusal(request.summary(), Outcome.FAILED, error, error.entry, refused_at)
 
 
 def slot_refusal(
@@ -80,7 +75,7 @@ def cost_of(request: Mapping[str, Any] | None) -> str | None:
 
 def unknown_now(record: Record, error: Exception, *, on_unknown_submit: str) -> str:
     """Return the message for a submit whose answer is missing."""
-    then = 'The next try submits, and may pay, again, because on_unknown_submit="resubmit" allows it.'
+    then = 'The next try submits, and can pay, again, because on_unknown_submit="resubmit" allows it.'
     if on_unknown_submit != "resubmit":
         then = _NO_SUBMIT
     return f"{error} {_may_run(record)} {CHECK} {then}"

@@ -7,13 +7,11 @@ presigned link.
 from __future__ import annotations
 
 import re
-import string
-import unicodedata
 
 MAX_TEXT_LENGTH = 3800
 """Airflow can put the name of a class in front; the whole message stays below 4,000 characters."""
 _WINDOW = 16_000
-"""Only so many characters at the beginning and at the end of a very long text are read."""
+"""Number of characters that are read at the beginning and at the end of a very long text."""
 _BREAKS = " \t\r\n\"'<>…\u3000\u201c\u201d，。；：！？、（）【】「」《》"
 _WORD = re.compile(rf"[^{re.escape(_BREAKS)}]+")
 _LINK = re.compile(r"//|\\/\\/|%(?:25)*2F%(?:25)*2F", re.IGNORECASE)
@@ -29,26 +27,6 @@ _USER_INFORMATION = re.compile(rf"//[^/@?#{re.escape(_BREAKS)}]*@")
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
-_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols without a visible glyph: the Hangul fillers and the blank Braille pattern."""
-_ZERO_WIDTH = "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
-
-
-def is_visible(character: str) -> bool:
-    """Return whether a character has a visible glyph."""
-    return unicodedata.category(character) not in _INVISIBLE_CATEGORIES and character not in _FILLERS
-
-
-def trim(text: str) -> str:
-    """Return a text without the white space and zero-width characters at its ends."""
-    return text.strip(string.whitespace + _ZERO_WIDTH)
-
-
-def first_control(text: str) -> int | None:
-    """Return the index of the first control character that is not a tab or a line end; ``None`` if there is none."""
-    control = _CONTROLS.search(text)
-    return None if control is None else control.start()
 
 
 def shorten(text: str, limit: int, *, whole: int | None = None) -> str:

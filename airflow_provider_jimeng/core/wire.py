@@ -1,7 +1,7 @@
-"""The remote JSON, and nowhere else: calls are built here, replies are read here.
+"""Builds the JSON of every request and reads the JSON of every answer. No other module knows the fields of the API.
 
-Two dialects are read: the API's own (docs 85621, ``CVSync2Async*``, both envelopes) and that of Bearer gateways,
-whose wrapped and renamed shapes are public in their code. No API dict travels further than this module.
+Answers come in the API's own form (docs 85621, ``CVSync2Async*``) or in that of Bearer gateways, which wrap and rename
+fields as their public code shows. The functions return dataclasses, so no dict of the API leaves this module.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ CANCEL_ACTION = "CVCancelTask"
 
 _TASK_ID = re.compile(r"[\x21-\x7e]{1,256}")
 _STATUS_WORDS: Mapping[str, RenderStatus] = {
-    # The API's own five, and the one word of its pre-processing.
+    # The first five are the API's own, and processing is its word for the preparation.
     "in_queue": RenderStatus.IN_QUEUE,
     "generating": RenderStatus.GENERATING,
     "done": RenderStatus.DONE,
     "not_found": RenderStatus.NOT_FOUND,
     "expired": RenderStatus.EXPIRED,
     "processing": RenderStatus.GENERATING,
-    # Gateways and tutorials.
+    # Gateways and tutorials use these words.
     "not_start": RenderStatus.IN_QUEUE,
     "submitted": RenderStatus.IN_QUEUE,
     "queued": RenderStatus.IN_QUEUE,
@@ -66,7 +66,7 @@ _STATUS_WORDS: Mapping[str, RenderStatus] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request: ``action`` and ``version`` go into the query string, ``body`` is the exact bytes sent."""
+    """One request. ``action`` and ``version`` go into the query string; ``body`` is sent as it is."""
 
     action: str
     version: str
@@ -88,9 +88,9 @@ class SubmitReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryReply:
-    """What the API says of a render. ``status_word`` is its own word; the link lives for an hour.
+    """What the API says about a render. ``status_word`` is its own word. The link works for an hour.
 
-    ``code`` and ``message`` say why, where the status is ``failed`` and a reason was given.
+    ``code`` and ``message`` are the reason, if the status is ``failed`` and there is one.
     """
 
     status: RenderStatus
@@ -115,12 +115,12 @@ def _call(action: str, version: str, body: Mapping[str, Any]) -> Call:
 
 
 def submit_call(request: RenderRequest) -> Call:
-    """Build the submit of a request."""
+    """Return the call that submits a request."""
     return _call(SUBMIT_ACTION, VERSION, request.body())
 
 
 def query_call(*, req_key: str, task_id: str, aigc_meta: Mapping[str, str] | None = None) -> Call:
-    """Build a query; with ``aigc_meta`` the API writes the implicit label into the video of this reply's link."""
+    """Return the call that queries a render. With ``aigc_meta`` the link leads to a video with the implicit label."""
     body: dict[str, Any] = {"req_key": req_key, "task_id": task_id}
     if aigc_meta:
         body["req_json"] = json.dumps(
@@ -130,32 +130,33 @@ def query_call(*, req_key: str, task_id: str, aigc_meta: Mapping[str, str] | Non
 
 
 def cancel_call(*, req_key: str, task_id: str) -> Call:
-    """Build a cancel. The official SDKs have it; whether video models honour it is unverified."""
+    """Return the call that cancels a render. The official SDKs have it; it is not verified for video models."""
     return _call(CANCEL_ACTION, CANCEL_VERSION, {"req_key": req_key, "task_id": task_id})
 
 
 def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> SubmitReply:
-    """Read the answer to a submit; with ``bearer``, that of a gateway, whose HTTP status counts for more.
+    """Return the reply to a submit. With ``bearer`` it comes from a gateway, whose HTTP status counts more.
 
-    Accepted is what says so by its code (10000, or a gateway's word) and what gives a task id with HTTP 2xx unless
-    its code is a listed refusal: an id that may be paid for is never dropped.
+    A submit is accepted if the code says so (10000, or a gateway's word). An answer with a task id and HTTP 2xx is
+    accepted too, unless its code is a listed refusal, because an id that can be billed must not be lost.
 
-    :raises ApiError: the API refused, by its code; a :class:`ServerError` also where the answer contradicts itself
-        (a yes without a task id, a task id with no known refusal), which leaves the outcome unknown.
-    :raises UnreadableReplyError: neither a code nor a task id: the outcome is unknown.
+    :raises ApiError: the API refused. It is a :class:`ServerError` too if the answer contradicts itself (success
+        without a task id, or a task id beside an unknown refusal), because the outcome is unknown then.
+    :raises UnreadableReplyError: there is neither a code nor a task id. The outcome is unknown.
     """
     reply = _read_submit(http_status, content, bearer=bearer)
     named = _task_id(reply.data_object.get("task_id"), reply.outer.get("task_id"))
     task_id = named or _task_id(reply.outer.get("id"), reply.data if reply.succeeded else None)
+    if task_id is not None and reply.succeeded:
+        return SubmitReply(task_id=task_id, request_id=reply.request_id)
     entry = lookup(reply.code)
     listed_refusal = entry is not None and entry.kind is not ErrorKind.SERVER
-    no_refusal = not reply.has_error_object and not listed_refusal
-    if task_id is not None and (reply.succeeded or (reply.ok_status and no_refusal)):
+    if task_id is not None and reply.ok_status and not reply.has_error_object and not listed_refusal:
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
     if reply.refused and (named is None or listed_refusal):
         raise submit_refusal(reply, bearer=bearer)
-    but = "no task id" if named is None else f"the task {named} but says no"
-    message = f"HTTP {http_status}, and the answer to the submit names {but}"
+    contents = "no task id" if named is None else f"the task {named} beside a refusal"
+    message = f"HTTP {http_status}, and the answer to the submit has {contents}"
     if reply.code is None and named is None:
         raise UnreadableReplyError(f"{message}.", http_status=http_status)
     raise ServerError(message, code=reply.code, request_id=reply.request_id, http_status=http_status)
@@ -171,17 +172,17 @@ def _read_submit(http_status: int, content: bytes, *, bearer: bool) -> Envelope:
 
 
 def _task_id(*places: Any) -> str | None:
-    """Return the first that can be an id; free text and an empty 0 are none."""
+    """Return the first value that can be an id. Free text and 0 cannot."""
     texts = [(first_text(place) or "").strip() for place in places]
     return next((text for text in texts if _TASK_ID.fullmatch(text) and text != "0"), None)
 
 
 def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryReply:
-    """Read the answer to a query.
+    """Return the reply to a query.
 
-    :param endpoint: where the answer came from: a link without a host is one of this host.
-    :raises ApiError: by its code; ``entry.fails_render`` tells whether the render failed or only the query.
-    :raises UnreadableReplyError: the answer is no JSON of the API.
+    :param endpoint: the URL that answered. A link without a host belongs to its host.
+    :raises ApiError: the code is an error. ``entry.fails_render`` shows whether the render failed or only the query.
+    :raises UnreadableReplyError: the answer is not JSON of the API.
     """
     reply = Envelope.read(http_status, content)
     if reply.code is not None and reply.code.lower() in MISSING_TASK_STATUSES:
@@ -200,8 +201,11 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         status = RenderStatus.DONE
     if status is RenderStatus.DONE and url is None:
         url = any_link(layers, endpoint)
-    failed = status is RenderStatus.FAILED
-    reason = first_text(*(layer.get("fail_reason") for layer in layers))
+    code = message = None
+    if status is RenderStatus.FAILED:
+        code = None if refusal is None else refusal.code
+        reason = first_text(*(layer.get("fail_reason") for layer in layers))
+        message = readable((refusal.message if refusal is not None else None) or reason)
     tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)
     return QueryReply(
         status=status,
@@ -209,16 +213,16 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         video_url=url,
         aigc_meta_tagged=tagged if isinstance(tagged, bool) else None,
         request_id=reply.request_id,
-        code=refusal.code if failed and refusal is not None else None,
-        message=readable((refusal.message if refusal is not None else None) or reason) if failed else None,
+        code=code,
+        message=message,
     )
 
 
 def _status_despite(refusal: ApiError, status: RenderStatus, url: str | None) -> RenderStatus:
-    """Return the status that an answer gives beside a code that is no success, or raise that code.
+    """Return the status of an answer whose code is an error, or raise that error.
 
-    ``done`` means finished, good or bad, and the code decides which (docs 85621: "outer code and message"); a
-    gateway's ``failed`` is final, whatever code it met last. Any other word counts if the code is unlisted.
+    ``done`` means finished, well or not, and the code decides which (docs 85621: "outer code and message"). A gateway's
+    ``failed`` is final, whatever the code is. Any other status counts if the table does not have the code.
     """
     entry = refusal.entry
     if entry is not None and entry.fails_render:
@@ -233,9 +237,9 @@ def _status_despite(refusal: ApiError, status: RenderStatus, url: str | None) ->
 
 
 def _status_of(layers: Iterable[Mapping[str, Any]]) -> tuple[str | None, RenderStatus]:
-    """Return the first status that is known, else the first word; numbers are none, for they mirror the code."""
-    given = [layer.get("status") for layer in layers]
-    words = [value.strip() for value in given if isinstance(value, str) and value.strip()]
+    """Return the first known status, else the first word. A number is ignored, because it repeats the code."""
+    values = [layer.get("status") for layer in layers]
+    words = [value.strip() for value in values if isinstance(value, str) and value.strip()]
     for word in words:
         if word.lower() in _STATUS_WORDS:
             return word, _STATUS_WORDS[word.lower()]
@@ -243,7 +247,10 @@ def _status_of(layers: Iterable[Mapping[str, Any]]) -> tuple[str | None, RenderS
 
 
 def parse_cancel(http_status: int, content: bytes) -> CancelReply:
-    """Read the answer to a cancel; a refusal is raised by its code."""
+    """Return the reply to a cancel.
+
+    :raises ApiError: the API refused.
+    """
     reply = Envelope.read(http_status, content)
     if reply.succeeded:
         return CancelReply(request_id=reply.request_id)
@@ -251,10 +258,10 @@ def parse_cancel(http_status: int, content: bytes) -> CancelReply:
 
 
 def certainly_not_accepted(error: JimengError) -> bool:
-    """After a failed submit: whether it is certain that no render was started, and so none can be billed.
+    """Return whether a failed submit certainly started no render, so that nothing can be billed.
 
-    A cut connection, a timeout, any 5xx that names no listed refusal, and a 2xx that says neither yes nor no leave
-    it open.
+    A cut connection, a timeout, a 5xx without a listed refusal, and a 2xx that is neither success nor refusal leave the
+    outcome unknown.
     """
     if isinstance(error, NotSentError | ParameterError | SettingsError | RedirectedError):
         return True
@@ -264,8 +271,8 @@ def certainly_not_accepted(error: JimengError) -> bool:
 
 
 def _refuses(http_status: int) -> bool:
-    """Whether an HTTP status alone says that the request was not carried out.
+    """Return whether an HTTP status alone means that the request was not executed.
 
-    So do 4xx, but for the two that stand for a timeout, and the redirects that leave a request to be sent again.
+    These are 4xx, except the two for a timeout, and the redirects after which a client sends the request again.
     """
     return (400 <= http_status < 500 and http_status not in (408, 499)) or http_status in (301, 307, 308)

@@ -9,13 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from airflow_provider_jimeng.core.catalogue import (
-    DEFAULT_ENDPOINT,
-    LINK_SECONDS,
-    MODELS,
-    RETENTION_SECONDS,
-    ModelSpec,
-)
+from airflow_provider_jimeng.core.catalogue import LINK_SECONDS, MODELS, RETENTION_SECONDS, ModelSpec
+from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.emulator.fault_injection import FaultPlan
 from airflow_provider_jimeng.emulator.faults import Fault, FaultError
 from airflow_provider_jimeng.emulator.gateway import GATEWAY_PATH, Gateway, LinkShape, QueryShape, SubmitShape

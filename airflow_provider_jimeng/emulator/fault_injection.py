@@ -23,7 +23,7 @@ from airflow_provider_jimeng.emulator.messages import (
     status_data,
 )
 
-CONDITIONAL = frozenset({"done_without_url", "untagged"})
+CONDITIONAL = frozenset({"done_without_url", "mislabelled", "untagged"})
 """Faults that need a certain response: one with a link, or one with a label."""
 REPLACING = frozenset({"cut_after", "hang_after", "error_after"})
 """Late faults that replace the response. The other late faults alter it."""
@@ -156,6 +156,8 @@ def alter_api_response(fault: Fault, response: ApiResponse, unlabelled_url: Call
         data["video_url"] = ""
     elif fault.what == "untagged":
         data |= {"aigc_meta_tagged": False, "video_url": unlabelled_url()}
+    elif fault.what == "mislabelled":
+        data["video_url"] = unlabelled_url()
     elif fault.what in ("status_word", "not_found", "expired"):
         data = status_data(fault.parameters.get("word", fault.what))
     else:

@@ -106,12 +106,21 @@ KINDS: Mapping[str, FaultKind] = MappingProxyType(
             where=("query",),
             meaning="The label is not written, although the query requests it. Only responses with a label count.",
         ),
+        "mislabelled": FaultKind(
+            where=("query",),
+            meaning="The response says that the label is written, and the file has none. Only responses with a label "
+            "count.",
+        ),
         "fail": FaultKind(
             where=("render",), parameters={"code": Code.OUTPUT_RISK, "message": None},
             meaning="The render fails with this code (by default: moderation of the video). It is not billed.",
         ),
         "expire": FaultKind(
             where=("render",), meaning="The render ends with the status `expired` instead of `done`. It is not billed."
+        ),
+        "other_video": FaultKind(
+            where=("render",), parameters={"width": 640, "height": 480, "duration": 3},
+            meaning="The video has this size in pixels and this duration in seconds, whatever was requested.",
         ),
         "refuse": FaultKind(
             where=("media",), early=True, parameters={"http_status": 403},
@@ -147,6 +156,9 @@ _NUMBERS: Mapping[str, tuple[type, float, float, str]] = {
     "seconds": (float, 0, 86_400, "seconds, 0 to 86400"),
     "fraction": (float, 0, 1, "a part of the file, 0 to 1"),
     "extra_bytes": (int, 1, 10**9, "a positive number of bytes"),
+    "width": (int, 16, 4096, "pixels, 16 to 4096"),
+    "height": (int, 16, 4096, "pixels, 16 to 4096"),
+    "duration": (int, 1, 60, "seconds, 1 to 60"),
     "every": (int, 1, 10**9, "a whole number from 1"),
     "times": (int, 1, 10**9, "a whole number from 1"),
 }

@@ -35,6 +35,8 @@ class Render:
     ends_at: float
     failure: tuple[int, str | None] | None = None
     expires: bool = False
+    video: tuple[int, int, int] | None = None
+    """Width, height and duration of its video, if they are not those of the request."""
     cancelled_at: float | None = None
     queries: int = 0
     media_requests: int = 0

@@ -156,6 +156,12 @@ class Service:
             render.failure = (fault.parameters["code"], fault.parameters["message"])
         elif fault.what == "expire":
             render.expires = True
+        elif fault.what == "other_video":
+            render.video = (
+                fault.parameters["width"],
+                fault.parameters["height"],
+                fault.parameters["duration"],
+            )
         else:
             render.ends_at += fault.parameters["seconds"]
 
@@ -213,5 +219,5 @@ def _possible_faults(response: ApiResponse) -> frozenset[str]:
     if response.data.get("video_url"):
         possible.add("done_without_url")
     if response.data.get("aigc_meta_tagged"):
-        possible.add("untagged")
+        possible |= {"mislabelled", "untagged"}
     return frozenset(possible)

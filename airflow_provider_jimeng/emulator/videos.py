@@ -54,12 +54,14 @@ def clip_of(render: Render) -> Clip:
     """Return what the video of a render shows. It depends on the drawn seed, so two renders with random seeds differ."""
     request = render.request
     spec = request.spec
-    width, height = (
-        spec.sizes.get(request.aspect_ratio) or spec.sizes.get(DEFAULT_ASPECT_RATIO) or _SIZE_UNKNOWN
-    )
+    sizes = spec.sizes
+    width, height = sizes.get(request.aspect_ratio) or sizes.get(DEFAULT_ASPECT_RATIO) or _SIZE_UNKNOWN
+    duration = request.duration
+    if render.video is not None:
+        width, height, duration = render.video
     lines = [
         f"{spec.name}  {spec.req_key}",
-        f"{width}x{height}  {request.aspect_ratio}  {request.duration} s  {FPS} fps  seed {render.drawn_seed}",
+        f"{width}x{height}  {request.aspect_ratio}  {duration} s  {FPS} fps  seed {render.drawn_seed}",
     ]
     if request.camera is not None:
         lines.append("camera " + " ".join(request.camera))
@@ -68,7 +70,7 @@ def clip_of(render: Render) -> Clip:
     return Clip(
         width=width // 2 * 2,
         height=height // 2 * 2,
-        duration=request.duration,
+        duration=duration,
         aspect_ratio=request.aspect_ratio,
         prompt=request.prompt.encode(errors="replace").decode(),
         lines=tuple(lines),

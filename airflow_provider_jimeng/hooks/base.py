@@ -1,47 +1,44 @@
-"""The connection of a hook: its settings, its client, and the form and test in Airflow's UI."""
+"""The connection of a hook, and its submits: they cost money."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
+import pendulum
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_jimeng.client.auth import VolcAuth, auth_for
-from airflow_provider_jimeng.client.clients import JimengClient
-from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
-from airflow_provider_jimeng.core.errors import (
-    AuthenticationError,
-    ConcurrencyLimitedError,
-    InputRejectedError,
-    JimengError,
-    NoReplyError,
-    NotSentError,
-    PermissionDeniedError,
-    RateLimitedError,
-    UnreadableReplyError,
-)
-from airflow_provider_jimeng.hooks.connection_cache import (
-    look_up_connection,
-    mask,
-    settings_of,
-    shared_client,
-)
-from airflow_provider_jimeng.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_jimeng.client.exchange import auth_for
+from airflow_provider_jimeng.client.sync_client import JimengClient
+from airflow_provider_jimeng.core.catalogue import find_model
+from airflow_provider_jimeng.core.errors import JimengError, ParameterError
+from airflow_provider_jimeng.core.links import check_links
+from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
+from airflow_provider_jimeng.core.render import Render
+from airflow_provider_jimeng.hooks.connection_cache import look_up_settings, shared_client
+from airflow_provider_jimeng.hooks.connection_form import probe
+from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
+from airflow_provider_jimeng.images import open_images
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from decimal import Decimal
+    from os import PathLike
+    from typing import Never
 
     import httpx
 
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.render import Render
     from airflow_provider_jimeng.hooks.connection_cache import Lease
 
+log = logging.getLogger(__name__)
 
-class JimengConnectionHook(BaseHook):
-    """Reads an Airflow connection of type ``jimeng`` once, and shares one client in a ``with`` block."""
+
+class JimengSubmittingHook(BaseHook):
+    """Reads an Airflow connection of type ``jimeng`` once, shares one client in a ``with`` block, and submits renders."""
 
     conn_name_attr = "jimeng_conn_id"
     default_conn_name = "jimeng_default"
@@ -60,15 +57,13 @@ class JimengConnectionHook(BaseHook):
         self._clients = ExitStack()
         self._lease: Lease | None = None
         self._leases = AsyncExitStack()
+        self._submitted: dict[str, Render] = {}
 
     @property
     def settings(self) -> ClientSettings:
         """The settings of the connection, which is read once per hook."""
         if self._settings is None:
-            connection = look_up_connection(self.jimeng_conn_id, self.get_connection)
-            settings = settings_of(connection, connection.extra_dejson)
-            mask(settings)
-            self._settings = settings
+            self._settings = look_up_settings(self.jimeng_conn_id, self.get_connection)
         return self._settings
 
     def renew(self) -> None:
@@ -120,6 +115,156 @@ class JimengConnectionHook(BaseHook):
         except JimengError as error:
             return False, str(error)
 
+    # ----------------------------------------------------------------------------------------------------- submit
+    def submit(
+        self,
+        request: RenderRequest | None = None,
+        *,
+        prompt: str | None = None,
+        model: str | None = None,
+        duration: int | str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        first_frame: str | PathLike[str] | None = None,
+        last_frame: str | PathLike[str] | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a render, which costs money, and return it as accepted.
+
+        :param request: a checked request; without one, the other arguments describe the video as those of the submitting
+            operators do. The label is an argument of :meth:`download`.
+        :param max_cost_cny: refuse a render if its estimated cost is higher or unknown; it limits a ``request``, too.
+        """
+        described = _given(
+            prompt=prompt,
+            model=model,
+            duration=duration,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            first_frame=first_frame,
+            last_frame=last_frame,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            **unknown,
+        )
+        ready = self._ready(request, self.settings, described, max_cost_cny)
+        with self._open_client() as client:
+            reply = client.submit(ready, on_sent=self._note_sent)
+        return self._accepted(ready, reply.task_id)
+
+    async def asubmit(
+        self,
+        request: RenderRequest | None = None,
+        *,
+        prompt: str | None = None,
+        model: str | None = None,
+        duration: int | str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        first_frame: str | PathLike[str] | None = None,
+        last_frame: str | PathLike[str] | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a render from an event loop; see :meth:`submit`."""
+        described = _given(
+            prompt=prompt,
+            model=model,
+            duration=duration,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            first_frame=first_frame,
+            last_frame=last_frame,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            **unknown,
+        )
+        async with self._open_lease() as lease:
+            settings = lease.client.settings
+            ready = await asyncio.to_thread(self._ready, request, settings, described, max_cost_cny)
+            reply = await lease.client.submit(ready, on_sent=self._note_sent)
+        return self._accepted(ready, reply.task_id)
+
+    def submit_text_to_video(
+        self,
+        *,
+        prompt: str,
+        duration: int | str | None = None,
+        model: str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a video from a text; see :meth:`submit`."""
+        return self.submit(
+            prompt=prompt,
+            duration=duration,
+            model=model,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            take=take,
+            extra_body=extra_body,
+            max_cost_cny=max_cost_cny,
+            **unknown,
+        )
+
+    def submit_image_to_video(
+        self,
+        *,
+        image_url: str | None = None,
+        first_frame: str | PathLike[str] | None = None,
+        last_frame: str | PathLike[str] | None = None,
+        prompt: str | None = None,
+        duration: int | str | None = None,
+        model: str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a video from an image, or from a first and a last one; see :meth:`submit`.
+
+        ``image_url`` and ``first_frame`` are two names of the same argument.
+        """
+        if image_url and first_frame and image_url != first_frame:
+            raise ParameterError("image_url", "is another name of first_frame; give one of them.")
+        return self.submit(
+            prompt=prompt,
+            duration=duration,
+            model=model or ("i2v_first_tail_720p" if last_frame else "i2v_first_720p"),
+            first_frame=first_frame or image_url,
+            last_frame=last_frame,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            max_cost_cny=max_cost_cny,
+            **unknown,
+        )
+
+    # ------------------------------------------------------------------------------------------------------ inner
     @contextmanager
     def _open_client(self) -> Iterator[JimengClient]:
         if not self._shares:
@@ -141,95 +286,83 @@ class JimengConnectionHook(BaseHook):
     def _note_sent(self) -> None:
         self.has_sent = True
 
+    def _now(self) -> float:
+        return time.time()
 
-def form_widgets() -> dict[str, Any]:
-    """Return one WTForms field per extra field; called by Airflow's web server, which brings the libraries."""
-    wtforms, validators = import_module("wtforms"), import_module("wtforms.validators")
-    appearance = import_module("flask_appbuilder.fieldwidgets")
-    translated = import_module("flask_babel").lazy_gettext
-    widgets: dict[str, Any] = {}
-    declarations: dict[str, Any] = dict(CONN_FIELDS)
-    for name, declared in declarations.items():
-        schema = declared["schema"]
-        secret = schema.get("format") == "password"
-        checks = [validators.Optional()]
-        if "enum" in schema:
-            checks.append(validators.any_of(list(schema["enum"])))
-        field = wtforms.PasswordField if secret else wtforms.StringField
-        look = appearance.BS3PasswordFieldWidget if secret else appearance.BS3TextFieldWidget
-        widgets[name] = field(
-            translated(declared["label"]),
-            validators=checks,
-            description=declared["description"],
-            default=schema.get("default"),
-            widget=look(),
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _ready(
+        self,
+        request: RenderRequest | None,
+        settings: ClientSettings,
+        described: Mapping[str, Any],
+        max_cost_cny: float | Decimal | str | None,
+    ) -> RenderRequest:
+        if request is None:
+            request = RenderRequest.build(**described, catalogue=settings.catalogue)
+        elif described:
+            raise ParameterError(next(iter(described)), "give either a request or its arguments.")
+        return make_ready(request, settings, max_cost_cny)
+
+    def _accepted(self, request: RenderRequest, task_id: str) -> Render:
+        log.info("The API accepted the render %s.", task_id)
+        render = Render(
+            task_id=task_id,
+            req_key=request.spec.req_key,
+            model=request.spec.name,
+            jimeng_conn_id=self.jimeng_conn_id,
+            submitted_at=pendulum.from_timestamp(self._now()),
+            fingerprint=request.fingerprint(),
+            prompt=request.prompt,
+            seed=request.seed,
+            duration=request.duration,
+            aspect_ratio=request.aspect_ratio,
+            estimated_cost_cny=request.estimated_cost(),
         )
-    return widgets
+        self._submitted[task_id] = render
+        return render
+
+    def _render_of(self, render_or_id: RenderOrId, model: str | None, settings: ClientSettings) -> Render:
+        """Return the render that is meant. A bare id gives id and model only."""
+        if isinstance(render_or_id, FinishedRender):
+            return render_or_id.render
+        if isinstance(render_or_id, Render):
+            return render_or_id
+        if not isinstance(render_or_id, str | int):
+            return read_payload(render_or_id)
+        task_id = str(render_or_id).strip()
+        if not task_id:
+            raise ParameterError("render_or_id", "is empty; give a render or its task_id.")
+        if model:
+            spec = find_model(model, settings.catalogue)
+            return Render(
+                task_id=task_id,
+                req_key=spec.req_key,
+                model=spec.name,
+                jimeng_conn_id=self.jimeng_conn_id,
+                submitted_at=pendulum.from_timestamp(self._now()),
+            )
+        if task_id not in self._submitted:
+            raise ParameterError(
+                "model", f"is missing: the render {task_id} was not submitted by this hook. Name its model."
+            )
+        return self._submitted[task_id]
 
 
-def field_behaviour() -> dict[str, Any]:
-    """Return what becomes of the standard fields, in the spelling of the Python method."""
-    return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
+def make_ready(request: RenderRequest, settings: ClientSettings, max_cost_cny: Any) -> RenderRequest:
+    """Check the cost and the links of a request, open its images, and return it. Nothing is sent.
+
+    :raises ParameterError: naming the argument, the limit and the remedy.
+    """
+    check_cost(request, max_cost_cny)
+    check_links(request, settings.endpoint)
+    if request.frames_to_open:
+        request = open_images(request)
+    for warning in request.warnings:
+        log.warning("%s", warning)
+    return request
 
 
-NO_SUCH_TASK = "0"
-"""Real ids are decimal text of 19 to 20 digits."""
-CLOCK_TOLERANCE_SECONDS = 60.0
-
-
-def probe(client: JimengClient) -> tuple[bool, str]:
-    """Return whether the connection works, and why not or under which reservation."""
-    settings = client.settings
-    spec = settings.catalogue[DEFAULT_MODEL]
-    try:
-        client.query(spec.req_key, NO_SUCH_TASK)
-    except JimengError as error:
-        works, said = _meaning(error, settings.host, bearer=settings.auth == "bearer")
-    else:
-        works, said = True, f"{settings.host} accepted the credentials. Nothing was submitted or billed."
-    return works, said + _clock_note(client)
-
-
-def _meaning(error: JimengError, host: str, *, bearer: bool) -> tuple[bool, str]:
-    accepted = f"{host} accepted the credentials"
-    if isinstance(error, RateLimitedError | ConcurrencyLimitedError):
-        return True, f"{accepted}, and is busy just now: {error}"
-    if isinstance(error, InputRejectedError) and error.entry is not None and not error.entry.gateway:
-        return True, f"{accepted}. Nothing was submitted or billed."
-    match error:
-        case NotSentError():
-            said = f"Unreachable host: {error} Check host, port, schema, verify and proxy."
-        case NoReplyError():
-            said = f"No answer: {error} Check host, port, schema and timeout_seconds."
-        case UnreadableReplyError():
-            said = f"Not the API: {error} Check host, path and proxy."
-        case AuthenticationError():
-            said = _credentials(error, bearer=bearer)
-        case PermissionDeniedError():
-            said = f"The service is not opened for this account: {error}"
-        case _:
-            said = f"{host} answered with an error: {error}"
-    return False, said
-
-
-def _credentials(error: AuthenticationError, *, bearer: bool) -> str:
-    if bearer:
-        return f"The gateway refused the token in password: {error}"
-    kinds = {
-        "InvalidAccessKey": "Unknown access key: check the login.",
-        "SignatureDoesNotMatch": "Wrong secret: check the password. It belongs to another access key, or is cut.",
-        "InvalidTimestamp": "Skewed clock: set the clock of this machine.",
-        "InvalidSecretToken": "Session token: it is wrong or has expired.",
-    }
-    kind = kinds.get(error.entry.name) if error.entry is not None else None
-    return f"{kind or 'The credentials were refused.'} {error}"
-
-
-def _clock_note(client: JimengClient) -> str:
-    offset = client.auth.offset_seconds if isinstance(client.auth, VolcAuth) else 0.0
-    if abs(offset) < CLOCK_TOLERANCE_SECONDS:
-        return ""
-    return (
-        f" Skewed clock: this machine's clock is {-offset:+.0f} s off the API's. Requests are signed with the "
-        "API's time; set the clock."
-    )
+def _given(**arguments: Any) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}

@@ -1,7 +1,8 @@
-"""Connections as clients: read once per process, event loop and connection id, and shared by all triggers.
+"""Airflow connections as settings and clients, which all triggers of a process share.
 
-A look-up in a triggerer costs 0.2 to 3.6 s of the one socket that all triggers share. So it is kept for five
-minutes, concurrent callers share one flight, and only refused credentials read it again before that.
+A look-up in a triggerer takes 0.2 to 3.6 s on the one socket that all triggers share. So its result is kept for five
+minutes per event loop and connection id, and tasks that need it at the same moment share one look-up. A connection is
+read again earlier only if the API refuses its credentials.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.client.auth import auth_for
-from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
+from airflow_provider_jimeng.client.exchange import auth_for
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.client.transport import tls_context
 from airflow_provider_jimeng.core.arguments import is_absent
@@ -46,7 +47,7 @@ KEEP_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A connection as it was read: its settings, and the authentication that all its clients share."""
+    """A connection that was read: its settings, and the authentication that all its clients share."""
 
     settings: ClientSettings
     auth: httpx.Auth = field(repr=False)
@@ -62,8 +63,19 @@ class _LookUps:
 _LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, _LookUps] = WeakKeyDictionary()
 
 
-def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSettings:
-    """Read the settings of an Airflow connection; ``SettingsError`` names the connection and the field."""
+def look_up_settings(jimeng_conn_id: str, get: Callable[[str], Connection]) -> ClientSettings:
+    """Look a connection up, let Airflow mask its secrets in every log, and return its settings.
+
+    :param get: Airflow's look-up.
+    :raises JimengError: the errors of :func:`look_up_connection`.
+    """
+    connection = look_up_connection(jimeng_conn_id, get)
+    settings = _settings_of(connection, connection.extra_dejson)
+    _mask(settings)
+    return settings
+
+
+def _settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSettings:
     return ClientSettings.from_connection_fields(
         login=connection.login,
         password=connection.password,
@@ -75,21 +87,21 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     )
 
 
-def mask(settings: ClientSettings) -> None:
-    """Have Airflow hide a connection's secrets in every log."""
+def _mask(settings: ClientSettings) -> None:
     for secret in settings.secrets:
         mask_secret(secret)
 
 
-async def look_up(jimeng_conn_id: str, *, unlike: Known | None = None) -> Known:
-    """Return a connection as it is known on this loop, reading it when it is not, or no longer.
+async def look_up(jimeng_conn_id: str, *, refused: Known | None = None) -> Known:
+    """Return a connection that this event loop has read in the last five minutes; read it otherwise.
 
-    :param unlike: what was known when the API refused it; it is then read again, once for all who ask.
+    :param refused: the connection whose credentials the API refused. If it is still the known one, it is read again, once
+        for all callers.
     """
     loop = asyncio.get_running_loop()
     look_ups = _LOOPS.setdefault(loop, _LookUps())
     known = look_ups.known.get(jimeng_conn_id)
-    if known is not None and known is not unlike and loop.time() - known.read_at < KEEP_SECONDS:
+    if known is not None and known is not refused and loop.time() - known.read_at < KEEP_SECONDS:
         return known
     flight = look_ups.flights.get(jimeng_conn_id)
     if flight is None:
@@ -102,10 +114,10 @@ async def look_up(jimeng_conn_id: str, *, unlike: Known | None = None) -> Known:
 async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
     try:
         connection = await _connection(jimeng_conn_id)
-        settings = settings_of(connection, await get_async_extra_dejson(connection))
-        if settings.secrets != (settings.secret_key,):
-            await sync_to_async(mask)(settings)
-        # Kept for the process: the client is then built at once.
+        settings = _settings_of(connection, await get_async_extra_dejson(connection))
+        if settings.secrets != (settings.secret_key,):  # Airflow itself masks the password.
+            await sync_to_async(_mask)(settings)
+        # The context is kept for the process, so that clients can be built without blocking the event loop.
         await sync_to_async(tls_context, thread_sensitive=False)(settings.verify)
         known = Known(settings=settings, auth=auth_for(settings), read_at=asyncio.get_running_loop().time())
         look_ups.known[jimeng_conn_id] = known
@@ -115,9 +127,9 @@ async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
 
 
 async def _connection(jimeng_conn_id: str) -> Connection:
-    """Look a connection up; what the first look-up does not give, the synchronous one gives or explains.
+    """Look a connection up. If the asynchronous look-up fails, the synchronous one returns it or explains the failure.
 
-    The triggers that ``dag.test()`` runs are answered only when they ask synchronously.
+    Only the synchronous look-up works in the triggers that ``dag.test()`` runs.
     """
     try:
         connection = await get_async_connection(jimeng_conn_id)
@@ -127,7 +139,7 @@ async def _connection(jimeng_conn_id: str) -> Connection:
 
 
 class Lease:
-    """A connection's client for as long as a trigger needs it."""
+    """The client of a connection, while a trigger needs it."""
 
     def __init__(self, jimeng_conn_id: str) -> None:
         self.jimeng_conn_id = jimeng_conn_id
@@ -137,14 +149,14 @@ class Lease:
 
     @property
     def client(self) -> AsyncJimengClient:
-        """The client; :meth:`renew` may replace it, so ask for it anew before each call."""
+        """The client. :meth:`renew` can replace it, so read this property before each call."""
         if self._client is None:
             raise RuntimeError("The lease is not open: use shared_client().")
         return self._client
 
     async def renew(self) -> None:
-        """Read the connection again after its credentials were refused, and change clients."""
-        known = await look_up(self.jimeng_conn_id, unlike=self._known)
+        """Read the connection again after its credentials were refused, and open a client with the new ones."""
+        known = await look_up(self.jimeng_conn_id, refused=self._known)
         async with AsyncExitStack() as opening:
             client = await opening.enter_async_context(AsyncJimengClient(known.settings, auth=known.auth))
             former, self._open = self._open, opening.pop_all()
@@ -152,13 +164,13 @@ class Lease:
         await former.aclose()
 
     async def close(self) -> None:
-        """Leave the client to the others, or close it as the last."""
+        """Leave the shared connections. The last client that leaves closes them."""
         await self._open.aclose()
 
 
 @asynccontextmanager
 async def shared_client(jimeng_conn_id: str) -> AsyncIterator[Lease]:
-    """Lend the client of a connection: HTTP connections, pace and look-up are shared on the event loop."""
+    """Lend the client of a connection. Clients of one event loop share HTTP connections, request rate and look-up."""
     lease = Lease(jimeng_conn_id)
     await lease.renew()
     try:
@@ -168,7 +180,7 @@ async def shared_client(jimeng_conn_id: str) -> AsyncIterator[Lease]:
 
 
 _POSSIBLE_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
-"""What Airflow takes as the id of a connection."""
+"""The characters that Airflow allows in the id of a connection."""
 _VARIABLE_NAME = re.compile(r"\w+", re.ASCII)
 _OPTIONS = "--conn-type jimeng --conn-login ACCESS_KEY_ID --conn-password SECRET_ACCESS_KEY"
 _OUR_TYPES = ("", "jimeng", "generic")
@@ -180,17 +192,19 @@ def look_up_connection(
     """Return a connection whose fields can be read.
 
     :param get: Airflow's look-up.
-    :raises MissingConnectionError: it certainly does not exist; the text says how to add it.
-    :raises SettingsError: it exists and is unreadable, of another type, or Airflow denies access to it.
-    :raises NotSentError: it cannot be read now; a later look-up may find it.
+    :raises MissingConnectionError: it certainly does not exist. The text says how to add it.
+    :raises SettingsError: it exists, but it is unreadable or of another type, or Airflow denies access to it.
+    :raises NotSentError: it cannot be read now. A later look-up can succeed.
     """
     if is_absent(jimeng_conn_id):
-        raise ParameterError("jimeng_conn_id", "is empty. Name a connection, for example jimeng_default.")
+        raise ParameterError(
+            "jimeng_conn_id", "is empty. Enter the id of a connection, for example jimeng_default."
+        )
     try:
         connection = get(jimeng_conn_id)
     except PermissionError:
         raise SettingsError(
-            f"Connection {jimeng_conn_id!r}: Airflow denies this task access to it. Ask for access, or name another."
+            f"Connection {jimeng_conn_id!r}: Airflow denies this task access to it. Get access, or use another connection."
         ) from None
     except Exception as error:  # noqa: BLE001 - Airflow and its back ends have classes of their own
         raise _why_not(jimeng_conn_id, error) from None
@@ -198,42 +212,42 @@ def look_up_connection(
 
 
 def readable(connection: Connection) -> Connection:
-    """Return a connection after checking that it is one of ours and that all of its fields can be read.
+    """Return a connection after a check of its type and that all of its fields can be read.
 
-    :raises SettingsError: naming the connection, the field and the remedy, never what the field holds.
+    :raises SettingsError: naming the connection, the field and the remedy, never the value of the field.
     """
     where = f"Connection {connection.conn_id!r}: "
     kind = (connection.conn_type or "").strip().lower()
     if kind not in _OUR_TYPES:
         raise SettingsError(
-            f"{where}its type is {kind!r}. Choose the type Jimeng AI (conn_type jimeng), or name another connection "
-            "in jimeng_conn_id."
+            f"{where}its type is {kind!r}. Choose the type Jimeng AI (conn_type jimeng), or set jimeng_conn_id to "
+            "another connection."
         )
     try:
         _, extra = connection.password, connection.extra
-    except Exception as error:  # noqa: BLE001 - a wrong Fernet key shows here on Airflow 2
+    except Exception as error:  # noqa: BLE001 - Airflow 2 decrypts here, with the Fernet key
         raise SettingsError(
             f"{where}it cannot be decrypted ({type(error).__name__}). Check [core] fernet_key."
         ) from None
     if isinstance(extra, str) and extra.strip():
         try:
-            found = json.loads(extra)
+            value = json.loads(extra)
         except (ValueError, RecursionError) as error:
             what = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
             raise SettingsError(f"{where}extra: it is not valid JSON ({what}).") from None
-        if found is not None and not isinstance(found, dict):
+        if value is not None and not isinstance(value, dict):
             raise SettingsError(
-                f'{where}extra: expected a JSON object such as {{"auth": "bearer"}}, got {type(found).__name__}.'
+                f'{where}extra: expected a JSON object such as {{"auth": "bearer"}}, got {type(value).__name__}.'
             )
     return connection
 
 
 def how_to_add(jimeng_conn_id: str) -> str:
-    """Say that a connection is missing, and the ways to add it."""
+    """Return a text which says that a connection is missing, and the ways to add it."""
     if not _POSSIBLE_ID.fullmatch(jimeng_conn_id):
         return (
-            f"The connection {jimeng_conn_id!r} does not exist, and an id of a connection has at most 250 letters, "
-            "digits and characters of _ # ! ( ) - . : / \\. Check jimeng_conn_id."
+            f"The connection {jimeng_conn_id!r} does not exist. The id of a connection has at most 250 letters, digits "
+            "and characters of _ # ! ( ) - . : / \\. Check jimeng_conn_id."
         )
     ways = [
         "in Airflow's UI (Admin, Connections, type Jimeng AI)",
@@ -252,20 +266,20 @@ def _quoted(jimeng_conn_id: str) -> str:
 
 
 def _why_not(jimeng_conn_id: str, error: Exception) -> JimengError:
-    """Return why Airflow gave no connection, after asking each back end again."""
-    asking: Any = None
+    """Return the error that explains why Airflow returned no connection, after backend each back end again."""
+    backend: Any = None
     try:
-        for asking in _backends():
+        for backend in _backends():
             with suppress(AirflowNotFoundException):
-                if (found := asking.get_connection(conn_id=jimeng_conn_id)) is not None:
-                    readable(found)
+                if (connection := backend.get_connection(conn_id=jimeng_conn_id)) is not None:
+                    readable(connection)
                     return _outage(jimeng_conn_id, type(error).__name__)
-        asking = None
+        backend = None
         answer = _answer_of_the_api_server(jimeng_conn_id)
     except SettingsError as unreadable:
         return unreadable
     except Exception as trouble:  # noqa: BLE001 - back ends have classes of their own
-        if asking is not None and _holds_a_value(asking, jimeng_conn_id):
+        if backend is not None and _holds_a_value(backend, jimeng_conn_id):
             return SettingsError(
                 f"Connection {jimeng_conn_id!r}: its value is neither the JSON nor the URI of a connection "
                 f"({type(trouble).__name__}). In a URI, write / as %2F, + as %2B and = as %3D; JSON needs none of that."
@@ -281,7 +295,7 @@ def _outage(jimeng_conn_id: str, why: str) -> NotSentError:
 
 
 def _holds_a_value(backend: Any, jimeng_conn_id: str) -> bool:
-    """Return whether a back end answers, so that what failed was to read its answer as a connection."""
+    """Return whether a back end has a value for the id. Then the failure was to read that value as a connection."""
     try:
         return bool(backend.get_conn_value(conn_id=jimeng_conn_id))
     except Exception:  # noqa: BLE001 - back ends have classes of their own, and some have no such method
@@ -289,7 +303,10 @@ def _holds_a_value(backend: Any, jimeng_conn_id: str) -> bool:
 
 
 def _backends() -> list[Any]:
-    """Return the back ends that this process asks, but for the API server's: that one answers "no" to every failure."""
+    """Return the secrets back ends of this process.
+
+    The back end of the API server is not among them, because it reports every failure as a missing connection.
+    """
     if not AIRFLOW_V_3_0_PLUS:
         return list(import_module("airflow.configuration").ensure_secrets_loaded())
     every = import_module("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded()
@@ -297,7 +314,7 @@ def _backends() -> list[Any]:
 
 
 def _supervisor() -> Any:
-    """Return the way to the API server inside a task or trigger of Airflow 3, ``None`` elsewhere."""
+    """Return the channel to the API server inside a task or trigger of Airflow 3, ``None`` elsewhere."""
     return getattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS", None)
 
 

@@ -4,35 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pendulum
-
 from airflow_provider_jimeng.core.arguments import read_seconds
-from airflow_provider_jimeng.core.catalogue import MODELS, find_model
-from airflow_provider_jimeng.core.deadlines import deadline_for
-from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, ParameterError
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.catalogue import MODELS, RETENTION_SECONDS
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    ConcurrencyLimitedError,
+    JimengError,
+    LostContactError,
+    MissingConnectionError,
+    NoLinkError,
+    ParameterError,
+    RateLimitedError,
+    RenderNotFoundError,
+    ServerError,
+    TransportError,
+    UnknownCodeError,
+)
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.messages import wait_error
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
-from airflow_provider_jimeng.core.render import Render, RenderManifest, format_money
-from airflow_provider_jimeng.hooks.base import field_behaviour, form_widgets
-from airflow_provider_jimeng.hooks.links import RenderLinks
-from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
-from airflow_provider_jimeng.hooks.submitting import JimengSubmittingHook
-from airflow_provider_jimeng.hooks.waiting import apoll, ask_for, poll, poller_for
+from airflow_provider_jimeng.core.polling import (
+    CONFIRMATIONS,
+    LINK_FIELD,
+    NOT_FOUND_SPAN,
+    REFUSED_SPAN,
+    WAITING_CANNOT_HELP,
+)
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderManifest,
+    RenderStatus,
+    deadline_for,
+    format_money,
+)
+from airflow_provider_jimeng.hooks.base import JimengSubmittingHook
+from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId
+from airflow_provider_jimeng.hooks.waiting import apoll, ask_for, poll, poller_for, read_settings
+from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from os import PathLike
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.event import RenderEvent
     from airflow_provider_jimeng.core.polling import Poller
+    from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
 
 __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]
@@ -40,6 +67,10 @@ __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]
 log = logging.getLogger(__name__)
 
 DEFAULT_WAIT_TIMEOUT = 21600.0
+_GONE = frozenset({RenderStatus.NOT_FOUND, RenderStatus.EXPIRED})
+_PASSES = (RateLimitedError, ConcurrencyLimitedError, ServerError, UnknownCodeError, TransportError)
+_PAUSES = (2.0, 5.0, 10.0, 20.0, 30.0)
+"""Seconds between the attempts to get a link."""
 
 
 class JimengHook(JimengSubmittingHook):
@@ -243,32 +274,6 @@ class JimengHook(JimengSubmittingHook):
             poll_interval=None if poll_interval is None else read_seconds("poll_interval", poll_interval),
         )
 
-    def _render_of(self, render_or_id: RenderOrId, model: str | None, settings: ClientSettings) -> Render:
-        """Return the render that is meant. A bare id gives id and model only."""
-        if isinstance(render_or_id, FinishedRender):
-            return render_or_id.render
-        if isinstance(render_or_id, Render):
-            return render_or_id
-        if not isinstance(render_or_id, str | int):
-            return read_payload(render_or_id)
-        task_id = str(render_or_id).strip()
-        if not task_id:
-            raise ParameterError("render_or_id", "is empty; give a render or its task_id.")
-        if model:
-            spec = find_model(model, settings.catalogue)
-            return Render(
-                task_id=task_id,
-                req_key=spec.req_key,
-                model=spec.name,
-                jimeng_conn_id=self.jimeng_conn_id,
-                submitted_at=pendulum.from_timestamp(self._now()),
-            )
-        if task_id not in self._submitted:
-            raise ParameterError(
-                "model", f"is missing: the render {task_id} was not submitted by this hook. Name its model."
-            )
-        return self._submitted[task_id]
-
 
 def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengError) -> FinishedRender:
     """Return a finished render with its link; raise the error of any other end."""
@@ -281,4 +286,97 @@ def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengErro
         aigc_meta_tagged=reply.aigc_meta_tagged,
         request_id=reply.request_id,
         render=render,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderLinks:
+    """Fresh links to a finished render. Each comes from a query of its own, made when the link is needed.
+
+    :param label: the implicit AIGC label to ask for, ``None`` for the connection's.
+    """
+
+    hook: JimengHook
+    render: Render
+    settings: ClientSettings
+    label: Mapping[str, str] | None = None
+    sleep: Callable[[float], None] = time.sleep
+
+    @classmethod
+    def of(
+        cls,
+        hook: JimengHook,
+        render: Render,
+        *,
+        aigc_meta: Mapping[str, str] | None = None,
+        require_tagged: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> RenderLinks:
+        """Return the links of a render.
+
+        :raises ParameterError: ``require_tagged`` is set, and there is no label.
+        """
+        label, settings = check_aigc_meta(aigc_meta), read_settings(hook)
+        if require_tagged and not (label or settings.aigc_meta):
+            raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
+        return cls(hook=hook, render=render, settings=settings, label=label, sleep=sleep)
+
+    def fetch(self) -> Link:
+        """Ask for a fresh link, again after a temporary failure; believe "gone" or "refused" when it is repeated.
+
+        Many renders can be done, and ask, at the same moment: a throttled one must not fail.
+        """
+        render = self.render
+        gone = refused = 0
+        for pause in (*_PAUSES, None):
+            try:
+                reply = ask_for(self.hook, render, aigc_meta=self.label)
+            except WAITING_CANNOT_HELP as error:
+                refused += 1
+                if isinstance(error, ApiError) and error.entry is not None and error.entry.fails_render:
+                    raise  # of the render, not of our access
+                if refused == CONFIRMATIONS or pause is None:
+                    raise LostContactError(
+                        f"No link to the render {render.task_id} can be had: {error}"
+                    ) from error
+                log.info("No link to the render %s, asking again to be sure: %s", render.task_id, error)
+                self.hook.renew()
+                self.sleep(REFUSED_SPAN / (CONFIRMATIONS - 1))
+                continue
+            except _PASSES as error:
+                if pause is None:
+                    said = error.said if isinstance(error, ApiError) else error
+                    raise NoLinkError(
+                        f"No link to the render {render.task_id} could be had: {said}"
+                    ) from error
+                log.info("No link to the render %s yet, asking again: %s", render.task_id, error)
+                self.sleep(spread(pause, random.random()))
+                continue
+            if reply.video_url is not None and reply.status is RenderStatus.DONE:
+                return Link(
+                    url=reply.video_url, request_id=reply.request_id, aigc_meta_tagged=reply.aigc_meta_tagged
+                )
+            gone += reply.status in _GONE
+            if gone == CONFIRMATIONS:
+                raise _not_kept(render, reply)
+            if pause is None or reply.status not in (*_GONE, RenderStatus.DONE, RenderStatus.UNKNOWN):
+                empty = f", nothing in {LINK_FIELD}" if reply.status is RenderStatus.DONE else ""
+                raise NoLinkError(
+                    f"Render {render.task_id} has no link yet (status {reply.status_word!r}{empty}). "
+                    "A retry asks again, free."
+                )
+            self.sleep(self._pause_when_gone() if gone else spread(pause, random.random()))
+        raise AssertionError  # the last round returns or raises
+
+    def _pause_when_gone(self) -> float:
+        """Return the seconds until "gone" is confirmed: none if the API need not keep the render any more."""
+        kept = time.time() - self.render.submitted_at.timestamp() < RETENTION_SECONDS
+        return NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if kept else 0.0
+
+
+def _not_kept(render: Render, reply: QueryReply) -> RenderNotFoundError:
+    return RenderNotFoundError(
+        f"Render {render.task_id} cannot be landed: the API no longer keeps it ({reply.status_word}), as it does "
+        'for 12 hours only. It may have been billed. To pay for a new one, set on_lost="resubmit" and clear the '
+        "task that submitted it."
     )

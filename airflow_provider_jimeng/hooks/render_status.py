@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.polling import Finish
 from airflow_provider_jimeng.core.render import RenderStatus

@@ -1,50 +1,82 @@
-"""What the submitting operators share: arguments, and waiting for a free slot."""
+"""The arguments of the operators: declared, checked when the DAG file is parsed, and read when the task runs.
+
+When the DAG file is parsed, a literal is checked. The value of a template, of another task or of a mapping is known only
+when the task runs. It is checked then, before anything is paid.
+"""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import as_bool, read_seconds, read_text, refuse_arguments
+from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_amount, read_seconds
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
-from airflow_provider_jimeng.core.deadlines import in_words, spread
-from airflow_provider_jimeng.core.errors import RateLimitedError
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.output_path import folder_of, path_as_text, read_output_path
-from airflow_provider_jimeng.core.slots import (
-    SETTLE_SECONDS,
-    TRY_WHEN_FREE_SECONDS,
-    TRY_WHEN_THROTTLED_SECONDS,
+from airflow_provider_jimeng.core.differences import difference_in_words
+from airflow_provider_jimeng.core.errors import DifferentVideoError, ParameterError
+from airflow_provider_jimeng.core.literals import (
+    DEFAULT_CONNECTION,
+    check_defaults,
+    check_known_wrong,
+    check_request,
+    is_final,
 )
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.output_path import path_as_text, warning_of
+from airflow_provider_jimeng.core.parameters import check_aigc_meta, read_extra_body, refuse_arguments
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.operators.request import POLICIES, REQUEST_FIELDS, check_render_literals
 from airflow_provider_jimeng.retry import with_default_policy
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from os import PathLike
-    from typing import NoReturn, Unpack
+    from typing import Unpack
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
-    from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
+    from airflow_provider_jimeng.client.settings import ClientSettings
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.render import RenderManifest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.payment import Paid
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengSubmittingOperator"]
 
+log = logging.getLogger(__name__)
+
 DEFAULT_RETRIES = max(1, conf.getint("core", "default_task_retries", fallback=0))
 """After a crash another try must save what the first one paid for."""
-DEFAULT_WAIT_TIMEOUT = 6 * 3600
 DEFAULT_MAX_WAIT_FOR_SLOT = 24 * 3600
 
+REQUEST_FIELDS = (
+    "prompt",
+    "model",
+    "duration",
+    "aspect_ratio",
+    "seed",
+    "first_frame",
+    "last_frame",
+    "camera_template",
+    "camera_strength",
+    "take",
+    "extra_body",
+)
+POLICIES: Mapping[str, tuple[str, ...]] = {
+    "on_rerun": ("adopt", "render"),
+    "on_unknown_submit": ("fail", "resubmit"),
+    "on_lost": ("fail", "resubmit"),
+    "reuse": ("task", "output_path"),
+}
+"""The arguments by which the author allows another payment, and the values that each of them takes."""
+ON_DIFFERENCE = ("warn", "fail")
+"""What a task does if the saved video differs from its request."""
+_WAITS = ("poll_interval", "wait_timeout", "max_wait_for_slot")
 _SUBMITTING_FIELDS = (
     *REQUEST_FIELDS,
     "aigc_meta",
@@ -76,8 +108,7 @@ class JimengSubmittingOperator(BaseOperator):
     :param camera_strength: ``weak``, ``medium`` or ``strong``, for ``i2v_recamera_720p``.
     :param aigc_meta: implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator``, optionally
         ``content_producer`` and ``propagate_id``. Default: the label of the connection.
-    :param require_tagged: save only a video that the API has labelled. A saved video without the label is downloaded
-        again with it.
+    :param require_tagged: save only a video that has the implicit label. A saved video without it is downloaded again.
     :param take: version number. Use 2, 3, … to pay for another video of the same request.
     :param extra_body: fields that are added to the request body last and not checked, for new fields of the API.
     :param max_cost_cny: refuse a render if its estimated cost in CNY is higher or unknown.
@@ -106,6 +137,7 @@ class JimengSubmittingOperator(BaseOperator):
     }
     ui_color = "#e8f0fe"
     operator_extra_links = (JimengVideoLink(),)
+    _saves_video: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -167,30 +199,21 @@ class JimengSubmittingOperator(BaseOperator):
     def submission(self, context: Context) -> Submission:
         """Return this try's way to a paid render and its saved file, to be used in a ``with`` block."""
         from airflow_provider_jimeng.operators.submission import Submission
+        from airflow_provider_jimeng.storage.output import OutputPath
 
-        self.output_path = read_output_path(self.output_path)  # as a template, or another task, left it
-        self.output_conn_id = read_text("output_conn_id", self.output_conn_id)
+        place = None
+        if self._saves_video or not is_absent(self.output_path):
+            place = OutputPath.of(self.output_path, self.output_conn_id)
+        self.output_path = (
+            None if place is None else place.output_path
+        )  # a template or another task can give it
         return Submission(
             self,
             context,
             hook=self.hook_for(str(self.jimeng_conn_id)),
-            target=self.target,
-            folder=self.folder,
-            overwrite=as_bool("overwrite", getattr(self, "overwrite", False)),
+            target=place if self._saves_video else None,
+            folder=None if place is None else place.folder,
         )
-
-    @property
-    def target(self) -> OutputPath | None:
-        """Where the video is saved, ``None`` for a task that only submits."""
-        return None
-
-    @property
-    def folder(self) -> OutputPath | None:
-        """The directory of the video and of the records, ``None`` without ``output_path``."""
-        from airflow_provider_jimeng.storage.output import OutputPath
-
-        output_path = read_output_path(self.output_path)
-        return None if output_path is None else OutputPath.of(folder_of(output_path), self.output_conn_id)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""
@@ -204,13 +227,13 @@ class JimengSubmittingOperator(BaseOperator):
         :param waiting_since: epoch second at which the wait for a slot began, ``None`` before the first refusal.
         :raises TaskDeferred: in deferrable mode, while no slot is free.
         """
-        from airflow_provider_jimeng.operators.payment import Paid
+        from airflow_provider_jimeng.operators.payment import Paid, wait_for_slot
 
         while True:
             answer = submission.adopt() or submission.submit()
             if isinstance(answer, Paid):
                 return answer
-            waiting_since = self._wait_for_slot(submission, answer.error, waiting_since)
+            waiting_since = wait_for_slot(self, submission, answer.error, waiting_since)
 
     def slot_event(self, submission: Submission, event: Mapping[str, Any]) -> float | None:
         """Read how a wait for a slot ended; return when that wait began.
@@ -219,60 +242,144 @@ class JimengSubmittingOperator(BaseOperator):
         """
         ended = RenderEvent.from_payload(event)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
-            self._give_up(submission, ended)
+            submission.no_slot(ended)
         return ended.waiting_since
 
-    def _wait_for_slot(
-        self,
-        submission: Submission,
-        error: ConcurrencyLimitedError | RateLimitedError,
-        waiting_since: float | None,
-    ) -> float:
-        """Defer until a slot is likely free, or sleep on the worker; return when the wait began."""
-        now, throttled = time.time(), isinstance(error, RateLimitedError)
-        longest = read_seconds("max_wait_for_slot", self.max_wait_for_slot)
-        if waiting_since is None:
-            waiting_since = now
-            self.log.info(
-                "Waiting%s for a free slot (up to %s): the account %s. The API said: %s",
-                "" if self.deferrable else " on the worker",
-                in_words(longest),
-                "sends as many requests a second as it may"
-                if throttled
-                else "renders as many videos at a time as it may",
-                error.said,
-            )
-        deadline = waiting_since + longest
-        if now >= deadline:
-            self._give_up(
-                submission,
-                RenderEvent(
-                    outcome=Outcome.SLOT_TIMED_OUT,
-                    code=error.code,
-                    message=error.message,
-                    request_id=error.request_id,
-                ),
-            )
-        if self.deferrable:
-            from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
-            trigger = JimengSlotTrigger(
-                req_key=submission.request.spec.req_key,
-                jimeng_conn_id=str(self.jimeng_conn_id),
-                waiting_since=waiting_since,
-                not_before=now + SETTLE_SECONDS,
-                deadline=deadline,
-                priority_weight=self.priority_weight,
-                dag_id=self.dag_id,
-                throttled=throttled,
-            )
-            self.defer(trigger=trigger, method_name="resume_submit")
-        pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
-        time.sleep(max(0.0, min(spread(pause, random.random()), deadline - now)))
-        return waiting_since
+def check_policy(argument: str, value: Any) -> None:
+    """Refuse a value that a policy does not take.
 
-    def _give_up(self, submission: Submission, ended: RenderEvent) -> NoReturn:
-        from airflow_provider_jimeng.core.messages import slot_error
+    :raises ParameterError: naming the argument and the values that it takes.
+    """
+    takes = ON_DIFFERENCE if argument == "on_difference" else POLICIES[argument]
+    if value not in takes:
+        raise ParameterError(argument, f"{value!r} is refused; it takes {' or '.join(map(repr, takes))}.")
 
-        submission.no_slot(ended)
-        raise slot_error(ended, str(self.model))
+
+def read_policies(task: Any) -> dict[str, str]:
+    """Return the policies of a task, checked."""
+    policies = {name: getattr(task, name) for name in POLICIES}
+    for name, value in policies.items():
+        check_policy(name, value)
+    return policies
+
+
+def refuse_difference(task: Any, manifest: RenderManifest) -> None:
+    """Fail a task whose saved video differs from its request, if its author wants that.
+
+    :raises DifferentVideoError: saying in what it differs.
+    """
+    check_policy("on_difference", task.on_difference)
+    if task.on_difference == "fail" and manifest.differs:
+        found = "; ".join(map(difference_in_words, manifest.differs))
+        raise DifferentVideoError(
+            f"{manifest.uri} differs from its request: {found}. The video is saved and paid for. To accept it, set "
+            'on_difference="warn" and clear the task, which costs nothing.'
+        )
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], object]] = {
+    "max_cost_cny": read_amount,
+    **dict.fromkeys(_WAITS, read_seconds),
+    **dict.fromkeys(("overwrite", "require_tagged"), as_bool),
+    **dict.fromkeys((*POLICIES, "on_difference"), check_policy),
+    "aigc_meta": lambda _, value: check_aigc_meta(value) if isinstance(value, Mapping) else None,
+    "extra_body": lambda _, value: read_extra_body(value) if isinstance(value, Mapping) else None,
+}
+
+
+def check_render_literals(task: BaseOperator) -> None:
+    """Check the arguments of a task that submits one render.
+
+    :raises ParameterError: naming the argument, the limit and the remedy.
+    """
+    known = _final_arguments(task)
+    _check_options(known)
+    check_request(known, default_connection=_uses_catalogue(known.get("jimeng_conn_id")))
+
+
+def check_plan_literals(task: BaseOperator) -> None:
+    """Check the arguments of a task that plans a campaign.
+
+    :raises ParameterError: naming the argument, the limit and the remedy.
+    """
+    known = _final_arguments(task)
+    _check_options(known)
+    check_defaults(known, default_connection=_uses_catalogue(known.get("jimeng_conn_id")))
+
+
+def check_waiting_literals(task: BaseOperator) -> None:
+    """Check the arguments of a task that waits for a render, or downloads one.
+
+    :raises ParameterError: naming the argument, the limit and the remedy.
+    """
+    known = _final_arguments(task)
+    _check_options(known)
+    if "render_id" in known:
+        check_known_wrong(known.get("model"))
+
+
+def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> RenderRequest:
+    """Check every argument of a task, open its images, and return its request. Nothing is sent.
+
+    :param settings: the settings of the task's connection.
+    :raises ParameterError: naming the argument, the limit and the remedy.
+    """
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.hooks.base import make_ready
+
+    arguments = {name: getattr(task, name) for name in REQUEST_FIELDS}
+    arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
+    request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
+    for name in _WAITS:
+        if not is_absent(value := getattr(task, name, None)):
+            read_seconds(name, value)
+    label = aigc_label(task) or settings.aigc_meta
+    if as_bool("require_tagged", task.require_tagged) and not label:
+        raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
+    request = make_ready(request, settings, task.max_cost_cny)
+    if warning := warning_of(task.output_path):
+        log.warning("%s", warning)
+    return request
+
+
+def aigc_label(task: Any) -> dict[str, str] | None:
+    """Return the checked ``aigc_meta`` of a task, ``None`` to use the connection's."""
+    return check_aigc_meta(as_mapping("aigc_meta", task.aigc_meta))
+
+
+def _uses_catalogue(jimeng_conn_id: Any) -> bool:
+    """Return whether the models of a connection are those of the catalogue, as far as that is known without a look-up.
+
+    The variable of the environment is at hand, and may describe models. A secrets back end or database is not asked.
+    """
+    if jimeng_conn_id != DEFAULT_CONNECTION:
+        return False
+    return "models" not in os.environ.get(f"AIRFLOW_CONN_{DEFAULT_CONNECTION.upper()}", "")
+
+
+def _final_arguments(task: BaseOperator) -> dict[str, Any]:
+    """Return the arguments that are known when the DAG file is parsed.
+
+    A mapped task is built when it runs, where it reports its errors as any other task does.
+    """
+    if getattr(task, "_BaseOperator__from_mapped", False):
+        return {}
+    dag = task.get_dag()
+    templates_differ = dag is not None and bool(dag.jinja_environment_kwargs)
+    known = {
+        name: getattr(task, name, None) for name in (*REQUEST_FIELDS, *_CHECKS, "jimeng_conn_id", "render_id")
+    }
+    return {
+        name: value
+        for name, value in known.items()
+        if value is not None
+        and is_final(value)
+        and not (isinstance(value, str) and (templates_differ or value.endswith(tuple(task.template_ext))))
+    }
+
+
+def _check_options(known: Mapping[str, Any]) -> None:
+    for name, check in _CHECKS.items():
+        if name in known:
+            check(name, known[name])

@@ -7,6 +7,7 @@ After the answer, nothing happens before the id is recorded.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,23 +15,44 @@ from typing import TYPE_CHECKING
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_jimeng.core.deadlines import landable_until
-from airflow_provider_jimeng.core.errors import ApiError, LedgerError, TransportError, UnknownSubmitError
+from airflow_provider_jimeng.core.arguments import read_seconds
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    LedgerError,
+    RateLimitedError,
+    TransportError,
+    UnknownSubmitError,
+)
+from airflow_provider_jimeng.core.limits import (
+    SETTLE_SECONDS,
+    TRY_WHEN_FREE_SECONDS,
+    TRY_WHEN_THROTTLED_SECONDS,
+    spread,
+)
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.record import Record, RecordState
-from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words, format_time
-from airflow_provider_jimeng.core.submit_messages import summary_of, under_way, unknown_now
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderEvent,
+    RenderManifest,
+    cost_in_words,
+    format_time,
+    in_words,
+    landable_until,
+)
+from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
-from airflow_provider_jimeng.metrics import count
-from airflow_provider_jimeng.storage.manifest import refuse_taken
+from airflow_provider_jimeng.operators.xcom import count
+from airflow_provider_jimeng.storage.output import refuse_taken
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError, RateLimitedError
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-    from airflow_provider_jimeng.operators.announcements import Announcements
-    from airflow_provider_jimeng.operators.other_tasks import OtherTasks
-    from airflow_provider_jimeng.operators.task_record import TaskRecord
+    from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
+    from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord
+    from airflow_provider_jimeng.operators.submission import Submission
+    from airflow_provider_jimeng.operators.xcom import Announcements
     from airflow_provider_jimeng.storage.output import OutputPath
 
 log = logging.getLogger(__name__)
@@ -85,7 +107,7 @@ class Payment:
 
     :param asked: fingerprint of the request as the author writes it.
     :param reuses: do renders of other tasks count?
-    :param target: where the video will be saved, ``None`` for a task that only submits.
+    :param target: the full file name that the video will have, ``None`` if it has none of its own.
     """
 
     hook: JimengHook
@@ -153,7 +175,7 @@ class Payment:
             intent_at=format_time(pendulum.now("UTC")),
             jimeng_conn_id=self.hook.jimeng_conn_id,
             output_path=self.announcements.output_path,
-            request=summary_of(request),
+            request=request.summary(),
             previous=() if before is None else before.past(),
             serial=record.ledger.next_serial,
             lost_try=ti.try_number if before is not None and before.state is RecordState.LOST else None,
@@ -180,16 +202,15 @@ class Payment:
     def _refuse_taken_target(self, fingerprint: str) -> None:
         """Refuse before the payment what saving would refuse after it."""
         self._refuse_rival()
-        target = self.target
-        if target is None or target.is_directory:
+        if self.target is None:
             return
-        if self.overwrite or self.record.may_replace(target):
-            target.file().size()  # refuses a directory of this name
+        if self.overwrite or self.record.may_replace(self.target):
+            self.target.file().size()  # refuses a directory of this name
         else:
-            refuse_taken(target, fingerprint)
+            refuse_taken(self.target, fingerprint)
 
     def _refuse_rival(self) -> None:
-        if self.target is not None and not self.target.is_directory and not self.overwrite:
+        if self.target is not None and not self.overwrite:
             self.others.refuse_rival(self.target, except_ids=self.record.given_up())
 
     def _settle(self, intent: Record, render: Render) -> None:
@@ -213,3 +234,57 @@ def _left_nothing(error: BaseException, *, sent: bool) -> bool:
     if isinstance(error, ApiError | TransportError):
         return certainly_not_accepted(error)
     return not sent
+
+
+def wait_for_slot(
+    task: JimengSubmittingOperator,
+    submission: Submission,
+    error: ConcurrencyLimitedError | RateLimitedError,
+    waiting_since: float | None,
+) -> float:
+    """Defer until a slot is likely free, or sleep on the worker; return when the wait began.
+
+    :param error: the refusal of the submit.
+    :param waiting_since: epoch second at which the wait began, ``None`` before the first refusal.
+    :raises SlotTimedOutError: no slot came free in time.
+    """
+    now, throttled = time.time(), isinstance(error, RateLimitedError)
+    longest = read_seconds("max_wait_for_slot", task.max_wait_for_slot)
+    if waiting_since is None:
+        waiting_since = now
+        log.info(
+            "Waiting%s for a free slot (up to %s): the account %s. The API said: %s",
+            "" if task.deferrable else " on the worker",
+            in_words(longest),
+            "sends as many requests a second as it may"
+            if throttled
+            else "renders as many videos at a time as it may",
+            error.said,
+        )
+    deadline = waiting_since + longest
+    if now >= deadline:
+        submission.no_slot(
+            RenderEvent(
+                outcome=Outcome.SLOT_TIMED_OUT,
+                code=error.code,
+                message=error.message,
+                request_id=error.request_id,
+            ),
+        )
+    if task.deferrable:
+        from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
+
+        trigger = JimengSlotTrigger(
+            req_key=submission.request.spec.req_key,
+            jimeng_conn_id=str(task.jimeng_conn_id),
+            waiting_since=waiting_since,
+            not_before=now + SETTLE_SECONDS,
+            deadline=deadline,
+            priority_weight=task.priority_weight,
+            dag_id=task.dag_id,
+            throttled=throttled,
+        )
+        task.defer(trigger=trigger, method_name="resume_submit")
+    pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
+    time.sleep(max(0.0, min(spread(pause, random.random()), deadline - now)))
+    return waiting_since

@@ -27,8 +27,7 @@ from airflow_provider_jimeng.core.plan import (
 )
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
-from airflow_provider_jimeng.operators.request import check_plan_literals
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, check_plan_literals
 from airflow_provider_jimeng.operators.xcom import QUOTE, push_result
 from airflow_provider_jimeng.retry import airflow_errors
 
@@ -293,8 +292,7 @@ class JimengPlanOperator(BaseOperator):
         return found
 
     def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
-        from airflow_provider_jimeng.storage.manifest import refuse_taken
-        from airflow_provider_jimeng.storage.output import OutputPath, check_names
+        from airflow_provider_jimeng.storage.output import OutputPath, check_names, refuse_taken
 
         if item.output_path is None:
             return item

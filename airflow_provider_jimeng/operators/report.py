@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -12,11 +14,22 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 
 from airflow_provider_jimeng.core.arguments import as_bool, shown
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError
+from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
-from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.task_end import End
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
-from airflow_provider_jimeng.operators.xcom import RETURN_VALUE, push_result
+from airflow_provider_jimeng.core.render import manifest_or_none, parse_money, parse_time
+from airflow_provider_jimeng.core.report import End, Report, TaskEnd, merge_ends
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, JimengSubmittingOperator
+from airflow_provider_jimeng.operators.xcom import (
+    EARLIER,
+    INTENT,
+    QUOTE,
+    REFUSAL,
+    RENDER,
+    RETURN_VALUE,
+    pull_all,
+    pull_by_index,
+    push_result,
+)
 from airflow_provider_jimeng.report_page import Preview, render_page
 from airflow_provider_jimeng.retry import airflow_errors
 
@@ -50,7 +63,7 @@ class JimengReportOperator(BaseOperator):
     :param output_path: directory URI that ends in ``/``, or file name of the page that ends in ``.html``. The JSON file
         is saved beside the page. Without an output path, the task writes no file.
     :param output_conn_id: Airflow connection of the storage.
-    :param contact_sheet: show first frames. With the extra ``[report]`` they are a part of the page. Without it, the page
+    :param contact_sheet: show first frames. With the extra ``[media]`` they are a part of the page. Without it, the page
         plays the videos in its directory and below.
     :param fail_if_incomplete: fail, after the report is written, if a video is missing.
     """
@@ -120,15 +133,13 @@ class JimengReportOperator(BaseOperator):
         return target
 
     def _gather(self, context: Context) -> Report:
-        from airflow_provider_jimeng.operators.xcom import read_ends, read_quote, tasks_to_read
-
         task_ids = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
-        tasks = tasks_to_read(self, None if task_ids is None else list(task_ids))
+        tasks = _tasks_to_read(self, None if task_ids is None else list(task_ids))
         if not tasks:
             raise ParameterError(
                 "task_ids", "no render task comes before the report. Name the tasks to report on."
             )
-        quoted = read_quote(self, context)
+        quoted = _read_quote(self, context)
         dag_run: Any = context["dag_run"]
         began = getattr(dag_run, "run_after", None) or dag_run.start_date
         return Report(
@@ -159,7 +170,7 @@ class JimengReportOperator(BaseOperator):
         if not decodes:
             self.log.info(
                 "The page shows no first frames and plays the videos instead. For first frames: "
-                "pip install 'airflow-provider-jimeng[report]'"
+                "pip install 'airflow-provider-jimeng[media]'"
             )
         folder = target.file().uri.rpartition("/")[0] + "/"
         conn_id = target.output_conn_id or target.url_conn_id
@@ -175,3 +186,151 @@ class JimengReportOperator(BaseOperator):
                 self.log.warning("No first frame of %s: %s", uri, error)
             previews[uri] = Preview(path=path, picture=picture)
         return previews
+
+
+# --- what the tasks of the run left -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quoted:
+    """The plans of a run together. ``cost`` is in CNY, ``None`` if unknown; ``since`` is when the first plan was made."""
+
+    cost: Decimal | None
+    since: pendulum.DateTime | None
+    plans: int
+
+
+def _tasks_to_read(operator: BaseOperator, task_ids: Sequence[str] | None) -> list[Any]:
+    """Return the tasks with these ids, or else all upstream tasks of this package; those that submit come first."""
+    dag = operator.get_dag()
+    if dag is None:
+        raise ParameterError("task_ids", "the report belongs to no DAG.")
+    if task_ids is None:
+        found = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
+    else:
+        unknown = [name for name in task_ids if not dag.has_task(name)]
+        if unknown:
+            raise ParameterError("task_ids", f"this DAG has no task {', '.join(map(repr, unknown))}.")
+        found = [dag.get_task(name) for name in task_ids]
+    return sorted(found, key=lambda task: (len(task.get_flat_relative_ids(upstream=True)), task.task_id))
+
+
+def _read_quote(operator: BaseOperator, context: Context) -> _Quoted:
+    """Return the quotes of the plans upstream of this task as one."""
+    quotes: list[Mapping[str, Any]] = []
+    for task in operator.get_flat_relatives(upstream=True):
+        if _is_plan(task):
+            quotes += pull_all(context, task.task_id, QUOTE)
+    costs = [parse_money(quote["cost_cny"]) for quote in quotes]
+    known = [cost for cost in costs if cost is not None]
+    return _Quoted(
+        cost=sum(known, Decimal(0)) if quotes and len(known) == len(costs) else None,
+        since=min((parse_time(quote["quoted_at"]) for quote in quotes), default=None),
+        plans=len(quotes),
+    )
+
+
+def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
+    """Return what every instance of the tasks left. An instance of a submitting task counts even if it left nothing."""
+    ends: list[TaskEnd] = []
+    for task in tasks:
+        if _has_no_rows(task, context):
+            continue
+        count = _count(context, task.task_id)
+        mapped = hasattr(task, "partial_kwargs") or count > 1
+        left = {
+            key: pull_by_index(context, task.task_id, key, count)
+            for key in (RENDER, RETURN_VALUE, REFUSAL, INTENT)
+        }
+        earlier = _earlier(context, task.task_id)
+        asked = _asked(task, context, count)
+        for index in range(count):
+            manifest = manifest_or_none(left[RETURN_VALUE].get(index))
+            render = left[RENDER].get(index)
+            if left[RETURN_VALUE].get(index) is None and _submits(task):
+                render = _stopped(left[REFUSAL].get(index), left[INTENT].get(index), render)
+            if render is not None or manifest is not None or _submits(task):
+                end = TaskEnd(
+                    task=task.task_id,
+                    map_index=index if mapped else None,
+                    render=render,
+                    manifest=manifest,
+                    asked=asked.get(index),
+                    earlier=earlier.get(index if mapped else -1, ()),
+                )
+                ends.append(end)
+    return merge_ends(ends)
+
+
+def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any], ...]]:
+    """Return what each instance of a task paid for before its last render, by its map index."""
+    found = pull_all(context, task_id, EARLIER)
+    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in found}
+
+
+def _has_no_rows(task: Any, context: Context) -> bool:
+    """Return whether a task is mapped over a plan without rows: Airflow keeps one skipped instance, which is not a render."""
+    if not hasattr(task, "partial_kwargs"):
+        return False
+    plans = [source for source in task.iter_mapped_dependencies() if _is_plan(source)]
+    quotes = [quote for plan in plans for quote in pull_all(context, plan.task_id, QUOTE)]
+    return bool(quotes) and not any(quote["rows"] for quote in quotes)
+
+
+def _stopped(refusal: Any, intent: Any, render: Any) -> dict[str, Any] | None:
+    """Return what a task left that did not succeed: a refusal, a submit with an unknown outcome, or a render.
+
+    :param render: the render that the task left. It counts if the task submitted nothing after it.
+    """
+    if refusal is not None and _is_later(refusal["refused_at"], render):
+        return dict(refusal)
+    if intent is not None and _is_later(intent["intent_at"], render):
+        request = intent.get("request") or {}
+        return {**request, "outcome": UNKNOWN_SUBMIT, "message": intent.get("message")}
+    return None if render is None else dict(render)
+
+
+def _is_later(moment: str, render: Any) -> bool:
+    return render is None or parse_time(moment) >= parse_time(render["submitted_at"])
+
+
+def _asked(task: Any, context: Context, count: int) -> dict[int, Mapping[str, Any]]:
+    """Return the arguments that a plan gave each instance of a task that is mapped over it."""
+    if not hasattr(task, "partial_kwargs"):
+        return {}
+    for source in task.iter_mapped_dependencies():
+        if _is_plan(source):
+            rows = [row for rows in pull_all(context, source.task_id, RETURN_VALUE) for row in rows]
+            return dict(enumerate(rows)) if len(rows) == count else {}
+    return {}
+
+
+def _count(context: Context, task_id: str) -> int:
+    """Return how many instances a task has in this run."""
+    ti = context["ti"]
+    if hasattr(ti, "get_ti_count"):
+        return int(ti.get_ti_count(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]))
+    dag_run: Any = context["dag_run"]  # Airflow 2: a task has access to the database
+    return sum(found.task_id == task_id for found in dag_run.get_task_instances())
+
+
+def _is_plan(task: Any) -> bool:
+    from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+
+    return _is_a(task, JimengPlanOperator)
+
+
+def _submits(task: Any) -> bool:
+    return _is_a(task, JimengSubmittingOperator)
+
+
+def _is_ours(task: Any) -> bool:
+    from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
+    from airflow_provider_jimeng.sensors.video import JimengVideoSensor
+
+    return _submits(task) or _is_a(task, JimengVideoSensor, JimengDownloadVideoOperator)
+
+
+def _is_a(task: Any, *classes: type) -> bool:
+    found = getattr(task, "operator_class", None) if hasattr(task, "partial_kwargs") else type(task)
+    return isinstance(found, type) and issubclass(found, classes)

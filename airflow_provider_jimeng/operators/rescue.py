@@ -152,7 +152,7 @@ class JimengRescueOperator(BaseOperator):
     def _collect(self, context: Context, unsaved: UnsavedRenders, folder: OutputPath) -> None:
         from airflow_provider_jimeng.operators.unsaved_renders import flattened
         from airflow_provider_jimeng.storage.claim import remove_dead_parts
-        from airflow_provider_jimeng.storage.record_objects import all_records
+        from airflow_provider_jimeng.storage.paid import all_records
 
         ti = context["ti"]
         names = [self.task_ids] if isinstance(self.task_ids, str) else list(self.task_ids or ())

@@ -1,8 +1,8 @@
 """One try of a task: adopt the render that is paid for, or pay for one; then save its video.
 
 A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task
-pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` while the account
-renders as many videos as it may. What stops the task is an error.
+pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` if no slot is free.
+An error stops the task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pendulum
 
@@ -31,18 +31,18 @@ from airflow_provider_jimeng.core.errors import (
     SettingsError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.messages import (
     TAKE_UNLABELLED,
     kept,
-    lacks_label,
     landing_fields,
     outcome_fields,
     render_error,
-    success_of,
+    slot_error,
     unlabelled_for_good,
 )
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.core.submit_messages import (
     argument_refused,
     changed,
@@ -50,15 +50,17 @@ from airflow_provider_jimeng.core.submit_messages import (
     under_way,
     unknown_before,
 )
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
-from airflow_provider_jimeng.metrics import count, count_end, count_landing
-from airflow_provider_jimeng.operators.announcements import Announcements
-from airflow_provider_jimeng.operators.other_tasks import OtherTasks, saved_by
+from airflow_provider_jimeng.operators.base import (
+    aigc_label,
+    build_request,
+    read_policies,
+    refuse_difference,
+)
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
-from airflow_provider_jimeng.operators.request import aigc_label, build_request, read_policies
-from airflow_provider_jimeng.operators.task_record import TaskRecord
-from airflow_provider_jimeng.operators.xcom import publish
+from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
+from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import check_names
@@ -95,7 +97,6 @@ class Submission:
         hook: JimengHook,
         target: OutputPath | None,
         folder: OutputPath | None,
-        overwrite: bool = False,
     ) -> None:
         self._task = task
         self._policies = read_policies(task)
@@ -105,7 +106,7 @@ class Submission:
         self._hooks = {hook.jimeng_conn_id: hook}
         self._target = target
         self._folder = folder
-        self._overwrite = overwrite
+        self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
         self._record = TaskRecord(Ledger.open(context, folder), self._ti)
         self._xcom = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
         self._take = 1
@@ -184,28 +185,32 @@ class Submission:
 
         :raises RenderError: the render did not end well: what happened, what it can have cost, what comes next.
         :raises LandingError: or one of its kin; a retry saves the video without paying again.
+        :raises DifferentVideoError: the video is saved, differs from its request, and the author wants no such video.
         """
         if ended.outcome is not Outcome.SUCCEEDED:
             self._conclude(paid.render, ended, adopted=False)
             return None
         manifest = paid.manifest
         required = as_bool("require_tagged", self._task.require_tagged)
-        if manifest is None or lacks_label(manifest, required=required):
+        if manifest is None or (required and not manifest.is_labelled):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
             return None
         self._record.note(paid.render, RecordState.LANDED, manifest)
+        with self._xcom.failures(paid.render, ended.outcome):
+            refuse_difference(self._task, manifest)
         return publish(self._task, self._context, manifest)
 
-    def no_slot(self, ended: RenderEvent) -> None:
-        """Push ``jimeng_refusal`` after a wait in which no slot became free."""
+    def no_slot(self, ended: RenderEvent) -> NoReturn:
+        """Push ``jimeng_refusal`` after a wait in which no slot became free, and raise the error that says so."""
         try:
             request = self.request
         except (ParameterError, SettingsError):  # both could be read before the wait
             request = None
         self._xcom.no_slot(request, str(self._task.model), ended)
+        raise slot_error(ended, str(self._task.model))
 
     def _recorded(self) -> Paid | None:
         """Return the recorded render that counts; ``None``, and the take to submit, if a new one is due."""
@@ -270,13 +275,10 @@ class Submission:
     def _look_at(self, paid: Paid) -> Paid:
         """Return an adopted render with its saved file, or with how it ended. This does not wait for the render."""
         render = paid.render
-        try:
+        with self._xcom.failures(render, None):
             saved = self._saved(paid)
-        except JimengError as error:
-            self._xcom.render(render, **landing_fields(error, None))
-            raise
         if saved is not None:
-            return replace(paid, ended=success_of(saved), manifest=saved)
+            return replace(paid, ended=saved.success(), manifest=saved)
         hook = self._hook_of(render)
         ended = poke(lambda: hook.query(render), poller_for(render))
         log.info("Adopted render %s: %s.", render.task_id, ended.outcome.value if ended else "it goes on")
@@ -286,9 +288,8 @@ class Submission:
 
     def _is_downloaded(self, render: Render) -> bool:
         """Return whether the task that downloads the render has saved its video already, so that nothing is lost."""
-        if self._target is not None or self._folder is None:
-            return False
-        return already_landed(self._folder, render) is not None
+        folder = self._folder if self._target is None else None
+        return folder is not None and already_landed(folder, render) is not None
 
     def _saved(self, paid: Paid) -> RenderManifest | None:
         """Return the manifest of the adopted render's file, if the file is there and unaltered."""
@@ -308,7 +309,7 @@ class Submission:
             others=self._others,
             asked=self.request.fingerprint(),
             reuses=self._reuses(self._take),
-            target=self._target,
+            target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
             on_unknown_submit=self._policies["on_unknown_submit"],
             announcements=self._xcom,

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.deadlines import kept_until, spread
 from airflow_provider_jimeng.core.errors import (
     JimengError,
     MissingConnectionError,
@@ -18,22 +17,28 @@ from airflow_provider_jimeng.core.errors import (
     RenderNotFoundError,
     TargetTakenError,
 )
-from airflow_provider_jimeng.core.event import PAYLOAD_VERSION, Outcome
-from airflow_provider_jimeng.core.messages import lacks_label, render_error, unlabelled_for_good
+from airflow_provider_jimeng.core.limits import spread
+from airflow_provider_jimeng.core.messages import render_error, unlabelled_for_good
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.core.render import Render, RenderManifest, parse_time
+from airflow_provider_jimeng.core.render import (
+    PAYLOAD_VERSION,
+    Render,
+    RenderManifest,
+    kept_until,
+    parse_time,
+)
 from airflow_provider_jimeng.core.submit_messages import CHECK, cost_of, found_by_hand, owner_of
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import need_connection, poke, poller_for
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
-from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.output import OutputPath, check_names
+from airflow_provider_jimeng.storage.output import OutputPath, check_names, manifest_in_place
 
 if TYPE_CHECKING:
     import pendulum
 
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
@@ -203,7 +208,7 @@ class UnsavedRenders:
     def _handle(self, unsaved: UnsavedRender) -> bool:
         """Save a render, or list why not; return ``False`` while it still runs."""
         saved = self._saved_file(unsaved)
-        if saved is not None and not lacks_label(saved, required=self.require_tagged):
+        if saved is not None and (saved.is_labelled or not self.require_tagged):
             self.summary["already_landed"].append(saved.to_payload())
             return True
         hook = self._hook(unsaved.render.jimeng_conn_id)

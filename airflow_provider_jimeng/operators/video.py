@@ -14,18 +14,15 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.metrics import count_landing
 from airflow_provider_jimeng.operators.base import (
     DEFAULT_MAX_WAIT_FOR_SLOT,
     DEFAULT_RETRIES,
     JimengSubmittingOperator,
-)
-from airflow_provider_jimeng.operators.request import (
     aigc_label,
-    check_render_literals,
     check_waiting_literals,
+    refuse_difference,
 )
-from airflow_provider_jimeng.operators.xcom import RENDER, publish, push
+from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
@@ -35,11 +32,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
 
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.render import Render
+    from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
     from airflow_provider_jimeng.operators.submission import Submission
-    from airflow_provider_jimeng.storage.output import OutputPath
 
 __all__ = ["JimengDownloadVideoOperator", "JimengGenerateVideoOperator", "JimengSubmitVideoOperator"]
 
@@ -77,6 +72,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     :param poll_interval: seconds between two queries; by default they depend on the age of the render.
     :param wait_timeout: seconds to wait at most; a retry continues the wait, free.
     :param overwrite: replace a file that holds the video of another request.
+    :param on_difference: what the task does if the saved video differs from its request in length, picture or frame rate:
+        ``warn`` (default) logs it, ``fail`` fails the task. The file is kept, and nothing is paid again.
 
     Other arguments: see :class:`~airflow_provider_jimeng.operators.base.JimengSubmittingOperator`.
     """
@@ -86,7 +83,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         "poll_interval",
         "wait_timeout",
         "overwrite",
+        "on_difference",
     )
+    _saves_video = True
 
     def __init__(
         self,
@@ -116,6 +115,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         poll_interval: float | str | XComArg | None = None,
         wait_timeout: float | str | XComArg = DEFAULT_WAIT_TIMEOUT,
         overwrite: bool | str | XComArg = False,
+        on_difference: str | XComArg = "warn",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         retries: int | None = DEFAULT_RETRIES,
         retry_policy: RetryPolicy | None = None,
@@ -152,7 +152,8 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
-        check_render_literals(self)
+        self.on_difference = on_difference
+        check_waiting_literals(self)  # the base class has checked the others
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Adopt or pay, wait, and save."""
@@ -180,16 +181,9 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                 return manifest
             waiting_since = None
 
-    @property
-    def target(self) -> OutputPath:
-        """Where the video is saved."""
-        from airflow_provider_jimeng.storage.output import OutputPath
-
-        return OutputPath.of(self.output_path, self.output_conn_id)
-
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""
-        from airflow_provider_jimeng.core.deadlines import deadline_for, in_words
+        from airflow_provider_jimeng.core.render import deadline_for, in_words
 
         now = time.time()
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)
@@ -231,8 +225,8 @@ class JimengDownloadVideoOperator(BaseOperator):
     :param output_conn_id: Airflow connection of the storage.
     :param overwrite: replace a file that holds the video of another request.
     :param aigc_meta: implicit label, as for the submitting operators; default: the label of the connection.
-    :param require_tagged: save only a video that the API has labelled. A saved video without the label is downloaded
-        again with it.
+    :param require_tagged: save only a video that has the implicit label. A saved video without it is downloaded again.
+    :param on_difference: what the task does if the saved video differs from its request: ``warn`` (default) or ``fail``.
     :param jimeng_conn_id: connection for a ``render_id``; a render payload names the connection that pays.
     """
 
@@ -245,6 +239,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         "overwrite",
         "aigc_meta",
         "require_tagged",
+        "on_difference",
         "jimeng_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"render": "json", "aigc_meta": "json"}
@@ -262,6 +257,7 @@ class JimengDownloadVideoOperator(BaseOperator):
         overwrite: bool | str | XComArg = False,
         aigc_meta: Mapping[str, str] | str | XComArg | None = None,
         require_tagged: bool | str | XComArg = False,
+        on_difference: str | XComArg = "warn",
         jimeng_conn_id: str | XComArg = "jimeng_default",
         retries: int | None = DEFAULT_RETRIES,
         retry_policy: RetryPolicy | None = None,
@@ -276,14 +272,14 @@ class JimengDownloadVideoOperator(BaseOperator):
         self.overwrite = overwrite
         self.aigc_meta = aigc_meta
         self.require_tagged = require_tagged
+        self.on_difference = on_difference
         self.jimeng_conn_id = jimeng_conn_id
         check_waiting_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
         from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
-        from airflow_provider_jimeng.hooks.jimeng import JimengHook
-        from airflow_provider_jimeng.hooks.links import RenderLinks
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook, RenderLinks
         from airflow_provider_jimeng.hooks.render_argument import named_render
         from airflow_provider_jimeng.hooks.waiting import need_connection
         from airflow_provider_jimeng.storage.landing import land
@@ -310,6 +306,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                         overwrite=as_bool("overwrite", self.overwrite),
                         require_tagged=require_tagged,
                     )
+                refuse_difference(self, manifest)
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}
                 push(context["ti"], RENDER, failure)

@@ -1,26 +1,50 @@
-"""Everything that tasks exchange through XCom: each key, and the functions that write and read them."""
+"""What a task tells: every key of XCom, the functions that write and read them, and the metrics.
+
+Metrics for Airflow's ``Stats`` hold counts, seconds, bytes and money, by model; never a prompt or an id. All are below
+``jimeng.``: counters ``submitted``, ``adopted``, ``busy``, ``landed``, ``failed`` (tag ``code``), ``landed_bytes`` and
+``cost_fen`` (hundredths of a CNY); timers ``render_seconds`` and ``queue_seconds``.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pendulum
+from airflow.providers.common.compat.sdk import Stats
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_jimeng.core.errors import LedgerError, ParameterError
-from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT
-from airflow_provider_jimeng.core.render import parse_money, parse_time
-from airflow_provider_jimeng.core.task_end import TaskEnd, manifest_or_none, merge_ends
-from airflow_provider_jimeng.metrics import harmless
+from airflow_provider_jimeng.core.envelope import readable
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    ConcurrencyLimitedError,
+    JimengError,
+    LedgerError,
+    RateLimitedError,
+    UnknownSubmitError,
+)
+from airflow_provider_jimeng.core.messages import landing_fields
+from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Outcome
+from airflow_provider_jimeng.core.record import RecordState
+from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, Render, cost_in_words, format_money
+from airflow_provider_jimeng.core.submit_messages import refusal_of, slot_refusal
+from airflow_provider_jimeng.hooks.render_argument import bare_render
 
 if TYPE_CHECKING:
-    import pendulum
+    from datetime import datetime
+
     from airflow.providers.common.compat.sdk import BaseOperator, Context
 
-    from airflow_provider_jimeng.core.render import RenderManifest
+    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.core.record import Record
+    from airflow_provider_jimeng.core.render import RenderEvent, RenderManifest
+
+log = logging.getLogger(__name__)
 
 TASK_ID = "task_id"
 """The vendor's id of the render."""
@@ -69,15 +93,20 @@ def push_result(ti: Any, key: str, value: Any) -> None:
 
 def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) -> dict[str, Any]:
     """Add the manifest to the asset events of the task's outlets, as their extra, and return its payload."""
+    payload = manifest.to_payload()
+    add_to_outlets(operator, context, manifest.uri, payload)
+    return payload
+
+
+def add_to_outlets(operator: BaseOperator, context: Context, uri: str, extra: Mapping[str, Any]) -> None:
+    """Add what a task made to the asset events of its outlets. An alias gets an asset with the URI of the file."""
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-    payload = manifest.to_payload()
     for outlet in operator.outlets or ():
         if isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(uri=manifest.uri), extra=payload)
+            context["outlet_events"][outlet].add(Asset(uri=uri), extra=dict(extra))
         elif isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(payload)
-    return payload
+            context["outlet_events"][outlet].extra.update(extra)
 
 
 # --- read -------------------------------------------------------------------------------------------------------------
@@ -108,137 +137,15 @@ def pull_of(ti: Any, key: str, owner: tuple[str, str, str]) -> Any:
         return [XCom.deserialize_value(row) for row in rows.with_entities(XCom.map_index, XCom.value)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quoted:
-    """The plans of a run together. ``cost`` is in CNY, ``None`` if unknown; ``since`` is when the first plan was made."""
-
-    cost: Decimal | None
-    since: pendulum.DateTime | None
-    plans: int
-
-
-def tasks_to_read(operator: BaseOperator, task_ids: Sequence[str] | None) -> list[Any]:
-    """Return the tasks with these ids, or else all upstream tasks of this package; those that submit come first."""
-    dag = operator.get_dag()
-    if dag is None:
-        raise ParameterError("task_ids", "the report belongs to no DAG.")
-    if task_ids is None:
-        found = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
-    else:
-        unknown = [name for name in task_ids if not dag.has_task(name)]
-        if unknown:
-            raise ParameterError("task_ids", f"this DAG has no task {', '.join(map(repr, unknown))}.")
-        found = [dag.get_task(name) for name in task_ids]
-    return sorted(found, key=lambda task: (len(task.get_flat_relative_ids(upstream=True)), task.task_id))
-
-
-def read_quote(operator: BaseOperator, context: Context) -> Quoted:
-    """Return the quotes of the plans upstream of this task as one."""
-    quotes: list[Mapping[str, Any]] = []
-    for task in operator.get_flat_relatives(upstream=True):
-        if _is_plan(task):
-            quotes += _all(context, task.task_id, QUOTE)
-    costs = [parse_money(quote["cost_cny"]) for quote in quotes]
-    known = [cost for cost in costs if cost is not None]
-    return Quoted(
-        cost=sum(known, Decimal(0)) if quotes and len(known) == len(costs) else None,
-        since=min((parse_time(quote["quoted_at"]) for quote in quotes), default=None),
-        plans=len(quotes),
-    )
-
-
-def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
-    """Return what every instance of the tasks left. An instance of a submitting task counts even if it left nothing."""
-    ends: list[TaskEnd] = []
-    for task in tasks:
-        if _has_no_rows(task, context):
-            continue
-        count = _count(context, task.task_id)
-        mapped = hasattr(task, "partial_kwargs") or count > 1
-        left = {
-            key: _by_index(context, task.task_id, key, count)
-            for key in (RENDER, RETURN_VALUE, REFUSAL, INTENT)
-        }
-        earlier = _earlier(context, task.task_id)
-        asked = _asked(task, context, count)
-        for index in range(count):
-            manifest = manifest_or_none(left[RETURN_VALUE].get(index))
-            render = left[RENDER].get(index)
-            if left[RETURN_VALUE].get(index) is None and _submits(task):
-                render = _stopped(left[REFUSAL].get(index), left[INTENT].get(index), render)
-            if render is not None or manifest is not None or _submits(task):
-                end = TaskEnd(
-                    task=task.task_id,
-                    map_index=index if mapped else None,
-                    render=render,
-                    manifest=manifest,
-                    asked=asked.get(index),
-                    earlier=earlier.get(index if mapped else -1, ()),
-                )
-                ends.append(end)
-    return merge_ends(ends)
-
-
-def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any], ...]]:
-    """Return what each instance of a task paid for before its last render, by its map index."""
-    found = _all(context, task_id, EARLIER)
-    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in found}
-
-
-def _has_no_rows(task: Any, context: Context) -> bool:
-    """Return whether a task is mapped over a plan without rows: Airflow keeps one skipped instance, which is not a render."""
-    if not hasattr(task, "partial_kwargs"):
-        return False
-    plans = [source for source in task.iter_mapped_dependencies() if _is_plan(source)]
-    quotes = [quote for plan in plans for quote in _all(context, plan.task_id, QUOTE)]
-    return bool(quotes) and not any(quote["rows"] for quote in quotes)
-
-
-def _stopped(refusal: Any, intent: Any, render: Any) -> dict[str, Any] | None:
-    """Return what a task left that did not succeed: a refusal, a submit with an unknown outcome, or a render.
-
-    :param render: the render that the task left. It counts if the task submitted nothing after it.
-    """
-    if refusal is not None and _is_later(refusal["refused_at"], render):
-        return dict(refusal)
-    if intent is not None and _is_later(intent["intent_at"], render):
-        request = intent.get("request") or {}
-        return {**request, "outcome": UNKNOWN_SUBMIT, "message": intent.get("message")}
-    return None if render is None else dict(render)
-
-
-def _is_later(moment: str, render: Any) -> bool:
-    return render is None or parse_time(moment) >= parse_time(render["submitted_at"])
-
-
-def _asked(task: Any, context: Context, count: int) -> dict[int, Mapping[str, Any]]:
-    """Return the arguments that a plan gave each instance of a task that is mapped over it."""
-    if not hasattr(task, "partial_kwargs"):
-        return {}
-    for source in task.iter_mapped_dependencies():
-        if _is_plan(source):
-            rows = [row for rows in _all(context, source.task_id, RETURN_VALUE) for row in rows]
-            return dict(enumerate(rows)) if len(rows) == count else {}
-    return {}
-
-
-def _count(context: Context, task_id: str) -> int:
-    """Return how many instances a task has in this run."""
-    ti = context["ti"]
-    if hasattr(ti, "get_ti_count"):
-        return int(ti.get_ti_count(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]))
-    dag_run: Any = context["dag_run"]  # Airflow 2: a task has access to the database
-    return sum(found.task_id == task_id for found in dag_run.get_task_instances())
-
-
-def _all(context: Context, task_id: str, key: str) -> list[Any]:
+def pull_all(context: Context, task_id: str, key: str) -> list[Any]:
+    """Return what the instances of a task of this run left under a key, without the instances that left nothing."""
     found = context["ti"].xcom_pull(task_ids=[task_id], key=key)
     return [value for value in found or () if value is not None]
 
 
-def _by_index(context: Context, task_id: str, key: str, count: int) -> dict[int, Any]:
+def pull_by_index(context: Context, task_id: str, key: str, count: int) -> dict[int, Any]:
     """Return what the instances left, by their index: with one pull if all of them left something, else with many."""
-    values = _all(context, task_id, key)
+    values = pull_all(context, task_id, key)
     if len(values) == count:
         return dict(enumerate(values))
     if not values:  # Airflow logs an error for each value that does not exist
@@ -248,28 +155,134 @@ def _by_index(context: Context, task_id: str, key: str, count: int) -> dict[int,
     return {index: value for index, value in found if value is not None}
 
 
-# The modules of the operators import this one, so they are imported where they are used.
+# --- what a task that submits tells -----------------------------------------------------------------------------------
 
 
-def _is_plan(task: Any) -> bool:
-    from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcements:
+    """Pushes to the XCom of one task instance, and counts for metrics.
 
-    return _is_a(task, JimengPlanOperator)
+    :param output_path: where the video is to be saved. A rescue reads it from the render's payload.
+    """
+
+    ti: Any
+    task_id: str
+    output_path: str | None
+
+    def cost(self, request: RenderRequest) -> str:
+        """Push ``estimated_cost_cny``, right before the submit; return the cost in words."""
+        cost = request.estimated_cost()
+        push(self.ti, ESTIMATED_COST, format_money(cost))
+        return cost_in_words(cost)
+
+    def paid(self, render: Render, record: Record | None) -> None:
+        """Push a paid render, and what this task instance paid for before it."""
+        self.render(render)
+        self.earlier(render, record)
+
+    def render(self, render: Render, **more: Any) -> None:
+        """Push ``task_id`` and ``jimeng_render``."""
+        place = {"output_path": self.output_path} if self.output_path else {}
+        push(self.ti, TASK_ID, render.task_id)
+        push(self.ti, RENDER, {**render.to_payload(), **place, **more})
+
+    @contextmanager
+    def failures(self, render: Render, outcome: Outcome | None) -> Iterator[None]:
+        """Push why the video of a render was not saved or not accepted, whatever error ends the block.
+
+        :param outcome: how the render ended, ``None`` if that is not known.
+        """
+        try:
+            yield
+        except JimengError as error:
+            self.render(render, **landing_fields(error, outcome))
+            raise
+
+    def earlier(self, render: Render | None, record: Record | None) -> None:
+        """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
+        earlier = [] if record is None else record.bill(except_id=None if render is None else render.task_id)
+        if earlier:
+            payload = {"version": PAYLOAD_VERSION, "map_index": self.ti.map_index, "renders": earlier}
+            push(self.ti, EARLIER, payload)
+
+    def failure(self, request: RenderRequest, error: JimengError, record: Record | None) -> None:
+        """Push and count why no render was paid for; ``jimeng_intent`` if one may have been paid for nevertheless.
+
+        :param record: the intent of a submit whose outcome is unknown, if there is one.
+        """
+        model = request.spec.name
+        if isinstance(error, ConcurrencyLimitedError | RateLimitedError):
+            count("busy", model)
+        elif isinstance(error, UnknownSubmitError):
+            count("failed", model, code=UNKNOWN_SUBMIT)
+            if record is not None and record.state is RecordState.INTENT:
+                push(self.ti, INTENT, {**record.to_payload(), "message": str(error)})
+        elif isinstance(error, ApiError):
+            count("failed", model, code=error.code or Outcome.FAILED.value)
+            push(self.ti, REFUSAL, refusal_of(request, error, pendulum.now("UTC")))
+
+    def no_slot(self, request: RenderRequest | None, model: str, ended: RenderEvent) -> None:
+        """Push and count that no slot became free.
+
+        :param request: ``None`` if the arguments cannot be read any more; ``model`` names it then.
+        """
+        summary = {"model": model} if request is None else request.summary()
+        count("failed", summary["model"], code=ended.outcome.value)
+        push(self.ti, REFUSAL, slot_refusal(summary, ended, pendulum.now("UTC")))
+
+    def render_of(self, ended: RenderEvent, *, jimeng_conn_id: str) -> Render:
+        """Return the render that a wait was for, as this task announced it before the wait."""
+        payload = pull_own(self.ti, self.task_id, RENDER)
+        if isinstance(payload, Mapping) and payload.get("task_id") == ended.task_id:
+            with suppress(ValueError):
+                return Render.from_payload(payload)
+        return bare_render(ended.task_id, req_key=str(ended.req_key), jimeng_conn_id=jimeng_conn_id)
 
 
-def _submits(task: Any) -> bool:
-    from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
-
-    return _is_a(task, JimengSubmittingOperator)
+# --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def _is_ours(task: Any) -> bool:
-    from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator
-    from airflow_provider_jimeng.sensors.video import JimengVideoSensor
+@contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """Log an error of a metric or of an XCom back end instead of raising it, so that no paid render is lost."""
+    try:
+        yield
+    except JimengError:
+        raise
+    except Exception as error:  # noqa: BLE001 - metrics and XCom back ends raise classes of their own
+        why = readable(str(error), at_most=300)
+        log.warning("%s failed (%s: %s). The task goes on.", what, type(error).__name__, why)
 
-    return _submits(task) or _is_a(task, JimengVideoSensor, JimengDownloadVideoOperator)
+
+def count(name: str, model: str, **tags: str) -> None:
+    """Count one event."""
+    with harmless("A metric"):
+        Stats.incr(f"jimeng.{name}", tags={"model": model, **tags})
 
 
-def _is_a(task: Any, *classes: type) -> bool:
-    found = getattr(task, "operator_class", None) if hasattr(task, "partial_kwargs") else type(task)
-    return isinstance(found, type) and issubclass(found, classes)
+def count_end(render: Render, event: RenderEvent) -> None:
+    """Count a render that did not end well, by its code or outcome."""
+    count("failed", render.model, code=event.code or event.outcome.value)
+
+
+def count_landing(manifest: RenderManifest, *, since: datetime, again: bool = False) -> None:
+    """Count a saved video: bytes, seconds and cost.
+
+    :param since: when the task began. A video that was saved before is already counted.
+    :param again: the render was saved before and its file is gone, so its cost is already counted.
+    """
+    if manifest.landed_at < since:
+        return
+    with harmless("A metric"):
+        _count_landed(manifest, again=again)
+
+
+def _count_landed(manifest: RenderManifest, *, again: bool) -> None:
+    tags = {"model": manifest.model}
+    Stats.incr("jimeng.landed", tags=tags)
+    Stats.incr("jimeng.landed_bytes", manifest.bytes, tags=tags)
+    if manifest.cost_cny is not None and not again:
+        Stats.incr("jimeng.cost_fen", round(manifest.cost_cny * 100), tags=tags)
+    for name, seconds in (("render", manifest.render_seconds), ("queue", manifest.queued_seconds)):
+        if seconds is not None:
+            Stats.timing(f"jimeng.{name}_seconds", timedelta(seconds=seconds), tags=tags)

@@ -18,16 +18,14 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_jimeng.core.arguments import is_absent, read_seconds
-from airflow_provider_jimeng.core.deadlines import deadline_for
 from airflow_provider_jimeng.core.errors import JimengError, RenderTimedOutError
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.messages import outcome_fields, render_error
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent, deadline_for
 from airflow_provider_jimeng.hooks.render_argument import named_render
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.metrics import count_end
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
-from airflow_provider_jimeng.operators.request import check_waiting_literals
-from airflow_provider_jimeng.operators.xcom import RENDER, push
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, check_waiting_literals
+from airflow_provider_jimeng.operators.xcom import RENDER, count_end, push
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError, LandingError, TargetTakenError
-from airflow_provider_jimeng.core.output_path import OBJECT_STORES, hidden_name
+from airflow_provider_jimeng.core.output_path import LONGEST_HIDDEN_STEM, OBJECT_STORES
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -91,6 +91,15 @@ class AtomicFile:
         with self._reading(), self.fs.open(self.path, "rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
+        return digest.hexdigest()
+
+    def copy_to(self, path: Path) -> str:
+        """Copy the file to a new local file and return its SHA-256, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self._reading(), self.fs.open(self.path, "rb") as file, path.open("xb") as copy:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                copy.write(block)
         return digest.hexdigest()
 
     def content(self) -> bytes | None:
@@ -260,7 +269,10 @@ class AtomicFile:
 
     def hidden_name(self, suffix: str) -> str:
         """Return the name of a temporary file of this one, short enough for any file system."""
-        return hidden_name(self.name, suffix)
+        stem = self.name
+        if len(stem.encode()) > LONGEST_HIDDEN_STEM:
+            stem = hashlib.sha256(stem.encode()).hexdigest()[:32]
+        return f".{stem}.{suffix}"
 
     def _forget(self, path: str | None = None) -> None:
         self.fs.invalidate_cache(path or self.path)

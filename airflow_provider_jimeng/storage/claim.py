@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_jimeng.core.deadlines import spread
 from airflow_provider_jimeng.core.errors import LandingError
+from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.storage.atomic_file import PART, AtomicFile
-from airflow_provider_jimeng.storage.manifest import sidecar_of
+from airflow_provider_jimeng.storage.output import sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

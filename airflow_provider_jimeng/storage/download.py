@@ -11,12 +11,14 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from airflow_provider_jimeng.client.media import MediaPolicy, MediaStream, open_media
+from airflow_provider_jimeng.client.media import MediaStream, open_media
 from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, TransportError
 from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_jimeng.client.settings import ClientSettings
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,8 @@ class LinkSource(Protocol):
     """Gives links to one video."""
 
     @property
-    def media_policy(self) -> MediaPolicy:
-        """How the link's host may be reached."""
+    def settings(self) -> ClientSettings:
+        """The settings of the connection, which say how the host of a link can be reached."""
 
     def fetch(self) -> Link:
         """Ask the API for a fresh link."""
@@ -83,14 +85,14 @@ class Download:
         sink: BinaryIO,
         fetch_link: Callable[[], Link],
         *,
-        policy: MediaPolicy,
+        settings: ClientSettings,
         patience: Patience,
         sleep: Callable[[float], None],
         clock: Callable[[], float],
     ) -> None:
         self._sink = sink
         self._fetch_link = fetch_link
-        self._policy = policy
+        self._settings = settings
         self._patience = patience
         self._sleep = sleep
         self._clock = clock
@@ -127,7 +129,7 @@ class Download:
             self._begin_again()  # The host counts the bytes of the packed file, but these are unpacked.
         try:
             with open_media(
-                self._link.url, policy=self._policy, start=self._written, etag=self._etag
+                self._link.url, settings=self._settings, start=self._written, etag=self._etag
             ) as stream:
                 problem = self._take(stream)
         except TransportError as error:

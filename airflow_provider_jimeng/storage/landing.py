@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 import pendulum
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
+from airflow_provider_jimeng.core.differences import difference_in_words, differences
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4
 from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words
 from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
 from airflow_provider_jimeng.storage.claim import Claim
-from airflow_provider_jimeng.storage.download import Download, Link, LinkSource, Patience, Received
-from airflow_provider_jimeng.storage.manifest import (
+from airflow_provider_jimeng.storage.download import Download, LinkSource, Patience, Received
+from airflow_provider_jimeng.storage.output import (
+    OutputPath,
     announce,
     commit,
     drop_pending,
@@ -37,19 +39,19 @@ from airflow_provider_jimeng.storage.manifest import (
     sidecar_of,
     withdraw,
 )
-from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
 
-    from airflow_provider_jimeng.core.event import RenderEvent
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 log = logging.getLogger(__name__)
 
 _SHORTER_SECONDS = 0.5
 """A video can be this much shorter than the requested duration."""
+_PATIENCE = Patience()
 _DOWNLOADS = 2
 """A damaged file is downloaded once more, with a fresh link, before the task fails."""
 
@@ -63,7 +65,7 @@ def land(
     require_tagged: bool = False,
     confirm: Callable[[], None] = lambda: None,
     now: Callable[[], pendulum.DateTime] = lambda: pendulum.now("UTC"),
-    patience: Patience | None = None,
+    patience: Patience = _PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     event: RenderEvent | None = None,
@@ -72,16 +74,15 @@ def land(
 
     :param links: gives a fresh link when one is needed; its errors pass through.
     :param overwrite: replace a file that holds the video of another request.
-    :param require_tagged: save nothing unless the API says that it wrote the implicit AIGC label.
+    :param require_tagged: save nothing unless the video has the implicit AIGC label. The file counts, not the reply.
     :param confirm: called right before the file gets its name; raises if the render must not be saved any more.
     :param event: how the wait ended; its counts are stored in the manifest.
     :raises TargetTakenError: the name belongs to the video of another request.
-    :raises MissingLabelError: ``require_tagged`` is set, and the API wrote no label.
+    :raises MissingLabelError: ``require_tagged`` is set, and the video has no label.
     :raises RenderNotFoundError: the API does not keep the render any more.
     :raises LostContactError: the API refuses the connection's access, also after the connection was read again.
     :raises LandingError: or one of its kin; there is no new file under the final name then. A retry is free.
     """
-    patience = patience or Patience()
     file = target.file_for(render)
     landing = _Landing(
         render=render,
@@ -148,7 +149,7 @@ class _Landing:
 
     def _usable(self, manifest: RenderManifest | None) -> RenderManifest | None:
         """Return the manifest of the saved file, if the file has the label that is required."""
-        if manifest is None or (self.require_tagged and not manifest.aigc_meta_tagged):
+        if manifest is None or (self.require_tagged and not manifest.is_labelled):
             return None
         log.info("%s is saved already and matches its manifest.", manifest.uri)
         return manifest
@@ -159,8 +160,8 @@ class _Landing:
             self.claim.wait()
             if (saved := self._usable(landed_manifest(self.file, self.render))) is not None:
                 return saved
-        saved = landed_manifest(self.file, self.render) or _completed(self.file, self.render, self.claim)
-        if (saved := self._usable(saved)) is None and not self.overwrite:
+        saved = self._usable(_saved_or_completed(self.file, self.render, self.claim))
+        if saved is None and not self.overwrite:
             refuse_taken(self.target, self.render)
         return saved
 
@@ -170,6 +171,12 @@ class _Landing:
             with self.claim.beating(lambda: os.fstat(part.fileno()).st_size):
                 received, media = self._download(part)
                 sync(part)
+            if self.require_tagged and media.aigc is None:
+                raise MissingLabelError(
+                    "require_tagged is set and the video has no implicit AIGC label (the API says aigc_meta_tagged "
+                    f"{received.link.aigc_meta_tagged}, request id {received.link.request_id}). Nothing was saved; the "
+                    "render is kept. Check aigc_meta, or save it without require_tagged."
+                )
             manifest = self._manifest(received, media)
             if (saved := self._await_turn()) is not None:
                 return saved, None
@@ -183,8 +190,8 @@ class _Landing:
         for downloads_left in reversed(range(_DOWNLOADS)):
             received = Download(
                 part,
-                self._fetch_link,
-                policy=self.links.media_policy,
+                self.links.fetch,
+                settings=self.links.settings,
                 patience=self.patience,
                 sleep=self.sleep,
                 clock=self.clock,
@@ -196,17 +203,6 @@ class _Landing:
                     raise
                 log.warning("%s Downloading the video once more.", error)
         raise AssertionError  # The last round returns or raises.
-
-    def _fetch_link(self) -> Link:
-        """Return a fresh link to the video, labelled if that is required."""
-        link = self.links.fetch()
-        if self.require_tagged and link.aigc_meta_tagged is not True:
-            raise MissingLabelError(
-                "require_tagged is set and the API did not write the implicit AIGC label "
-                f"(aigc_meta_tagged is {link.aigc_meta_tagged}, request id {link.request_id}). Nothing was saved; "
-                "the render is kept. Check aigc_meta, or save it without require_tagged."
-            )
-        return link
 
     def _manifest(self, received: Received, media: MediaInfo) -> RenderManifest:
         event = self.event
@@ -227,6 +223,8 @@ class _Landing:
             landed_at=self.now(),
             request_id=received.link.request_id,
             aigc_meta_tagged=received.link.aigc_meta_tagged,
+            differs=differences(self.render, media),
+            aigc_label=media.aigc,
         )
 
     def _give_name(self, part: Path, manifest: RenderManifest) -> None:
@@ -299,6 +297,8 @@ def _report(file: AtomicFile, manifest: RenderManifest, media: MediaInfo) -> Non
         log.warning(
             "The API says that it wrote the implicit AIGC label, but %s holds no AIGC entry.", manifest.uri
         )
+    for difference in manifest.differs or ():
+        log.warning("%s differs from its request: %s.", manifest.uri, difference_in_words(difference))
     if media.stray_bytes:
         log.warning(
             "%s has %d bytes after the last box of the MP4 file. Players ignore them; the video itself is whole.",
@@ -331,7 +331,7 @@ def already_landed(
     with claim:  # Its owner is about to write the manifest, or was killed before that.
         while not claim.take():
             claim.wait()
-        return landed_manifest(file, render) or _completed(file, render, claim)
+        return _saved_or_completed(file, render, claim)
 
 
 def still_landed(
@@ -363,9 +363,15 @@ def _saved(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | N
     return saved
 
 
-def _completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
-    """Write the manifest of a file whose task was killed before it did so. The caller must hold the claim."""
-    saved = landed_manifest(file, render, pending_of)
-    if saved is not None:
+def _saved_or_completed(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
+    """Return the manifest of a saved file. Write it if the task that saved it was killed before it did so.
+
+    The caller must hold the claim.
+    """
+    if file.size() is None:
+        return None
+    if (saved := landed_manifest(file, render)) is not None:
+        return saved
+    if (saved := landed_manifest(file, render, pending_of)) is not None:
         commit(file, saved, claim.token)
     return saved

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey, reconcile
-from airflow_provider_jimeng.storage.record_objects import RecordObjects, decode_record
+from airflow_provider_jimeng.storage.record_objects import RecordObject, RecordObjects, decode_record
 
 try:
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined, unused-ignore]  # resolved lazily
@@ -80,7 +80,7 @@ class Ledger:
         self.key = key
         self._objects = None if folder is None else RecordObjects(folder)
         self._store = None if store is None else _StateStore(store)
-        self._beside = None if self._objects is None else _Beside(self._objects, key)
+        self._beside = None if self._objects is None else RecordObject(self._objects, key)
         self._places: tuple[_Place, ...] = tuple(p for p in (self._store, self._beside) if p is not None)
         self._sleep = sleep
         self._longest_wait_seconds = longest_wait_seconds
@@ -339,37 +339,3 @@ class _StateStore:
             raise LedgerError(
                 f"Cannot {what} the task state store ({type(error).__name__}: {error})."
             ) from error
-
-
-class _Beside:
-    """The object beside the videos. Before each write we check that no newer try has begun a submit."""
-
-    name = "The record in the output directory"
-
-    def __init__(self, objects: RecordObjects, key: TaskKey) -> None:
-        self._objects = objects
-        self._key = key
-
-    def read(self) -> Record | None:
-        return self._objects.read(self._key)
-
-    def write(self, record: Record) -> None:
-        self._objects.write(record)
-
-    def settle(self, record: Record) -> None:
-        if self._is_ours(record):
-            self._objects.write(record)
-        else:
-            log.warning("A newer try has begun. Its record in the output directory is left as it is.")
-
-    def take_back(self, intent: Record, before: Record | None) -> None:
-        if not self._is_ours(intent):
-            return
-        if before is None:
-            self._objects.remove(intent)
-        else:
-            self._objects.write(before)
-
-    def _is_ours(self, record: Record) -> bool:
-        stored = self.read()
-        return stored is None or stored.serial < record.serial or stored.same_submit(record)

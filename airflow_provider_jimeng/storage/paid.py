@@ -1,23 +1,24 @@
-"""Finds what a plan does not have to pay again, as a task with ``reuse="output_path"`` will find it later.
+"""Finds what is paid for in a directory: for a plan, and for a rescue.
 
-Both read the same records: first those of saved videos, then paid renders, then intents. A file counts if it has its
-recorded size in the place that its record or the row names. The task that adopts it compares every byte, and saves it
-again, free, while the API keeps the render.
+A plan does not pay again for what a task with ``reuse="output_path"`` will find later. Both read the same records: first
+those of saved videos, then paid renders, then intents. A file counts if it has its recorded size in the place that its
+record or the row names. The task that adopts it compares every byte, and saves it again, free, while the API keeps the
+render.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
+from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.output_path import folder_of, is_below
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import PAID, RecordState
-from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.manifest import manifest_in_place
-from airflow_provider_jimeng.storage.output import OutputPath
-from airflow_provider_jimeng.storage.record_objects import RecordObjects
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, RenderManifest
+from airflow_provider_jimeng.storage.output import OutputPath, manifest_in_place
+from airflow_provider_jimeng.storage.record_objects import FOLDER, RecordObjects
 
 if TYPE_CHECKING:
     import pendulum
@@ -101,3 +102,72 @@ class PaidRenders:
                 OutputPath(output_path=folder, output_conn_id=self._output_conn_id)
             )
         return self._folders[folder]
+
+
+# --- for a rescue -------------------------------------------------------------------------------------------------------
+
+_NOT_FOR_VIDEOS = "lost+found"
+"""A directory that file systems keep at their root and that cannot be listed."""
+
+
+Entries = Sequence[Mapping[str, Any]]
+"""A file system's description of each file and directory in a directory."""
+
+
+def all_records(
+    folder: OutputPath, *, visit: Callable[[OutputPath, Entries], None] | None = None
+) -> tuple[list[Record], list[LedgerError]]:
+    """Return every record in a directory and below it that can be read, and the problems of the others.
+
+    Hidden directories are left out, because they hold no videos. So are links, which can lead round in circles.
+
+    :param visit: called with each directory and its listing.
+    """
+    records: list[Record] = []
+    problems: list[LedgerError] = []
+    pending = [folder]
+    while pending:
+        place = pending.pop()
+        try:
+            entries = _entries(place)
+            names = _directories(place, entries)
+            if visit is not None:
+                visit(place, entries)
+            readable, damaged = RecordObjects(place).all() if FOLDER in names else ([], [])
+        except LedgerError as error:
+            problems.append(error)
+            continue
+        records += readable
+        problems += damaged
+        pending += [
+            replace(place, output_path=f"{place.output_path}{name}/")
+            for name in names
+            if not name.startswith(".") and name != _NOT_FOR_VIDEOS
+        ]
+    return records, problems
+
+
+def _entries(place: OutputPath) -> Entries:
+    """Return the listing of a directory; an empty list if it does not exist."""
+    here = place.file("any")
+    folder = here.folder or "/"
+    try:
+        here.fs.invalidate_cache(folder)
+        return list(here.fs.ls(folder, detail=True))
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # Each file system has classes of its own.
+        raise LedgerError(
+            f"Cannot list {place.output_path} for records ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _directories(place: OutputPath, entries: Entries) -> list[str]:
+    """Return the names of the directories in a directory, in reverse order."""
+    paths = [
+        str(entry["name"]).rstrip("/")
+        for entry in entries
+        if entry["type"] == "directory" and not entry.get("islink")
+    ]
+    own = place.file("any").folder.strip("/")  # Object stores list the marker of a directory in it.
+    return sorted({path.rpartition("/")[2] for path in paths if path.strip("/") != own}, reverse=True)

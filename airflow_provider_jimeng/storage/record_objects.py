@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,8 @@ from airflow_provider_jimeng.core.record import PAID, Record, RecordState, TaskK
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.atomic_file import AtomicFile
     from airflow_provider_jimeng.storage.output import OutputPath
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -50,6 +52,7 @@ class RecordObjects:
 
     def __init__(self, folder: OutputPath) -> None:
         self._folder = folder
+        self._files: dict[tuple[str, ...], AtomicFile] = {}
 
     def read(self, key: TaskKey) -> Record | None:
         """Return the record of a task instance, ``None`` if there certainly is none."""
@@ -57,12 +60,15 @@ class RecordObjects:
 
     def write(self, record: Record) -> None:
         """Write a record, after the pointers that it needs. Then remove the pointers that it does not need."""
-        name = _object_name(record.key)
-        for folder, speaks in self._pointers(record):
+        name, pointers = _object_name(record.key), self._pointers(record)
+        for folder, speaks in pointers:
             if speaks:
                 self._point(record, folder, name)
         self._write(record.to_payload(), "tasks", name)
-        self._drop_unneeded(record, name)
+        for folder, speaks in pointers:
+            if not speaks:
+                with suppress(LedgerError):  # A pointer to a record without an answer is harmless.
+                    self._remove(*folder, name)
 
     def remove(self, record: Record) -> None:
         """Remove the record of a task instance, and then the pointers to it."""
@@ -130,12 +136,6 @@ class RecordObjects:
             with suppress(LedgerError):  # The task that needs an unreadable record reports it.
                 self._tidy(folder, self._behind(*folder), record.key)
 
-    def _drop_unneeded(self, record: Record, name: str) -> None:
-        for folder, speaks in self._pointers(record):
-            if not speaks:
-                with suppress(LedgerError):  # A pointer to a record without an answer is harmless.
-                    self._remove(*folder, name)
-
     def _tidy(self, folder: tuple[str, str], behind: RecordsByName, key: TaskKey | None) -> None:
         """Remove pointers that cannot change an answer, if there are many. A failure is harmless.
 
@@ -196,12 +196,55 @@ class RecordObjects:
         return sorted(name for name in names if name.endswith(".json"))
 
     def _file(self, *parts: str) -> AtomicFile:
-        return self._directory.below(*parts)
+        if parts not in self._files:
+            self._files[parts] = self._directory.below(*parts)
+        return self._files[parts]
 
     @cached_property
     def _directory(self) -> AtomicFile:
         """The directory of the records. It is opened once: each opening costs as much as a small read."""
         return _guarded("open the records", lambda: self._folder.file(FOLDER))
+
+
+class RecordObject:
+    """The record of one task instance in the directory: a place of its ledger.
+
+    Before each write that can come late it is checked that no newer try has begun a submit.
+    """
+
+    name = "The record in the output directory"
+
+    def __init__(self, objects: RecordObjects, key: TaskKey) -> None:
+        self._objects = objects
+        self._key = key
+
+    def read(self) -> Record | None:
+        """Return the record, ``None`` if there certainly is none."""
+        return self._objects.read(self._key)
+
+    def write(self, record: Record) -> None:
+        """Write a record."""
+        self._objects.write(record)
+
+    def settle(self, record: Record) -> None:
+        """Write a record, unless a newer try has begun."""
+        if self._is_ours(record):
+            self._objects.write(record)
+        else:
+            log.warning("A newer try has begun. Its record in the output directory is left as it is.")
+
+    def take_back(self, intent: Record, before: Record | None) -> None:
+        """Remove an intent, or put back the record before it, unless a newer try has begun."""
+        if not self._is_ours(intent):
+            return
+        if before is None:
+            self._objects.remove(intent)
+        else:
+            self._objects.write(before)
+
+    def _is_ours(self, record: Record) -> bool:
+        stored = self.read()
+        return stored is None or stored.serial < record.serial or stored.same_submit(record)
 
 
 def _needed_for_request(behind: RecordsByName, fingerprint: str) -> set[str]:
@@ -273,70 +316,3 @@ def _guarded(what: str, action: Callable[[], T]) -> T:
         raise
     except Exception as error:
         raise LedgerError(f"Cannot {what} ({type(error).__name__}: {error}).") from error
-
-
-_NOT_FOR_VIDEOS = "lost+found"
-"""A directory that file systems keep at their root and that cannot be listed."""
-
-
-Entries = Sequence[Mapping[str, Any]]
-"""A file system's description of each file and directory in a directory."""
-
-
-def all_records(
-    folder: OutputPath, *, visit: Callable[[OutputPath, Entries], None] | None = None
-) -> tuple[list[Record], list[LedgerError]]:
-    """Return every record in a directory and below it that can be read, and the problems of the others.
-
-    Hidden directories are left out, because they hold no videos. So are links, which can lead round in circles.
-
-    :param visit: called with each directory and its listing.
-    """
-    records: list[Record] = []
-    problems: list[LedgerError] = []
-    pending = [folder]
-    while pending:
-        place = pending.pop()
-        try:
-            entries = _entries(place)
-            names = _directories(place, entries)
-            if visit is not None:
-                visit(place, entries)
-            readable, damaged = RecordObjects(place).all() if FOLDER in names else ([], [])
-        except LedgerError as error:
-            problems.append(error)
-            continue
-        records += readable
-        problems += damaged
-        pending += [
-            replace(place, output_path=f"{place.output_path}{name}/")
-            for name in names
-            if not name.startswith(".") and name != _NOT_FOR_VIDEOS
-        ]
-    return records, problems
-
-
-def _entries(place: OutputPath) -> Entries:
-    """Return the listing of a directory; an empty list if it does not exist."""
-    here = place.file("any")
-    folder = here.folder or "/"
-    try:
-        here.fs.invalidate_cache(folder)
-        return list(here.fs.ls(folder, detail=True))
-    except FileNotFoundError:
-        return []
-    except Exception as error:  # Each file system has classes of its own.
-        raise LedgerError(
-            f"Cannot list {place.output_path} for records ({type(error).__name__}: {error})."
-        ) from error
-
-
-def _directories(place: OutputPath, entries: Entries) -> list[str]:
-    """Return the names of the directories in a directory, in reverse order."""
-    paths = [
-        str(entry["name"]).rstrip("/")
-        for entry in entries
-        if entry["type"] == "directory" and not entry.get("islink")
-    ]
-    own = place.file("any").folder.strip("/")  # Object stores list the marker of a directory in it.
-    return sorted({path.rpartition("/")[2] for path in paths if path.strip("/") != own}, reverse=True)

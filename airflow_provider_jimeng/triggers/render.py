@@ -1,29 +1,41 @@
-"""Waits for a render in the triggerer. A trigger can run twice, so it only reads and never pays."""
+"""Waits for a render in the triggerer. A trigger can run twice, so it only reads and never pays.
+
+Each process has one queue for the render slots of each account and model. A render that ends here wakes a task that
+waits for a slot. The queues belong to an event loop, because ``dag.test()`` runs each trigger on its own loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 import pendulum
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
-from airflow_provider_jimeng.core.errors import JimengError, NotSentError
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    AuthenticationError,
+    JimengError,
+    NotSentError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
+from airflow_provider_jimeng.core.limits import CREDIT_SECONDS, Waiter, choose, pause_between_tries, spread
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.polling import Poller
-from airflow_provider_jimeng.core.render import Render, format_time, parse_time
-from airflow_provider_jimeng.hooks.waiting import apoll, cadence_of, unread
-from airflow_provider_jimeng.triggers.queues import load_clients, slot_queue
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, format_time, parse_time
+from airflow_provider_jimeng.hooks.waiting import SharedQueries, cadence_of, load_clients, unread
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.core.event import RenderEvent
-    from airflow_provider_jimeng.core.wire import QueryReply
-    from airflow_provider_jimeng.hooks.connection_cache import Lease
+    from airflow_provider_jimeng.client.settings import ClientSettings
+    from airflow_provider_jimeng.core.render import RenderEvent
 
 __all__ = ["JimengRenderTrigger"]
 
@@ -35,6 +47,10 @@ MOVED_SECONDS = 5.0
 _SLOT_IS_FREE = frozenset(
     {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.NO_LINK}
 )
+
+_NOT_OF_THE_RENDER = (AuthenticationError, PermissionDeniedError, RateLimitedError, NotSentError)
+_GOES_ON = "If it continues, it can be billed, and a task can adopt it within 11.5 hours after its submit."
+TERMINAL_STATES = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
 
 
 class JimengRenderTrigger(BaseTrigger):
@@ -103,7 +119,7 @@ class JimengRenderTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.event.RenderEvent`."""
+        """Yield one event: the payload of a :class:`~airflow_provider_jimeng.core.render.RenderEvent`."""
         event = await self._wait()
         yield TriggerEvent(event.to_payload())
 
@@ -111,7 +127,6 @@ class JimengRenderTrigger(BaseTrigger):
         """Cancel the render if a person ended the task, and log the result (Airflow 3.3 and newer)."""
         await load_clients()
         from airflow_provider_jimeng.hooks.connection_cache import shared_client
-        from airflow_provider_jimeng.triggers.cancellation import cancel, not_cancelled, really_ended
 
         if not await really_ended(self.task_instance):
             return
@@ -132,12 +147,19 @@ class JimengRenderTrigger(BaseTrigger):
             poll_interval=self.poll_interval,
             cadence=cadence_of(self.req_key),
         )
+        slot_is_free = False
         async with AsyncExitStack() as stack:
-            asking = _Asking(self, stack)
-            await asking.prepare()
+
+            def count_render(settings: ClientSettings) -> None:
+                queue = slot_queue(settings.account, self.req_key)
+                queue.render_began()
+                stack.callback(lambda: queue.render_left(ended=slot_is_free))
+
+            queries = SharedQueries(self.jimeng_conn_id, stack, joined=count_render)
+            await queries.prepare()
             await asyncio.sleep(self._first_pause(poller))
-            event, _ = await apoll(asking.ask, poller, self.log, renew=asking.renew_next_time)
-            asking.ended = event.outcome in _SLOT_IS_FREE
+            event = await queries.poll(poller, self.log)
+            slot_is_free = event.outcome in _SLOT_IS_FREE
             return event
 
     def _first_pause(self, poller: Poller) -> float:
@@ -149,44 +171,156 @@ class JimengRenderTrigger(BaseTrigger):
         return poller.first_wait(now, random.random(), not_before=not_before)
 
 
-class _Asking:
-    """Asks over the client that all triggers of the process share.
+# --- cancelled by a person -----------------------------------------------------------------------------------------------
 
-    Until it closes, it counts the render as running. ``ended`` says whether its slot is free then.
+
+async def really_ended(task_instance: Any) -> bool:
+    """Return whether the task instance is in a terminal state. It is not if it was moved, or cleared and runs again.
+
+    Airflow calls ``on_kill`` also if another triggerer takes the trigger over. Then the render must not be cancelled.
+    """
+    if task_instance is None:
+        return False
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=task_instance.map_index,
+    )
+    mapped = task_instance.map_index is not None and task_instance.map_index >= 0
+    key = f"{task_instance.task_id}_{task_instance.map_index}" if mapped else task_instance.task_id
+    return states.get(task_instance.run_id, {}).get(key) in TERMINAL_STATES
+
+
+async def cancel(lease: Any, *, req_key: str, render_id: str) -> str:
+    """Ask the API to cancel a render; return the result in words."""
+    try:
+        await lease.client.cancel(req_key, render_id)
+    except _NOT_OF_THE_RENDER as error:
+        return not_cancelled(render_id, str(error))
+    except ApiError as error:
+        return f"The API refused to cancel the render {render_id} ({error.said}). A render that has begun cannot be stopped. {_GOES_ON}"
+    except JimengError as error:
+        return f"The API did not say whether the render {render_id} is cancelled ({error}). {_GOES_ON}"
+    return f"The render {render_id} is cancelled."
+
+
+def not_cancelled(render_id: str, why: str) -> str:
+    """Return the message that a render was not cancelled, and what that means."""
+    return f"The render {render_id} was not cancelled: {why} {_GOES_ON}"
+
+
+# --- render slots -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class SlotQueue:
+    """What one process knows about the slots of one account and model.
+
+    A waiting trigger costs one future. One task per queue wakes a waiter from time to time; it runs only while there are
+    waiters.
+
+    ``pause`` returns the seconds between two tries; its arguments are those of :func:`pause_between_tries`.
     """
 
-    def __init__(self, trigger: JimengRenderTrigger, stack: AsyncExitStack) -> None:
-        self._trigger = trigger
-        self._stack = stack
-        self._lease: Lease | None = None
-        self._renew = False
-        self.ended = False
+    pause: Callable[..., float] = pause_between_tries
+    running: int = 0
+    peak: int = 0
+    _waiting: dict[Waiter, asyncio.Future[None]] = field(default_factory=dict)
+    _turns: dict[str, int] = field(default_factory=dict)
+    _credits: list[float] = field(default_factory=list)
+    _last_wake: float = 0.0
+    _jitter: float = 0.5
+    _tries: asyncio.Task[None] | None = None
 
-    async def renew_next_time(self) -> None:
-        self._renew = True
+    def render_began(self) -> None:
+        """Count a render that this process polls."""
+        self.running += 1
+        self.peak = max(self.peak, self.running)
 
-    async def prepare(self) -> JimengError | None:
-        """Join the shared client; return the error if that fails."""
-        await load_clients()
-        from airflow_provider_jimeng.hooks.connection_cache import shared_client
+    def render_left(self, *, ended: bool) -> None:
+        """Count the render no longer. If it ended, its slot is free, and one waiter is woken."""
+        self.running -= 1
+        if ended:
+            self.wake_one()
 
+    async def wait(self, waiter: Waiter, *, deadline: float) -> bool:
+        """Wait for the turn of this waiter; return ``False`` if the deadline passes first.
+
+        If a waiter is cancelled after it was woken, the next one is woken instead.
+        """
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = turn
+        self._take_credit(waiter)
+        self._keep_trying()
         try:
-            if self._lease is None:
-                lease = await self._stack.enter_async_context(shared_client(self._trigger.jimeng_conn_id))
-                queue = slot_queue(lease.client.settings.account, self._trigger.req_key)
-                queue.render_began()
-                self._stack.callback(lambda: queue.render_left(ended=self.ended))
-                self._lease = lease
-            elif self._renew:
-                await self._lease.renew()
-        except Exception as error:  # noqa: BLE001 - whatever a secrets back end raises must not fail a paid render
-            return unread(self._trigger.jimeng_conn_id, error)
-        self._renew = False
-        return None
+            woken = await _before(turn, max(deadline, waiter.not_before))
+            await asyncio.sleep(max(0.0, waiter.not_before - time.time()))
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.wake_one()
+            raise
+        finally:
+            self._waiting.pop(waiter, None)
+        if woken and time.time() >= deadline:
+            self.wake_one()
+            return False
+        return woken
 
-    async def ask(self) -> QueryReply:
-        """Ask once."""
-        problem = await self.prepare()
-        if problem is not None or self._lease is None:
-            raise problem or NotSentError("The connection was not read.")
-        return await self._lease.client.query(self._trigger.req_key, self._trigger.render_id)
+    def wake_one(self) -> None:
+        """Wake the next waiter. If there is none, keep the free slot for the next one."""
+        now = time.time()
+        asleep = [waiter for waiter, turn in self._waiting.items() if not turn.done()]
+        chosen = choose(asleep, now=now, turns=self._turns)
+        if chosen is None:
+            self._credits.append(now)
+            return
+        self._pause_begins()
+        self._turns[chosen.dag_id] = max(self._turns.values(), default=-1) + 1
+        self._waiting[chosen].set_result(None)
+
+    def _take_credit(self, waiter: Waiter) -> None:
+        now = time.time()
+        self._credits = [at for at in self._credits if now - at < CREDIT_SECONDS]
+        usable = next((at for at in self._credits if at >= waiter.refused_at), None)
+        if usable is not None:
+            self._credits.remove(usable)
+            self.wake_one()
+
+    def _keep_trying(self) -> None:
+        if self._tries is None or self._tries.done():
+            self._pause_begins()
+            self._tries = asyncio.get_running_loop().create_task(
+                self._try_now_and_then(), name="jimeng slots"
+            )
+
+    def _pause_begins(self) -> None:
+        self._last_wake, self._jitter = time.time(), random.random()
+
+    async def _try_now_and_then(self) -> None:
+        while self._waiting:
+            throttled = any(waiter.throttled for waiter in self._waiting)
+            pause = self.pause(running=self.running, peak=self.peak, throttled=throttled)
+            due = self._last_wake + spread(pause, self._jitter)
+            if (left := due - time.time()) > 0:
+                await asyncio.sleep(min(left, 5.0))
+            elif any(not turn.done() for turn in self._waiting.values()):
+                self.wake_one()
+            else:
+                await asyncio.sleep(1.0)
+
+
+async def _before(turn: asyncio.Future[None], deadline: float) -> bool:
+    done, _ = await asyncio.wait([turn], timeout=max(0.0, deadline - time.time()))
+    return bool(done)
+
+
+_LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], SlotQueue]] = WeakKeyDictionary()
+
+
+def slot_queue(account: str, req_key: str) -> SlotQueue:
+    """Return the running loop's queue of an account and model."""
+    queues = _LOOPS.setdefault(asyncio.get_running_loop(), {})
+    return queues.setdefault((account, req_key), SlotQueue())

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.codes import CodeEntry
-from airflow_provider_jimeng.core.deadlines import SAFE_RETENTION_SECONDS
-from airflow_provider_jimeng.core.event import Outcome, ending_of
 from airflow_provider_jimeng.core.messages import explain
-from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.core.outcomes import Outcome, ending_of
+from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, format_money
 from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
 
 if TYPE_CHECKING:
@@ -28,6 +27,17 @@ def _money(value: Any) -> str | None:
     return format_money(amount(value))
 
 
+def _differences(value: Any) -> list[dict[str, str]]:
+    """Return in what a video differs from its request, each with ``field``, ``asked`` and ``got`` as text."""
+    entries = value if isinstance(value, list) else []
+    names = ("field", "asked", "got")
+    return [
+        {name: str(plain(entry.get(name))) for name in names}
+        for entry in entries
+        if isinstance(entry, Mapping)
+    ]
+
+
 _CARD_FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "prompt": text, "model": text, "seed": whole, "duration": number, "aspect_ratio": text,
     "submitted_at": time_text, "estimated_cost_cny": _money,
@@ -35,7 +45,7 @@ _CARD_FIELDS: Mapping[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 _FILE_FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "width": whole, "height": whole, "fps": number, "bytes": whole, "content_type": text, "duration_seconds": number,
-    "landed_at": time_text, "cost_cny": _money,
+    "landed_at": time_text, "cost_cny": _money, "differs": _differences,
 }  # fmt: skip
 
 

@@ -22,8 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.storage.manifest import parse_manifest, read_manifest, sidecar_of
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest, sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import RenderManifest

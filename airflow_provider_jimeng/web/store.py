@@ -19,7 +19,7 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
 from sqlalchemy import String, and_, case, cast, func, or_, select
 
-from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT
+from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.operators import xcom
 from airflow_provider_jimeng.web.reading import seconds_between
 from airflow_provider_jimeng.web.tables import KEYS, Tables

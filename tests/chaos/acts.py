@@ -170,7 +170,9 @@ def _restored_from_backup(lab: Lab, stage: FakeTask) -> None:
         backup.update(stage.store.values)
         stage.interruptions.at(lab.while_waiting, restore_and_die)
 
-    stage.interruptions.at("log Submitting", lambda: stage.interruptions.at("log Submitting", take_backup))
+    stage.interruptions.at(
+        "xcom estimated_cost_cny", lambda: stage.interruptions.at("xcom estimated_cost_cny", take_backup)
+    )
 
 
 def _answer_lost(lab: Lab, stage: FakeTask) -> None:
@@ -227,7 +229,9 @@ def _argument_gone(lab: Lab, stage: FakeTask) -> None:
     picture = lab.folder / "kite.png"
     Image.new("RGB", (1280, 720), "red").save(picture)
     _with(lab, stage, model="i2v_first_720p", first_frame=str(picture))
-    stage.interruptions.at("log Submitting", lambda: stage.interruptions.at("xcom task_id", picture.unlink))
+    stage.interruptions.at(
+        "xcom estimated_cost_cny", lambda: stage.interruptions.at("xcom task_id", picture.unlink)
+    )
 
 
 def _nothing(lab: Lab, stage: FakeTask) -> None:
@@ -235,7 +239,7 @@ def _nothing(lab: Lab, stage: FakeTask) -> None:
 
 
 ACTS: dict[str, Act] = {
-    "killed-before-intent": _killed("log Submitting"),
+    "killed-before-intent": _killed("xcom estimated_cost_cny"),
     "killed-before-post": _killed("before post"),
     "refused": _refused,
     "cut-before": _fault(where="submit", what="cut_before"),
@@ -260,7 +264,7 @@ ACTS: dict[str, Act] = {
     "ledger-unreadable-then": _unreadable_then,
     "ledger-damaged": lambda lab, stage: stage.interruptions.at("resumed", lambda: _damage(lab, stage)),
     "ledger-damaged-then": _damaged_then,
-    "older-try-before-intent": _older_try("log Submitting"),
+    "older-try-before-intent": _older_try("xcom estimated_cost_cny"),
     "older-try-before-post": _older_try("before post"),
     "older-try-before-record": _older_try("after post"),
     "older-try-before-landing": _older_try("resumed"),

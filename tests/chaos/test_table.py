@@ -47,7 +47,7 @@ def test_a_row_comes_to_the_same_when_the_task_waits_on_its_worker(row: Row, tmp
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.slug not in ONE_TASK_ONLY], ids=by_name)
 def test_a_row_comes_to_the_same_when_three_tasks_divide_the_work(row: Row, tmp_path: Path) -> None:
-    with open_lab(tmp_path, render_seconds=1.5) as lab:  # the second task has to begin while it still renders
+    with open_lab(tmp_path, render_seconds=60) as lab:  # the second task has to begin while it still renders
         lab.chained = True
         play(row, lab)
         check(row, lab.tally())

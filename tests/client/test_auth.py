@@ -10,7 +10,7 @@ import httpx
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.client.auth import BearerAuth, VolcAuth, auth_for
+from airflow_provider_jimeng.client.exchange import BearerAuth, VolcAuth, auth_for
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.signing import Credentials, Scope, sign
 
@@ -120,7 +120,7 @@ def test_a_skewed_clock_is_corrected_once_and_remembered(
         assert post(server, auth).status_code == 200
     assert [sent.headers["X-Date"] for sent in server.seen] == ["20260102T030405Z", "20260102T050405Z"]
     assert auth.offset_seconds == 7200
-    assert "-7200 s off" in caplog.text
+    assert "by -7200 s" in caplog.text
     post(server, auth)
     assert server.seen[2].headers["X-Date"] == "20260102T050405Z"
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from airflow_provider_jimeng.client import channel
-from airflow_provider_jimeng.client.channel import MAX_POLLS_IN_FLIGHT
-from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client import async_client
+from airflow_provider_jimeng.client.async_client import MAX_POLLS_IN_FLIGHT, AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
@@ -61,7 +60,7 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 def connections() -> int:
     loop = asyncio.get_running_loop()
-    return len(channel._LOOPS[loop].connections) if loop in channel._LOOPS else 0
+    return len(async_client._LOOPS[loop].connections) if loop in async_client._LOOPS else 0
 
 
 def test_all_clients_of_a_loop_share_one_http_client_and_the_last_one_closes_it() -> None:
@@ -70,7 +69,7 @@ def test_all_clients_of_a_loop_share_one_http_client_and_the_last_one_closes_it(
         first, second = (AsyncJimengClient(settings(), transport=api) for _ in range(2))
         async with first:
             async with second:
-                assert first._channel._connections is second._channel._connections
+                assert first._connections is second._connections
                 assert connections() == 1
                 await second.query(KEY, "7")
             assert api.closed == 0
@@ -103,8 +102,8 @@ def test_two_accounts_share_the_connections_but_not_the_pace() -> None:
     async def story() -> None:
         first, second = AsyncJimengClient(settings()), AsyncJimengClient(settings(access_key="AK2"))
         async with first, second:
-            assert first._channel._connections is second._channel._connections
-            assert first._channel._pace is not second._channel._pace
+            assert first._connections is second._connections
+            assert first._pace is not second._pace
 
     run(story())
 
@@ -113,9 +112,9 @@ def test_one_account_has_one_pace_whatever_its_connections_say_and_the_latest_ce
     async def story() -> None:
         first, second = (AsyncJimengClient(settings(max_requests_per_second=rate)) for rate in (5.0, 2.0))
         async with first, second:
-            assert first._channel._pace is second._channel._pace
-            assert first._channel._pace is not None
-            assert first._channel._pace._limiter.rate == 2.0
+            assert first._pace is second._pace
+            assert first._pace is not None
+            assert first._pace._limiter.rate == 2.0
 
     run(story())
 
@@ -132,7 +131,7 @@ def test_each_loop_has_its_own_and_nothing_is_left_behind() -> None:
     run(story())
     gc.collect()
     assert [reference() for reference in seen] == [None, None]
-    assert len(channel._LOOPS) == 0
+    assert len(async_client._LOOPS) == 0
 
 
 def test_a_client_closed_twice_leaves_once() -> None:
@@ -182,7 +181,7 @@ def test_a_refusal_for_the_rate_slows_all_clients_of_the_account_and_success_spe
         async with first, second:
             with pytest.raises(RateLimitedError):
                 await first.query(KEY, "7")
-            pace = second._channel._pace
+            pace = second._pace
             assert pace is not None
             assert pace._limiter.rate == 5000.0
             await second.query(KEY, "7")
@@ -193,9 +192,9 @@ def test_a_refusal_for_the_rate_slows_all_clients_of_the_account_and_success_spe
 
 def test_a_cancelled_waiter_gives_its_place_to_the_next() -> None:
     async def story() -> None:
-        pace = channel.Pace(RateLimiter(4.0))
-        await pace.turn(routine=True)
-        waiting = [asyncio.create_task(pace.turn(routine=True)) for _ in range(2)]
+        pace = async_client.Pace(RateLimiter(4.0))
+        await pace.turn(is_routine=True)
+        waiting = [asyncio.create_task(pace.turn(is_routine=True)) for _ in range(2)]
         await asyncio.sleep(0.01)
         waiting[0].cancel()
         await asyncio.wait_for(waiting[1], 2)
@@ -223,7 +222,7 @@ def test_no_secret_shows_in_a_repr() -> None:
     async def story() -> None:
         chosen = settings(secret_key="SKSECRET", proxy="http://user:pass@proxy.example.com:3128")
         async with AsyncJimengClient(chosen) as client:
-            shown = f"{client!r} {client._channel!r} {client._channel._connections!r}"
+            shown = f"{client!r} {client._connections!r}"
             assert "SKSECRET" not in shown
             assert "pass@" not in shown
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.client.codings import READABLE, codings_of, unpacked
+from airflow_provider_jimeng.client.transport import READABLE, codings_of, unpacked
 
 DATA = b"\0\0\0\x18ftypisom" + random.Random(7).randbytes(200_000) + bytes(100_000)
 

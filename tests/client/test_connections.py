@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.core.errors import NoReplyError, NotSentError
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.wire import certainly_not_accepted

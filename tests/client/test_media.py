@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_jimeng.client.media import MediaPolicy, first_reply, open_media
-from airflow_provider_jimeng.client.media_hosts import Origin, admitted_addresses
+from airflow_provider_jimeng.client.media import admitted_addresses, fetch_file, first_reply, open_media
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import (
     JimengError,
@@ -29,24 +28,22 @@ DATA = bytes(range(256)) * 1000
 VENDOR = "https://visual.volcengineapi.com/"
 
 
-def fetch(url: str, policy: MediaPolicy, *, start: int = 0, etag: str | None = None) -> bytes:
-    with open_media(url, policy=policy, start=start, etag=etag) as stream:
+def fetch(url: str, settings: ClientSettings, *, start: int = 0, etag: str | None = None) -> bytes:
+    with open_media(url, settings=settings, start=start, etag=etag) as stream:
         return b"".join(stream.chunks())
 
 
-def policy_of(server: MediaServer) -> MediaPolicy:
-    return MediaPolicy(endpoint=server.endpoint, timeout_seconds=5)
+def settings_of(server: MediaServer) -> ClientSettings:
+    return ClientSettings(endpoint=server.endpoint, timeout_seconds=5)
 
 
 def admitted(url: str, *, endpoint: str = VENDOR, hosts: tuple[str, ...] = ()) -> tuple[str, ...]:
-    parsed = httpx.URL(url)
-    origin = Origin(scheme=parsed.scheme, host=parsed.raw_host.decode(), port=parsed.port)
-    return admitted_addresses(origin, endpoint=endpoint, media_hosts=hosts)
+    return admitted_addresses(httpx.URL(url), ClientSettings(endpoint=endpoint, media_hosts=hosts))
 
 
 def test_a_download_carries_no_key_and_no_cookie() -> None:
     with MediaServer(answers=[reply(302, Location="/next", Set_Cookie="a=b"), whole(DATA)]) as server:
-        assert fetch(server.url, policy_of(server)) == DATA
+        assert fetch(server.url, settings_of(server)) == DATA
     first, second = server.seen
     for seen in (first, second):
         assert {name.lower() for name in seen.headers} == {"host", "user-agent", "accept", "accept-encoding"}
@@ -58,7 +55,7 @@ def test_a_download_carries_no_key_and_no_cookie() -> None:
 def test_an_open_reply_tells_status_length_and_etag() -> None:
     with (
         MediaServer(answers=[whole(DATA)]) as server,
-        open_media(server.url, policy=policy_of(server)) as stream,
+        open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert (stream.status, stream.start, stream.total, stream.etag) == (200, 0, len(DATA), '"v1"')
         assert stream.where == f"{server.endpoint}/…/video.mp4"
@@ -67,17 +64,17 @@ def test_an_open_reply_tells_status_length_and_etag() -> None:
 
 def test_a_download_goes_on_from_a_byte_if_the_file_is_the_same() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
-        with open_media(server.url, policy=policy_of(server), start=1000, etag='"v1"') as stream:
+        with open_media(server.url, settings=settings_of(server), start=1000, etag='"v1"') as stream:
             assert (stream.status, stream.start, stream.total) == (206, 1000, len(DATA))
             assert b"".join(stream.chunks()) == DATA[1000:]
-        with open_media(server.url, policy=policy_of(server), start=1000, etag='"v0"') as stream:
+        with open_media(server.url, settings=settings_of(server), start=1000, etag='"v0"') as stream:
             assert (stream.status, stream.start) == (200, 0)
     assert server.seen[0].headers["If-Range"] == '"v1"'
 
 
 def test_a_weak_etag_is_not_used_as_a_condition() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
-        fetch(server.url, policy_of(server), start=5, etag='W/"v1"')
+        fetch(server.url, settings_of(server), start=5, etag='W/"v1"')
     assert "If-Range" not in server.seen[0].headers
 
 
@@ -96,7 +93,7 @@ def test_a_partial_reply_says_where_it_begins_or_nothing(
 ) -> None:
     with (
         MediaServer(answers=[reply(206, b"56789", **headers)]) as server,
-        open_media(server.url, policy=policy_of(server), start=5) as stream,
+        open_media(server.url, settings=settings_of(server), start=5) as stream,
     ):
         assert (stream.start, stream.total) == extent
 
@@ -104,7 +101,7 @@ def test_a_partial_reply_says_where_it_begins_or_nothing(
 def test_a_refusal_is_yielded_and_not_raised() -> None:
     with (
         MediaServer(answers=[reply(403, b"expired")]) as server,
-        open_media(server.url, policy=policy_of(server)) as stream,
+        open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert stream.status == 403
 
@@ -114,7 +111,7 @@ def test_a_video_in_an_encoding_nobody_asked_for_is_refused() -> None:
         MediaServer(answers=[reply(200, b"x", Content_Encoding="aws-chunked, br")]) as server,
         pytest.raises(LandingError, match="Content-Encoding 'br'"),
     ):
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
 
 
 def test_a_body_that_is_cut_is_no_reply() -> None:
@@ -122,27 +119,27 @@ def test_a_body_that_is_cut_is_no_reply() -> None:
         MediaServer(answers=[cut(DATA, after=500)]) as server,
         pytest.raises(NoReplyError, match=r"/…/video\.mp4 was sent"),
     ):
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
 
 
 @pytest.mark.parametrize("after", [0, 500])
 def test_a_host_that_falls_silent_is_given_up_after_the_timeout(after: int) -> None:
     with MediaServer(answers=[stalled(DATA, after=after)]) as server:
-        policy = MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.2)
+        settings = ClientSettings(endpoint=server.endpoint, timeout_seconds=0.2)
         with pytest.raises(NoReplyError, match="ReadTimeout"):
-            fetch(server.url, policy)
+            fetch(server.url, settings)
 
 
 def test_a_host_that_speaks_no_http_is_no_reply() -> None:
     with MediaServer(answers=[raw(b"SSH-2.0-OpenSSH\r\n\r\n")]) as server, pytest.raises(NoReplyError):
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
 
 
 def test_a_host_that_is_not_there_was_not_reached() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
-        policy, url = policy_of(server), server.url
+        settings, url = settings_of(server), server.url
     with pytest.raises(NotSentError, match="Cannot reach http://127"):
-        fetch(url, policy)
+        fetch(url, settings)
 
 
 def test_redirects_are_followed_up_to_a_limit() -> None:
@@ -150,7 +147,7 @@ def test_redirects_are_followed_up_to_a_limit() -> None:
         MediaServer(answers=[reply(302, Location="/a?sign=SECRET")]) as server,
         pytest.raises(LandingError, match="more than 5 redirects") as caught,
     ):
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
     assert len(server.seen) == 6
     assert "SECRET" not in str(caught.value)
 
@@ -158,7 +155,7 @@ def test_redirects_are_followed_up_to_a_limit() -> None:
 def test_a_redirect_without_a_target_is_an_answer() -> None:
     with (
         MediaServer(answers=[reply(302)]) as server,
-        open_media(server.url, policy=policy_of(server)) as stream,
+        open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert stream.status == 302
 
@@ -179,7 +176,7 @@ def test_a_redirect_to_a_place_that_is_not_allowed_is_not_followed(location: str
         MediaServer(answers=[reply(302, Location=location)]) as server,
         pytest.raises(MediaHostRefusedError) as caught,
     ):
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
     assert len(server.seen) == 1
     assert "SECRET" not in str(caught.value)
 
@@ -191,15 +188,21 @@ def tokens(server: MediaServer) -> list[str | None]:
     return [seen.headers.get("Authorization") for seen in server.seen]
 
 
-def gateway_policy(server: MediaServer, **changes: Any) -> MediaPolicy:
-    given = {"endpoint": f"{server.endpoint}/jimeng/", "timeout_seconds": 5, "token": TOKEN, **changes}
-    return MediaPolicy(**given)
+def gateway_settings(server: MediaServer, **changes: Any) -> ClientSettings:
+    given = {
+        "endpoint": f"{server.endpoint}/jimeng/",
+        "timeout_seconds": 5,
+        "auth": "bearer",
+        "secret_key": TOKEN,
+        **changes,
+    }
+    return ClientSettings(**given)
 
 
 def test_a_gateways_token_goes_along_to_its_own_links_and_nothing_else_does() -> None:
     answers = [reply(302, Location="/next", Set_Cookie="a=b"), whole(DATA)]
     with MediaServer(answers=answers) as server:
-        fetch(f"{server.endpoint}/v1/videos/7/content", gateway_policy(server))
+        fetch(f"{server.endpoint}/v1/videos/7/content", gateway_settings(server))
     assert tokens(server) == [f"Bearer {TOKEN}"] * 2
     names = {name.lower() for seen in server.seen for name in seen.headers}
     assert names == {"host", "user-agent", "accept", "accept-encoding", "authorization"}
@@ -207,7 +210,7 @@ def test_a_gateways_token_goes_along_to_its_own_links_and_nothing_else_does() ->
 
 def test_a_download_that_goes_on_takes_the_token_along_too() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
-        fetch(server.url, gateway_policy(server), start=1000, etag='"v1"')
+        fetch(server.url, gateway_settings(server), start=1000, etag='"v1"')
     assert (tokens(server), server.ranges()) == ([f"Bearer {TOKEN}"], ["bytes=1000-"])
 
 
@@ -215,7 +218,7 @@ def test_after_a_redirect_to_another_origin_the_token_stays_at_home() -> None:
     with MediaServer(answers=[whole(DATA)]) as other:
         away = reply(302, Location=other.url)
         with MediaServer(answers=[away]) as server:
-            assert fetch(server.url, gateway_policy(server)) == DATA
+            assert fetch(server.url, gateway_settings(server)) == DATA
     assert (tokens(server), tokens(other)) == ([f"Bearer {TOKEN}"], [None])
 
 
@@ -223,63 +226,56 @@ def test_the_token_does_not_come_back_from_another_origin() -> None:
     with MediaServer(answers=[whole(DATA)]) as other, MediaServer(answers=[whole(DATA)]) as server:
         server.answers = [reply(302, Location=other.url), whole(DATA)]
         other.answers = [reply(302, Location=server.url)]
-        assert fetch(server.url, gateway_policy(server)) == DATA
+        assert fetch(server.url, gateway_settings(server)) == DATA
     assert (tokens(server), tokens(other)) == ([f"Bearer {TOKEN}", None], [None])
 
 
 def test_a_link_elsewhere_gets_no_token_on_any_hop() -> None:
     with MediaServer(answers=[whole(DATA)]) as server, MediaServer(answers=[reply(302)]) as other:
         other.answers = [reply(302, Location=server.url)]
-        assert fetch(other.url, gateway_policy(server)) == DATA
+        assert fetch(other.url, gateway_settings(server)) == DATA
     assert (tokens(server), tokens(other)) == ([None], [None])
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
 def test_another_name_of_the_same_machine_is_another_origin(host: str) -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
-        fetch(f"http://{host}:{server.port}/v.mp4", gateway_policy(server))
+        fetch(f"http://{host}:{server.port}/v.mp4", gateway_settings(server))
     assert tokens(server) == [None]
 
 
 def test_a_host_in_capital_letters_is_the_same_origin() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
-        policy = gateway_policy(server, endpoint=f"http://localhost:{server.port}/jimeng/")
-        fetch(f"HTTP://LocalHost:{server.port}/v.mp4", policy)
+        settings = gateway_settings(server, endpoint=f"http://localhost:{server.port}/jimeng/")
+        fetch(f"HTTP://LocalHost:{server.port}/v.mp4", settings)
     assert tokens(server) == [f"Bearer {TOKEN}"]
-
-
-@pytest.mark.parametrize("auth", ["volc", "bearer"])
-def test_only_a_bearer_connection_has_a_token_for_links(auth: str) -> None:
-    policy = MediaPolicy.of(ClientSettings(access_key="AK", secret_key=TOKEN, auth=auth))
-    assert policy.token == (TOKEN if auth == "bearer" else None)
-    assert TOKEN not in repr(policy)
 
 
 def test_a_signed_connection_sends_nothing_to_links_of_its_endpoint() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
         settings = ClientSettings(access_key="AK", secret_key=TOKEN, endpoint=f"{server.endpoint}/")
-        fetch(server.url, MediaPolicy.of(settings))
+        fetch(server.url, settings)
     assert tokens(server) == [None]
 
 
 def test_a_redirects_link_reaches_no_log_at_debug_level_either(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with MediaServer(answers=[reply(302, Location="/next?sign=SECRET"), whole(DATA)]) as server:
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
     assert "SECRET" not in caplog.text
 
 
 @pytest.mark.parametrize("url", ["https://x:port/?sign=SECRET", "https://a\0b/"])
 def test_a_link_that_is_no_url_is_refused_without_being_quoted(url: str) -> None:
-    with pytest.raises(LandingError, match="is no URL") as caught:
-        fetch(url, MediaPolicy())
+    with pytest.raises(LandingError, match="is not a URL") as caught:
+        fetch(url, ClientSettings())
     assert "SECRET" not in str(caught.value)
 
 
 def test_nothing_of_a_link_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with MediaServer(answers=[reply(302, Location="/a?sign=SECRET"), whole(DATA)]) as server:
-        fetch(server.url, policy_of(server))
+        fetch(server.url, settings_of(server))
         assert len(server.seen) == 2
     assert "SECRET" not in caplog.text
 
@@ -372,64 +368,39 @@ def test_a_list_allows_only_what_it_lists_and_a_star_adds_the_public() -> None:
 
 def test_a_name_that_cannot_be_looked_up_was_not_reached() -> None:
     with pytest.raises(NotSentError, match=r"no-such-host\.invalid cannot be looked up"):
-        fetch("https://no-such-host.invalid/v.mp4?sign=SECRET", MediaPolicy())
+        fetch("https://no-such-host.invalid/v.mp4?sign=SECRET", ClientSettings())
 
 
 def test_behind_a_proxy_the_proxy_looks_names_up() -> None:
     with MediaServer(answers=[whole(DATA)]) as proxy:
-        policy = MediaPolicy(media_hosts=("media.invalid",), proxy=proxy.endpoint, timeout_seconds=5)
-        assert fetch("http://media.invalid/v.mp4?sign=SECRET", policy) == DATA
+        settings = ClientSettings(media_hosts=("media.invalid",), proxy=proxy.endpoint, timeout_seconds=5)
+        assert fetch("http://media.invalid/v.mp4?sign=SECRET", settings) == DATA
         assert proxy.seen[0].path == "http://media.invalid/v.mp4?sign=SECRET"
         with pytest.raises(NotSentError, match="Cannot reach https://no-such-host") as caught:
-            fetch("https://no-such-host.invalid/v.mp4?sign=SECRET", MediaPolicy(proxy=proxy.endpoint))
+            fetch("https://no-such-host.invalid/v.mp4?sign=SECRET", ClientSettings(proxy=proxy.endpoint))
     assert "SECRET" not in str(caught.value)
 
 
 def test_behind_a_proxy_a_private_address_is_still_refused() -> None:
     with pytest.raises(MediaHostRefusedError):
-        fetch("https://10.0.0.1/v.mp4", MediaPolicy(proxy="http://127.0.0.1:9"))
+        fetch("https://10.0.0.1/v.mp4", ClientSettings(proxy="http://127.0.0.1:9"))
 
 
 def test_the_environments_proxy_is_used_unless_it_is_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with MediaServer(answers=[whole(DATA)]) as proxy:
         monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "direct.invalid")
-        policy = MediaPolicy(media_hosts=("media.invalid", "direct.invalid"), timeout_seconds=5)
-        assert fetch("http://media.invalid/v.mp4", policy) == DATA
+        settings = ClientSettings(media_hosts=("media.invalid", "direct.invalid"), timeout_seconds=5)
+        assert fetch("http://media.invalid/v.mp4", settings) == DATA
         with pytest.raises(NotSentError):
-            fetch("http://direct.invalid/v.mp4", policy)
+            fetch("http://direct.invalid/v.mp4", settings)
         assert len(proxy.seen) == 1
 
 
-def test_a_proxy_password_stays_out_of_the_repr() -> None:
-    assert "SECRET" not in repr(MediaPolicy(proxy="http://user:SECRET@proxy.example.com"))
-
-
 def test_a_socks_proxy_without_its_package_or_its_server_is_named() -> None:
-    policy = MediaPolicy(media_hosts=("media.invalid",), proxy="socks5://127.0.0.1:9", timeout_seconds=1)
+    settings = ClientSettings(media_hosts=("media.invalid",), proxy="socks5://127.0.0.1:9", timeout_seconds=1)
     with pytest.raises((SettingsError, NotSentError)):
-        fetch("http://media.invalid/v.mp4", policy)
-
-
-def test_the_policy_of_a_connection_is_taken_over() -> None:
-    settings = ClientSettings.from_connection_fields(
-        login="AKTEST",
-        password="SKTEST",
-        host="http://127.0.0.1:8787",
-        extra={
-            "media_hosts": ["cdn.example.com"],
-            "verify": False,
-            "timeout_seconds": 7,
-            "proxy": "http://p:1",
-        },
-    )
-    assert MediaPolicy.of(settings) == MediaPolicy(
-        endpoint="http://127.0.0.1:8787/",
-        media_hosts=("cdn.example.com",),
-        verify=False,
-        proxy="http://p:1",
-        timeout_seconds=7,
-    )
+        fetch("http://media.invalid/v.mp4", settings)
 
 
 def test_an_address_that_cannot_be_connected_to_is_followed_by_the_next() -> None:
@@ -457,16 +428,16 @@ def test_a_certificate_is_checked_for_the_name_although_the_address_is_connected
     with MediaServer(answers=[whole(DATA)], tls=context) as server:
         nets = ("127.0.0.0/8", "::1/128")
         url = f"https://localhost:{server.port}/v.mp4"
-        policy = MediaPolicy(media_hosts=nets, verify=str(ca), timeout_seconds=5)
-        assert fetch(url, policy) == DATA
+        settings = ClientSettings(media_hosts=nets, verify=str(ca), timeout_seconds=5)
+        assert fetch(url, settings) == DATA
         assert server.seen[0].headers["Host"] == f"localhost:{server.port}"
         for refused_url, refused in (
-            (url.replace("localhost", "127.0.0.1"), policy),
-            (url, MediaPolicy(media_hosts=nets, timeout_seconds=5)),
+            (url.replace("localhost", "127.0.0.1"), settings),
+            (url, ClientSettings(media_hosts=nets, timeout_seconds=5)),
         ):
             with pytest.raises(NotSentError, match="CERTIFICATE_VERIFY_FAILED"):
                 fetch(refused_url, refused)
-        assert fetch(url, MediaPolicy(media_hosts=nets, verify=False, timeout_seconds=5)) == DATA
+        assert fetch(url, ClientSettings(media_hosts=nets, verify=False, timeout_seconds=5)) == DATA
 
 
 def test_every_failure_of_a_download_is_one_of_ours() -> None:
@@ -475,7 +446,7 @@ def test_every_failure_of_a_download_is_one_of_ours() -> None:
         for answer in answers:
             server = stack.enter_context(MediaServer(answers=[answer]))
             with pytest.raises(JimengError):
-                fetch(server.url, policy_of(server))
+                fetch(server.url, settings_of(server))
 
 
 def certificate(folder: Path, name: str) -> Path:
@@ -513,7 +484,7 @@ def certificate(folder: Path, name: str) -> Path:
 
 def test_a_head_that_drips_is_given_up_in_time() -> None:
     with MediaServer(answers=[dripping()]) as server, pytest.raises(NoReplyError, match="Timeout"):
-        fetch(server.url, MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.5))
+        fetch(server.url, ClientSettings(endpoint=server.endpoint, timeout_seconds=0.5))
 
 
 def test_a_head_that_drips_over_tls_is_given_up_in_time(tmp_path: Path) -> None:
@@ -522,17 +493,19 @@ def test_a_head_that_drips_over_tls_is_given_up_in_time(tmp_path: Path) -> None:
     context.load_cert_chain(ca)
     with MediaServer(answers=[dripping()], tls=context) as server:
         nets = ("127.0.0.0/8", "::1/128")
-        policy = MediaPolicy(media_hosts=nets, timeout_seconds=0.5, verify=str(ca))
+        settings = ClientSettings(media_hosts=nets, timeout_seconds=0.5, verify=str(ca))
         with pytest.raises(NoReplyError, match="Timeout"):
-            fetch(f"https://localhost:{server.port}/v.mp4", policy)
+            fetch(f"https://localhost:{server.port}/v.mp4", settings)
 
 
 @pytest.mark.parametrize(("scheme", "error"), [("http", NoReplyError), ("https", NotSentError)])
 def test_a_proxy_whose_head_drips_is_given_up_in_time(scheme: str, error: type[JimengError]) -> None:
     with MediaServer(answers=[dripping()]) as server:
-        policy = MediaPolicy(timeout_seconds=0.5, proxy=server.endpoint, media_hosts=("cdn.example.com",))
+        settings = ClientSettings(
+            timeout_seconds=0.5, proxy=server.endpoint, media_hosts=("cdn.example.com",)
+        )
         with pytest.raises(error, match="Timeout"):
-            fetch(f"{scheme}://cdn.example.com/1.mp4", policy)
+            fetch(f"{scheme}://cdn.example.com/1.mp4", settings)
 
 
 @pytest.mark.parametrize(
@@ -543,7 +516,7 @@ def test_a_proxy_whose_head_drips_is_given_up_in_time(scheme: str, error: type[J
 def test_a_body_that_drips_without_a_byte_of_the_file_is_given_up_in_time(framing: bytes) -> None:
     answer = dripping(head=b"HTTP/1.1 200 OK\r\n" + framing)
     with MediaServer(answers=[answer]) as server, pytest.raises(NoReplyError, match="Timeout"):
-        fetch(server.url, MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.5))
+        fetch(server.url, ClientSettings(endpoint=server.endpoint, timeout_seconds=0.5))
 
 
 def test_a_body_that_arrives_slowly_may_take_longer_than_the_timeout() -> None:
@@ -554,14 +527,14 @@ def test_a_body_that_arrives_slowly_may_take_longer_than_the_timeout() -> None:
             request.server.host.closing.wait(0.1)
 
     with MediaServer(answers=[slow]) as server:
-        assert fetch(server.url, MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.5)) == b"x" * 20
+        assert fetch(server.url, ClientSettings(endpoint=server.endpoint, timeout_seconds=0.5)) == b"x" * 20
 
 
 @pytest.mark.parametrize("coding", ["aws-chunked", "identity", "binary", "AWS-Chunked, identity", ""])
 def test_a_coding_that_changes_nothing_is_none(coding: str) -> None:
     with (
         MediaServer(answers=[reply(200, DATA, Content_Encoding=coding)]) as server,
-        open_media(server.url, policy=policy_of(server)) as stream,
+        open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert (stream.codings, stream.total) == ((), len(DATA))
         assert b"".join(stream.chunks()) == DATA
@@ -571,7 +544,7 @@ def test_a_packed_video_is_unpacked_and_has_no_length_of_its_own() -> None:
     packed = gzip.compress(DATA)
     with (
         MediaServer(answers=[reply(200, packed, Content_Encoding="aws-chunked, GZIP")]) as server,
-        open_media(server.url, policy=policy_of(server)) as stream,
+        open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert (stream.codings, stream.total) == (("gzip",), None)
         assert b"".join(stream.chunks()) == DATA
@@ -584,4 +557,15 @@ def test_a_packed_video_that_is_cut_or_broken_is_no_whole_answer() -> None:
             MediaServer(answers=[reply(200, body, Content_Encoding="gzip")]) as server,
             pytest.raises(NoReplyError, match=r"DecodingError: the packed body is (cut|broken)"),
         ):
-            fetch(server.url, policy_of(server))
+            fetch(server.url, settings_of(server))
+
+
+def test_a_file_is_read_to_one_byte_beyond_the_bound_and_no_key_goes_along() -> None:
+    with MediaServer(answers=[reply(200, b"a" * 1_000_000)]) as server:
+        assert fetch_file(server.url, 10) == (200, b"a" * 11)
+        assert "Authorization" not in server.seen[0].headers
+
+
+def test_the_content_of_a_refusal_is_not_read() -> None:
+    with MediaServer(answers=[reply(403, b"no")]) as server:
+        assert fetch_file(server.url, 10) == (403, b"")

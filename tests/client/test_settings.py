@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.client.settings import EXTRA_FIELDS, ClientSettings
+from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS, SETTINGS_BY_NAME
 from airflow_provider_jimeng.core.errors import SettingsError
 
 KEYS: dict[str, Any] = {"login": "AKTEST", "password": "SKTEST=="}
@@ -68,13 +69,34 @@ def test_typed_values_and_the_text_of_a_form_mean_the_same() -> None:
     assert typed.catalogue["t2v_720p"].price_cny_per_second == Decimal("0.3")
     assert typed.catalogue["jimeng_new"].req_key == "jimeng_new"
     assert typed.aigc_meta == META
-    assert set(typed.__dataclass_fields__) >= set(EXTRA_FIELDS)
+
+
+def test_an_empty_connection_has_the_declared_default_of_each_setting() -> None:
+    read = settings()
+    assert read == ClientSettings(access_key=read.access_key, secret_key=read.secret_key)
+    for setting in CONNECTION_SETTINGS:
+        assert getattr(read, setting.name) == (setting.default if setting.kind != "object" else {})
+
+
+def test_the_limits_of_a_number_are_allowed_and_nothing_beyond_them() -> None:
+    for setting in CONNECTION_SETTINGS:
+        if setting.kind != "number":
+            continue
+        for number in (setting.least, setting.most):
+            assert getattr(with_extra(**{setting.name: number}), setting.name) == number
+        for number in (setting.least - 0.01, setting.most + 0.01):
+            with pytest.raises(SettingsError, match=rf"from {setting.least:g} to {setting.most:g}, got"):
+                with_extra(**{setting.name: number})
 
 
 @pytest.mark.parametrize("empty", [None, "", "  "])
-@pytest.mark.parametrize("name", EXTRA_FIELDS)
+@pytest.mark.parametrize("name", SETTINGS_BY_NAME)
 def test_a_field_left_empty_in_the_form_keeps_its_default(name: str, empty: str | None) -> None:
     assert with_extra(**{name: empty}) == settings()
+
+
+def test_the_json_text_null_leaves_an_object_empty() -> None:
+    assert with_extra(prices="null", models="null", aigc_meta="null") == settings()
 
 
 @pytest.mark.parametrize(
@@ -186,11 +208,11 @@ def test_missing_or_broken_keys_are_refused_without_showing_them(given: dict[str
         ("AKLT", "c2VjcmV0%3D%3D", "volc", "password: it is percent-encoded"),
         ("c2VjcmV0", "AKLTMjAyNi0xMS0yNg", "volc", "password: this looks like an Access Key ID"),
         ("AKLT", "eyJhbGciOiJI.c2VjcmV0.c2ln", "volc", "set auth to bearer"),
-        (None, "BEARER:sk-c2VjcmV0", "bearer", "Give the token alone"),
-        (None, "Authorization: Bearer sk-c2VjcmV0", "bearer", "Give the token alone"),
-        (None, "Token sk-c2VjcmV0", "bearer", "Give the token alone"),
-        (None, "Bearer", "bearer", "Give the token alone"),
-        ("AKLT", "***", "volc", "the mask that stands in place of a saved key"),
+        (None, "BEARER:sk-c2VjcmV0", "bearer", "Enter the token alone"),
+        (None, "Authorization: Bearer sk-c2VjcmV0", "bearer", "Enter the token alone"),
+        (None, "Token sk-c2VjcmV0", "bearer", "Enter the token alone"),
+        (None, "Bearer", "bearer", "Enter the token alone"),
+        ("AKLT", "***", "volc", "the mask that a form shows in place of a saved key"),
         (None, "c2VjcmV0\ufeff", "bearer", "plain ASCII text"),
         ("'AKLT'", "c2VjcmV0", "volc", "login: quotation marks"),
         ("AKLT", "\u201cc2VjcmV0\u201d", "volc", "password: quotation marks"),
@@ -200,7 +222,7 @@ def test_missing_or_broken_keys_are_refused_without_showing_them(given: dict[str
         ("AKLT|c2VjcmV0", None, "volc", "login: this looks like both keys"),
         ("AKLT", "sk-c2VjcmV0", "volc", "set auth to bearer"),
         (None, "Bearer sk-c2VjcmV0", "volc", "set auth to bearer"),
-        (None, "bearer  sk-c2VjcmV0", "bearer", "Give the token alone"),
+        (None, "bearer  sk-c2VjcmV0", "bearer", "Enter the token alone"),
         (None, " 'sk-c2VjcmV0'\n", "bearer", "password: quotation marks"),
     ],
 )
@@ -238,6 +260,12 @@ def test_a_secret_that_only_resembles_something_else_is_taken(secret: str) -> No
 def test_a_region_with_quotation_marks_is_refused_with_the_remedy() -> None:
     with pytest.raises(SettingsError, match=r"^extra\.region: quotation marks or brackets"):
         with_extra(region='"cn-north-1"')
+
+
+@pytest.mark.parametrize("host", ['"gw.example.com"', "<https://gw.example.com>"])
+def test_a_host_with_quotation_marks_is_refused_with_the_remedy(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"^host: .* Remove them"):
+        settings(host=host)
 
 
 def test_a_bearer_token_is_the_password_and_needs_no_login() -> None:

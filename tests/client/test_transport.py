@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
+from airflow_provider_jimeng.client.exchange import Exchange, Limits
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.client.transport import (
-    Exchange,
     open_async_transport,
     open_transport,
     proxy_for,
-    timeout_of,
     tls_context,
     translated,
 )
@@ -329,9 +329,9 @@ def test_a_ca_bundle_may_be_a_file_or_a_directory(tmp_path: Path) -> None:
 
 
 def test_every_phase_of_a_request_has_a_timeout() -> None:
-    phases = timeout_of(settings(timeout_seconds=4.0)).as_dict()
+    phases = Limits(settings(timeout_seconds=4.0)).phases
     assert phases == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-    phases = timeout_of(settings()).as_dict()
+    phases = Limits(settings()).phases
     assert phases == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
 
 
@@ -354,7 +354,7 @@ def test_proxies_of_the_environment_count_unless_the_endpoint_is_local_or_a_prox
     monkeypatch.setenv("https_proxy", "http://corp.example.com:3128")
     monkeypatch.setenv("all_proxy", "all.example.com:3128")
     monkeypatch.setenv("no_proxy", "direct.example.com")
-    assert proxy_for(settings(endpoint=endpoint, proxy=proxy)) == used
+    assert proxy_for(settings(proxy=proxy), endpoint) == used
 
 
 @pytest.mark.parametrize("open_it", [open_transport, open_async_transport])

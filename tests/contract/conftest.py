@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_jimeng.client.clients import AsyncJimengClient, JimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.emulator import JimengEmulator
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from airflow_provider_jimeng.core.arguments import (
     as_bool,
     as_mapping,
     is_absent,
+    is_visible,
     read_amount,
     read_reference,
     read_seconds,
@@ -107,7 +108,7 @@ def test_what_is_no_number_of_seconds_is_refused_by_name(subtests: pytest.Subtes
 
 
 def test_text_with_half_a_character_is_refused_for_it_cannot_be_sent() -> None:
-    with pytest.raises(ParameterError, match="prompt: holds half a character at position 4"):
+    with pytest.raises(ParameterError, match="prompt: has half a character at position 4"):
         read_text("prompt", "cat \ud83d")
 
 
@@ -148,7 +149,7 @@ def test_an_image_given_as_itself_is_refused_in_short(subtests: pytest.Subtests)
         (b"\xff\xd8\xff" * 1_000_000, "expected text, got bytes; give a file"),
         (bytearray(5_000_000), "expected text, got bytes; give a file"),
         (memoryview(bytes(10)), "expected text, got bytes; give a file"),
-        ("x" * 8_000_000, "has 8,000,000 characters, which is no path or link; give a file"),
+        ("x" * 8_000_000, "has 8,000,000 characters and is not a path or a link; give a file"),
         ([b"x" * 1_000_000], "expected text, got"),
     ]
     for value, says in cases:
@@ -171,7 +172,7 @@ def test_a_value_is_quoted_in_short_and_without_a_query() -> None:
 def test_a_link_without_a_host_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[str] = ["https://", "http://[::1", "https:///cat.jpg"]
     for value in cases:
-        with subtests.test(value=repr(value)), pytest.raises(ParameterError, match="is no complete link"):
+        with subtests.test(value=repr(value)), pytest.raises(ParameterError, match="is not a complete link"):
             read_reference("first_frame", value)
 
 
@@ -280,3 +281,25 @@ def test_what_is_no_dict_is_refused_in_a_short_message(subtests: pytest.Subtests
             with pytest.raises(ParameterError, match="aigc_meta: expected a dict") as refused:
                 as_mapping("aigc_meta", value)
             assert len(str(refused.value)) < 250
+
+
+def test_no_character_of_an_empty_looking_text_is_visible(subtests: pytest.Subtests) -> None:
+    cases: list[str] = [
+        "\u200b\u200d",
+        "\ufeff",
+        "\u3000\u00a0",
+        "\ufe0f",
+        "\u2800",
+        "\u3164\u115f",
+        "\x07",
+        "\u00ad\u2060",
+    ]
+    for text in cases:
+        with subtests.test(text=repr(text)):
+            assert not any(map(is_visible, text))
+
+
+def test_letters_signs_and_emojis_are_visible(subtests: pytest.Subtests) -> None:
+    for character in "a风é。🪁$\U0001fae9":
+        with subtests.test(character=repr(character)):
+            assert is_visible(character)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
@@ -17,6 +19,8 @@ from airflow_provider_jimeng.core.catalogue import (
     ModelSpec,
     find_model,
     merged_catalogue,
+    read_field,
+    read_price,
 )
 from airflow_provider_jimeng.core.errors import ParameterError, SettingsError
 
@@ -145,7 +149,7 @@ def test_a_wrong_key_in_circulation_is_refused_with_the_right_one(subtests: pyte
     for wrong, right in CIRCULATING.items():
         with subtests.test(wrong=repr(wrong), right=repr(right)):
             with pytest.raises(
-                ParameterError, match=f"model: '{wrong}' circulates.* Use '{right}' "
+                ParameterError, match=f"model: '{wrong}' is in use.* Use '{right}' "
             ) as caught:
                 find_model(wrong)
 
@@ -164,7 +168,10 @@ def test_a_wrong_key_whose_model_is_gone_still_names_the_key() -> None:
 
 def test_the_key_of_another_product_is_refused_with_what_it_is(subtests: pytest.Subtests) -> None:
     for key in OTHER_PRODUCTS:
-        with subtests.test(key=repr(key)), pytest.raises(ParameterError, match=r"belongs to .*no operator"):
+        with (
+            subtests.test(key=repr(key)),
+            pytest.raises(ParameterError, match=r"belongs to .*does not cover"),
+        ):
             find_model(key)
 
 
@@ -276,7 +283,7 @@ def test_a_later_record_and_a_price_may_build_on_an_earlier_record() -> None:
 def test_a_record_that_does_not_hold_is_refused_by_name(subtests: pytest.Subtests) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"t2v_720p": 5}, "extra.models.t2v_720p: expected an object.*got int"),
-        ({"novel": {}}, 'extra.models.novel: a new model needs "like".*Known: t2v_720p'),
+        ({"novel": {}}, 'extra.models.novel: a new model needs "like".*Known models: t2v_720p'),
         ({"novel": {"like": "unheard"}}, 'needs "like"'),
         ({"t2v_720p": {"fps": 30, "name": "x"}}, "unknown field fps, name. A record takes aspect_ratios"),
         ({"t2v_720p": {"min_images": 1}}, "min_images 1 is more than max_images 0"),
@@ -288,9 +295,95 @@ def test_a_record_that_does_not_hold_is_refused_by_name(subtests: pytest.Subtest
 
 
 def test_a_price_of_no_model_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"extra.prices: 'veo' is no known model. Known: t2v_720p"):
+    with pytest.raises(
+        SettingsError, match=r"extra.prices: 'veo' is not a known model. Known models: t2v_720p"
+    ):
         merged_catalogue(prices={"veo": 1})
 
 
 def test_the_default_model_is_in_the_catalogue() -> None:
     assert DEFAULT_MODEL in MODELS
+
+
+FIELDS = [each.name for each in fields(ModelSpec)]
+
+
+def test_a_price_may_be_text_or_a_number(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = ["0.28", 0.28, Decimal("0.28")]
+    for value in cases:
+        with subtests.test(value=repr(value)):
+            assert read_price("prices.a", value) == Decimal("0.28")
+
+
+def test_anything_else_is_no_price(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [-1, "cheap", True, [], "nan", "inf"]
+    for value in cases:
+        with (
+            subtests.test(value=repr(value)),
+            pytest.raises(
+                SettingsError, match=r"extra.prices.a: expected CNY per second such as 0.28, or null"
+            ),
+        ):
+            read_price("prices.a", value)
+
+
+def test_a_field_of_the_wrong_kind_is_refused_with_what_it_takes(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any, str]] = [
+        ("durations", "5", "a list of whole seconds"),
+        ("durations", [], "a list of whole seconds"),
+        ("durations", ["5"], "a list of whole seconds"),
+        ("durations", [0], "a list of whole seconds"),
+        ("aspect_ratios", "16:9", "a list such as"),
+        ("aspect_ratios", ["16x9"], "a list such as"),
+        ("aspect_ratios", ["0:9"], "a list such as"),
+        ("aspect_ratios", [16.9], "a list such as"),
+        ("sizes", [[1, 2]], "an object such as"),
+        ("sizes", {"wide": [1, 2]}, "an object such as"),
+        ("sizes", {"16:9": [1]}, "an object such as"),
+        ("sizes", {"16:9": "1x2"}, "an object such as"),
+        ("sizes", {"16:9": [1, 0]}, "an object such as"),
+        ("prompt_max", 0, "a whole number from 1"),
+        ("prompt_max", "800", "a whole number from 1"),
+        ("prompt_max", True, "a whole number from 1"),
+        ("max_images", 3, "a whole number from 0 to 2"),
+        ("min_images", -1, "a whole number from 0 to 2"),
+        ("camera", "yes", "true or false"),
+        ("prompt_required", 1, "true or false"),
+        ("req_key", "", "text"),
+        ("title", None, "text"),
+        ("price_cny_per_second", "cheap", "CNY per second"),
+    ]
+    for name, value, expected in cases:
+        with subtests.test(name=repr(name), value=repr(value), expected=repr(expected)):
+            with pytest.raises(SettingsError, match=rf"extra\.models\.m\.{name}: expected {expected}"):
+                read_field(f"models.m.{name}", name, value)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
+def test_what_the_catalogue_holds_may_be_said_by_a_connection(spec: ModelSpec, name: str) -> None:
+    value = getattr(spec, name)
+    said: Any = list(value) if isinstance(value, tuple) else value
+    if name == "sizes":
+        said = {ratio: list(size) for ratio, size in value.items()}
+    if said in (None, ""):
+        return
+
+    assert read_field(f"models.m.{name}", name, said) == value
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(FIELDS), JSON)
+def test_any_json_is_read_or_refused_by_name(name: str, value: Any) -> None:
+    refused = ""
+    try:
+        read_field(f"models.m.{name}", name, value)
+    except SettingsError as error:
+        refused = str(error)
+    assert not refused or f"extra.models.m.{name}: expected " in refused

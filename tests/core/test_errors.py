@@ -14,7 +14,8 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
     UnreadableReplyError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 
 if TYPE_CHECKING:
     import pytest

@@ -77,7 +77,7 @@ def test_an_image_beyond_the_limits_is_refused_with_the_limit(subtests: pytest.S
     cases: list[tuple[Frame, str]] = [
         (opened(size=MAX_IMAGE_BYTES + 1), "more than 4,700,000 bytes .4.7 MB"),
         (opened(kind="WEBP"), "WEBP.*JPEG or PNG"),
-        (opened(kind=None), "no image.*JPEG or PNG"),
+        (opened(kind=None), "format is unknown.*JPEG or PNG"),
         (opened(4097, 4096), "4097×4096.*at most 4096"),
         (opened(4096, 4097), "4096×4097.*at most 4096"),
         (opened(320, 319), "320×319.*at least 320"),

@@ -281,14 +281,14 @@ def test_a_gateway_without_a_channel_sent_nothing_on(subtests: pytest.Subtests) 
                 assert isinstance(error, PermissionDeniedError)
                 assert certainly_not_accepted(error)
                 assert error.retryable
-                assert "did not send the request on" in str(error)
+                assert "did not forward the request" in str(error)
 
 
 def test_neither_did_the_gateway_behind_a_gateway() -> None:
     error = refused(wrapped(json.dumps(own("model_not_found"))), 503)
 
     assert certainly_not_accepted(error)
-    assert "did not send the request on" in str(error)
+    assert "did not forward the request" in str(error)
 
 
 def test_only_the_gateways_own_503_says_so(subtests: pytest.Subtests) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.arguments import ARGUMENTS_ELSEWHERE, refuse_arguments
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -22,9 +21,11 @@ from airflow_provider_jimeng.core.catalogue import (
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame
 from airflow_provider_jimeng.core.parameters import (
+    ARGUMENTS_ELSEWHERE,
     RenderRequest,
     check_aigc_meta,
     check_cost,
+    refuse_arguments,
 )
 
 LINK, OTHER_LINK = "https://a.example/first.jpg", "https://a.example/last.jpg"
@@ -135,17 +136,17 @@ def test_a_prompt_that_nobody_can_see_is_refused_also_where_none_is_needed(subte
     cases: list[str] = ["\u200b", "\ufeff\u2060 \u200d", "\u3164", "\u2800\u2800"]
     for prompt in cases:
         with subtests.test(prompt=repr(prompt)):
-            with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
+            with pytest.raises(ParameterError, match="prompt: contains only invisible characters"):
                 build(prompt=prompt)
-            with pytest.raises(ParameterError, match="prompt: holds only characters that cannot be seen"):
+            with pytest.raises(ParameterError, match="prompt: contains only invisible characters"):
                 RenderRequest.build(model="ti2v_pro", prompt=prompt, first_frame="https://a.example/1.png")
 
 
 def test_a_control_character_anywhere_in_the_extra_body_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[tuple[Any, str]] = [
-        ({"a": "x\0"}, r"extra_body\.a: holds the control character U\+0000 at position 1"),
+        ({"a": "x\0"}, r"extra_body\.a: has the control character U\+0000 at position 1"),
         ({"a": {"b": [1, "x\0"]}}, r"extra_body\.a\.b\[1\]: "),
-        ({"a\0": 1}, "extra_body: holds the control character"),
+        ({"a\0": 1}, "extra_body: has the control character"),
     ]
     for extra_body, place in cases:
         with subtests.test(extra_body=repr(extra_body), place=repr(place)):
@@ -154,7 +155,7 @@ def test_a_control_character_anywhere_in_the_extra_body_is_refused(subtests: pyt
 
 
 def test_a_control_character_in_the_label_is_refused() -> None:
-    with pytest.raises(ParameterError, match=r"aigc_meta\.producer_id: holds the control character"):
+    with pytest.raises(ParameterError, match=r"aigc_meta\.producer_id: has the control character"):
         check_aigc_meta({"producer_id": "a\0", "content_propagator": "b"})
 
 
@@ -183,7 +184,9 @@ def test_a_ratio_that_yaml_made_a_number_is_refused() -> None:
 def test_a_ratio_for_a_model_that_follows_its_first_frame_is_refused(subtests: pytest.Subtests) -> None:
     for spec in WITHOUT_RATIO:
         with subtests.test(spec=name_of(spec)):
-            with pytest.raises(ParameterError, match=f"aspect_ratio: {spec.name} takes none: .*first frame"):
+            with pytest.raises(
+                ParameterError, match=f"aspect_ratio: {spec.name} does not take it.*first frame"
+            ):
                 build(spec, aspect_ratio="16:9")
 
 
@@ -265,7 +268,9 @@ def test_an_image_for_a_text_model_is_refused(subtests: pytest.Subtests) -> None
     for name in cases:
         with (
             subtests.test(name=repr(name)),
-            pytest.raises(ParameterError, match=f"first_frame: {name} takes no image; it renders from text"),
+            pytest.raises(
+                ParameterError, match=f"first_frame: {name} does not take an image. It renders from text"
+            ),
         ):
             build(name, first_frame=LINK)
 
@@ -278,7 +283,7 @@ def test_a_last_frame_for_a_model_without_one_is_refused_with_those_that_take_it
         with subtests.test(spec=name_of(spec)):
             with pytest.raises(
                 ParameterError,
-                match=f"last_frame: {spec.name} takes no last frame. These do: i2v_first_tail_720p, i2v_first_tail_1080p",
+                match=f"last_frame: {spec.name} does not take a last frame. These models do: i2v_first_tail_720p, i2v_first_tail_1080p",
             ):
                 build(spec, last_frame=OTHER_LINK)
 
@@ -321,7 +326,7 @@ def test_a_camera_on_another_model_is_refused(subtests: pytest.Subtests) -> None
             with (
                 subtests.test(spec=name_of(spec), argument=argument),
                 pytest.raises(
-                    ParameterError, match=f"{argument}: {spec.name} takes none.*: i2v_recamera_720p"
+                    ParameterError, match=f"{argument}: {spec.name} does not take it.*: i2v_recamera_720p"
                 ),
             ):
                 build(spec, **{argument: "medium"})
@@ -402,7 +407,7 @@ def test_what_the_vendor_adds_is_merged_last_with_a_warning() -> None:
     assert request.body()["watermark"] is False
     assert request.body()["prompt"] == "a dog"
     assert request.warnings == (
-        "extra_body sends watermark, prompt unchecked: the API may ignore or refuse it.",
+        "extra_body sends watermark, prompt unchecked: the API can ignore or refuse it.",
     )
 
 
@@ -418,9 +423,9 @@ def test_an_extra_body_that_cannot_be_sent_is_refused(subtests: pytest.Subtests)
         ({"req_key": "x"}, "'req_key' is refused: choose the model"),
         ({"req_json": "{}"}, "'req_json' is refused: .*aigc_meta"),
         ("text", "expected a dict of body fields, got str"),
-        ({"a": object()}, "is no JSON"),
-        ({"a": float("nan")}, "is no JSON"),
-        ({"a": "\ud83d"}, "is no JSON"),
+        ({"a": object()}, "is not JSON"),
+        ({"a": float("nan")}, "is not JSON"),
+        ({"a": "\ud83d"}, "is not JSON"),
     ]
     for extra, says in cases:
         with subtests.test(extra=repr(extra), says=repr(says)):
@@ -433,7 +438,7 @@ def test_an_endless_extra_body_is_refused() -> None:
     for _ in range(100_000):
         deep = [deep]
 
-    with pytest.raises(ParameterError, match="extra_body: is no JSON"):
+    with pytest.raises(ParameterError, match="extra_body: is not JSON"):
         build(extra_body={"a": deep})
 
 

@@ -260,7 +260,9 @@ def test_two_rows_of_one_name_are_refused() -> None:
     _, problems = draft(
         {"prompt": "a", "output_name": "kite"}, {"prompt": "b"}, {"prompt": "c", "output_name": "kite.mp4"}
     )
-    assert problems == ["row 3, output_name: file:///videos/kite.mp4 is row 1's already. Give another name."]
+    assert problems == [
+        "row 3, output_name: file:///videos/kite.mp4 is the file of row 1 already. Give another name."
+    ]
 
 
 def test_a_name_that_leaves_the_directory_is_refused(subtests: pytest.Subtests) -> None:
@@ -319,7 +321,7 @@ def test_the_same_take_of_the_same_request_twice_is_refused() -> None:
     planned, _ = draft({"prompt": "a", "take": 2}, {"prompt": "b", "take": 2}, {"prompt": "a", "take": "2"})
     _, problems = number_takes(planned)
     assert [str(problem).split(",")[0] for problem in problems] == ["row 3"]
-    assert "2 is row 1's already" in str(problems[0])
+    assert "2 is the number of row 1 already" in str(problems[0])
 
 
 # ------------------------------------------------------------------------------------------------------------- images

@@ -8,9 +8,9 @@ from typing import Any
 
 import pendulum
 
-from airflow_provider_jimeng.core.event import UNKNOWN_SUBMIT, Outcome
-from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.task_end import End, TaskEnd, manifest_or_none, merge_ends
+from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Outcome
+from airflow_provider_jimeng.core.render import manifest_or_none
+from airflow_provider_jimeng.core.report import End, Report, TaskEnd, merge_ends
 from airflow_provider_jimeng.report_page import Preview, render_page
 
 SINCE = pendulum.datetime(2026, 3, 1, 12)

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.rows import COLUMNS, Row, rows_of_file, rows_of_list
+from airflow_provider_jimeng.core.rows import (
+    COLUMNS,
+    Row,
+    check_header,
+    column_of,
+    read_ignored,
+    rows_of_file,
+    rows_of_list,
+    unknown_column,
+)
 
 
 def read(name: str, text: str) -> list[Row]:
@@ -75,14 +86,14 @@ def test_an_unknown_csv_column_is_named_in_every_row_that_fills_it() -> None:
 def test_a_row_with_too_many_cells_is_refused() -> None:
     (problem,) = said(read("rows.csv", "prompt,seed\nrain, wind,7\n"))
     assert problem == (
-        "row 1 (line 2), cells: has 3 cells, the header 2. Quote texts that hold the delimiter."
+        "row 1 (line 2), cells: has 3 cells, the header 2. Quote texts that contain the delimiter."
     )
     assert said(read("rows.csv", "prompt,seed\nrain,7,,\n")) == []
 
 
 def test_a_header_with_a_column_twice_is_refused() -> None:
     assert said(read("rows.csv", "prompt,seed,seed\nrain,1,2\n")) == [
-        "row 1 (line 2), seed: stands twice in the header. Keep one."
+        "row 1 (line 2), seed: is in the header twice. Keep one."
     ]
 
 
@@ -216,7 +227,7 @@ def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(subtests: py
 
 
 def test_a_text_without_any_column_is_no_table() -> None:
-    with pytest.raises(ParameterError, match=r"none of the columns. It reads: 'Access denied'"):
+    with pytest.raises(ParameterError, match=r"does not name any of the columns. It reads: 'Access denied'"):
         read("rows.csv", "Access denied\nLog in first\n")
 
 
@@ -269,3 +280,68 @@ def test_a_delimiter_in_a_quoted_name_does_not_count() -> None:
 def test_what_excel_put_into_a_cell_is_the_problem_of_that_row() -> None:
     (problem,) = said(read("rows.csv", "prompt,seed\na,\nb,1.2E+10\n"))
     assert problem.startswith("row 2 (line 3), seed: 1.2E+10 is what Excel makes")
+
+
+def test_every_column_is_known_by_all_its_names_and_has_a_chinese_one() -> None:
+    for column, aliases in COLUMNS.items():
+        assert {column_of(name) for name in (column, *aliases)} == {column}
+        assert any(not alias.isascii() for alias in aliases)
+
+
+def test_a_name_is_known_with_what_people_put_around_it(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str | None]] = [
+        (" Output Name ", "output_name"),
+        ("first-frame", "first_frame"),
+        ("\ufeffPROMPT\u200b", "prompt"),
+        ("时长（秒）", "duration"),
+        ("duration [s]", "duration"),
+        ("*提示词", "prompt"),
+        ("提示词：", "prompt"),
+        ("提示词*（必填）", "prompt"),
+        ("ｓｅｅｄ", "seed"),
+        ("", None),
+        ("备注", None),
+        (7, None),
+    ]
+    for name, column in cases:
+        with subtests.test(name=repr(name), column=repr(column)):
+            assert column_of(name) == column
+
+
+def test_an_unknown_name_is_told_with_the_nearest_one_or_with_all() -> None:
+    assert unknown_column("aspect_rato").startswith("is not a column. Did you mean aspect_ratio?")
+    assert "视频描述" in unknown_column("视频描叙")
+    assert "24 frames a second" in unknown_column("FPS")
+    assert all(column in unknown_column("x" * 5000) for column in COLUMNS)
+    assert len(unknown_column("x" * 5000)) < 400
+
+
+def test_ignored_columns_come_as_text_or_as_a_list(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, set[str]]] = [
+        (None, set()),
+        ("", set()),
+        ("None", set()),
+        ("note, SKU，备注", {"note", "sku", "备注"}),
+        ('["Note 1", "sku"]', {"note_1", "sku"}),
+        (("note", "sku "), {"note", "sku"}),
+        ({"note"}, {"note"}),
+    ]
+    for given, names in cases:
+        with subtests.test(given=repr(given), names=repr(names)):
+            assert read_ignored(given) == names
+
+
+def test_what_is_no_list_of_names_is_refused(subtests: pytest.Subtests) -> None:
+    cases: list[Any] = [7, {"note": 1}, b"note"]
+    for given in cases:
+        with subtests.test(given=repr(given)):
+            with pytest.raises(ParameterError, match="ignore_columns: expected names of columns"):
+                read_ignored(given)
+
+
+def test_a_header_without_any_column_is_refused_as_it_was_read() -> None:
+    check_header(["备注", "prompt"])
+    with pytest.raises(
+        ParameterError, match=r"does not name any of the columns. It reads: 'Access denied', 'x"
+    ):
+        check_header(["Access denied", "", "x" * 100_000])

@@ -8,22 +8,20 @@ from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core import errors
 from airflow_provider_jimeng.core.arguments import read_reference
-from airflow_provider_jimeng.core.columns import unknown_column
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
     ParameterError,
     UnreadableReplyError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
+from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.core.rows import unknown_column
 from airflow_provider_jimeng.core.texts import (
     MAX_TEXT_LENGTH,
-    first_control,
     fit,
-    is_visible,
     shorten,
-    trim,
     without_queries,
 )
 
@@ -138,39 +136,6 @@ def test_a_text_that_is_fit_stays_as_it_is(text: str, marks: str) -> None:
     once = fit((text + marks) * 20)
 
     assert fit(once) == once
-
-
-def test_no_character_of_an_empty_looking_text_is_visible(subtests: pytest.Subtests) -> None:
-    cases: list[str] = [
-        "\u200b\u200d",
-        "\ufeff",
-        "\u3000\u00a0",
-        "\ufe0f",
-        "\u2800",
-        "\u3164\u115f",
-        "\x07",
-        "\u00ad\u2060",
-    ]
-    for text in cases:
-        with subtests.test(text=repr(text)):
-            assert not any(map(is_visible, text))
-
-
-def test_letters_signs_and_emojis_are_visible(subtests: pytest.Subtests) -> None:
-    for character in "a风é。🪁$\U0001fae9":
-        with subtests.test(character=repr(character)):
-            assert is_visible(character)
-
-
-def test_blanks_and_zero_width_characters_around_a_text_are_cut_and_nothing_else() -> None:
-    assert trim("\ufeff \u200bcafe\u0301 ❤\ufe0f\u200b\n") == "cafe\u0301 ❤\ufe0f"
-    assert trim("a\0") == "a\0"
-
-
-def test_the_first_control_character_is_found_and_line_ends_are_none() -> None:
-    assert first_control("a\tb\r\nc") is None
-    assert first_control("a\nb\0\0") == 3
-    assert first_control("a\x85") == 1
 
 
 def test_a_long_text_keeps_its_head_and_its_tail() -> None:

@@ -285,7 +285,7 @@ HTML = b"<html><body>502 Bad Gateway</body></html>"
 
 
 def test_a_no_that_names_a_task_tells_which() -> None:
-    assert f"names the task {TASK} but says no" in str(refused_submit({"task_id": TASK}, 500))
+    assert f"has the task {TASK} beside a refusal" in str(refused_submit({"task_id": TASK}, 500))
 
 
 def test_what_is_no_json_object_is_unreadable(subtests: pytest.Subtests) -> None:

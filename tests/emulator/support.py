@@ -1,4 +1,4 @@
-"""Requests signed by the vendor's own signer, for an emulator asked directly."""
+"""Clients of an emulator whose requests are signed by the vendor's own signer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def signed_headers(
     call: tuple[str, str],
     body: bytes,
     *,
-    at: float,
+    sent_at: float,
     host: str = HOST,
     access_key: str | None = None,
     secret_key: str | None = None,
@@ -47,7 +47,7 @@ def signed_headers(
     service: str = "cv",
     region: str = "cn-north-1",
 ) -> dict[str, str]:
-    """Return what the official SDK would send with this body."""
+    """Return the headers that the official SDK sends with this body."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         from volcengine.auth.SignerV4 import SignerV4
@@ -58,7 +58,7 @@ def signed_headers(
     param.host, param.method, param.path = host, "POST", "/"
     param.query = {"Action": call[0], "Version": call[1]}
     param.body = body
-    param.date = datetime.fromtimestamp(at, UTC)
+    param.date = datetime.fromtimestamp(sent_at, UTC)
     param.header_list = {"Content-Type": "application/json", "Host": host}
     keyring = emulator.keyring
     token = keyring.session_token if session_token is None else session_token
@@ -72,7 +72,7 @@ def signed_headers(
 
 @dataclass
 class Account:
-    """Somebody with the emulator's key, asking it without a socket."""
+    """A client with the emulator's key that needs no socket."""
 
     emulator: JimengEmulator
     clock: VirtualClock
@@ -80,7 +80,7 @@ class Account:
 
     def request(self, call: tuple[str, str], body: Any, **signing: Any) -> Request:
         raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-        headers = signed_headers(self.emulator, call, raw, **{"at": self.clock(), **signing})
+        headers = signed_headers(self.emulator, call, raw, **{"sent_at": self.clock(), **signing})
         return Request(
             method="POST",
             target=f"/?Action={call[0]}&Version={call[1]}",
@@ -88,27 +88,27 @@ class Account:
             body=raw,
         )
 
-    def outcome(self, call: tuple[str, str], body: Any, **signing: Any) -> HttpResult:
+    def send(self, call: tuple[str, str], body: Any, **signing: Any) -> HttpResult:
         return self.emulator.handle(self.request(call, body, **signing))
 
-    def reply(self, call: tuple[str, str], body: Any, **signing: Any) -> tuple[int, dict[str, Any]]:
-        outcome = self.outcome(call, body, **signing)
+    def response(self, call: tuple[str, str], body: Any, **signing: Any) -> tuple[int, dict[str, Any]]:
+        outcome = self.send(call, body, **signing)
         assert isinstance(outcome, Response)
         return outcome.status, json.loads(outcome.body)
 
     def code(self, call: tuple[str, str], body: Any) -> tuple[int, int]:
-        status, payload = self.reply(call, body)
+        status, payload = self.response(call, body)
         return status, payload["code"]
 
     def submit(self, **body: Any) -> str:
-        status, payload = self.reply(SUBMIT, {**T2V, **body})
+        status, payload = self.response(SUBMIT, {**T2V, **body})
         assert (status, payload["code"]) == (200, 10000), payload
         task_id = payload["data"]["task_id"]
         assert isinstance(task_id, str)
         return task_id
 
     def query(self, task_id: str, req_key: str = "jimeng_t2v_v30", **body: Any) -> tuple[int, dict[str, Any]]:
-        return self.reply(QUERY, {"req_key": req_key, "task_id": task_id, **body})
+        return self.response(QUERY, {"req_key": req_key, "task_id": task_id, **body})
 
     def status(self, task_id: str, req_key: str = "jimeng_t2v_v30") -> str:
         http_status, payload = self.query(task_id, req_key)
@@ -142,7 +142,7 @@ class Client:
 
     def call(self, call: tuple[str, str], body: dict[str, Any], *, timeout: float = 5) -> httpx.Response:
         raw = json.dumps(body).encode()
-        headers = signed_headers(self.emulator, call, raw, at=time.time(), host=self.host)
+        headers = signed_headers(self.emulator, call, raw, sent_at=time.time(), host=self.host)
         url = f"http://{self.host}/?Action={call[0]}&Version={call[1]}"
         return self.http.post(url, content=raw, headers=headers, timeout=timeout)
 

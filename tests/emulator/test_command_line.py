@@ -20,7 +20,7 @@ READY = re.compile(r"Jimeng emulator ready on (http://\S+) ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> None:
+def test_the_command_prints_its_address_and_a_signal_stops_it(number: signal.Signals) -> None:
     command = [
         sys.executable,
         "-m",
@@ -33,16 +33,16 @@ def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> No
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        found = READY.match(process.stdout.readline())
-        assert found
-        with urllib.request.urlopen(found.group(1) + "/_emulator/bill") as reply:
-            assert json.load(reply)["submits"] == 0
+        ready = READY.match(process.stdout.readline())
+        assert ready
+        with urllib.request.urlopen(ready.group(1) + "/_emulator/bill") as response:
+            assert json.load(response)["submits"] == 0
         process.send_signal(number)
         assert process.wait(10) == 0
         assert process.stderr.read() == ""
 
 
-def test_every_documented_option_is_taken() -> None:
+def test_every_documented_option_is_accepted() -> None:
     words = (
         "--host 127.0.0.1 --port 8787 --access-key AK --secret-key SK --bearer TOKEN --session-token T "
         "--render-seconds 3 --max-concurrent 2 --max-qps 5 --url-lifetime 3600 --faults FILE"
@@ -58,7 +58,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.render_seconds, options.url_lifetime) == (3.0, 3600.0)
 
 
-def test_the_documentation_lists_every_option_with_its_default() -> None:
+def test_the_guide_lists_every_option_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
     for action in build_parser()._actions:
         if action.dest != "help":
@@ -67,7 +67,7 @@ def test_the_documentation_lists_every_option_with_its_default() -> None:
 
 
 @pytest.mark.parametrize(("text", "limit"), [("0", None), ("none", None), ("NONE", None), ("7", 7)])
-def test_no_limit_is_zero_or_none(text: str, limit: int | None) -> None:
+def test_zero_and_none_mean_no_limit(text: str, limit: int | None) -> None:
     options = build_parser().parse_args(["--max-concurrent", text, "--max-qps", text])
     assert (options.max_concurrent, options.max_qps) == (limit, limit)
 
@@ -83,7 +83,7 @@ def test_no_limit_is_zero_or_none(text: str, limit: int | None) -> None:
         (["--gateway-submit", "odd"], "invalid choice"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(
+def test_an_invalid_value_of_an_option_is_refused(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -91,7 +91,9 @@ def test_a_value_that_cannot_be_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_a_bad_fault_file_is_said_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_fault_file_is_reported_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "faults.json"
     path.write_text('[{"where": "submit", "what": "vanish"}]')
     assert main(["--faults", str(path)]) == 2
@@ -101,11 +103,11 @@ def test_a_bad_fault_file_is_said_on_one_line(tmp_path: Path, capsys: pytest.Cap
     assert error.count("\n") == 1
 
 
-def test_a_taken_port_is_said_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as other:
         try:
-            assert main(["--port", str(taken.getsockname()[1])]) == 2
+            assert main(["--port", str(other.getsockname()[1])]) == 2
         finally:
             restore(before)
     assert "Address already in use" in capsys.readouterr().err
@@ -116,7 +118,7 @@ def restore(before: list[Any]) -> None:
         signal.signal(number, handler)
 
 
-def test_it_serves_until_a_signal_comes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_serves_until_a_signal_comes(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
     def end() -> None:
@@ -133,7 +135,7 @@ def test_it_serves_until_a_signal_comes(capsys: pytest.CaptureFixture[str]) -> N
     assert READY.match(capsys.readouterr().out)
 
 
-def test_without_its_extra_it_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_the_command_names_what_to_install(tmp_path: Path) -> None:
     program = (
         "import sys, importlib.util as util\n"
         "real = util.find_spec\n"

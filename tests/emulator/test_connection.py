@@ -24,12 +24,12 @@ def test_the_json_form_names_the_endpoint_as_a_url() -> None:
     assert json.loads(emulator.connection_json(url="http://a.example/"))["host"] == "http://a.example"
 
 
-def test_an_sts_account_has_its_token_in_the_extra() -> None:
+def test_a_session_token_is_in_the_extra_of_the_connection() -> None:
     emulator = JimengEmulator(session_token="token")
     assert json.loads(emulator.connection_json())["extra"] == {"session_token": "token"}
 
 
-def test_the_gateway_has_its_path_and_token() -> None:
+def test_a_connection_to_the_gateway_has_its_path_and_token() -> None:
     emulator = JimengEmulator(bearer="sk-x")
     connection = json.loads(emulator.connection_json(url="http://a.example", auth="bearer"))
     assert connection["host"] == "http://a.example/jimeng/"
@@ -44,7 +44,7 @@ def test_the_gateway_has_its_path_and_token() -> None:
         emulator.connection_json(auth="basic")
 
 
-def test_the_uri_form_says_the_same() -> None:
+def test_the_uri_has_the_same_values_as_the_json() -> None:
     emulator = JimengEmulator(access_key="A/K", secret_key="S@K==")
     parts = urlsplit(emulator.connection_uri(url="http://127.0.0.1:8787", proxy=None))
     assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("jimeng", "127.0.0.1", 8787, "/http")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from airflow_provider_jimeng.emulator import JimengEmulator
 from tests.emulator.support import Client
+from tests.harness.processes import unmeasured_environment
 
 PLUGIN = "airflow_provider_jimeng.pytest_plugin"
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_the_three_files_of_the_page_make_a_tested_dag(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    kept = {n: value for n, value in unmeasured_environment().items() if not n.startswith("AIRFLOW")}
     env = {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", PLUGIN],
@@ -75,9 +75,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "airflow_provider_jimeng.emulator", *options, "--faults", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        found = re.search(r"http://(\S+) ", process.stdout.readline())
-        assert found
-        yield found[1]
+        address = re.search(r"http://(\S+) ", process.stdout.readline())
+        assert address
+        yield address[1]
         process.terminate()
 
 
@@ -103,20 +103,20 @@ def test_a_file_of_all_documented_faults_is_valid(loaded_faults: list[dict[str, 
 
 def submit(client: Client) -> Any:
     try:
-        reply = client.submit(timeout=60)
+        response = client.submit(timeout=60)
     except httpx.TransportError as error:
         return type(error).__name__
-    return reply.status_code
+    return response.status_code
 
 
 def query(client: Client, task_id: str, seconds: float = 60) -> Any:
     """Return the status word, the code, "not JSON", or the name of the exception."""
     try:
-        reply = client.query(task_id, timeout=seconds)
+        response = client.query(task_id, timeout=seconds)
     except httpx.TransportError as error:
         return type(error).__name__
     try:
-        payload = reply.json()
+        payload = response.json()
     except ValueError:
         return "not JSON"
     return payload["data"]["status"] if payload["code"] == 10000 else payload["code"]

@@ -14,16 +14,16 @@ TOKEN = "sk-gateway"
 KEY = T2V["req_key"]
 
 
-def ask(
+def call(
     account: Account,
-    call: tuple[str, str],
+    action: tuple[str, str],
     body: Any,
     *,
     token: str | None = TOKEN,
     path: str = "/jimeng/",
 ) -> tuple[int, Any]:
     headers = (("Host", "gateway.test"), *((("Authorization", f"Bearer {token}"),) if token else ()))
-    query = urlencode({"Action": call[0], "Version": call[1]})
+    query = urlencode({"Action": action[0], "Version": action[1]})
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     outcome = account.emulator.handle(
         Request(method="POST", target=f"{path}?{query}", headers=headers, body=raw)
@@ -36,31 +36,31 @@ def query_of(task_id: str, **more: Any) -> dict[str, Any]:
     return {"req_key": KEY, "task_id": task_id, **more}
 
 
-def test_the_newest_kind_answers_in_the_apis_own_words() -> None:
+def test_a_native_gateway_returns_the_responses_of_the_api() -> None:
     account = make_account(bearer=TOKEN)
-    status, payload = ask(account, SUBMIT, T2V)
+    status, payload = call(account, SUBMIT, T2V)
     assert (status, payload["code"]) == (200, 10000)
     task_id = payload["data"]["task_id"]
-    assert ask(account, QUERY, query_of(task_id))[1]["data"]["status"] == "in_queue"
-    assert ask(account, SUBMIT, {**T2V, "seed": -5})[0] == 400
+    assert call(account, QUERY, query_of(task_id))[1]["data"]["status"] == "in_queue"
+    assert call(account, SUBMIT, {**T2V, "seed": -5})[0] == 400
     account.clock.advance(10)
-    link = ask(account, QUERY, query_of(task_id))[1]["data"]["video_url"]
+    link = call(account, QUERY, query_of(task_id))[1]["data"]["video_url"]
     assert link.startswith("http://gateway.test/media/")
 
 
-def test_the_signed_door_stays_open_beside_the_gateway() -> None:
+def test_signed_requests_still_work_beside_a_gateway() -> None:
     account = make_account(bearer=TOKEN)
     assert account.status(account.submit()) == "in_queue"
 
 
-def test_without_a_token_there_is_no_gateway() -> None:
-    assert ask(make_account(), SUBMIT, T2V)[1]["ResponseMetadata"]["Error"]["CodeN"] == 100008
+def test_an_emulator_without_bearer_has_no_gateway() -> None:
+    assert call(make_account(), SUBMIT, T2V)[1]["ResponseMetadata"]["Error"]["CodeN"] == 100008
 
 
 @pytest.mark.parametrize("token", [None, "sk-wrong", ""])
 def test_a_wrong_token_is_refused_by_the_middleware(token: str | None) -> None:
     account = make_account(bearer=TOKEN)
-    status, payload = ask(account, SUBMIT, T2V, token=token)
+    status, payload = call(account, SUBMIT, T2V, token=token)
     assert status == 401
     assert payload["error"]["type"] == "new_api_error"
     assert "request id: " in payload["error"]["message"]
@@ -68,22 +68,22 @@ def test_a_wrong_token_is_refused_by_the_middleware(token: str | None) -> None:
     assert (bill["submits"], bill["refused"]) == (1, {"gateway": 1})
 
 
-@pytest.mark.parametrize("call", [CANCEL, ("", ""), ("CVProcess", "2022-08-31")])
-def test_actions_that_the_gateway_does_not_have_are_refused(call: tuple[str, str]) -> None:
+@pytest.mark.parametrize("action", [CANCEL, ("", ""), ("CVProcess", "2022-08-31")])
+def test_actions_that_the_gateway_does_not_have_are_refused(action: tuple[str, str]) -> None:
     account = make_account(bearer=TOKEN)
-    assert ask(account, call, T2V)[0] == 400
+    assert call(account, action, T2V)[0] == 400
     assert account.emulator.bill()["submits"] == 0
 
 
-def test_a_lost_trailing_slash_is_redirected() -> None:
-    status, headers = ask(make_account(bearer=TOKEN), SUBMIT, T2V, path="/jimeng")
+def test_a_missing_trailing_slash_is_redirected() -> None:
+    status, headers = call(make_account(bearer=TOKEN), SUBMIT, T2V, path="/jimeng")
     assert status == 307
     assert headers["Location"].startswith("/jimeng/?Action=")
 
 
-def test_older_kinds_answer_a_submit_otherwise() -> None:
+def test_older_gateways_have_other_responses_to_a_submit() -> None:
     account = make_account(bearer=TOKEN, gateway_submit="openai")
-    status, video = ask(account, SUBMIT, T2V)
+    status, video = call(account, SUBMIT, T2V)
     assert status == 200
     assert video == {
         "id": video["task_id"],
@@ -95,43 +95,43 @@ def test_older_kinds_answer_a_submit_otherwise() -> None:
         "created_at": int(account.clock()),
     }
     account = make_account(bearer=TOKEN, gateway_submit="bare")
-    assert set(ask(account, SUBMIT, T2V)[1]) == {"task_id"}
+    assert set(call(account, SUBMIT, T2V)[1]) == {"task_id"}
 
 
 @pytest.mark.parametrize("shape", SUBMIT_SHAPES)
-def test_every_kind_wraps_what_the_api_refuses(shape: str) -> None:
+def test_every_gateway_wraps_the_errors_of_the_api(shape: str) -> None:
     account = make_account(bearer=TOKEN, gateway_submit=shape, max_concurrent=1)
-    status, payload = ask(account, SUBMIT, {**T2V, "seed": -5})
+    status, payload = call(account, SUBMIT, {**T2V, "seed": -5})
     assert (status, payload["code"], payload["data"]) == (400, "fail_to_fetch_task", None)
     assert json.loads(payload["message"])["code"] == 50200
-    ask(account, SUBMIT, T2V)
-    status, payload = ask(account, SUBMIT, T2V)
+    call(account, SUBMIT, T2V)
+    status, payload = call(account, SUBMIT, T2V)
     assert (status, payload["code"], payload["data"]) == (429, "fail_to_fetch_task", None)
     assert "当前分组上游负载已饱和" in payload["message"]
     assert "saturated" in payload["message"]
     assert account.emulator.bill()["refused"] == {"50200": 1, "50430": 1}
 
 
-def test_a_model_that_is_not_opened_is_a_wrapped_401() -> None:
+def test_a_model_that_is_not_activated_is_a_wrapped_401() -> None:
     account = make_account(bearer=TOKEN, unactivated=["t2v_720p"])
-    status, payload = ask(account, SUBMIT, T2V)
+    status, payload = call(account, SUBMIT, T2V)
     assert (status, json.loads(payload["message"])["code"]) == (401, 50400)
 
 
-def test_a_refusal_that_comes_with_200_has_its_code_for_a_word() -> None:
+def test_an_error_with_http_200_keeps_its_code_as_text() -> None:
     account = make_account(bearer=TOKEN)
     account.emulator.faults.add(where="submit", what="error_before", code=30403)
-    status, payload = ask(account, SUBMIT, T2V)
+    status, payload = call(account, SUBMIT, T2V)
     assert (status, payload) == (500, {"code": "30403", "message": "NoFeatAuth", "data": None})
 
 
 def body_of(shape: str) -> tuple[int, Any]:
     account = make_account(bearer=TOKEN)
     account.emulator.faults.add(where="submit", what="gateway_wraps", shape=shape)
-    return ask(account, SUBMIT, T2V)
+    return call(account, SUBMIT, T2V)
 
 
-def test_other_shapes_of_a_refusal_are_a_fault() -> None:
+def test_a_fault_gives_errors_of_the_api_another_shape() -> None:
     assert body_of("native")[1]["code"] == 50412
     assert body_of("code") == (500, {"code": "50412", "message": "Text Risk Not Pass", "data": None})
     status, payload = body_of("openai")
@@ -152,10 +152,10 @@ def test_other_shapes_of_a_refusal_are_a_fault() -> None:
         ("rate_limit", 429, ""),
     ],
 )
-def test_what_the_gateway_refuses_by_itself_is_a_fault(reason: str, status: int, code: str) -> None:
+def test_a_fault_makes_the_gateway_refuse_by_itself(reason: str, status: int, code: str) -> None:
     account = make_account(bearer=TOKEN)
     account.emulator.faults.add(where="submit", what="gateway_refuses", reason=reason)
-    answered, payload = ask(account, SUBMIT, T2V)
+    answered, payload = call(account, SUBMIT, T2V)
     assert (answered, payload["error"]["type"], payload["error"]["code"]) == (status, "new_api_error", code)
     bill = account.emulator.bill()
     assert (bill["accepted"], bill["refused"]) == (0, {"gateway_refuses": 1})
@@ -164,7 +164,7 @@ def test_what_the_gateway_refuses_by_itself_is_a_fault(reason: str, status: int,
 def test_a_used_up_quota_is_refused_by_the_relay() -> None:
     account = make_account(bearer=TOKEN)
     account.emulator.faults.add(where="submit", what="gateway_refuses", reason="quota")
-    status, payload = ask(account, SUBMIT, T2V)
+    status, payload = call(account, SUBMIT, T2V)
     assert (status, payload["code"], payload["data"]) == (403, "insufficient_user_quota", None)
 
 
@@ -181,9 +181,9 @@ def get(account: Account, url: str, token: str | None = None, **headers: str) ->
 @pytest.mark.parametrize("shape", QUERY_SHAPES)
 def test_a_gateways_own_links_need_its_token(shape: str) -> None:
     account = make_account(bearer=TOKEN, gateway_links="own", gateway_query=shape)
-    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    task_id = call(account, SUBMIT, T2V)[1]["data"]["task_id"]
     account.clock.advance(10)
-    data = ask(account, QUERY, query_of(task_id))[1]["data"]
+    data = call(account, QUERY, query_of(task_id))[1]["data"]
     link = data["result_url"] if shape == "wrapped" else data["video_url"]
     assert link == f"http://gateway.test/v1/videos/{task_id}/content"
     assert get(account, link).status == 401
@@ -194,52 +194,52 @@ def test_a_gateways_own_links_need_its_token(shape: str) -> None:
     assert account.emulator.bill()["media_requests_with_authorization"] == 0
 
 
-def test_without_links_of_its_own_the_gateway_serves_none() -> None:
+def test_a_gateway_with_direct_links_serves_no_videos() -> None:
     account = make_account(bearer=TOKEN)
     assert get(account, "http://gateway.test/v1/videos/7/content", TOKEN).status != 200
 
 
-def test_a_wrapped_query_reply_has_the_gateways_status_words() -> None:
+def test_a_wrapped_query_has_the_status_words_of_the_gateway() -> None:
     account = make_account(bearer=TOKEN, gateway_query="wrapped")
-    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
-    seen: list[Any] = []
+    task_id = call(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    queried: list[Any] = []
     for _ in range(3):
-        status, payload = ask(account, QUERY, query_of(task_id))
+        status, payload = call(account, QUERY, query_of(task_id))
         assert (status, payload["code"]) == (200, "success")
-        seen.append(payload["data"])
+        queried.append(payload["data"])
         account.clock.advance(5)
-    assert [reply["status"] for reply in seen] == ["QUEUED", "IN_PROGRESS", "SUCCESS"]
-    inner = seen[-1]
+    assert [response["status"] for response in queried] == ["QUEUED", "IN_PROGRESS", "SUCCESS"]
+    inner = queried[-1]
     assert inner["task_id"] == task_id
     assert inner["result_url"] == inner["data"]["data"]["video_url"]
     assert inner["progress"] == "100%"
-    assert ask(account, QUERY, query_of("1"))[1]["code"] == "task_not_exist"
+    assert call(account, QUERY, query_of("1"))[1]["code"] == "task_not_exist"
 
 
-def test_a_wrapped_failure_has_its_reason() -> None:
+def test_a_wrapped_failure_contains_its_reason() -> None:
     account = make_account(bearer=TOKEN, gateway_query="wrapped")
     account.emulator.faults.add(where="render", what="fail")
-    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    task_id = call(account, SUBMIT, T2V)[1]["data"]["task_id"]
     account.clock.advance(10)
-    inner = ask(account, QUERY, query_of(task_id))[1]["data"]
+    inner = call(account, QUERY, query_of(task_id))[1]["data"]
     assert (inner["status"], inner["fail_reason"]) == ("FAILURE", "Post Img Risk Not Pass")
 
 
-def test_unknown_words_and_throttled_queries_stay_recognisable() -> None:
+def test_a_wrapped_query_shows_unknown_words_and_rate_limits() -> None:
     account = make_account(bearer=TOKEN, gateway_query="wrapped")
-    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    task_id = call(account, SUBMIT, T2V)[1]["data"]["task_id"]
     account.emulator.faults.add(where="query", what="status_word", nth=1)
     account.emulator.faults.add(where="query", what="error_before", code=50429, nth=2)
-    assert ask(account, QUERY, query_of(task_id))[1]["data"]["status"] == "UNKNOWN"
-    status, payload = ask(account, QUERY, query_of(task_id))
+    assert call(account, QUERY, query_of(task_id))[1]["data"]["status"] == "UNKNOWN"
+    status, payload = call(account, QUERY, query_of(task_id))
     assert (status, payload["code"]) == (429, "fail_to_fetch_task")
 
 
 @pytest.mark.parametrize("forwards", [True, False])
-def test_a_gateway_may_lose_the_label(forwards: bool) -> None:
+def test_a_gateway_can_lose_the_requested_label(forwards: bool) -> None:
     account = make_account(bearer=TOKEN, gateway_forwards_req_json=forwards)
-    task_id = ask(account, SUBMIT, T2V)[1]["data"]["task_id"]
+    task_id = call(account, SUBMIT, T2V)[1]["data"]["task_id"]
     account.clock.advance(10)
     label = json.dumps({"aigc_meta": {"producer_id": "p", "content_propagator": "c"}})
-    reply = ask(account, QUERY, query_of(task_id, req_json=label))[1]
-    assert reply["data"]["aigc_meta_tagged"] is forwards
+    response = call(account, QUERY, query_of(task_id, req_json=label))[1]
+    assert response["data"]["aigc_meta_tagged"] is forwards

@@ -32,15 +32,15 @@ def encoded(data: bytes) -> str:
 
 
 def code(spec: Any, **body: Any) -> int | None:
-    found = check_images(spec, body)
-    return found.code if isinstance(found, Refusal) else None
+    checked = check_images(spec, body)
+    return checked.code if isinstance(checked, Refusal) else None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("size", [(320, 320), (4096, 4096), (960, 320), (320, 960)])
 def test_jpeg_and_png_within_the_limits_are_accepted(kind: str, size: tuple[int, int]) -> None:
-    (found,) = check_images(FIRST, {"binary_data_base64": [encoded(image(*size, kind))]})  # type: ignore[misc]
-    assert (found.width, found.height) == size
+    (accepted,) = check_images(FIRST, {"binary_data_base64": [encoded(image(*size, kind))]})  # type: ignore[misc]
+    assert (accepted.width, accepted.height) == size
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_image_beyond_the_limits_is_refused(values: Any, expected: int) -> No
     assert code(FIRST, binary_data_base64=values) == expected
 
 
-def test_links_are_taken_unseen_and_have_to_be_links() -> None:
+def test_image_links_are_not_fetched_but_must_be_links() -> None:
     assert code(FIRST, image_urls=["https://example.com/a.png"]) is None
     assert code(FIRST, image_urls=["HTTP://example.com/a.png"]) is None
     assert code(FIRST, image_urls=["file:///etc/passwd"]) == 50200
@@ -84,7 +84,7 @@ def test_the_tail_frame_needs_the_ratio_of_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "size", "expected"),
+    ("model", "requested", "size", "expected"),
     [
         ("i2v_first_720p", None, (1000, 1000), "1:1"),
         ("i2v_first_720p", None, (1800, 1000), "16:9"),
@@ -93,17 +93,17 @@ def test_the_tail_frame_needs_the_ratio_of_the_first() -> None:
         ("i2v_s2_pro", None, (700, 1200), "9:16"),
     ],
 )
-def test_the_video_takes_the_ratio_nearest_to_its_image(
-    model: str, asked: str | None, size: tuple[int, int], expected: str
+def test_the_video_has_the_ratio_nearest_to_its_image(
+    model: str, requested: str | None, size: tuple[int, int], expected: str
 ) -> None:
     spec = MODELS[model]
     body = {"req_key": spec.req_key, "prompt": "x", "binary_data_base64": [encoded(image(*size))]}
-    order = check_submit(spec, {**body, "aspect_ratio": asked} if asked else body)
-    assert not isinstance(order, Refusal)
-    assert order.aspect_ratio == expected
+    accepted = check_submit(spec, {**body, "aspect_ratio": requested} if requested else body)
+    assert not isinstance(accepted, Refusal)
+    assert accepted.aspect_ratio == expected
 
 
-def test_what_cannot_be_measured_has_no_size() -> None:
+def test_data_that_is_not_an_image_has_no_size() -> None:
     assert measure(b"") is None
     assert measure(image(5000, 400)) == (5000, 400)
     assert measure(image(500, 400, "JPEG")) == (500, 400)

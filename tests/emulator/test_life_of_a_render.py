@@ -23,14 +23,14 @@ def account() -> Account:
 
 def test_a_render_is_queued_then_generating_then_done(account: Account) -> None:
     task_id = account.submit()
-    seen = []
+    statuses = []
     for _ in range(5):
-        seen.append(account.status(task_id))
+        statuses.append(account.status(task_id))
         account.clock.advance(2.5)
-    assert seen == ["in_queue", "generating", "generating", "generating", "done"]
+    assert statuses == ["in_queue", "generating", "generating", "generating", "done"]
 
 
-def test_a_reply_before_the_end_has_no_link(account: Account) -> None:
+def test_a_response_before_the_end_has_no_link(account: Account) -> None:
     _, payload = account.query(account.submit())
     assert set(payload) == {"code", "data", "message", "request_id", "status", "time_elapsed"}
     assert payload["data"] == {
@@ -42,7 +42,7 @@ def test_a_reply_before_the_end_has_no_link(account: Account) -> None:
     }
 
 
-def test_every_query_of_a_done_render_mints_another_link(account: Account) -> None:
+def test_every_query_of_a_done_render_creates_another_link(account: Account) -> None:
     task_id = account.submit()
     account.clock.advance(10)
     _, payload = account.query(task_id)
@@ -77,14 +77,14 @@ def test_an_unknown_id_and_another_key_are_not_found(account: Account) -> None:
     ],
     ids=str,
 )
-def test_a_task_id_has_to_be_given_as_text(
+def test_a_task_id_must_be_a_text(
     account: Account, call: tuple[str, str], body: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     assert account.code(call, body) == expected
 
 
 @pytest.mark.parametrize("model", ["t2v_s2_pro", "i2v_s2_pro"])
-def test_a_done_render_of_the_old_family_has_a_link_and_no_status(account: Account, model: str) -> None:
+def test_a_done_render_of_s2_has_a_link_and_no_status(account: Account, model: str) -> None:
     spec = MODELS[model]
     body: dict[str, Any] = {"req_key": spec.req_key}
     if spec.min_images:
@@ -160,7 +160,7 @@ def test_submits_and_queries_share_a_limit_per_second() -> None:
     assert (bill["query_errors"], bill["refused"]) == ({"50429": 1}, {"50429": 1})
 
 
-def test_the_limits_may_be_changed_while_it_runs(account: Account) -> None:
+def test_the_limits_can_be_changed_at_any_time(account: Account) -> None:
     emulator = account.emulator
     assert (emulator.max_concurrent, emulator.max_qps, emulator.render_seconds) == (None, None, 10.0)
     emulator.max_concurrent, emulator.render_seconds = 1, 1.0
@@ -173,7 +173,7 @@ def test_the_limits_may_be_changed_while_it_runs(account: Account) -> None:
     assert account.code(SUBMIT, T2V) == (429, 50429)
 
 
-def test_a_rate_limit_looks_back_one_second() -> None:
+def test_a_rate_limit_covers_the_last_second() -> None:
     limit = RateLimit(max_per_second=2)
     assert [limit.admit(at) for at in (0.0, 0.5, 0.9, 1.0, 1.2, 1.5)] == [
         True,
@@ -207,7 +207,7 @@ def test_a_rate_limit_looks_back_one_second() -> None:
         ),
     ],
 )
-def test_a_video_is_tagged_when_the_query_asks_properly(
+def test_a_video_is_labelled_if_the_metadata_is_valid(
     account: Account, req_json: str | None, tagged: bool
 ) -> None:
     task_id = account.submit()
@@ -215,7 +215,7 @@ def test_a_video_is_tagged_when_the_query_asks_properly(
     assert account.query(task_id, req_json=req_json)[1]["data"]["aigc_meta_tagged"] is tagged
 
 
-def test_req_json_has_to_be_text(account: Account) -> None:
+def test_req_json_must_be_a_text(account: Account) -> None:
     status, payload = account.query(account.submit(), req_json={"aigc_meta": {}})
     assert (status, payload["code"]) == (400, 50204)
 
@@ -226,7 +226,7 @@ def test_only_known_members_of_the_label_are_kept() -> None:
     assert kept == {"producer_id": "p", "content_propagator": "c"}
 
 
-def test_the_bill_says_what_happened(account: Account) -> None:
+def test_the_bill_counts_all_requests_and_renders(account: Account) -> None:
     paid = account.submit(prompt="猫", frames=241, seed=7)
     account.clock.advance(10)
     open_ = account.submit()
@@ -260,7 +260,7 @@ def test_the_bill_says_what_happened(account: Account) -> None:
 
 def test_half_a_character_breaks_neither_bill_nor_picture(account: Account) -> None:
     body = json.dumps({**T2V, "prompt": "half \ud83c"}).encode()
-    task_id = account.reply(SUBMIT, body)[1]["data"]["task_id"]
+    task_id = account.response(SUBMIT, body)[1]["data"]["task_id"]
     account.clock.advance(10)
     assert admin(account, "GET", "bill")[0] == 200
     outcome = account.fetch(account.link(task_id))
@@ -268,7 +268,7 @@ def test_half_a_character_breaks_neither_bill_nor_picture(account: Account) -> N
     assert outcome.status == 200
 
 
-def test_an_unknown_price_is_no_free_render() -> None:
+def test_an_unknown_price_is_not_billed_as_zero() -> None:
     from dataclasses import replace
 
     spec = replace(MODELS["t2v_720p"], price_cny_per_second=None)
@@ -280,9 +280,9 @@ def test_an_unknown_price_is_no_free_render() -> None:
     assert bill["by_task"][task_id]["cost_cny"] is None
 
 
-def test_a_reset_forgets_everything_but_the_settings() -> None:
+def test_a_reset_removes_all_but_settings_and_faults() -> None:
     account = make_account(max_qps=1, faults=[{"where": "submit", "what": "cut_before", "nth": 1}])
-    account.outcome(SUBMIT, T2V)
+    account.send(SUBMIT, T2V)
     task_id = account.submit()
     account.emulator.reset()
     bill = account.emulator.bill()
@@ -310,7 +310,7 @@ def test_the_emulators_own_routes_need_no_key(account: Account) -> None:
     assert admin(account, "GET", "reset")[0] == 404
 
 
-def test_faults_can_be_added_and_removed_while_it_runs(account: Account) -> None:
+def test_faults_can_be_added_and_removed_by_http(account: Account) -> None:
     fault = {"where": "submit", "what": "cut_before"}
     assert admin(account, "POST", "faults", json.dumps(fault).encode()) == (
         200,
@@ -332,7 +332,7 @@ def test_elapsed_time_is_written_as_go_writes_it(seconds: float, text: str) -> N
     assert go_duration(seconds) == text
 
 
-def test_request_ids_are_new_each_time(account: Account) -> None:
+def test_every_response_has_a_new_request_id(account: Account) -> None:
     task_id = account.submit()
     ids = {account.query(task_id)[1]["request_id"] for _ in range(5)}
     assert len(ids) == 5

@@ -65,12 +65,12 @@ def rendered(account: Account, **body: Any) -> bytes:
     ],
     ids=["720p", "720p-10s", "1080p", "s2", "first-frame", "pro-image", "link"],
 )  # fmt: skip
-def test_a_video_is_real_and_as_large_and_long_as_it_should_be(
+def test_a_video_has_the_size_and_length_of_its_request(
     body: dict[str, Any], size: tuple[int, int], frames: int
 ) -> None:
     if body.get("prompt") == "":
         body = {**body, "binary_data_base64": [image(500, 510, (0, 0, 255))]}
-    facts, frames_seen = decoded(rendered(make_account(), **body))
+    facts, decoded_frames = decoded(rendered(make_account(), **body))
     assert facts == {
         "codec": "h264",
         "pix_fmt": "yuv420p",
@@ -79,11 +79,11 @@ def test_a_video_is_real_and_as_large_and_long_as_it_should_be(
         "frames": frames,
         "metadata": facts["metadata"],
     }
-    assert len(frames_seen) == frames
+    assert len(decoded_frames) == frames
     assert "AIGC" not in facts["metadata"]
 
 
-def test_the_picture_moves_and_holds_the_prompt() -> None:
+def test_the_picture_moves_and_shows_the_prompt() -> None:
     _, frames = decoded(encode(SMALL))
     strip = (0, SMALL.height - SMALL.strip_height, SMALL.width, SMALL.height)
     assert len({frame.to_image().crop(strip).tobytes() for frame in frames[:24]}) == 24
@@ -95,7 +95,7 @@ def clip_fields(clip: Clip) -> dict[str, Any]:
     return {name: getattr(clip, name) for name in clip.__dataclass_fields__}
 
 
-def test_an_input_image_is_in_the_picture() -> None:
+def test_the_picture_shows_the_input_image() -> None:
     body = {"req_key": "jimeng_i2v_first_v30", "binary_data_base64": [image(640, 360, (250, 20, 20))]}
     _, frames = decoded(rendered(make_account(), **body))
     red, green, _ = frames[0].to_image().getpixel((600, 40))
@@ -103,7 +103,7 @@ def test_an_input_image_is_in_the_picture() -> None:
     assert green < 60
 
 
-def test_a_tail_frame_is_in_the_picture_as_well() -> None:
+def test_the_picture_shows_the_tail_frame_too() -> None:
     frames = [image(640, 640, (250, 20, 20)), image(640, 640, (20, 250, 20))]
     body = {"req_key": "jimeng_i2v_first_tail_v30", "binary_data_base64": frames}
     picture = decoded(rendered(make_account(), **body))[1][0].to_image()
@@ -111,7 +111,7 @@ def test_a_tail_frame_is_in_the_picture_as_well() -> None:
     assert picture.getpixel((100, 100))[0] > 200
 
 
-def test_the_camera_movement_is_written_down() -> None:
+def test_the_picture_names_the_camera_movement() -> None:
     account = make_account()
     task_id = account.submit(
         req_key="jimeng_i2v_recamera_v30",
@@ -124,7 +124,7 @@ def test_the_camera_movement_is_written_down() -> None:
     assert {"camera handheld weak", "image https://example.com/a.png"} <= set(clip_of(task).lines)
 
 
-def test_the_label_is_in_the_file_and_the_frames_are_untouched() -> None:
+def test_the_label_does_not_change_the_frames() -> None:
     account = make_account()
     task_id = account.submit(seed=5)
     account.clock.advance(10)
@@ -155,15 +155,15 @@ def test_the_label_is_in_the_file_and_the_frames_are_untouched() -> None:
 
 
 def boxes(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-    found, at = {}, start
+    boxes_by_kind, at = {}, start
     while at < end:
         size = int.from_bytes(data[at : at + 4], "big")
-        found[data[at + 4 : at + 8]] = (at + 8, at + size)
+        boxes_by_kind[data[at + 4 : at + 8]] = (at + 8, at + size)
         at += size
-    return found
+    return boxes_by_kind
 
 
-def test_the_label_lies_where_the_standard_puts_it() -> None:
+def test_the_label_is_where_the_standard_requires() -> None:
     data = VideoCache().file(SMALL, {"producer_id": "p", "content_propagator": "c"})
     top = boxes(data, 0, len(data))
     assert list(top).index(b"moov") < list(top).index(b"mdat")
@@ -180,7 +180,7 @@ def test_the_same_seed_gives_the_same_file_and_a_random_one_another() -> None:
     assert rendered(account, seed=7) == rendered(make_account(), seed=7)
 
 
-def test_a_file_is_encoded_once_however_many_fetch_it() -> None:
+def test_a_file_is_encoded_once_for_many_downloads() -> None:
     store = VideoCache()
     files: list[bytes] = []
     threads = [threading.Thread(target=lambda: files.append(store.file(SMALL))) for _ in range(8)]
@@ -193,7 +193,7 @@ def test_a_file_is_encoded_once_however_many_fetch_it() -> None:
     assert len(set(files)) == 1
 
 
-def test_old_files_leave_a_full_cache() -> None:
+def test_a_full_cache_removes_old_files() -> None:
     store = VideoCache(max_bytes=1)
     other = Clip(**{**clip_fields(SMALL), "prompt": "another"})
     for clip in (SMALL, other, other, SMALL):
@@ -201,7 +201,7 @@ def test_old_files_leave_a_full_cache() -> None:
     assert store.encoded == 3
 
 
-def test_other_encoders_step_in_and_none_is_an_error() -> None:
+def test_another_encoder_is_used_and_no_encoder_is_an_error() -> None:
     assert choose_encoder() == "libx264"
     assert choose_encoder({"no_such_encoder": {}, "mpeg4": {}}) == "mpeg4"
     with pytest.raises(RuntimeError, match="none of the encoders no_such_encoder"):
@@ -251,7 +251,7 @@ def fetch(
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("value", "start", "end"),
     [
         ("bytes=0-9", 0, 10),
         ("bytes=100-", 100, None),
@@ -260,46 +260,50 @@ def fetch(
     ],
 )
 def test_a_range_of_the_file_is_served(
-    served: tuple[Account, str, bytes], asked: str, start: int, end: int | None
+    served: tuple[Account, str, bytes], value: str, start: int, end: int | None
 ) -> None:
-    reply, headers = fetch(served, Range=asked)
+    response, headers = fetch(served, Range=value)
     part = served[2][start:end]
     first = start % len(served[2])
-    assert (reply.status, reply.body) == (206, part)
+    assert (response.status, response.body) == (206, part)
     assert headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{len(served[2])}"
     assert headers["Content-Type"] == "video/mp4"
 
 
-@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_a_range_beyond_the_file_is_refused(served: tuple[Account, str, bytes], asked: str) -> None:
-    reply, headers = fetch(served, Range=asked)
-    assert (reply.status, reply.body, headers["Content-Range"]) == (416, b"", f"bytes */{len(served[2])}")
+@pytest.mark.parametrize("value", ["bytes=99999999-", "bytes=-0"])
+def test_a_range_beyond_the_file_is_refused(served: tuple[Account, str, bytes], value: str) -> None:
+    response, headers = fetch(served, Range=value)
+    assert (response.status, response.body, headers["Content-Range"]) == (
+        416,
+        b"",
+        f"bytes */{len(served[2])}",
+    )
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "value",
     ["bytes=9-0", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=" + "9" * 5000 + "-", ""],
-    ids=lambda asked: asked[:12],
+    ids=lambda value: value[:12],
 )
-def test_what_is_no_single_range_gives_the_whole_file(served: tuple[Account, str, bytes], asked: str) -> None:
-    reply, headers = fetch(served, Range=asked)
-    assert (reply.status, len(reply.body), headers["Accept-Ranges"]) == (200, len(served[2]), "bytes")
+def test_all_but_a_single_range_gets_the_whole_file(served: tuple[Account, str, bytes], value: str) -> None:
+    response, headers = fetch(served, Range=value)
+    assert (response.status, len(response.body), headers["Accept-Ranges"]) == (200, len(served[2]), "bytes")
 
 
-def test_a_range_holds_for_the_file_it_was_meant_for(served: tuple[Account, str, bytes]) -> None:
+def test_a_range_is_only_served_for_the_same_file(served: tuple[Account, str, bytes]) -> None:
     _, headers = fetch(served)
     assert fetch(served, Range="bytes=0-1", If_Range=headers["ETag"])[0].status == 206
     assert fetch(served, Range="bytes=0-1", If_Range='"other"')[0].status == 200
 
 
-def test_only_get_and_head_fetch_a_file(served: tuple[Account, str, bytes]) -> None:
+def test_only_get_and_head_return_a_file(served: tuple[Account, str, bytes]) -> None:
     before = served[0].emulator.bill()["media_bytes"]
     assert fetch(served, "HEAD")[0].content_length == len(served[2])
     assert fetch(served, "POST")[0].status == 405
     assert served[0].emulator.bill()["media_bytes"] == before
 
 
-def test_a_link_dies_and_a_new_query_gives_a_living_one() -> None:
+def test_a_link_expires_and_a_new_query_gives_a_valid_one() -> None:
     account = make_account(url_lifetime=60)
     task_id = account.submit(seed=1)
     account.clock.advance(10)
@@ -313,20 +317,20 @@ def test_a_link_dies_and_a_new_query_gives_a_living_one() -> None:
 
 
 @pytest.mark.parametrize("second_of_minting", [0.0, 0.25, 0.999])
-def test_a_link_lives_as_long_as_it_is_told_to_the_millisecond(second_of_minting: float) -> None:
+def test_a_link_expires_to_the_millisecond(second_of_minting: float) -> None:
     account = make_account(url_lifetime=0.5, render_seconds=0)
     account.clock.advance(second_of_minting)
     link = account.link(account.submit(seed=1))
     statuses = []
     for _ in range(3):
-        reply = account.fetch(link)
-        assert isinstance(reply, Response)
-        statuses.append(reply.status)
+        response = account.fetch(link)
+        assert isinstance(response, Response)
+        statuses.append(response.status)
         account.clock.advance(0.2505)
     assert statuses == [200, 200, 403]
 
 
-def test_a_link_is_made_as_the_published_ones_are() -> None:
+def test_a_link_has_the_form_of_the_published_ones() -> None:
     account = make_account()
     task_id = account.submit()
     account.clock.advance(10)
@@ -338,7 +342,7 @@ def test_a_link_is_made_as_the_published_ones_are() -> None:
 
 
 @pytest.mark.parametrize("change", ["sign", "path", "expiry", "short"])
-def test_a_link_that_was_tampered_with_is_refused(change: str) -> None:
+def test_a_changed_link_is_refused_with_403(change: str) -> None:
     account = make_account()
     first, second = account.submit(), account.submit()
     account.clock.advance(10)
@@ -355,7 +359,7 @@ def test_a_link_that_was_tampered_with_is_refused(change: str) -> None:
     assert account.emulator.bill()["media_requests"] == 1
 
 
-def test_links_die_with_a_reset() -> None:
+def test_a_reset_makes_all_links_invalid() -> None:
     account = make_account(render_seconds=0)
     link = account.link(account.submit())
     account.emulator.reset()

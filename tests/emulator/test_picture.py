@@ -30,7 +30,7 @@ def clip(prompt: str, width: int = 640, height: int = 360) -> Clip:
     )
 
 
-def test_characters_that_the_font_lacks_are_written_as_numbers() -> None:
+def test_characters_without_a_glyph_are_shown_as_code_points() -> None:
     font = load_font(20, None)
     assert can_show(font, "a")
     assert can_show(font, " ")
@@ -38,11 +38,11 @@ def test_characters_that_the_font_lacks_are_written_as_numbers() -> None:
     assert showable(Typeface(font), "a 猫") == "a <732B>"
 
 
-def test_what_one_font_lacks_is_written_in_the_next() -> None:
+def test_a_character_uses_the_first_font_that_has_it() -> None:
     known = {"猫": "cat", "a": "latin"}
 
-    class Half:
-        """A font that has one half of the characters."""
+    class PartialFont:
+        """A font that has only one of the characters."""
 
         def __init__(self, name: str) -> None:
             self.name = name
@@ -56,24 +56,24 @@ def test_what_one_font_lacks_is_written_in_the_next() -> None:
         def getmetrics(self) -> tuple[int, int]:
             return (12, 4) if self.name == "cat" else (10, 4)
 
-    class Pen:
-        """Notes what is drawn with which font, and where."""
+    class FakeDraw:
+        """Records what is drawn, with which font, and at which position."""
 
         def __init__(self) -> None:
             self.drawn: list[tuple[str, str, tuple[float, float]]] = []
 
-        def text(self, place: tuple[float, float], text: str, *, font: Half, fill: object) -> None:
-            self.drawn.append((text, font.name, place))
+        def text(self, position: tuple[float, float], text: str, *, font: PartialFont, fill: object) -> None:
+            self.drawn.append((text, font.name, position))
 
-    cat, latin, pen = Half("cat"), Half("latin"), Pen()
+    cat, latin, draw = PartialFont("cat"), PartialFont("latin"), FakeDraw()
     face = Typeface(cat, latin)  # type: ignore[arg-type]
     assert showable(face, "a猫犬") == "a猫<72AC>"
     assert face.getlength("aa猫") == 30
-    face.write(pen, (5, 7), "aa猫", (255, 255, 255))  # type: ignore[arg-type]
-    assert pen.drawn == [("aa", "latin", (5, 9)), ("猫", "cat", (25, 7))]
+    face.write(draw, (5, 7), "aa猫", (255, 255, 255))  # type: ignore[arg-type]
+    assert draw.drawn == [("aa", "latin", (5, 9)), ("猫", "cat", (25, 7))]
 
 
-def test_whatever_font_there_is_latin_letters_can_be_read() -> None:
+def test_the_best_font_can_show_latin_letters() -> None:
     assert load_typeface(23, best_font_file()).shows("A")
 
 
@@ -82,18 +82,18 @@ def test_fonts_are_found_by_the_beginning_of_their_names(tmp_path: Path) -> None
     for name in ("Other.ttf", "deep/NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "notes.txt"):
         (tmp_path / name).touch()
     directories = (tmp_path, tmp_path / "absent")
-    found = find_font_file(("wanted", "notosanscjk", "wqy-zenhei"), directories)
-    assert found == tmp_path / "deep" / "NotoSansCJK-Regular.ttc"
+    path = find_font_file(("wanted", "notosanscjk", "wqy-zenhei"), directories)
+    assert path == tmp_path / "deep" / "NotoSansCJK-Regular.ttc"
     assert find_font_file(("wanted",), directories) is None
 
 
-def test_a_font_that_cannot_be_read_gives_way(tmp_path: Path) -> None:
+def test_an_unreadable_font_is_replaced_by_pillows_font(tmp_path: Path) -> None:
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"no font")
     assert can_show(load_font(21, broken), "a")
 
 
-def test_the_usual_font_directories_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_font_directories_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert Path("/data/fonts") in font_directories()
     assert best_font_file() is best_font_file()
@@ -110,7 +110,7 @@ def test_the_usual_font_directories_are_looked_through(monkeypatch: pytest.Monke
         ("aaaaaaaaaaaaaaaaaaaaaa", None),
     ],
 )
-def test_text_is_broken_at_spaces_where_it_has_any(text: str, rows: list[str] | None) -> None:
+def test_text_is_broken_at_spaces_if_it_has_any(text: str, rows: list[str] | None) -> None:
     font = load_typeface(20, None)
     width = int(font.getlength("one two th"))
     broken = wrap(text, font, width)
@@ -120,7 +120,7 @@ def test_text_is_broken_at_spaces_where_it_has_any(text: str, rows: list[str] | 
     assert all(font.getlength(row) <= width for row in broken)
 
 
-def test_a_row_never_begins_with_the_space_it_was_broken_at() -> None:
+def test_a_row_never_begins_with_a_space() -> None:
     font = load_typeface(20, None)
     assert wrap("aaaa bbbb", font, int(max(map(font.getlength, ("aaaa", "bbbb")))) + 1) == ["aaaa", "bbbb"]
 
@@ -141,18 +141,18 @@ def test_a_line_that_is_too_long_ends_in_dots() -> None:
     assert shorten("a kite", font, 1) == "..."
 
 
-def test_a_short_prompt_leaves_most_of_an_input_image_in_sight() -> None:
+def test_a_short_prompt_covers_little_of_the_input_image() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (640, 360), (250, 20, 20)).save(buffer, "PNG")
 
-    def in_sight(prompt: str) -> int:
+    def visible_rows(prompt: str) -> int:
         picture = draw_background(replace(clip(prompt), images=(buffer.getvalue(),)))
         return sum(
             picture.getpixel((2 * picture.width // 3, y)) == (250, 20, 20) for y in range(picture.height)
         )
 
-    assert in_sight("a kite") > 0.6 * 360
-    assert 0.4 * 360 < in_sight("a kite over the sea " * 40) < in_sight("a kite")
+    assert visible_rows("a kite") > 0.6 * 360
+    assert 0.4 * 360 < visible_rows("a kite over the sea " * 40) < visible_rows("a kite")
 
 
 def test_the_strip_grows_with_each_step() -> None:
@@ -164,7 +164,7 @@ def test_the_strip_grows_with_each_step() -> None:
     assert max(steps[-1]) <= 235
 
 
-def test_clips_that_differ_in_anything_have_other_keys() -> None:
+def test_clips_that_differ_have_different_keys() -> None:
     keys = {clip("a").key, clip("b").key, clip("a", 320).key, clip("a", 640, 352).key}
     assert len(keys) == 4
     assert clip("a").key == clip("a").key

@@ -28,8 +28,8 @@ def test_the_connection_leads_to_the_emulator(jimeng_emulator):
     assert connection["host"] == jimeng_emulator.url
     assert jimeng_emulator.max_concurrent == 1
     assert jimeng_emulator.render_seconds == 0.5
-    with urllib.request.urlopen(connection["host"] + "/_emulator/bill") as reply:
-        assert json.load(reply) == jimeng_emulator.bill()
+    with urllib.request.urlopen(connection["host"] + "/_emulator/bill") as response:
+        assert json.load(response) == jimeng_emulator.bill()
 
 
 def test_nothing_is_left_behind():
@@ -37,7 +37,7 @@ def test_nothing_is_left_behind():
 """
 
 
-LEFT_ALONE = """
+UNTOUCHED = """
 from airflow.configuration import conf
 
 
@@ -48,7 +48,7 @@ def test_a_database_that_is_there_is_left_alone(jimeng_emulator):
 
 
 def users_run(folder: Path, tests: str, *, database: str, **files: str) -> str:
-    """Run somebody's tests in a folder of theirs and return what pytest says."""
+    """Run tests of a user in a folder and return the output of pytest."""
     (folder / "airflow.db").write_text(database)
     (folder / "test_users_dag.py").write_text(tests)
     for name, content in files.items():
@@ -66,23 +66,23 @@ def users_run(folder: Path, tests: str, *, database: str, **files: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_fixture_gives_a_served_emulator_and_a_connection(tmp_path: Path) -> None:
-    said = users_run(tmp_path, USERS_TESTS + LEFT_ALONE, database="not empty")
-    assert "3 passed" in said, said
+def test_the_fixture_serves_an_emulator_and_sets_a_connection(tmp_path: Path) -> None:
+    output = users_run(tmp_path, USERS_TESTS + UNTOUCHED, database="not empty")
+    assert "3 passed" in output, output
 
 
-def test_without_the_extra_the_fixture_says_what_to_install(tmp_path: Path) -> None:
-    lacking = "import sys\nsys.modules['av'] = None\n"
-    said = users_run(tmp_path, USERS_TESTS, database="not empty", conftest=lacking)
-    assert "pip install 'airflow-provider-jimeng[emulator]'" in said
-    assert "1 passed, 1 error" in said
+def test_without_the_extra_the_fixture_names_what_to_install(tmp_path: Path) -> None:
+    without_av = "import sys\nsys.modules['av'] = None\n"
+    output = users_run(tmp_path, USERS_TESTS, database="not empty", conftest=without_av)
+    assert "pip install 'airflow-provider-jimeng[emulator]'" in output
+    assert "1 passed, 1 error" in output
 
 
-def test_a_database_that_cannot_be_made_is_said_with_airflows_own_words(tmp_path: Path) -> None:
-    # This process's Airflow is told, before it is imported, of a folder that no file can be made in.
-    nowhere = 'import os\nos.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"] = "nowhere"\n'
-    said = users_run(tmp_path, USERS_TESTS, database="", conftest=nowhere)
-    assert "RuntimeError: airflow db migrate failed for" in said, said
+def test_a_database_error_is_reported_with_airflows_message(tmp_path: Path) -> None:
+    # The migration of Airflow fails, because the schema does not exist.
+    no_schema = 'import os\nos.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"] = "nowhere"\n'
+    output = users_run(tmp_path, USERS_TESTS, database="", conftest=no_schema)
+    assert "RuntimeError: airflow db migrate failed for" in output, output
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,5 @@ def test_a_database_that_cannot_be_made_is_said_with_airflows_own_words(tmp_path
         ("postgresql+psycopg2://airflow:secret@db/airflow", None),
     ],
 )
-def test_only_files_of_sqlite_are_made(url: str, file: str | None) -> None:
+def test_the_fixture_creates_only_sqlite_files(url: str, file: str | None) -> None:
     assert pytest_plugin._sqlite_file(url) == (None if file is None else Path(file))
-
-
-def test_the_plugin_loads_nothing_heavy_before_it_is_used() -> None:
-    program = f"import sys, {PLUGIN}; print(*sorted(n for n in ('av', 'PIL', 'httpx', 'airflow') if n in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

@@ -39,8 +39,8 @@ def test_the_official_sdk_works_over_the_socket(server: EmulatorServer) -> None:
     service.set_scheme("http")
     body = {**T2V, "prompt": "一只猫 🌙"}
     task_id = service.cv_sync2async_submit_task(body)["data"]["task_id"]
-    reply = service.cv_sync2async_get_result({"req_key": T2V["req_key"], "task_id": task_id})
-    assert reply["data"]["status"] == "done"
+    response = service.cv_sync2async_get_result({"req_key": T2V["req_key"], "task_id": task_id})
+    assert response["data"]["status"] == "done"
     server.emulator.render_seconds = 100
     task_id = service.cv_sync2async_submit_task(body)["data"]["task_id"]
     assert service.cv_cancel_task({"req_key": T2V["req_key"], "task_id": task_id})["code"] == 10000
@@ -88,17 +88,19 @@ def test_what_cannot_be_read_is_refused_and_the_connection_closed(
     assert status in raw(server, head).split(b"\r\n")[0]
 
 
-def test_a_caller_may_ask_to_close(server: EmulatorServer) -> None:
-    reply = raw(server, b"HEAD /_emulator/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert b"Connection: close" in reply
-    assert reply.endswith(b"\r\n\r\n")
+def test_a_client_can_ask_to_close_the_connection(server: EmulatorServer) -> None:
+    response = raw(server, b"HEAD /_emulator/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"Connection: close" in response
+    assert response.endswith(b"\r\n\r\n")
 
 
-def test_a_caller_that_leaves_is_no_error(server: EmulatorServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_disconnects_causes_no_error(
+    server: EmulatorServer, capfd: pytest.CaptureFixture[str]
+) -> None:
     server.emulator.faults.add(where="submit", what="hang_before")
     raw_body = json.dumps(T2V).encode()
     headers = signed_headers(
-        server.emulator, SUBMIT, raw_body, at=time.time(), host=f"127.0.0.1:{server.port}"
+        server.emulator, SUBMIT, raw_body, sent_at=time.time(), host=f"127.0.0.1:{server.port}"
     )
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     text = f"POST /?Action={SUBMIT[0]}&Version={SUBMIT[1]} HTTP/1.1\r\n{head}Content-Length: {len(raw_body)}\r\n\r\n"
@@ -120,7 +122,7 @@ def wait_until(condition: Any, seconds: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_mistake_of_ours_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_emulator_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     def broken_clock() -> float:
         raise RuntimeError("no clock here")
 
@@ -129,7 +131,7 @@ def test_a_mistake_of_ours_is_printed(capfd: pytest.CaptureFixture[str]) -> None
         wait_until(lambda: "no clock here" in capfd.readouterr().err)
 
 
-def test_stopping_ends_silent_and_idle_connections_at_once() -> None:
+def test_stopping_closes_waiting_and_idle_connections_at_once() -> None:
     emulator = JimengEmulator(faults=[{"where": "submit", "what": "hang_before"}])
     with ExitStack() as stack:
         server = emulator.serve().start()
@@ -148,7 +150,7 @@ def test_stopping_ends_silent_and_idle_connections_at_once() -> None:
             socket.create_connection(("127.0.0.1", port))
 
 
-def test_an_address_is_only_had_while_it_is_served() -> None:
+def test_a_server_has_an_address_only_while_it_runs() -> None:
     emulator = JimengEmulator()
     server = emulator.serve()
     with pytest.raises(RuntimeError, match="not being served"):
@@ -160,7 +162,7 @@ def test_an_address_is_only_had_while_it_is_served() -> None:
     assert emulator.url is None
 
 
-def test_it_listens_on_ipv6_where_it_is_told_to() -> None:
+def test_the_server_can_listen_on_ipv6() -> None:
     emulator = JimengEmulator()
     with emulator.serve("::1") as server:
         assert server.url == f"http://[::1]:{server.port}"
@@ -170,26 +172,28 @@ def test_it_listens_on_ipv6_where_it_is_told_to() -> None:
         connection.close()
 
 
-def test_hundreds_of_connections_are_served_at_the_same_time() -> None:
+def test_hundreds_of_connections_are_served_at_once() -> None:
     emulator = JimengEmulator(render_seconds=100)
     with emulator.serve() as server:
         host = f"127.0.0.1:{server.port}"
         body = json.dumps(T2V).encode()
-        submit = signed_headers(emulator, SUBMIT, body, at=time.time(), host=host)
+        submit = signed_headers(emulator, SUBMIT, body, sent_at=time.time(), host=host)
         query_body = json.dumps({"req_key": T2V["req_key"], "task_id": "1"}).encode()
-        query = signed_headers(emulator, QUERY, query_body, at=time.time(), host=host)
+        query = signed_headers(emulator, QUERY, query_body, sent_at=time.time(), host=host)
         connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(250)]
 
-        def ask(mine: list[http.client.HTTPConnection]) -> None:
-            for connection in mine:
+        def send_requests(own: list[http.client.HTTPConnection]) -> None:
+            for connection in own:
                 for call, raw_body, headers in ((SUBMIT, body, submit), (QUERY, query_body, query)):
                     connection.request("POST", f"/?Action={call[0]}&Version={call[1]}", raw_body, headers)
-                    reply = connection.getresponse()
-                    statuses.append(reply.status)
-                    reply.read()
+                    response = connection.getresponse()
+                    statuses.append(response.status)
+                    response.read()
 
         statuses: list[int] = []
-        threads = [threading.Thread(target=ask, args=(connections[start::5],)) for start in range(5)]
+        threads = [
+            threading.Thread(target=send_requests, args=(connections[start::5],)) for start in range(5)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

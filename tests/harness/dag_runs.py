@@ -58,8 +58,11 @@ def load_dags(folder: Path) -> dict[str, Any]:
     return dict(bag.dags)
 
 
-def call_test(dag: Any, conf: Mapping[str, Any], *, day: int = 1) -> Any:
-    """Call `dag.test()` for a day of March 2026; Airflow 2 calls the day its execution date."""
+def call_test(dag: Any, conf: Mapping[str, Any], *, day: int = 1, approved: str = "") -> Any:
+    """Call `dag.test()` for a day of March 2026; Airflow 2 calls the day its execution date.
+
+    :param approved: task that succeeds at once, as after the answer of a person.
+    """
     date = "logical_date"
     if date not in inspect.signature(dag.test).parameters:
         date = "execution_date"
@@ -67,7 +70,9 @@ def call_test(dag: Any, conf: Mapping[str, Any], *, day: int = 1) -> Any:
         importlib.import_module("airflow.providers.fab.auth_manager.models")
     if installed_airflow().startswith("3.0."):
         _store_the_dags_folder()
-    return dag.test(**{date: pendulum.datetime(2026, 3, day)}, run_conf=dict(conf))
+    return dag.test(
+        **{date: pendulum.datetime(2026, 3, day)}, run_conf=dict(conf), mark_success_pattern=approved or None
+    )
 
 
 def _store_the_dags_folder() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import subprocess
 import venv
 import zipfile
@@ -28,6 +29,7 @@ def environment_with(
     packages = next(folder.glob("lib/python*/site-packages"))
     with zipfile.ZipFile(wheel) as content:
         content.extractall(packages)
+        compileall.compile_dir(packages, quiet=1)  # once, not in each process that uses the environment
         metadata = next(name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
         requirements = [
             line.removeprefix("Requires-Dist: ")

@@ -167,6 +167,7 @@ class FakeTask:
 
     make_operator: builds the operator of the DAG file. It is called for every execution, as in Airflow.
     has_store: False stands for an Airflow below 3.3.
+    on_deferral: is called when the task has been deferred, before its trigger runs.
     """
 
     make_operator: Callable[[], BaseOperator]
@@ -176,6 +177,7 @@ class FakeTask:
     run_id: str = "manual__1"
     task_id: str = "render"
     interruptions: Interruptions = field(default_factory=Interruptions)
+    on_deferral: Callable[[], None] = lambda: None
     store: StateStore = field(default_factory=StateStore)
     xcoms: dict[str, str] = field(default_factory=dict)
     try_number: int = 0
@@ -279,6 +281,7 @@ class FakeTask:
                 method = deferral.method_name
                 self.state = "deferred"
                 self.interruptions.reach("deferred")
+                self.on_deferral()
                 arguments = {"event": run_trigger(deferral.trigger)}
                 self.state = "running"
                 self.interruptions.reach(f"resumed {method}")
@@ -328,11 +331,17 @@ def _call(operator: BaseOperator, method: str, context: Any, arguments: dict[str
 
 
 def run_trigger(trigger: Any) -> Any:
-    """Run a trigger as a triggerer does; return the payload of its first event."""
+    """Run a trigger as a triggerer does, from the moment at which it has something to do.
+
+    Return the payload of its first event.
+    """
     _, arguments = trigger.serialize()
     arguments = json.loads(json.dumps(arguments))
-    if "first_poll_at" in arguments:
-        arguments["first_poll_at"] = time.time() + 0.01
+    due = arguments.get("first_poll_at") or arguments.get("not_before") or 0.0
+    earlier = max(0.0, due - time.time())
+    for name in {"first_poll_at", "not_before", "deadline"} & set(arguments):
+        if arguments[name] is not None:
+            arguments[name] -= earlier
 
     async def first_event() -> Any:
         return (await anext(type(trigger)(**arguments).run())).payload

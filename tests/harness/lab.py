@@ -74,11 +74,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Lab:
-    """The place of one experiment. A render takes 0.2 s here."""
+    """The place of one experiment. A render takes 0.2 s here, or ends at once when its task is deferred."""
 
     folder: Path
     emulator: WatchedEmulator
     clock: Clock
+    render_seconds: float
     options: dict[str, Any] = field(default_factory=dict)
     has_store: bool = True
     chained: bool = False
@@ -125,7 +126,12 @@ class Lab:
 
     def task(self, make: Callable[[], Any] | None = None, **options: Any) -> FakeTask:
         """Return a fake task that has not run yet."""
-        settings = {"has_store": self.has_store, "interruptions": self.interruptions, **options}
+        settings = {
+            "has_store": self.has_store,
+            "interruptions": self.interruptions,
+            "on_deferral": self._let_render_end,
+            **options,
+        }
         task = (
             TaskChain(make or self.generate, lab=self, **settings)
             if self.chained
@@ -133,6 +139,9 @@ class Lab:
         )
         self.tasks.append(task)
         return task
+
+    def _let_render_end(self) -> None:
+        self.clock.ahead += self.render_seconds
 
     def go_down(self) -> None:
         """Stop the API server, so that connections are refused."""
@@ -245,6 +254,7 @@ class TaskChain(FakeTask):
             task_id=name,
             has_store=self.has_store,
             interruptions=self.interruptions,
+            on_deferral=self.on_deferral,
             run_id=self.run_id,
         )
         self.followers.append(made)
@@ -325,12 +335,21 @@ class RemoteRecords(ObjectStore):
 
 
 @contextmanager
-def open_lab(folder: Path, *, below_3_3: bool = False, **options: Any) -> Iterator[Lab]:
+def open_lab(
+    folder: Path, *, below_3_3: bool = False, render_seconds: float = 0.2, **options: Any
+) -> Iterator[Lab]:
     """Start an emulator and point the connection `jimeng_default` to it."""
     clock = Clock()
-    emulator = WatchedEmulator(**{"render_seconds": 0.2, "clock": clock, "max_skew_seconds": None, **options})
+    given = {"clock": clock, "max_skew_seconds": None, **options}
+    emulator = WatchedEmulator(render_seconds=render_seconds, **given)
     before = os.environ.get(CONNECTION)
-    lab = Lab(folder=folder, emulator=emulator, clock=clock, has_store=not below_3_3)
+    lab = Lab(
+        folder=folder,
+        emulator=emulator,
+        clock=clock,
+        render_seconds=render_seconds,
+        has_store=not below_3_3,
+    )
     lab.remote = RemoteRecords(lab.interruptions) if below_3_3 else None
     lab.videos.mkdir(parents=True)
     try:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_jimeng.client.media import MediaPolicy
+from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
@@ -43,7 +43,7 @@ def main(
     logging.basicConfig(level=logging.INFO)
     manifest = land(
         Render.from_payload(render),
-        Links(lambda: Link(url=url), MediaPolicy(endpoint=endpoint, timeout_seconds=30)),
+        Links(lambda: Link(url=url), ClientSettings(endpoint=endpoint, timeout_seconds=30)),
         target=OutputPath(output_path=output_path),
         overwrite=overwrite,
         confirm=confirm,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.client.media import MediaPolicy
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.storage.download import Link
 
 
@@ -16,7 +16,7 @@ class Links:
     """Calls a function for each link."""
 
     give: Callable[[], Link]
-    media_policy: MediaPolicy
+    settings: ClientSettings
 
     def fetch(self) -> Link:
         """Return the next link."""

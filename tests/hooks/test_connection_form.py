@@ -10,7 +10,8 @@ import airflow
 import jsonschema
 import pytest
 
-from airflow_provider_jimeng.client.settings import EXTRA_FIELDS, ClientSettings
+from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.core.connection_settings import SETTINGS_BY_NAME
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
 from airflow_provider_jimeng.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
@@ -53,7 +54,7 @@ def web_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_form_offers_what_a_connection_may_hold_but_for_the_transport_that_an_extra_brings() -> None:
-    assert {*FIELDS, "transport"} == set(EXTRA_FIELDS)
+    assert [*FIELDS, "transport"] == list(SETTINGS_BY_NAME)
 
 
 @pytest.mark.usefixtures("web_libraries")

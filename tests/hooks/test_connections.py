@@ -71,10 +71,10 @@ def test_refused_credentials_are_read_again_once_for_all_who_were_refused(connec
     async def story() -> None:
         refused = await look_up("jimeng_x")
         connect(login="AKCHANGED")
-        renewed = await look_up("jimeng_x", unlike=refused)
+        renewed = await look_up("jimeng_x", refused=refused)
         assert renewed.settings.access_key == "AKCHANGED"
         connect(login="AKAGAIN")
-        assert await look_up("jimeng_x", unlike=refused) is renewed
+        assert await look_up("jimeng_x", refused=refused) is renewed
 
     run(story())
 
@@ -110,7 +110,7 @@ def test_all_triggers_share_client_and_clock_of_a_connection(connect: Any) -> No
     async def story() -> None:
         async with shared_client("jimeng_x") as first, shared_client("jimeng_x") as second:
             assert first.client.auth is second.client.auth
-            assert first.client._channel._connections is second.client._channel._connections
+            assert first.client._connections is second.client._connections
             assert (await second.client.query(KEY, "7")).status_word == "not_found"
 
     run(story())

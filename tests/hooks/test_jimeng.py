@@ -22,12 +22,11 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SettingsError,
 )
-from airflow_provider_jimeng.core.event import Outcome
+from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
-from airflow_provider_jimeng.hooks.links import RenderLinks
+from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook, RenderLinks
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 if TYPE_CHECKING:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import ast
 import sys
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.meta.tree import PACKAGE, Module, modules
+
+if TYPE_CHECKING:
+    import pytest
 
 # Per layer: what it may import beside the standard library, at run time or for typing alone.
 AIRFLOW_LAYERS = {
@@ -14,11 +16,11 @@ AIRFLOW_LAYERS = {
     "sensors",
     "triggers",
     "storage",
+    "finishing",
     "web",
     "images",
     "links",
     "row_sources",
-    "metrics",
     "pytest_plugin",
     "retry",
 }
@@ -32,6 +34,7 @@ ALLOWED = {
     "sensors": {"airflow", "pendulum"},
     "triggers": {"airflow", "asgiref", "pendulum"},
     "storage": {"airflow", "fsspec", "pendulum"},
+    "finishing": {"PIL", "av", "pendulum"},
     "web": {"airflow", "fastapi", "pendulum", "sqlalchemy", "starlette"},
     "links": {"airflow", "packaging"},
     "report_page": {"jinja2"},
@@ -40,7 +43,7 @@ ALLOWED = {
     "spreadsheet": {"openpyxl"},
     "exceptions": set(),
     "first_frames": {"airflow", "av", "PIL"},
-    "metrics": {"airflow"},
+    "fonts": {"PIL"},
     "pytest_plugin": {"airflow", "pytest"},
     "retry": {"airflow"},
     "emulator": {"PIL", "av", "pendulum"},
@@ -51,10 +54,10 @@ ALSO = {"emulator/transport.py": {"httpx"}}
 KNOWS = {
     "__init__": set(),
     "exceptions": {"core"},
-    "provider_info": set(),
+    "provider_info": {"core"},
     "core": {"core"},
     "client": {"core", "client"},
-    "emulator": {"core", "emulator"},
+    "emulator": {"core", "emulator", "fonts"},
 }
 # Part of any layer's world: the package's own version, and a type that stands for "a path".
 EVERYBODY = {f"{PACKAGE}.__version__", "os.PathLike"}
@@ -103,11 +106,18 @@ def test_every_module_imports_only_what_its_layer_may(subtests: pytest.Subtests)
             assert not foreign
 
 
-@pytest.mark.parametrize("module", modules(), ids=by_name)
-def test_httpx_is_imported_at_run_time_by_the_client_alone(module: Module) -> None:
-    if layer_of(module) == "client" or "httpx" in ALSO.get(module.name, ()):
-        return
-    assert not [found.line for found in module.imports() if found.top == "httpx" and not found.typing_only]
+def test_httpx_is_imported_at_run_time_by_the_client_alone() -> None:
+    others = [
+        module
+        for module in modules()
+        if layer_of(module) != "client" and "httpx" not in ALSO.get(module.name, ())
+    ]
+    assert not [
+        f"{module.name} line {found.line}"
+        for module in others
+        for found in module.imports()
+        if found.top == "httpx" and not found.typing_only
+    ]
 
 
 def test_lower_layers_do_not_know_the_ones_above(subtests: pytest.Subtests) -> None:
@@ -143,10 +153,16 @@ def test_the_emulator_checks_signatures_with_code_of_its_own(subtests: pytest.Su
             ]
 
 
-def test_provider_info_and_the_package_import_nothing() -> None:
+def test_airflow_imports_only_the_table_of_settings_at_start_up() -> None:
+    allowed = {
+        "__init__.py": ["__future__"],
+        "provider_info.py": ["__future__", f"{PACKAGE}.core.connection_settings"],
+        "core/connection_settings.py": ["__future__", "dataclasses", "typing"],
+    }
     for module in modules():
-        if module.name in {"__init__.py", "provider_info.py"}:
-            assert [found.module for found in module.imports()] == ["__future__.annotations"], module.name
+        if module.name in allowed:
+            imported = {found.module.rpartition(".")[0] for found in module.imports()}
+            assert sorted(imported) == allowed[module.name], module.name
 
 
 def test_the_core_has_no_clock_no_randomness_and_no_sleep(subtests: pytest.Subtests) -> None:

@@ -1,62 +1,89 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from functools import cache
-from typing import TYPE_CHECKING
 
-from tests.meta.tree import ROOT
-
-if TYPE_CHECKING:
-    import pytest
+from tests.harness.processes import unmeasured_environment
+from tests.meta.tree import PACKAGE, ROOT
 
 # What a DAG file imports at its top, and what the triggerer and a task import later.
-AUTHORED = ["airflow_provider_jimeng.operators.video", "airflow_provider_jimeng.sensors.video"]
-PUBLIC = [*AUTHORED, "airflow_provider_jimeng.triggers.render", "airflow_provider_jimeng.hooks.jimeng"]
+AUTHORED = [
+    f"{PACKAGE}.operators.video",
+    f"{PACKAGE}.operators.finish",
+    f"{PACKAGE}.finishing",
+    f"{PACKAGE}.sensors.video",
+]
+LATER = [f"{PACKAGE}.triggers.render", f"{PACKAGE}.hooks.jimeng"]
 # Slow to import, and needed only once a task runs.
-HEAVY = ("PIL", "av", "airflow_provider_jimeng.emulator")
+HEAVY = ("PIL", "av", f"{PACKAGE}.emulator")
+STEPS = {
+    "provider info": f"import {PACKAGE}.provider_info",
+    "pytest plugin": f"import {PACKAGE}.pytest_plugin",
+    "authored": f"import {', '.join(AUTHORED)}",
+    # An asset with a scheme makes Airflow 2.11 load the forms of its own connections.
+    "an asset": "from airflow.providers.common.compat.sdk import Asset; Asset(uri='other://a')",
+    "examples": (
+        f"import pathlib, runpy\nfor f in pathlib.Path({str(ROOT / 'example_dags')!r}).glob('*.py'): "
+        "runpy.run_path(str(f))"
+    ),
+    "later": f"import {', '.join(LATER)}",
+}
+PROGRAM = """
+import json, sys
+before = set(sys.modules)
+for name, step in json.loads(sys.argv[1]).items():
+    exec(step, {})
+    print("LOADED", json.dumps([name, sorted(set(sys.modules) - before)]))
+    before |= set(sys.modules)
+"""
 
 
 @cache
-def imported_by(statement: str) -> frozenset[str]:
-    code = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return frozenset(done.stdout.split())
+def loaded_by() -> dict[str, frozenset[str]]:
+    """Return what each step loads in one process that no step before it has loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(STEPS)],
+        env=unmeasured_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.removeprefix("LOADED ") for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+    return {name: frozenset(modules) for name, modules in map(json.loads, lines)}
 
 
-def test_parsing_a_dag_loads_neither_http_client_nor_media_library(subtests: pytest.Subtests) -> None:
-    for module in PUBLIC:
-        with subtests.test(module=repr(module)):
-            loaded = imported_by(f"import {module}")
-            assert module in loaded
-            assert not {name for name in loaded if name.startswith(HEAVY)}
-            if module in AUTHORED:
-                assert not {name for name in loaded if name.startswith("airflow_provider_jimeng.client")}
+def ours(modules: frozenset[str]) -> set[str]:
+    return {name for name in modules if name.startswith(PACKAGE)}
+
+
+def test_parsing_a_dag_loads_neither_http_client_nor_media_library() -> None:
+    loaded = loaded_by()["authored"]
+    assert loaded.issuperset(AUTHORED)
+    assert not {name for name in loaded if name.startswith((*HEAVY, f"{PACKAGE}.client"))}
+
+
+def test_hook_and_trigger_load_no_media_library() -> None:
+    loaded = loaded_by()["later"]
+    assert loaded.issuperset(LATER)
+    assert not {name for name in loaded if name.startswith(HEAVY)}
 
 
 def test_parsing_the_examples_loads_neither_http_client_nor_media_library() -> None:
-    folder = ROOT / "example_dags"
-    airflows_own = imported_by(
-        "from airflow.providers.common.compat.sdk import Asset; Asset(uri='other://a')"
-    )
-    loaded = imported_by(
-        f"import pathlib, runpy\nfor f in pathlib.Path({str(folder)!r}).glob('*.py'): runpy.run_path(f)"
-    )
-    assert "airflow_provider_jimeng.operators.plan" in loaded
-    # An asset with a scheme makes Airflow 2.11 load the forms of its own connections.
-    ours = loaded - airflows_own
-    assert not {name for name in ours if name.startswith((*HEAVY, "airflow_provider_jimeng.client"))}
+    loaded = loaded_by()["examples"]
+    assert f"{PACKAGE}.operators.plan" in loaded
+    assert not {name for name in loaded if name.startswith((*HEAVY, f"{PACKAGE}.client"))}
 
 
-def test_provider_info_loads_neither_airflow_nor_anything_of_ours() -> None:
-    loaded = imported_by("import airflow_provider_jimeng.provider_info")
+def test_provider_info_loads_neither_airflow_nor_more_of_ours_than_the_table_of_settings() -> None:
+    loaded = loaded_by()["provider info"]
     assert "airflow" not in loaded
-    ours = {name for name in loaded if name.startswith("airflow_provider_jimeng")}
-    assert ours == {"airflow_provider_jimeng", "airflow_provider_jimeng.provider_info"}
+    table = {f"{PACKAGE}.core", f"{PACKAGE}.core.connection_settings"}
+    assert ours(loaded) == {PACKAGE, f"{PACKAGE}.provider_info", *table}
 
 
 def test_the_pytest_plugin_costs_users_next_to_nothing() -> None:
-    loaded = imported_by("import airflow_provider_jimeng.pytest_plugin")
+    loaded = loaded_by()["pytest plugin"]
     assert not loaded & {"airflow", "av", "PIL", "httpx", "pendulum", "http.server"}
-    ours = {name for name in loaded if name.startswith("airflow_provider_jimeng")}
-    assert ours == {"airflow_provider_jimeng", "airflow_provider_jimeng.pytest_plugin"}
+    assert ours(loaded) == {f"{PACKAGE}.pytest_plugin"}

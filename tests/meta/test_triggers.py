@@ -22,15 +22,13 @@ AWAITED = {"asyncio.sleep"}
 # The client of workers, and everything that moves the bytes of a video.
 WORKER_ONLY = (f"{PACKAGE}.storage", f"{PACKAGE}.images", f"{PACKAGE}.client.media", f"{PACKAGE}.operators")
 
-TRIGGERS = modules(f"{PACKAGE}/triggers")
-
 
 def awaited(tree: ast.AST) -> set[int]:
     return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
 
 
 def test_nothing_in_a_trigger_waits_without_await(subtests: pytest.Subtests) -> None:
-    for module in TRIGGERS:
+    for module in modules(f"{PACKAGE}/triggers"):
         with subtests.test(module=module.name):
             waiting = awaited(module.tree)
             offences = [
@@ -45,7 +43,7 @@ def test_nothing_in_a_trigger_waits_without_await(subtests: pytest.Subtests) -> 
 
 
 def test_triggers_neither_submit_nor_download(subtests: pytest.Subtests) -> None:
-    for module in TRIGGERS:
+    for module in modules(f"{PACKAGE}/triggers"):
         with subtests.test(module=module.name):
             offences = [found.module for found in module.imports() if found.module.startswith(WORKER_ONLY)]
             offences += [

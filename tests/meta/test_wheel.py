@@ -141,7 +141,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "pendulum>=3",
         "pillow>=10.1",
     ]
-    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "report"]
+    assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "media"]
 
 
 def test_the_long_description_is_the_readme_without_what_leads_nowhere(wheel: Path) -> None:
@@ -170,7 +170,12 @@ def test_the_wheel_alone_brings_no_library_of_its_extras(installed: Path, home: 
     assert f"No module named '{library}'" in run(installed, "-c", f"import {library}", home=home, fails=True)
 
 
-def test_every_module_can_be_imported_without_the_extras(installed: Path, wheel: Path, home: Path) -> None:
+OF_THE_MEDIA_EXTRA = {f"{PACKAGE}.finishing.{name}" for name in ("derivatives", "sound", "source", "video")}
+
+
+def test_every_other_module_can_be_imported_without_the_extras(
+    installed: Path, wheel: Path, home: Path
+) -> None:
     names = [
         name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for name in zipfile.ZipFile(wheel).namelist()
@@ -179,6 +184,7 @@ def test_every_module_can_be_imported_without_the_extras(installed: Path, wheel:
     if lack("views of plugins"):  # the pages, which the plugin of such an Airflow leaves alone
         everywhere = {f"{PACKAGE}.web.plugin", f"{PACKAGE}.web.links"}
         names = [name for name in names if ".web." not in name or name in everywhere]
+    names = [name for name in names if name not in OF_THE_MEDIA_EXTRA]
     assert len(names) > 90
     run(installed, "-c", "\n".join(f"import {name}" for name in names), home=home)
 
@@ -188,25 +194,33 @@ def rows(printed: str) -> Any:
     return json.loads(printed[printed.index("[{") :])
 
 
-def test_airflow_lists_the_installed_wheel_as_a_provider(installed: Path, home: Path) -> None:
-    command = ("-m", "airflow", "providers", "get", "airflow-provider-jimeng", "--output", "json")
-    out = run(installed, *command, home=home)
-    assert rows(out) == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
+COMMANDS = (
+    "providers get airflow-provider-jimeng --output json",
+    "providers hooks --output json",
+    "providers links --output json",
+    "plugins --output json",
+)
+COMMAND_LINE = """
+import sys
+from airflow.cli.cli_parser import get_parser
+for command in sys.argv[1:]:
+    arguments = get_parser().parse_args(command.split())
+    arguments.func(arguments)
+    print("END OF COMMAND", flush=True)
+"""
 
 
-def test_airflow_lists_hook_and_link_of_the_installed_wheel(installed: Path, home: Path) -> None:
-    hooks = run(installed, "-m", "airflow", "providers", "hooks", "--output", "json", home=home)
-    ours = [row for row in rows(hooks) if row["connection_type"] == "jimeng"]
-    assert [row["class"] for row in ours] == ["airflow_provider_jimeng.hooks.jimeng.JimengHook"]
-    links = run(installed, "-m", "airflow", "providers", "links", "--output", "json", home=home)
+def test_airflow_lists_provider_hook_link_and_plugin_of_the_installed_wheel(
+    installed: Path, home: Path
+) -> None:
+    printed = run(installed, "-c", COMMAND_LINE, *COMMANDS, home=home)
+    provider, hooks, links, plugins, _ = printed.split("END OF COMMAND\n")
+    assert rows(provider) == [{"Provider": "airflow-provider-jimeng", "Version": __version__}]
+    (hook,) = [row for row in rows(hooks) if row["connection_type"] == "jimeng"]
+    assert hook["class"] == "airflow_provider_jimeng.hooks.jimeng.JimengHook"
     assert "airflow_provider_jimeng.links.JimengVideoLink" in links
-
-
-def test_airflow_loads_the_plugin_of_the_installed_wheel(installed: Path, home: Path) -> None:
-    plugins = run(installed, "-m", "airflow", "plugins", "--output", "json", home=home)
-    ours = [row for row in rows(plugins) if row["name"] == "jimeng"]
-    assert len(ours) == 1
-    assert "airflow-provider-jimeng" in ours[0]["source"]
+    (plugin,) = [row for row in rows(plugins) if row["name"] == "jimeng"]
+    assert "airflow-provider-jimeng" in plugin["source"]
 
 
 # --------------------------------------------------------------------------------------- what a missing extra is told by
@@ -217,11 +231,12 @@ def test_the_emulators_command_names_its_extra(installed: Path, home: Path) -> N
 
 
 def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
-    installed: Path, home: Path, tmp_path: Path
+    installed: Path, tmp_path: Path
 ) -> None:
     tests = tmp_path / "test_theirs.py"
     tests.write_text("def test_theirs():\n    pass\n\n\ndef test_ours(jimeng_emulator):\n    pass\n")
-    said = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=home, fails=True)
+    (tmp_path / "airflow.db").write_text("not empty")  # the fixture would make a database, in seconds
+    said = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=tmp_path, fails=True)
     assert "1 passed, 1 error" in said
     assert "pip install 'airflow-provider-jimeng[emulator]'" in said
 
@@ -229,7 +244,7 @@ def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
 def test_the_aiohttp_transport_names_its_extra(installed: Path, home: Path) -> None:
     code = """
 import asyncio
-from airflow_provider_jimeng.client.clients import AsyncJimengClient
+from airflow_provider_jimeng.client.async_client import AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
 
 async def ask():
@@ -254,7 +269,7 @@ def test_a_report_without_its_extra_plays_the_videos_and_names_it(installed: Pat
     code = """
 import logging, pathlib, pendulum, sys
 from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.core.task_end import TaskEnd
+from airflow_provider_jimeng.core.report import TaskEnd
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.storage.output import OutputPath
 
@@ -274,5 +289,16 @@ report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=Non
 print(operator._previews(report, OutputPath(output_path=folder + "/report.html")))
 """
     said = run(installed, "-c", code, home=home)
-    assert "pip install 'airflow-provider-jimeng[report]'" in said
+    assert "pip install 'airflow-provider-jimeng[media]'" in said
     assert "Preview(path='film.mp4', picture=None)" in said
+
+
+def test_a_finish_task_without_its_extra_names_it(installed: Path, home: Path) -> None:
+    code = """
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
+
+JimengFinishVideoOperator(task_id="finish", video="kite.mp4", poster=True).execute({})
+"""
+    said = run(installed, "-c", code, home=home, fails=True)
+    assert "ParameterError: video: cannot be finished here" in said.splitlines()[-1]
+    assert "pip install 'airflow-provider-jimeng[media]'" in said

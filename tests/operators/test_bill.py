@@ -9,7 +9,7 @@ import pendulum
 import pytest
 
 from airflow_provider_jimeng.core.report import Report
-from airflow_provider_jimeng.operators.xcom import read_ends
+from airflow_provider_jimeng.operators.report import read_ends
 
 if TYPE_CHECKING:
     from tests.harness.fake_airflow import FakeTask
@@ -79,7 +79,7 @@ def test_a_take_that_a_clear_replaced_is_on_the_bill(lab: Lab) -> None:
 
 def test_a_lost_render_that_a_new_one_replaced_may_be_billed(lab: Lab) -> None:
     stage = lab.task(lambda: lab.generate(on_lost="resubmit"), retries=0)
-    stage.interruptions.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
+    stage.interruptions.at("resumed", lambda: lab.pass_time(HALF_DAY))
     assert stage.run() == "success"
     assert money(reported(lab, stage)) == (ONE, ONE)
     assert lab.tally().billed == 2

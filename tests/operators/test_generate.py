@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Asset, Ass
 
 from airflow_provider_jimeng.core.errors import (
     ChangedRequestError,
+    DifferentVideoError,
     LandingError,
     LedgerError,
     MissingLabelError,
@@ -22,7 +23,10 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.operators.records import ABANDONED_SECONDS
 from tests.harness.asset_events import added_by_alias, outlet_events
 from tests.harness.fake_airflow import FakeTask, Killed, reason_of
 from tests.harness.lab import Lab, Tally
@@ -139,7 +143,7 @@ def test_an_unknown_submit_that_may_be_repeated_says_that_the_next_try_pays(lab:
     lab.emulator.faults.add(where="submit", what="cut_after", nth=1)
     stage = lab.task(lambda: lab.generate(on_unknown_submit="resubmit"))
     assert stage.run() == "success"
-    assert "may pay, again" in str(stage.errors[0])
+    assert "can pay, again" in str(stage.errors[0])
 
 
 def test_a_request_that_changes_between_tries_names_the_paid_render(lab: Lab) -> None:
@@ -264,7 +268,7 @@ def test_an_unknown_submit_of_another_run_stops_a_task_that_would_reuse_it(lab: 
     first, second = lab.task(), lab.task(run_id="manual__2")
     first.interruptions.at("before post")
     first.run()
-    lab.pass_time(300)
+    lab.pass_time(ABANDONED_SECONDS)
     assert second.run() == "failed"
     assert "manual__1" in str(second.errors[0])
     assert second.xcom("jimeng_intent")["task_instance"]["run_id"] == "manual__1"
@@ -329,6 +333,18 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
     assert stage.result["model"] == "t2v_720p"
 
 
+def test_a_task_whose_render_in_xcom_is_damaged_goes_on_with_its_record(lab: Lab) -> None:
+    stage = lab.task()
+
+    def damage() -> None:
+        stage.xcoms["jimeng_render"] = json.dumps({"task_id": stage.xcom("task_id")})
+
+    stage.interruptions.at("resumed", damage)
+    assert stage.run() == "success"
+    assert stage.result["prompt"] is not None
+    assert lab.tally() == landed()
+
+
 def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) -> None:
     stage = lab.task(
         lambda: lab.generate(require_tagged=True, aigc_meta={"producer_id": "p", "content_propagator": "c"})
@@ -340,6 +356,32 @@ def test_a_video_that_cannot_be_landed_now_says_until_when_it_is_kept(lab: Lab) 
     assert f"The render {stage.xcom('task_id')} is paid for and kept until" in text
     assert "without paying again" in text
     assert stage.xcom("jimeng_render")["message"] == text
+
+
+def test_a_video_that_differs_fails_its_task_after_it_is_saved_if_the_author_says_so(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="other_video")
+    task = lab.task(lambda: lab.generate(on_difference="fail"), retries=0)
+    for _ in range(2):
+        assert task.run() == "failed"
+        error = task.errors[-1]
+        assert isinstance(error, DifferentVideoError)
+        assert "duration 3.041667 instead of 5" in str(error)
+        assert "aspect_ratio 640:480 instead of 16:9" in str(error)
+        assert task.xcom("jimeng_render")["message"] == str(error)
+        task.clear()
+    task.make_operator = lab.generate
+    assert task.run() == "success"
+    assert [each["field"] for each in task.result["differs"]] == ["duration", "aspect_ratio"]
+    bill = lab.emulator.bill()
+    assert (bill["accepted"], bill["media_requests"], lab.tally().landed) == (1, 1, 1)
+
+
+def test_a_video_that_has_no_label_though_the_api_says_so_is_not_taken_for_labelled(lab: Lab) -> None:
+    stage = lab.task(lambda: lab.generate(**LABELLED), retries=0)
+    lab.emulator.faults.add(where="query", what="mislabelled")
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[-1], MissingLabelError)
+    assert "the API says aigc_meta_tagged True" in str(stage.errors[-1])
 
 
 def test_a_landing_that_the_api_refuses_leaves_its_code_and_what_to_do(lab: Lab) -> None:
@@ -440,7 +482,7 @@ def test_an_unreadable_record_forbids_to_pay_for_a_lost_render_again(lab: Lab) -
 
 def test_a_video_that_vanishes_between_event_and_landing_is_lost_not_landed(lab: Lab) -> None:
     stage = lab.task(retries=0)
-    stage.interruptions.at("resumed", lambda: setattr(lab.clock, "ahead", HALF_DAY))
+    stage.interruptions.at("resumed", lambda: lab.pass_time(HALF_DAY))
     assert stage.run() == "failed"
     assert isinstance(stage.errors[0], RenderNotFoundError)
 
@@ -485,12 +527,14 @@ def test_the_busy_account_defers_the_task_to_the_slot_trigger(lab: Lab) -> None:
     lab.emulator.max_concurrent = 0
     stage = FakeTask(lab.generate)
     stage.try_number, stage.store.latest = 1, "try-1"
+    began = time.time()
     with pytest.raises(TaskDeferred) as deferral:
         lab.generate().resume_submit(
             stage._context(stage._task_instance()),
             RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time() - 100).to_payload(),
         )
     assert deferral.value.method_name == "resume_submit"
+    assert deferral.value.trigger.serialize()[1]["not_before"] >= began + SETTLE_SECONDS
     assert stage.record() is None
 
 

@@ -58,6 +58,7 @@ WRONG: list[tuple[tuple[type[Any], ...], str, Any]] = [
     ((JimengGenerateVideoOperator, JimengVideoSensor), "poll_interval", "soon"),
     ((JimengDownloadVideoOperator, JimengVideoSensor), "model", "jimeng_t2v_v30_pro"),
     ((JimengDownloadVideoOperator, JimengGenerateVideoOperator), "overwrite", "perhaps"),
+    ((JimengDownloadVideoOperator, JimengGenerateVideoOperator), "on_difference", "ignore"),
     ((JimengDownloadVideoOperator, *SUBMITTING), "require_tagged", "perhaps"),
 ]
 CASES = [(kind, argument, value) for kinds, argument, value in WRONG for kind in kinds]

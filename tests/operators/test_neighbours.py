@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.operators.other_tasks import OtherTasks
+from airflow_provider_jimeng.operators.records import OtherTasks
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects

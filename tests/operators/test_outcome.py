@@ -18,15 +18,15 @@ from airflow_provider_jimeng.core.errors import (
     RenderTimedOutError,
     SlotTimedOutError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
 from airflow_provider_jimeng.core.messages import (
+    answer_of,
     landing_fields,
     outcome_fields,
     render_error,
-    said,
     slot_error,
 )
-from airflow_provider_jimeng.core.render import Render
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import Render, RenderEvent
 
 
 def make_render(**changes: Any) -> Render:
@@ -113,8 +113,8 @@ def test_a_wait_for_a_slot_that_was_in_vain_cost_nothing() -> None:
 
 def test_the_apis_own_words_are_kept_with_code_and_request_id() -> None:
     event = RenderEvent(outcome=Outcome.FAILED, code="50511", message="Post Img Risk", request_id="2026")
-    assert said(event) == "Post Img Risk (code 50511, request id 2026)"
-    assert said(RenderEvent(outcome=Outcome.FAILED)) == "no message"
+    assert answer_of(event) == "Post Img Risk (code 50511, request id 2026)"
+    assert answer_of(RenderEvent(outcome=Outcome.FAILED)) == "no message"
     assert outcome_fields(event)["advice"]
     assert "on_lost" in str(outcome_fields(RenderEvent(outcome=Outcome.EXPIRED))["advice"])
 

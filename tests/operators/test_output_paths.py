@@ -21,8 +21,8 @@ from airflow_provider_jimeng.core.output_path import folder_of
 from airflow_provider_jimeng.core.record import Record
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.operators.other_tasks import saved_by
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
+from airflow_provider_jimeng.operators.records import saved_by
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from airflow_provider_jimeng.operators.video import JimengDownloadVideoOperator, JimengSubmitVideoOperator
@@ -310,7 +310,7 @@ OUTSIDE = (
 def test_a_payload_does_not_lead_out_of_the_directory(lab: Lab, field: str, value: str) -> None:
     payload = JimengHook().submit(prompt="a red kite").to_payload()
     if (field, value) == ("task_id", ""):
-        with pytest.raises(ValueError, match="without a task_id"):
+        with pytest.raises(ValueError, match="has no task_id"):
             Render.from_payload({**payload, field: value})
         return
     render = Render.from_payload({**payload, field: value})

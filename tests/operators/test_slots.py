@@ -9,8 +9,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_jimeng.core.errors import SlotTimedOutError
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.slots import SETTLE_SECONDS
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
@@ -132,10 +132,8 @@ def test_a_request_that_cannot_be_read_any_more_does_not_hide_that_no_slot_came_
 def test_a_busy_account_burns_no_retry_and_the_render_is_paid_once(lab: Lab) -> None:
     refuse(lab, 50429)
     stage = lab.task(retries=0)
-    began = time.time()
     assert stage.run() == "success"
     assert (stage.try_number, stage.errors) == (1, [])
-    assert time.time() - began >= SETTLE_SECONDS
     assert lab.emulator.bill()["accepted"] == 1
 
 

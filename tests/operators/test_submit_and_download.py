@@ -228,7 +228,7 @@ def test_a_download_after_twelve_hours_says_what_it_may_have_cost(lab: Lab) -> N
     submit = lab.task(lambda: submitting(lab))
     submit.run()
     lab.pass_time(HALF_DAY)
-    wait = lab.task(lambda: sensing(submit.result, deferrable=True))
+    wait = lab.task(lambda: sensing(submit.xcom("jimeng_render"), deferrable=True))
     assert wait.run() == "failed"
     assert isinstance(wait.errors[0], RenderNotFoundError)
     assert "clear the task that submitted it" in str(wait.errors[0])
@@ -317,7 +317,8 @@ def test_a_download_that_fails_leaves_what_is_known_of_the_render_and_of_the_fai
     lab.clock.ahead += 10
     trouble(lab)
     download = lab.task(
-        lambda: downloading(lab, submit.result, output_path=f"{lab.videos}/kite.mp4"), retries=0
+        lambda: downloading(lab, submit.xcom("jimeng_render"), output_path=f"{lab.videos}/kite.mp4"),
+        retries=0,
     )
     assert download.run() == "failed"
     left = download.xcom("jimeng_render")
@@ -336,3 +337,17 @@ def test_a_cleared_submit_whose_video_is_landed_has_lost_nothing(lab: Lab, polic
     submit.clear()
     assert submit.run() == "success"
     assert lab.emulator.bill()["accepted"] == 1
+
+
+def test_a_download_of_a_video_that_differs_fails_after_it_is_saved_if_the_author_says_so(lab: Lab) -> None:
+    lab.emulator.faults.add(where="render", what="other_video")
+    submit = lab.task(lambda: submitting(lab))
+    assert submit.run() == "success"
+    strict = lab.task(lambda: downloading(lab, submit.result, on_difference="fail"), retries=0)
+    for _ in range(2):
+        assert strict.run() == "failed"
+        assert "aspect_ratio 640:480 instead of 16:9" in str(strict.errors[-1])
+        strict.clear()
+    strict.make_operator = lambda: downloading(lab, submit.result)
+    assert strict.run() == "success"
+    assert lab.emulator.bill()["media_requests"] == 1

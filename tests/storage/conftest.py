@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.client.media import MediaPolicy
+from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.storage.download import Link, Patience
 from airflow_provider_jimeng.storage.landing import land
@@ -60,7 +60,7 @@ class Lander:
 
         links = Links(
             options.pop("fetch_link", fetch_link),
-            options.pop("policy", MediaPolicy(endpoint=server.endpoint, timeout_seconds=5)),
+            options.pop("settings", ClientSettings(endpoint=server.endpoint, timeout_seconds=5)),
         )
         conn_id = options.pop("output_conn_id", None)
         given: dict[str, Any] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_jimeng.client.media import MediaPolicy
+from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import (
     DamagedMediaError,
     LandingError,
@@ -200,9 +200,9 @@ def test_a_length_that_is_never_reached_ends_the_download(tmp_path: Path, lander
 
 def test_a_stalled_host_is_given_up_after_its_timeouts(tmp_path: Path, lander: Lander) -> None:
     with MediaServer(answers=[stalled(VIDEO, after=0)]) as server:
-        policy = MediaPolicy(endpoint=server.endpoint, timeout_seconds=0.1)
+        settings = ClientSettings(endpoint=server.endpoint, timeout_seconds=0.1)
         with pytest.raises(LandingError, match="failed 3 times in a row"):
-            lander(server, f"{tmp_path}/", policy=policy, patience=Patience(failures=2))
+            lander(server, f"{tmp_path}/", settings=settings, patience=Patience(failures=2))
     assert lander.pauses == [1, 2]
 
 
@@ -307,7 +307,7 @@ def test_a_packed_page_in_place_of_the_video_is_refused(tmp_path: Path, lander: 
 def test_an_unknown_coding_is_refused_in_clear_words(tmp_path: Path, lander: Lander) -> None:
     with (
         MediaServer(answers=[packed(VIDEO, coding="aws-chunked, zstd")]) as server,
-        pytest.raises(LandingError, match="Content-Encoding 'zstd', which was not asked for"),
+        pytest.raises(LandingError, match=r"Content-Encoding 'zstd'\. No encoding was requested"),
     ):
         lander(server, f"{tmp_path}/")
     assert list(tmp_path.iterdir()) == []

@@ -15,12 +15,11 @@ from airflow_provider_jimeng.core.errors import (
     ServerError,
     TargetTakenError,
 )
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.core.render import RenderManifest
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent, RenderManifest
 from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
-from airflow_provider_jimeng.storage.manifest import refuse_taken
-from airflow_provider_jimeng.storage.output import OutputPath
+from airflow_provider_jimeng.storage.output import OutputPath, refuse_taken
 from tests.harness.media_server import MediaServer, reply, whole
 from tests.harness.videos import video
 from tests.storage.conftest import LANDED_AT, Lander
@@ -64,6 +63,8 @@ def test_a_landed_file_is_the_video_and_its_manifest_says_so(tmp_path: Path, lan
         "polls": 7,
         "queued_seconds": 3.5,
         "render_seconds": 61.0,
+        "differs": manifest.differs,
+        "aigc_label": None,
     }
     assert ObjectStoragePath(manifest.uri).read_bytes() == VIDEO
     assert manifest.landed_at == LANDED_AT
@@ -268,11 +269,13 @@ def test_a_damaged_download_leaves_an_older_file_alone(tmp_path: Path, lander: L
     assert names(tmp_path) == ["v.mp4"]
 
 
-def test_a_video_that_must_be_labelled_and_is_not_is_not_even_fetched(
+LABELLED = video(movflags="use_metadata_tags", metadata=(("AIGC", '{"Label": "1"}'),))
+
+
+def test_the_file_decides_whether_a_video_is_labelled_and_not_the_reply(
     subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    cases: list[bool | None] = [False, None]
-    for number, tagged in enumerate(cases):
+    for number, tagged in enumerate((True, False, None)):
         with subtests.test(tagged=repr(tagged)):
             folder = tmp_path / str(number)
             folder.mkdir()
@@ -281,13 +284,35 @@ def test_a_video_that_must_be_labelled_and_is_not_is_not_even_fetched(
             with MediaServer(answers=[whole(VIDEO)]) as server:
                 with pytest.raises(MissingLabelError, match="request id request-1"):
                     lander(server, f"{folder}/", require_tagged=True)
-                assert (server.seen, names(folder)) == ([], [])
-                manifest = lander(server, f"{folder}/")
-                assert manifest.aigc_meta_tagged is tagged
-                with pytest.raises(MissingLabelError):
-                    lander(server, f"{folder}/", require_tagged=True)
-                lander.tagged = True
-                assert lander(server, f"{folder}/", require_tagged=True).aigc_meta_tagged is True
+                assert names(folder) == []
+                assert lander(server, f"{folder}/").aigc_label is None
+            with MediaServer(answers=[whole(LABELLED)]) as server:
+                manifest = lander(server, f"{folder}/", require_tagged=True)
+                assert (manifest.aigc_label, manifest.aigc_meta_tagged) == ({"Label": "1"}, tagged)
+                assert lander(server, f"{folder}/", require_tagged=True) == manifest
+                assert len(server.seen) == 1
+
+
+def test_for_a_file_of_an_older_version_the_word_of_the_api_counts(tmp_path: Path, lander: Lander) -> None:
+    with MediaServer(answers=[whole(VIDEO)]) as server:
+        manifest = lander(server, f"{tmp_path}/").to_payload()
+        del manifest["differs"], manifest["aigc_label"]
+        (tmp_path / f"{NAME}.json").write_text(json.dumps(manifest))
+        assert lander(server, f"{tmp_path}/", require_tagged=True).is_labelled
+        assert len(server.seen) == 1
+
+
+def test_a_video_that_differs_from_its_request_is_saved_with_a_warning(
+    tmp_path: Path, lander: Lander, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MediaServer(answers=[whole(video(frames=12))]) as server:
+        manifest = lander(server, f"{tmp_path}/")
+    assert manifest.differs == [
+        {"field": "duration", "asked": 5, "got": 0.5},
+        {"field": "aspect_ratio", "asked": "16:9", "got": "96:64"},
+    ]
+    assert "duration 0.5 instead of 5" in caplog.text
+    assert json.loads((tmp_path / f"{NAME}.json").read_text())["differs"] == manifest.differs
 
 
 @pytest.mark.parametrize("written", [True, False])

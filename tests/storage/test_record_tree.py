@@ -8,7 +8,8 @@ import pytest
 
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.output import OutputPath
-from airflow_provider_jimeng.storage.record_objects import RecordObjects, all_records
+from airflow_provider_jimeng.storage.paid import all_records
+from airflow_provider_jimeng.storage.record_objects import RecordObjects
 from tests.harness.stores import ObjectStore, attached
 
 RECORD = Record(

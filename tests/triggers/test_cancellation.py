@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_jimeng.hooks.connection_cache import shared_client
-from airflow_provider_jimeng.triggers.cancellation import TERMINAL_STATES, cancel, really_ended
+from airflow_provider_jimeng.triggers.render import TERMINAL_STATES, cancel, really_ended
 from tests.triggers.support import submitted, waiting_for
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.core.slots import SETTLE_SECONDS, Waiter
-from airflow_provider_jimeng.triggers.queues import SlotQueue, slot_queue
+from airflow_provider_jimeng.core.limits import SETTLE_SECONDS, Waiter
+from airflow_provider_jimeng.triggers.render import SlotQueue, slot_queue
 
 
 def never(**_: Any) -> float:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.triggers.render import FIRST_POLL_SECONDS, JimengRenderTrigger
 from tests.harness.fake_airflow import run_trigger
 from tests.triggers.support import submitted, waiting_for

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.core.event import Outcome, RenderEvent
-from airflow_provider_jimeng.triggers.queues import slot_queue
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.triggers.render import slot_queue
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
 pytestmark = pytest.mark.asyncio

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
@@ -30,6 +31,7 @@ OPERATORS: dict[str, Any] = {
         JimengSubmitVideoOperator,
         JimengGenerateVideoOperator,
         JimengDownloadVideoOperator,
+        JimengFinishVideoOperator,
         JimengPlanOperator,
         JimengRescueOperator,
         JimengReportOperator,

@@ -15,7 +15,6 @@ from sqlalchemy import insert, select
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.core.submit_messages import summary_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -81,7 +80,7 @@ def intent_payload(**changes: Any) -> dict[str, Any]:
         try_number=1,
         intent_at=NOW.isoformat(),
         jimeng_conn_id="jimeng_default",
-        request=summary_of(request) | changes,
+        request=request.summary() | changes,
     )
     return {**intent.to_payload(), "message": "The answer to a submit was lost."}
 

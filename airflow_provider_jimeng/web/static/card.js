@@ -110,6 +110,11 @@ export function priceText(card) {
   return card.cost_cny || card.outcome === "succeeded" ? money(amount) : `≈ ${money(amount)}`;
 }
 
+/** Returns in what a video differs from its request, in words. */
+export function differences(card) {
+  return card.differs.map(({ field, asked, got }) => t("differs_in", { field, asked, got })).join("; ");
+}
+
 function facts(card) {
   const price = card.state === "failed" && card.outcome !== "succeeded" ? null : priceText(card);
   return h(
@@ -118,6 +123,7 @@ function facts(card) {
     card.model ? h("li", { class: "model", title: card.model_title ?? "" }, card.model) : null,
     resolution(card) ? h("li", {}, resolution(card)) : null,
     card.duration ? h("li", {}, span(card.duration)) : null,
+    card.differs?.length ? h("li", { class: "differs", title: differences(card) }, t("differs")) : null,
     price ? h("li", { title: card.paid_here ? "" : t("reused_hint") }, price) : null,
   );
 }

@@ -9,7 +9,9 @@ from pathlib import Path
 import pendulum
 from airflow.sdk import DAG, Asset, ObjectStoragePath
 
+from airflow_provider_jimeng.finishing import Poster, Rendition, VisibleLabel
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
@@ -76,6 +78,7 @@ with DAG(dag_id="literals", start_date=pendulum.datetime(2026, 1, 1), schedule=N
         model="t2v_720p",
         output_conn_id="fs_default",
         overwrite=True,
+        on_difference="fail",
         aigc_meta=LABEL,
         require_tagged=True,
         jimeng_conn_id="jimeng_default",
@@ -110,6 +113,7 @@ with DAG(dag_id="literals", start_date=pendulum.datetime(2026, 1, 1), schedule=N
         poll_interval=5,
         wait_timeout=3600,
         overwrite=True,
+        on_difference="fail",
         deferrable=True,
         retries=2,
         retry_policy=JimengRetryPolicy(),
@@ -154,6 +158,21 @@ with DAG(dag_id="literals", start_date=pendulum.datetime(2026, 1, 1), schedule=N
         retries=2,
         retry_policy=JimengRetryPolicy(),
     )
+    finish = JimengFinishVideoOperator(
+        task_id="finish",
+        video=generate.output,
+        visible_label=VisibleLabel(text="AI生成", show="throughout"),
+        poster=Poster(at=1),
+        preview=True,
+        renditions=[Rendition(aspect_ratio="9:16", size=720), {"size": 480, "focus": [0.5, 0.3]}],
+        concat={"name": "spot", "cross_fade": 0.5},
+        audio="s3://bucket/music.mp3",
+        require_implicit=True,
+        output_conn_id="aws_default",
+        threads=4,
+        retries=2,
+        retry_policy=JimengRetryPolicy(),
+    )
     report = JimengReportOperator(
         task_id="report",
         task_ids="generate",
@@ -166,7 +185,7 @@ with DAG(dag_id="literals", start_date=pendulum.datetime(2026, 1, 1), schedule=N
         retry_policy=JimengRetryPolicy(),
     )
     submit >> sensor >> download
-    plan >> generate >> rescue >> report
+    plan >> generate >> rescue >> finish >> report
 
 
 def call() -> str:

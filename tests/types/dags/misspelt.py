@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
@@ -20,4 +21,5 @@ JimengPlanOperator(task_id="d", rows=[], maxcost=1)
 JimengRescueOperator(task_id="e", output_path="/videos/", task_id_list=[])
 JimengReportOperator(task_id="f", contact_sheets=True)
 JimengVideoSensor(task_id="g", poke=5)
+JimengFinishVideoOperator(task_id="h", video="/videos/kite.mp4", visible_labels=True)
 JimengHook().submit(promt="a red kite")

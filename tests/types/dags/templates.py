@@ -5,6 +5,7 @@ from __future__ import annotations
 import pendulum
 from airflow.sdk import DAG, XComArg, task
 
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
@@ -69,6 +70,7 @@ with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=
         output_path="{{ params.path }}",
         output_conn_id="{{ params.conn }}",
         overwrite="{{ params.overwrite }}",
+        on_difference="{{ params.difference }}",
         aigc_meta="{{ params.label }}",
         require_tagged="{{ params.tagged }}",
         jimeng_conn_id="{{ params.conn }}",
@@ -100,6 +102,7 @@ with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=
         poll_interval="{{ params.seconds }}",
         wait_timeout="{{ params.seconds }}",
         overwrite="{{ params.overwrite }}",
+        on_difference="{{ params.difference }}",
     )
     plan = JimengPlanOperator(
         task_id="plan",
@@ -134,6 +137,19 @@ with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=
         require_tagged="{{ params.tagged }}",
         compare_bytes="{{ params.compare }}",
     )
+    finish = JimengFinishVideoOperator(
+        task_id="finish",
+        video=VALUES,
+        visible_label="{{ params.label }}",
+        poster={"at": "{{ params.seconds }}"},
+        preview="{{ params.sheet }}",
+        renditions="{{ params.renditions }}",
+        concat="{{ params.sheet }}",
+        audio=ONE,
+        require_implicit="{{ params.strict }}",
+        output_conn_id=ONE,
+        threads="{{ params.threads }}",
+    )
     report = JimengReportOperator(
         task_id="report",
         task_ids=ONE,
@@ -143,4 +159,4 @@ with DAG(dag_id="templates", start_date=pendulum.datetime(2026, 1, 1), schedule=
         fail_if_incomplete="{{ params.strict }}",
     )
     JimengGenerateVideoOperator.partial(task_id="mapped", deferrable=True).expand_kwargs(plan.output)
-    rescue >> report
+    rescue >> finish >> report
