@@ -180,14 +180,14 @@ SPHINX = AIRFLOW_HOME=$(CURDIR)/build/docs-airflow AIRFLOW__LOGGING__LOGGING_LEV
 
 .PHONY: docs-translations
 docs-translations: $(VENV)/.docs-ready ## merge changed messages of the documents into the .po files in docs/locale
-	@rm -rf build/gettext
+	@rm -rf build/gettext build/doctrees
 	$(SPHINX) --builder gettext --doctree-dir build/doctrees/gettext . build/gettext
 	$(BIN)/python docs/translations.py
 
 .PHONY: docs
 docs: $(VENV)/.docs-ready ## build the site in build/docs, in English and Chinese; stale tables and dead links fail
 	$(BIN)/python docs/tables.py --check
-	@rm -rf build/docs build/gettext
+	@rm -rf build/docs build/gettext build/doctrees # a page that is new in docs/conf.py would be missing in cached contents
 	$(SPHINX) --builder gettext --doctree-dir build/doctrees/gettext . build/gettext
 	$(BIN)/python docs/translations.py --check
 	$(SPHINX) --doctree-dir build/doctrees/en . build/docs

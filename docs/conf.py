@@ -78,7 +78,15 @@ nitpick_ignore_regex = [("py:.*", r".*")]
 PARTS = {
     "Learn": ["first_video", "image_to_video", "budget", "review", "production", "moving"],
     "Use": ["install", "connection", "facts", "howto", "campaigns", "finishing", "ui", "emulator", "faq"],
-    "Look up": ["operators", "errors", "reliability", "glossary", "api", "../example_dags/README"],
+    "Look up": [
+        "operators",
+        "command-line",
+        "errors",
+        "reliability",
+        "glossary",
+        "api",
+        "../example_dags/README",
+    ],
     "Project": ["upgrading", "security", "architecture", "../CHANGELOG", "../CONTRIBUTING"],
 }
 PAGES = [page for pages in PARTS.values() for page in pages]

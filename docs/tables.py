@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # A script starts in its own folder.
-from airflow_provider_jimeng.core import catalogue, codes
+from airflow_provider_jimeng.cli import commands
+from airflow_provider_jimeng.core import assumptions, catalogue, codes
 from airflow_provider_jimeng.core.outcomes import Billed
 from airflow_provider_jimeng.emulator import faults
 from docs import fact_tables, reference
@@ -257,7 +258,42 @@ def airflow_versions(say: Say) -> str:
     return _table(("", *versions, say("where it is missing")), rows)
 
 
+def exit_codes() -> str:
+    """One row per exit code of the command line."""
+    return _table(
+        ("code", "meaning"), [(f"`{code}`", meaning) for code, meaning in commands.EXIT_CODES.items()]
+    )
+
+
+def command_options(name: str) -> str:
+    """One row per argument of a command."""
+    (command,) = [each for each in commands.COMMANDS if each.name == name]
+    rows = []
+    for each in command.options:
+        flags = ", ".join(f"`{flag}`" for flag in each.flags)
+        metavar = each.settings.get("metavar") if each.flags[0].startswith("-") else None
+        text = str(each.settings["help"]).replace("%(default)s", str(each.settings.get("default")))
+        rows.append((flags + (f" `{metavar}`" if metavar else ""), text))
+    return _table(("argument", "meaning"), rows)
+
+
+def assumption_table() -> str:
+    """One row per fact that the package assumes of the API."""
+    who = {
+        assumptions.FREE: "`jimeng doctor`",
+        assumptions.PAID: "`jimeng doctor --pay`",
+        assumptions.NEVER: "–",
+    }
+    rows = [
+        (each.fact, each.assumed, each.confidence, each.source, who[each.seen_by])
+        for each in assumptions.ASSUMPTIONS.values()
+    ]
+    return _table(("fact", "assumed", "confidence", "source", "compared by"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "assumptions": assumption_table,
+    "exit-codes": exit_codes,
     "error-codes": error_codes,
     "error-names": error_names,
     "example": example,
@@ -288,6 +324,7 @@ BILINGUAL: dict[str, Callable[[Say], str]] = {
     "prices": prices,
 }
 ABOUT: dict[str, Callable[[str], str]] = {
+    "command": command_options,
     "dag": dag,
     "arguments": lambda operator: _table(*reference.arguments(operator)),
 }

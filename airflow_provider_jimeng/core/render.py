@@ -7,13 +7,13 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-import pendulum
-
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import pendulum
 
 PAYLOAD_VERSION = 1
 SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
@@ -42,6 +42,8 @@ def parse_time(text: str) -> pendulum.DateTime:
 
     :raises ValueError: the text is not such a time.
     """
+    import pendulum  # noqa: PLC0415 - a query on the command line reads no time, and the import is a third of its CPU
+
     moment = pendulum.parse(text)
     if isinstance(moment, pendulum.DateTime):
         return moment.in_timezone("UTC")

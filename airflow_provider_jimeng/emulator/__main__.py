@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from airflow_provider_jimeng.emulator.emulator import JimengEmulator
@@ -15,13 +15,18 @@ from airflow_provider_jimeng.emulator.gateway import LINK_SHAPES, QUERY_SHAPES, 
 from airflow_provider_jimeng.emulator.videos import check_libraries
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str = "python -m airflow_provider_jimeng.emulator") -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_jimeng.emulator",
+        prog=prog,
         description="An emulator of the Jimeng video API. It needs no account and costs nothing. Its videos are test pictures.",
     )
-    add = parser.add_argument
+    declare_options(parser.add_argument)
+    return parser
+
+
+def declare_options(add: Callable[..., object]) -> None:
+    """Call ``add`` for every option, as ``add_argument`` of a parser is called."""
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s: only this machine)")
     add("--port", type=_port, default=8787, help="port; 0 uses a free one (default %(default)s)")
     add("--access-key", default="AKEMULATOR", help="Access Key ID of the one account (default %(default)s)")
@@ -70,7 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="a model that the account has not activated; can be repeated",
     )
-    return parser
 
 
 def _port(text: str) -> int:
@@ -96,9 +100,17 @@ def _limit(text: str) -> int | None:
     return limit or None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Return 0, or 2 if the server cannot start."""
-    options = build_parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Return 0, or 2 if the server cannot start.
+
+    :param prog: how the command is called, for its help.
+    """
+    parser = build_parser(prog) if prog else build_parser()
+    return serve(parser.parse_args(arguments))
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve with parsed options until SIGTERM or SIGINT. Return 0, or 2 if the server cannot start."""
     try:
         check_libraries()
         emulator = JimengEmulator(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from airflow_provider_jimeng.core.assumptions import MAX_SKEW_SECONDS
 from airflow_provider_jimeng.core.catalogue import LINK_SECONDS, MODELS, RETENTION_SECONDS, ModelSpec
 from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.emulator.fault_injection import FaultPlan
@@ -30,7 +31,7 @@ from airflow_provider_jimeng.emulator.messages import (
 from airflow_provider_jimeng.emulator.renders import Counters, RateLimit, RenderStore, make_bill
 from airflow_provider_jimeng.emulator.server import EmulatorServer
 from airflow_provider_jimeng.emulator.service import Service
-from airflow_provider_jimeng.emulator.verify import MAX_SKEW_SECONDS, REGION, Keyring, check_request
+from airflow_provider_jimeng.emulator.verify import REGION, Keyring, check_request
 from airflow_provider_jimeng.emulator.videos import check_libraries
 
 if TYPE_CHECKING:

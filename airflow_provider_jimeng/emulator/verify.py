@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
+from airflow_provider_jimeng.core.assumptions import MAX_SKEW_SECONDS
 from airflow_provider_jimeng.emulator.messages import Code, Refusal
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SERVICE = "cv"
 REGION = "cn-north-1"
-MAX_SKEW_SECONDS = 900.0
 _ALGORITHM = "HMAC-SHA256"
 _UNRESERVED = "-_.~"
 _X_DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)

@@ -17,7 +17,7 @@ import pendulum
 
 from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.render import format_time
-from airflow_provider_jimeng.storage.manifest import pending_of, sidecar_of
+from airflow_provider_jimeng.storage.output import pending_of, sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.finishing.request import Poster, Preview, Rendition
@@ -105,7 +105,7 @@ class Derivative:
         self._place(put, facts)
 
     def _place(self, put: Callable[[], None], facts: Mapping[str, Any]) -> None:
-        """Give the file its name, between a pending manifest and the manifest. See :mod:`..storage.manifest`."""
+        """Give the file its name, between a pending manifest and the manifest. See :mod:`..storage.output`."""
         manifest = {
             "version": VERSION,
             "kind": type(self.version).__name__.lower(),

@@ -71,7 +71,7 @@ def look_up_settings(jimeng_conn_id: str, get: Callable[[str], Connection]) -> C
     """
     connection = look_up_connection(jimeng_conn_id, get)
     settings = _settings_of(connection, connection.extra_dejson)
-    _mask(settings)
+    mask(settings)
     return settings
 
 
@@ -87,7 +87,8 @@ def _settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSett
     )
 
 
-def _mask(settings: ClientSettings) -> None:
+def mask(settings: ClientSettings) -> None:
+    """Let Airflow hide the secrets of a connection in every log."""
     for secret in settings.secrets:
         mask_secret(secret)
 
@@ -116,7 +117,7 @@ async def _read(jimeng_conn_id: str, look_ups: _LookUps) -> Known:
         connection = await _connection(jimeng_conn_id)
         settings = _settings_of(connection, await get_async_extra_dejson(connection))
         if settings.secrets != (settings.secret_key,):  # Airflow itself masks the password.
-            await sync_to_async(_mask)(settings)
+            await sync_to_async(mask)(settings)
         # The context is kept for the process, so that clients can be built without blocking the event loop.
         await sync_to_async(tls_context, thread_sensitive=False)(settings.verify)
         known = Known(settings=settings, auth=auth_for(settings), read_at=asyncio.get_running_loop().time())

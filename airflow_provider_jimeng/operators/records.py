@@ -194,6 +194,7 @@ class OtherTasks:
     or until a submit cannot take that long, measured by the clock of the task that watches.
 
     :param timeout_seconds: of the connection. A submit that began much longer ago has ended.
+    ``has_ended`` says of an intent that its process has certainly ended, so that it is not waited for.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class OtherTasks:
     ) -> None:
         self._ledger = ledger
         self._longest = timeout_seconds + _SLACK_SECONDS
+        self.has_ended: Callable[[Record], bool] = lambda _: False
         self._sleep = sleep
         self._clock = clock
         self._first_seen: dict[tuple[TaskKey, str], float] = {}
@@ -263,8 +265,9 @@ class OtherTasks:
 
     def _is_under_way(self, other: Record) -> bool:
         """Can the submit of an intent still be answered?"""
-        is_intent = other.state is RecordState.INTENT
-        return is_intent and self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
+        if other.state is not RecordState.INTENT or self.has_ended(other):
+            return False
+        return self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
 
 
 def saved_by(other: Record, folder: OutputPath | None) -> dict[str, Any] | None:

@@ -101,14 +101,13 @@ class Submission:
         self._task = task
         self._policies = read_policies(task)
         self._context = context
-        self._ti = context["ti"]
         self._hook = hook
         self._hooks = {hook.jimeng_conn_id: hook}
         self._target = target
         self._folder = folder
         self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
-        self._record = TaskRecord(Ledger.open(context, folder), self._ti)
-        self._xcom = Announcements(ti=self._ti, task_id=task.task_id, output_path=task.output_path)
+        self._record = TaskRecord(Ledger.open(context, folder), context["ti"])
+        self._xcom = Announcements(ti=context["ti"], task_id=task.task_id, output_path=task.output_path)
         self._take = 1
         self._unknown: Record | None = None
         self._clients = ExitStack()
@@ -190,8 +189,7 @@ class Submission:
         if ended.outcome is not Outcome.SUCCEEDED:
             self._conclude(paid.render, ended, adopted=False)
             return None
-        manifest = paid.manifest
-        required = as_bool("require_tagged", self._task.require_tagged)
+        manifest, required = paid.manifest, as_bool("require_tagged", self._task.require_tagged)
         if manifest is None or (required and not manifest.is_labelled):
             manifest = self._save(paid.render, ended, unlabelled=manifest)
         else:
@@ -245,7 +243,7 @@ class Submission:
         """Return a render of the same request that another task has paid for, if the author wants that."""
         if not self._reuses(take):
             return None
-        for other in self._others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
+        for other in self.others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
             if other.state is RecordState.INTENT:
                 if self._policies["on_unknown_submit"] == "resubmit":
                     continue
@@ -269,7 +267,8 @@ class Submission:
         return self._policies["reuse"] == "output_path" and take == self.request.take
 
     @cached_property
-    def _others(self) -> OtherTasks:
+    def others(self) -> OtherTasks:
+        """What other tasks have paid for, or are about to pay for."""
         return OtherTasks(ledger=self._record.ledger, timeout_seconds=self._hook.settings.timeout_seconds)
 
     def _look_at(self, paid: Paid) -> Paid:
@@ -279,8 +278,7 @@ class Submission:
             saved = self._saved(paid)
         if saved is not None:
             return replace(paid, ended=saved.success(), manifest=saved)
-        hook = self._hook_of(render)
-        ended = poke(lambda: hook.query(render), poller_for(render))
+        ended = poke(lambda: self._hook_of(render).query(render), poller_for(render))
         log.info("Adopted render %s: %s.", render.task_id, ended.outcome.value if ended else "it goes on")
         if ended is not None and ended.outcome is not Outcome.SUCCEEDED and self._is_downloaded(render):
             return paid
@@ -306,7 +304,7 @@ class Submission:
         return Payment(
             hook=self._hook,
             record=self._record,
-            others=self._others,
+            others=self.others,
             asked=self.request.fingerprint(),
             reuses=self._reuses(self._take),
             target=None if self._target is None or self._target.is_directory else self._target,

@@ -10,17 +10,19 @@ from PIL import Image
 from airflow_provider_jimeng.emulator.picture import (
     Clip,
     Typeface,
-    best_font_file,
-    can_show,
     draw_background,
     draw_strip,
-    find_font_file,
-    font_directories,
-    load_font,
     load_typeface,
     shorten,
     showable,
     wrap,
+)
+from airflow_provider_jimeng.fonts import (
+    best_font_file,
+    can_show,
+    find_font_file,
+    font_directories,
+    load_font,
 )
 
 

@@ -36,10 +36,15 @@ def has_retry_policies() -> bool:
     return RETRY_POLICIES_EXIST
 
 
+def has_provider_commands() -> bool:
+    return "cli_command_functions" in _source_of("airflow.providers_manager")
+
+
 # Feature → how to see in an Airflow's own code whether it is there; the rest is seen by the tests that need it.
 PROBES = {
     "task state store": has_task_state_store,
     "views of plugins": has_views,
+    "commands of providers": has_provider_commands,
     "triggers that learn of a kill": has_trigger_on_kill,
     "retry policies": has_retry_policies,
 }

@@ -1,0 +1,1 @@
+"""The command line: ``jimeng …``, and ``airflow jimeng …`` where Airflow lets providers bring commands."""

@@ -1,0 +1,60 @@
+"""The session on the page of the docs is what the commands print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tests.meta.tree import ROOT
+
+if TYPE_CHECKING:
+    from tests.harness.command_line import CommandLine
+
+PAGE = ROOT / "docs" / "command-line.md"
+ROWS = "prompt,model,duration\nA paper boat on a lake,t2v_720p,5\nA lighthouse in a storm,t2v_1080p,10\n"
+COMMANDS = (
+    "jimeng render 'A paper boat on a lake' --output films/",
+    "jimeng render 'A paper boat on a lake' --output films/",
+    "jimeng quote rows.csv --output films/",
+    "jimeng render --rows rows.csv --output films/ --max-cost 5",
+    "jimeng render 'A lighthouse in a storm' --model t2v_1080p --duration 10 --output films/ --no-wait",
+    "jimeng render 'A paper boat on a lake' --fps 30",
+    "jimeng rescue films/",
+)
+POLLED = re.compile(r": (in queue|generating|saving)$")
+
+
+def play(jimeng: CommandLine, commands: Iterable[str]) -> str:
+    """Run commands one after the other; return what a person sees."""
+    (jimeng.work / "rows.csv").write_text(ROWS)
+    lines = []
+    for command in commands:
+        done = subprocess.run(
+            jimeng.command(*shlex.split(command)[1:]),
+            env=jimeng.environment(),
+            cwd=jimeng.work,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        lines += [f"$ {command}", *done.stdout.replace(str(jimeng.work), "/home/me").splitlines()]
+    return "\n".join(lines)
+
+
+def comparable(session: str) -> list[str]:
+    """Return the lines of a session without numbers, and without the states that a query may miss."""
+    kept = [line for line in session.splitlines() if not POLLED.search(line)]
+    return [re.sub(r"\d+", "0", line) for line in kept]
+
+
+def test_the_session_of_the_docs_is_what_the_commands_print(jimeng: CommandLine) -> None:
+    (block,) = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    assert tuple(commands) == COMMANDS
+    assert sorted(comparable(play(jimeng, commands))) == sorted(comparable(block))
