@@ -55,9 +55,9 @@ setup: $(VENV)/.dev-ready ## install into .venv what `make test` needs
 lock: $(VENV)/.uv-ready ## resolve the hashed requirement files again
 	@mkdir -p requirements
 	@$(UV) pip compile $(LOCK_ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
-	@$(UV) pip compile $(LOCK_ARGS) --group dev --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
+	@$(UV) pip compile $(LOCK_ARGS) --group dev --group docs --group real --constraint requirements/dev.txt --output-file requirements/real.txt pyproject.toml
 	@$(UV) pip compile $(LOCK_BASE) --extra aiohttp --group peers --output-file requirements/peers.txt pyproject.toml
-	@$(UV) pip compile $(LOCK_BASE) --group docs --constraint requirements/dev.txt --output-file requirements/docs.txt
+	@$(UV) pip compile $(LOCK_BASE) --group docs --constraint requirements/real.txt --output-file requirements/docs.txt
 	@echo 'uv>=0.8' | $(UV) pip compile $(LOCK_BASE) --output-file requirements/uv.txt -
 
 LOCK_BASE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
@@ -175,11 +175,23 @@ bench-path: $(VENV)/.dev-ready ## measure what one render passes through, and th
 docs-tables: $(VENV)/.dev-ready ## write the tables of the READMEs and docs/ from the code
 	$(BIN)/python docs/tables.py
 
+# Sphinx reads the docstrings, so it imports Airflow, which writes its own files into AIRFLOW_HOME.
+SPHINX = AIRFLOW_HOME=$(CURDIR)/build/docs-airflow AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING $(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs
+
+.PHONY: docs-translations
+docs-translations: $(VENV)/.docs-ready ## merge changed messages of the documents into the .po files in docs/locale
+	@rm -rf build/gettext build/doctrees
+	$(SPHINX) --builder gettext --doctree-dir build/doctrees/gettext . build/gettext
+	$(BIN)/python docs/translations.py
+
 .PHONY: docs
-docs: $(VENV)/.docs-ready ## build web pages from the documents in build/docs; stale tables and dead links fail
+docs: $(VENV)/.docs-ready ## build the site in build/docs, in English and Chinese; stale tables and dead links fail
 	$(BIN)/python docs/tables.py --check
-	@rm -rf build/docs
-	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees . build/docs
+	@rm -rf build/docs build/gettext build/doctrees # a page that is new in docs/conf.py would be missing in cached contents
+	$(SPHINX) --builder gettext --doctree-dir build/doctrees/gettext . build/gettext
+	$(BIN)/python docs/translations.py --check
+	$(SPHINX) --doctree-dir build/doctrees/en . build/docs
+	DOCS_LANGUAGE=zh_CN $(SPHINX) --doctree-dir build/doctrees/zh . build/docs/zh
 
 # ------------------------------------------------------------------------------------------------------------- demo
 # The recipe is one plain command, so that make starts it without a shell and passes SIGTERM to it.

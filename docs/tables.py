@@ -20,7 +20,7 @@ from airflow_provider_jimeng.cli import commands
 from airflow_provider_jimeng.core import assumptions, catalogue, codes
 from airflow_provider_jimeng.core.outcomes import Billed
 from airflow_provider_jimeng.emulator import faults
-from docs import reference
+from docs import fact_tables, reference
 from tests.chaos import rows
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def prices(say: Say) -> str:
         price = spec.price_cny_per_second
         lengths = [_cny(price, seconds) if seconds in spec.durations else "–" for seconds in (5, 10)]
         cells = [say(cell) if cell == "unknown" else cell for cell in (_cny(price, 1), *lengths)]
-        rows.append((f"`{spec.name}`", *cells, spec.price_confidence))
-    header = ("model", "CNY per second", "5 s", "10 s", "confidence")
+        rows.append((f"`{spec.name}`", *cells, say(fact_tables.SURE[spec.price_confidence])))
+    header = ("model", "CNY per second", "5 s", "10 s", "how sure")
     return _table([say(word) for word in header], rows)
 
 
@@ -310,6 +310,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "columns": lambda: _table(*reference.columns()),
     "error-classes": lambda: _table(*reference.error_classes()),
     "hook-methods": lambda: _table(*reference.hook_methods()),
+    "limits": lambda: _table(*fact_tables.limits()),
+    "image-limits": lambda: _table(*fact_tables.image_limits()),
+    "sizes": lambda: _table(*fact_tables.sizes()),
+    "times": lambda: _table(*fact_tables.times()),
+    "wrong-keys": lambda: _table(*fact_tables.wrong_keys()),
+    "vendor-pages": lambda: _table(*fact_tables.vendor_pages()),
 }
 BILINGUAL: dict[str, Callable[[Say], str]] = {
     "airflow-versions": airflow_versions,

@@ -11,7 +11,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
+import yaml
+from airflow.configuration import conf
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_jimeng.client.settings import ClientSettings
@@ -47,6 +50,49 @@ COMMANDS = [
     for line in code.splitlines()
     if line.startswith("airflow ")
 ]
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+# The parts of Kubernetes' own schema, and of the values of Airflow's Helm chart, that the documents use.
+SECRET = {
+    "type": "object",
+    "required": ["apiVersion", "kind", "metadata"],
+    "additionalProperties": False,
+    "properties": {
+        "apiVersion": {"const": "v1"},
+        "kind": {"const": "Secret"},
+        "metadata": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}},
+        },
+        "type": {"type": "string"},
+        "stringData": TEXTS,
+    },
+}
+HELM_VALUES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "images": {"type": "object", "properties": {"airflow": TEXTS}, "additionalProperties": False},
+        "secret": {
+            "type": "array",
+            "items": {**TEXTS, "required": ["envName", "secretName", "secretKey"], "maxProperties": 3},
+        },
+        "config": {"type": "object", "additionalProperties": {"type": "object"}},
+        "triggerer": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "replicas": {"type": "integer"},
+                "terminationGracePeriodSeconds": {"type": "integer"},
+                "resources": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"requests": TEXTS, "limits": TEXTS},
+                },
+            },
+        },
+    },
+}
 CONNECTION_GUIDE = next(path for path in DOCUMENTS if path.name == "connection.md")
 
 
@@ -55,9 +101,9 @@ def test_the_python_of_each_document_runs_from_top_to_bottom(
     path: Path, jimeng_emulator: JimengEmulator, tmp_path: Path
 ) -> None:
     names: dict[str, Any] = {}
-    for number, block in enumerate(blocks(path, "python")):
-        code = block.replace("file:///tmp/jimeng", tmp_path.as_uri())
-        with DAG(f"block_{number}", schedule=None), contextlib.redirect_stdout(io.StringIO()):
+    with DAG(path.stem, schedule=None), contextlib.redirect_stdout(io.StringIO()):
+        for number, block in enumerate(blocks(path, "python")):
+            code = block.replace("file:///tmp/jimeng", tmp_path.as_uri())
             exec(compile(code, f"{path.name}, block {number}", "exec"), names)  # noqa: S102 - our own documents
 
     assert jimeng_emulator.bill()["refused"] == {}
@@ -118,6 +164,22 @@ def test_the_airflow_commands_in_documents_are_known_to_airflow(subtests: pytest
 
             parsed = cli_parser.get_parser().parse_args(arguments)
             assert inspect.isfunction(parsed.func)
+
+
+def test_the_kubernetes_files_of_the_page_about_production_fit_together() -> None:
+    secret, values = (
+        yaml.safe_load(code)
+        for code in blocks(next(path for path in DOCUMENTS if path.name == "production.md"), "yaml")
+    )
+    jsonschema.validate(secret, SECRET)
+    jsonschema.validate(values, HELM_VALUES)
+    (variable,) = values["secret"]
+    assert variable["secretName"] == secret["metadata"]["name"]
+    assert variable["envName"] == VARIABLE
+    connection = json.loads(secret["stringData"][variable["secretKey"]])
+    assert connection["conn_type"] == "jimeng"
+    for section, options in values["config"].items():
+        assert all(conf.has_option(section, option) for option in options)
 
 
 def test_documents_show_connections_commands_and_python() -> None:

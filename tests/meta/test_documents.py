@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,7 @@ LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^(#{1,6}) (.*)$", re.MULTILINE)
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+START = ROOT / "docs" / "index.md"
 DOCUMENTS = [*tables.documents(), ROOT / "CHANGELOG.md", CONTRIBUTING]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 
@@ -238,6 +240,14 @@ def test_arguments_are_templated_where_the_guide_says_so(subtests: pytest.Subtes
 
 
 def test_every_guide_has_its_place_in_the_contents() -> None:
-    guides = {path.stem for path in (ROOT / "docs").glob("*.md")}
-    assert guides == set(conf.PAGES)
-    assert all(f"docs/{page}\n" in conf.CONTENTS for page in conf.PAGES)
+    guides = {path.stem for path in (ROOT / "docs").glob("*.md")} - {START.stem}
+    assert guides == {page for page in conf.PAGES if not page.startswith("../")}
+    assert all((START.parent / f"{page}.md").is_file() for page in conf.PAGES)
+    assert all(f"\n{page}\n" in conf.CONTENTS for page in conf.PAGES)
+
+
+def test_each_tutorial_ends_with_a_link_to_the_next_one() -> None:
+    tutorials = conf.PARTS["Learn"]
+    for page, following in pairwise(tutorials):
+        last = (START.parent / f"{page}.md").read_text(encoding="utf-8").rstrip().splitlines()[-1]
+        assert re.fullmatch(rf"Next: \[[^]]+\]\({following}\.md\)\.", last)
