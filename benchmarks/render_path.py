@@ -1,11 +1,11 @@
 """Measure what one render passes through (modules, connection look-ups, TCP connections, writes), and the project's size.
 
     make bench-path
-    .venv/bin/python benchmarks/render_path.py [--details] [--no-tests] [--by-0-1-0]
+    .venv/bin/python benchmarks/render_path.py [--details] [--no-tests]
 
 The script runs real operators, triggers, hooks, sockets and files. The emulator runs in a separate process, and the test
 harness does the work of Airflow's task runner. Every scenario runs twice, and only the second run is measured, so that
-imports and first uses do not count. ``--by-0-1-0`` measures the wheel of version 0.1.0 instead.
+imports and first uses do not count.
 
 The script fails if a figure is beyond its limit.
 """
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tests.harness.emulator import EmulatorServer
 
 ROOT = Path(__file__).resolve().parents[1]
-WHEEL_0_1_0 = ROOT / "tests" / "data" / "airflow_provider_jimeng-0.1.0-py3-none-any.whl"
 PACKAGE = "airflow_provider_jimeng"
 RENDER_SECONDS = 2.0
 """The duration of the renders that a worker waits for."""
@@ -344,11 +343,7 @@ def main() -> None:
     options.add_argument(
         "--no-tests", action="store_true", help="do not count the tests; counting takes half a minute"
     )
-    options.add_argument("--by-0-1-0", action="store_true", help="measure version 0.1.0")
     given = options.parse_args()
-    if given.by_0_1_0 and os.environ.get("PYTHONPATH") != str(WHEEL_0_1_0):
-        env = {**os.environ, "PYTHONPATH": str(WHEEL_0_1_0)}
-        raise SystemExit(subprocess.run([sys.executable, *sys.argv], env=env, check=False).returncode)
     sys.path.append(str(ROOT))
     home = Path(tempfile.mkdtemp(prefix="jimeng-path-"))
     prepare_airflow(home)
@@ -356,7 +351,7 @@ def main() -> None:
     began = time.monotonic()
     try:
         figures = [*paths(home, show_details=given.details), visible_arguments()]
-        figures += sizes(count_tests=not (given.no_tests or given.by_0_1_0))
+        figures += sizes(count_tests=not given.no_tests)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     print(f"{'':62} measured    limit")

@@ -161,6 +161,7 @@ def no_cancel(request: Request, reply: Response) -> Response:
     return replace(reply, status=200, body=json.dumps({"code": 10000, "data": {}}).encode())
 
 
+@pytest.mark.real
 def test_the_paid_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_home: Path) -> None:
     spec = replace(MODELS["t2v_720p"], sizes={"16:9": (1280, 720)})
     lies = (says('"generating"', '"drawing"'), twice_as_fast, OneLink(), no_cancel)
@@ -174,6 +175,7 @@ def test_the_paid_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_hom
         assert wrong(done.payload) == paid - {"container", "fresh_id"}
 
 
+@pytest.mark.real
 def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_home: Path) -> None:
     with account(tmp_path, airflow_home) as (jimeng, emulator):
         emulator.faults.add(where="query", what="not_found", nth=1, prompt_contains="paper boat")
@@ -181,6 +183,7 @@ def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_hom
         assert (finding["seen"], finding["agrees"]) == ("unknown at first", True)
 
 
+@pytest.mark.real
 def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, airflow_home: Path) -> None:
     with account(tmp_path, airflow_home) as (jimeng, emulator):
         emulator.faults.add(where="render", what="fail", code=50412)
@@ -189,6 +192,7 @@ def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, a
         assert "paid_render" in verdicts(done.payload)
 
 
+@pytest.mark.real
 def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, airflow_home: Path) -> None:
     def webm(request: Request, reply: Response) -> Response:
         is_media = request.path.startswith(MEDIA_PREFIX)

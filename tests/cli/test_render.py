@@ -109,6 +109,7 @@ def kill_at(emulator: SteppedEmulator, jimeng: CommandLine, step: str, nth: int 
     emulator.on_step = lambda _: None
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("step", "nth"),
     [("before query", 1), ("before query", 2), ("after query", 2), ("before media", 1), ("after media", 1)],
@@ -124,6 +125,7 @@ def test_a_paid_render_is_saved_after_a_kill_and_never_paid_again(
     paid_once(emulator, jimeng)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("what", ["record", "file"])
 def test_a_kill_between_two_writes_changes_nothing(
     jimeng: CommandLine, emulator: SteppedEmulator, what: str
@@ -141,6 +143,7 @@ def test_a_kill_between_two_writes_changes_nothing(
     paid_once(emulator, jimeng)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("step", ["before submit", "after submit"])
 def test_a_kill_in_a_submit_leaves_an_unknown_submit_that_is_never_paid_again(
     jimeng: CommandLine, emulator: SteppedEmulator, step: str
@@ -160,6 +163,7 @@ def test_a_kill_in_a_submit_leaves_an_unknown_submit_that_is_never_paid_again(
     assert emulator.bill()["accepted"] == 2
 
 
+@pytest.mark.real
 def test_processes_that_begin_together_pay_once(jimeng: CommandLine, emulator: SteppedEmulator) -> None:
     processes = [jimeng.start(*FOX, "--json") for _ in range(3)]
     ended = [jimeng.end(process) for process in processes]
@@ -193,6 +197,7 @@ def test_ctrl_c_says_what_is_paid_and_how_to_go_on(jimeng: CommandLine, emulator
     paid_once(emulator, jimeng)
 
 
+@pytest.mark.real
 def test_ctrl_c_in_a_submit_waits_for_its_answer(jimeng: CommandLine, emulator: SteppedEmulator) -> None:
     seen = threading.Event()
 
