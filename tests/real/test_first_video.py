@@ -98,7 +98,8 @@ def test_the_page_about_the_first_video_makes_one(tmp_path: Path, wheels: Path) 
 def test_the_quick_start_of_the_readme_makes_a_video(tmp_path: Path, wheels: Path) -> None:
     reader = Reader(ROOT / "README.md", tmp_path, wheels)
     install, emulator, connection, standalone = reader.shell_blocks[0].splitlines()
-    (tmp_path / "first_video.py").write_text(reader.dag, encoding="utf-8")
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     reader.type(f"{python} -m venv videos\nsource videos/bin/activate\n{install}")
     with reader.running("emulator", f"{emulator.removesuffix(' &')} --port {reader.port}") as server:
