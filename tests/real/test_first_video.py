@@ -37,11 +37,13 @@ class Reader:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))
         }
+        port = free_port()
         self.env = {
             **kept,
             "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
             "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW__API__PORT": str(free_port()),
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
         }
 
     def type(self, script: str) -> str:
