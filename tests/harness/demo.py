@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make demo`: a campaign on a real Airflow against the emulator; no account, no cost, nothing left running.
 
 KEEP=1 leaves Airflow and the emulator up until Ctrl-C, and prints address and login.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `make demo` prints: the states while it waits, then what landed, then the bill."""
 
 from __future__ import annotations

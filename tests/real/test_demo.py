@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make demo` as a user runs it, in a folder of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of docs/first_video.md, run in order in an empty folder, with the wheel in place of a package index."""
 
 from __future__ import annotations
