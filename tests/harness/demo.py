@@ -130,7 +130,7 @@ def _problems(
 ) -> list[str]:
     found = [f"the run ended as {state}"] if state != "success" else []
     if not rows or len(landed) != len(rows):
-        found.append(f"{len(landed)} of {len(rows)} videos landed")
+        found.append(f"{len(landed)} of {len(rows)} videos were saved")
     found += [f"{video.path} does not play: {video.problem}" for video in landed if video.problem]
     if bill["billed"] != len(landed):
         found.append(f"{bill['billed']} renders were billed for {len(landed)} videos")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HEARTBEAT_SECONDS = 15.0
-WORDS = {None: "not yet", "up_for_retry": "retry soon", "success": "landed"}
+WORDS = {None: "not yet", "up_for_retry": "retry soon", "success": "saved"}
 
 
 @dataclass(slots=True, kw_only=True)
