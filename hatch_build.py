@@ -17,7 +17,9 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 ONLY_IN_A_CLONE = re.compile(r"<!-- only in a clone -->.*?<!-- end of: only in a clone -->\n\n?", re.DOTALL)
 OTHER_LANGUAGE = re.compile(r"^\*\*English\*\* · .*\n\n?", re.MULTILINE)
 PICTURE = re.compile(r"^!\[[^\]]*\]\((?!https?://)[^)]*\)\n\n?", re.MULTILINE)
-LISTED_LINK = re.compile(r"^(- )\[([^\]]+)\]\((?!https?://|#)([^)#]*)[^)]*\)", re.MULTILINE)
+CONTENTS = re.compile(r"^## Documentation
+.*", re.MULTILINE | re.DOTALL)
+LISTED_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)#]*)[^)]*\)")
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]*\)")
 TARGET = re.compile(r"(!?)(\[[^\]]*\])\((?!https?://|#)([^)]*)\)")
 COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
@@ -36,16 +38,11 @@ def project_urls(repository: str) -> dict[str, str]:
 
 
 def long_description(readme: str, repository: str) -> str:
-    """Return the README with absolute links; without an address, lists name files and other links are plain text."""
+    """Return the README with absolute links; without an address, the contents name files and other links are text."""
     if repository:
         return COMMENT.sub("", TARGET.sub(lambda link: _absolute(link, repository), readme))
-    plain = (
-        (ONLY_IN_A_CLONE, ""),
-        (OTHER_LANGUAGE, ""),
-        (PICTURE, ""),
-        (LISTED_LINK, r"\1\2 (`\3`)"),
-        (LINK, r"\1"),
-    )
+    readme = CONTENTS.sub(lambda part: LISTED_LINK.sub(r"\1 (`\2`)", part[0]), readme)
+    plain = ((ONLY_IN_A_CLONE, ""), (OTHER_LANGUAGE, ""), (PICTURE, ""), (LINK, r"\1"))
     for pattern, replacement in (*plain, (COMMENT, "")):
         readme = pattern.sub(replacement, readme)
     return readme

@@ -41,7 +41,7 @@ TAKE_UNLABELLED = (
     'or set on_rerun="render" and clear the task to pay for a new one.'
 )
 _TAKE_UNLABELLED_ZH = (
-    '请取消 require_tagged 并清除任务以使用该文件，或设置 on_rerun="render" 并清除任务以付费重新渲染。'
+    '请取消 require_tagged 并清除任务以使用该文件，或设置 on_rerun="render" 并清除任务以付费重新生成。'
 )
 _RENDER_ERRORS = {
     error_class.outcome: error_class

@@ -31,7 +31,7 @@ _PAGE = """<!doctype html>
 _SIGN_IN = """<main class="notice"><h1>{text}</h1><p><a class="button primary" href="{href}">{action}</a></p></main>"""
 _SIGN_IN_TEXT = {
     "en": ("Sign in to Airflow to see its renders.", "Sign in"),
-    "zh": ("登录 Airflow 后即可查看渲染。", "登录"),
+    "zh": ("登录 Airflow 后即可查看生成任务。", "登录"),
 }
 
 
