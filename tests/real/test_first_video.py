@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of the README's quick start and of docs/first_video.md, run as printed, with the wheel for a package index."""
 
 from __future__ import annotations
