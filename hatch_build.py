@@ -16,12 +16,12 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 ONLY_IN_A_CLONE = re.compile(r"<!-- only in a clone -->.*?<!-- end of: only in a clone -->\n\n?", re.DOTALL)
 OTHER_LANGUAGE = re.compile(r"^\*\*English\*\* · .*\n\n?", re.MULTILINE)
+ANCHOR = re.compile(r"\[([^\]]+)\]\(#[^)]*\)")  # the headings of a package page have no anchors
 PICTURE = re.compile(r"^!\[[^\]]*\]\((?!https?://)[^)]*\)\n\n?", re.MULTILINE)
-CONTENTS = re.compile(r"^## Documentation
-.*", re.MULTILINE | re.DOTALL)
-LISTED_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)#]*)[^)]*\)")
-LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]*\)")
-TARGET = re.compile(r"(!?)(\[[^\]]*\])\((?!https?://|#)([^)]*)\)")
+CONTENTS = re.compile(r"^## Documentation\n.*", re.MULTILINE | re.DOTALL)
+LISTED_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)([^)#]*)[^)]*\)")
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]*\)")
+TARGET = re.compile(r"(!?)(\[[^\]]*\])\((?!https?://)([^)]*)\)")
 COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 
@@ -39,6 +39,7 @@ def project_urls(repository: str) -> dict[str, str]:
 
 def long_description(readme: str, repository: str) -> str:
     """Return the README with absolute links; without an address, the contents name files and other links are text."""
+    readme = ANCHOR.sub(r"\1", readme)
     if repository:
         return COMMENT.sub("", TARGET.sub(lambda link: _absolute(link, repository), readme))
     readme = CONTENTS.sub(lambda part: LISTED_LINK.sub(r"\1 (`\2`)", part[0]), readme)
