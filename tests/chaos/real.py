@@ -312,11 +312,9 @@ def _end_triggerers(site: Site) -> None:
     site.signal(stopped, signal.SIGCONT)
 
     def let_go() -> bool:
-        """Has the triggerer that came back taken the loss of its triggers for a kill, and done with them?"""
+        """Return whether the triggerer that came back has ended its triggers: by a kill, or because the render ended."""
         texts = site.trigger_logs("triggerer_stopped", stopped["id"])
-        return bool(texts) and all(
-            "invoking on_kill" in text and "trigger completed" in text for text in texts
-        )
+        return bool(texts) and all("trigger completed" in text for text in texts)
 
     wait_until(let_go, "the triggerer that came back lets go of its triggers")
     if ASKED.search(site.said("triggerer_stopped")):

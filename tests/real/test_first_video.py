@@ -29,6 +29,7 @@ class Reader:
 
     def __init__(self, page: Path, folder: Path, wheels: Path) -> None:
         self.folder = folder
+        (folder / "videos").symlink_to(wheels / "videos")  # both pages install the same, which takes a minute
         self.port = free_port()
         self.saved = folder / "jimeng"
         text = page.read_text(encoding="utf-8")
@@ -81,6 +82,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     command = ["-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    (folder / "videos").mkdir()
     return folder
 
 
