@@ -68,20 +68,27 @@ class Canvas:
 
     def crop(self, left: int, top: int, width: int, height: int) -> Canvas:
         """Return a copy of a part."""
-        box = (left, top, left + width, top + height)
-        return Canvas(p.crop(box if n == 0 else tuple(v // 2 for v in box)) for n, p in enumerate(self.planes))
+        right, bottom = left + width, top + height
+        boxes = [(left, top, right, bottom), *[(left // 2, top // 2, right // 2, bottom // 2)] * 2]
+        return Canvas(plane.crop(box) for plane, box in zip(self.planes, boxes, strict=True))
 
     def stretched(self, width: int) -> Canvas:
         """Return a copy in another width."""
-        return Canvas(p.resize((width if n == 0 else width // 2, p.height)) for n, p in enumerate(self.planes))
+        return Canvas(
+            p.resize((width if n == 0 else width // 2, p.height)) for n, p in enumerate(self.planes)
+        )
 
     def paste(self, other: Canvas, left: int, top: int) -> None:
         """Copy another canvas to a position."""
         for n, (plane, part) in enumerate(zip(self.planes, other.planes, strict=True)):
             plane.paste(part, (left, top) if n == 0 else (left // 2, top // 2))
 
-    def paint(self, left: int, top: int, shape: Image.Image, upper: Colour, lower: Colour | None = None) -> None:
+    def paint(
+        self, left: int, top: int, shape: Image.Image, upper: Colour, lower: Colour | None = None
+    ) -> None:
         """Paint a shape (255 inside, 0 outside) in a colour that changes from its top to its bottom."""
+        if min(shape.size) < 2:
+            return
         half = shape.reduce(2)
         ends = zip(luma_and_chroma(upper), luma_and_chroma(lower or upper), strict=True)
         for n, (plane, (first, last)) in enumerate(zip(self.planes, ends, strict=True)):
@@ -143,18 +150,21 @@ class Window:
 
 
 class MovingPicture:
-    """A still canvas with windows. Each step is written into a frame, without drawing anything again."""
+    """A still canvas with windows, in ``steps`` steps. A step is written into a frame; nothing is drawn again."""
 
     def __init__(self, still: Canvas, windows: Iterable[Window]) -> None:
         self.still = still
         self.windows = tuple(windows)
+        self.steps = len(self.windows[0].corners) if self.windows else 1
         self._sources: list[tuple[Window, list[tuple[memoryview, int]]]] = []
 
     def write_still(self, frame: VideoFrame) -> None:
         """Write what does not move into a frame of the same size."""
         for plane, image in zip(frame.planes, self.still.planes, strict=True):
             _copy(memoryview(image.tobytes()), image.width, (0, 0), plane, (0, 0), image.size)
-        self._sources = [(w, [(memoryview(p.tobytes()), p.width) for p in w.picture.planes]) for w in self.windows]
+        self._sources = [
+            (w, [(memoryview(p.tobytes()), p.width) for p in w.picture.planes]) for w in self.windows
+        ]
 
     def write_step(self, frame: VideoFrame, step: int) -> None:
         """Write all windows of one step of the loop into a frame. Later windows cover earlier ones."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.frames import predict_crop
 from airflow_provider_jimeng.emulator.canvas import Canvas, Colour, MovingPicture, Window, even
-from airflow_provider_jimeng.emulator.scenery import LOOP, Scene
+from airflow_provider_jimeng.emulator.scenery import Scene
 from airflow_provider_jimeng.fonts import best_font_file, can_show, load_font
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ _WHITE = (250, 250, 250)
 _TEXT, _NOTE = 228, 168
 """The brightness of the prompt and of the parameters."""
 _IMAGE_PANEL = ((18, 21, 30), (236, 180, 96))
-_REACH = 1 / 100
-"""How far the first frame moves to each side, in widths of the picture."""
+_IMAGE_LOOP, _REACH = 40, 1 / 120
+"""Frames after which a moving first frame is where it was, and how far it moves, in widths of the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Clip:
 def draw_clip(clip: Clip) -> MovingPicture:
     """Return the first frame, or a landscape if there is none, above a panel with the prompt and the parameters."""
     panel, colours = _lay_out(clip), _IMAGE_PANEL
-    top = clip.height - panel.height
+    top = max(even(clip.height / 2), clip.height - panel.height)
     if clip.images:
         picture = _draw_images(clip, top)
     else:
@@ -77,7 +77,7 @@ def _draw_images(clip: Clip, height: int) -> MovingPicture:
     """Return the rows above the panel: the first frame, which moves on an ellipse, and the last frame in a corner."""
     reach_x, reach_y = even(clip.width * _REACH), even(clip.width * _REACH * 0.6)
     first = _cropped(clip.images[0], clip, clip.width + 2 * reach_x, clip.height + 2 * reach_y)
-    turns = [math.tau * step / LOOP for step in range(LOOP)]
+    turns = [math.tau * step / _IMAGE_LOOP for step in range(_IMAGE_LOOP)]
     corners = tuple((even(reach_x * (1 + math.cos(t))), even(reach_y * (1 + math.sin(t)))) for t in turns)
     windows = [Window(0, 0, clip.width, height, first, corners)]
     if len(clip.images) == 2:
@@ -85,7 +85,7 @@ def _draw_images(clip: Clip, height: int) -> MovingPicture:
         inset = Canvas.plain(width + 2 * edge, tall + 2 * edge, _WHITE)
         inset.paste(_cropped(clip.images[1], clip, width, tall), edge, edge)
         left, shown = clip.width - inset.width - 16, min(inset.height, max(0, height - 16))
-        windows.append(Window(left, min(16, height), inset.width, shown, inset, ((0, 0),) * LOOP))
+        windows.append(Window(left, min(16, height), inset.width, shown, inset, ((0, 0),) * _IMAGE_LOOP))
     return MovingPicture(first.crop(*corners[0], clip.width, height), windows)
 
 
@@ -116,7 +116,12 @@ class _Panel:
 
     @property
     def height(self) -> int:
-        return even(2 * self.edge + len(self.rows) * self.step + self.note_step // 2 + len(self.notes) * self.note_step)
+        return even(
+            2 * self.edge
+            + len(self.rows) * self.step
+            + self.note_step // 2
+            + len(self.notes) * self.note_step
+        )
 
     def write(self, canvas: Canvas, top: int, accent: Colour) -> None:
         """Write the text below a thin line."""
@@ -136,12 +141,16 @@ class _Panel:
 
 
 def _lay_out(clip: Clip) -> _Panel:
-    """Return the prompt in the largest size that fits into the lower third. If no size fits, it ends in dots."""
+    """Return the prompt in the largest size that fits into the lower third. If no size fits, it ends in dots.
+
+    More than three parameters, such as links of images, get more room.
+    """
     path, short = best_font_file(), min(clip.width, clip.height)
     left, edge = clip.width // 24, max(4, short // 36)
-    width, height = clip.width - 2 * left, clip.height // 3 - 2 * edge
     small = max(12, short // 36)
     note_font, note_step = load_typeface(small, path), small + small // 3
+    width = clip.width - 2 * left
+    height = clip.height // 3 - 2 * edge + max(0, len(clip.lines) - 3) * note_step
     notes = [shorten(showable(note_font, line), note_font, width) for line in clip.lines]
     room = height - len(notes) * note_step - note_step // 2
     size = max(14, short // 18)
@@ -155,7 +164,14 @@ def _lay_out(clip: Clip) -> _Panel:
     if len(rows) > fitting:
         rows = [*rows[: fitting - 1], shorten(rows[fitting - 1] + rows[fitting], font, width)]
     return _Panel(
-        font=font, rows=rows, step=step, note_font=note_font, notes=notes, note_step=note_step, left=left, edge=edge
+        font=font,
+        rows=rows,
+        step=step,
+        note_font=note_font,
+        notes=notes,
+        note_step=note_step,
+        left=left,
+        edge=edge,
     )
 
 
@@ -163,8 +179,16 @@ def shorten(text: str, font: Typeface, width: int) -> str:
     """Return the text, or its beginning and dots if it is wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
-    fitting = bisect_right(range(1, len(text)), width, key=lambda n: font.getlength(text[:n] + "..."))
-    return text[:fitting] + "..."
+    return text[: _fitting(text, font, width, "...")] + "..."
+
+
+def _fitting(text: str, font: Typeface, width: int, ending: str = "") -> int:
+    """Return how many characters of a text, with the ending, are at most ``width`` pixels wide."""
+
+    def measure(length: int) -> float:
+        return font.getlength(text[:length] + ending)
+
+    return bisect_right(range(1, len(text)), float(width), key=measure)
 
 
 def wrap(text: str, font: Typeface, width: int) -> list[str]:
@@ -173,7 +197,7 @@ def wrap(text: str, font: Typeface, width: int) -> list[str]:
     for paragraph in text.splitlines() or [""]:
         rest = paragraph.rstrip(" ")
         while len(rest) > 1 and font.getlength(rest) > width:
-            fitting = bisect_right(range(1, len(rest)), width, key=lambda n, rest=rest: font.getlength(rest[:n]))
+            fitting = _fitting(rest, font, width)
             space = rest.rfind(" ", 0, fitting + 1)
             end = space if space > 0 else max(1, fitting)
             rows.append(rest[:end].rstrip(" "))

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.catalogue import FPS
 from airflow_provider_jimeng.emulator.picture import Clip, draw_clip
 from airflow_provider_jimeng.emulator.request_checks import DEFAULT_ASPECT_RATIO
-from airflow_provider_jimeng.emulator.scenery import LOOP
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -108,17 +107,17 @@ def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> 
             stream = output.add_stream(name, rate=FPS, options=dict(encoders[name]))
             stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
             stream.codec_context.thread_count = 1
-            stream.codec_context.gop_size = LOOP
+            stream.codec_context.gop_size = picture.steps
             stream.codec_context.max_b_frames = 0
             packets = [packet for frame in _steps(clip, picture) for packet in stream.encode(frame)]
             packets += stream.encode()
             loop = [bytes(packet) for packet in packets]
             for index in range(frames):
-                packet = av.Packet(loop[index % LOOP])
+                packet = av.Packet(loop[index % picture.steps])
                 packet.stream, packet.time_base = stream, Fraction(1, FPS)
                 packet.pts = packet.dts = index
                 packet.duration = 1
-                packet.is_keyframe = index % LOOP == 0
+                packet.is_keyframe = index % picture.steps == 0
                 output.mux(packet)
         return path.read_bytes()
 
@@ -154,7 +153,7 @@ def _steps(clip: Clip, picture: MovingPicture) -> Iterator[VideoFrame]:
     frame = av.VideoFrame(clip.width, clip.height, "yuv420p")
     frame.time_base = Fraction(1, FPS)
     picture.write_still(frame)
-    for step in range(LOOP):
+    for step in range(picture.steps):
         frame.make_writable()  # copies the planes if the encoder still needs them
         picture.write_step(frame, step)
         frame.pts = step
