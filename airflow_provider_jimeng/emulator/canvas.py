@@ -72,11 +72,9 @@ class Canvas:
         boxes = [(left, top, right, bottom), *[(left // 2, top // 2, right // 2, bottom // 2)] * 2]
         return Canvas(plane.crop(box) for plane, box in zip(self.planes, boxes, strict=True))
 
-    def stretched(self, width: int) -> Canvas:
-        """Return a copy in another width."""
-        return Canvas(
-            p.resize((width if n == 0 else width // 2, p.height)) for n, p in enumerate(self.planes)
-        )
+    def repeated(self, width: int) -> Canvas:
+        """Return a wider canvas that shows this one again and again."""
+        return Canvas(repeat(plane, width if n == 0 else width // 2) for n, plane in enumerate(self.planes))
 
     def paste(self, other: Canvas, left: int, top: int) -> None:
         """Copy another canvas to a position."""
@@ -114,6 +112,19 @@ def _slope(width: int, height: int, first: int, last: int) -> Image.Image:
     steps = max(1, height - 1)
     rows = (bytes((round(first + (last - first) * row / steps),)) * width for row in range(height))
     return Image.frombytes("L", (width, height), b"".join(rows))
+
+
+def repeat(image: Image.Image, width: int) -> Image.Image:
+    """Return a wider image that shows this one again and again."""
+    from PIL import Image
+
+    whole = Image.new("L", (width, image.height))
+    whole.paste(image, (0, 0))
+    done = image.width
+    while done < width:
+        whole.paste(whole.crop((0, 0, min(done, width - done), image.height)), (done, 0))
+        done *= 2
+    return whole
 
 
 def smooth_shape(width: int, height: int, draw: Callable[[ImageDraw.ImageDraw, int], None]) -> Image.Image:

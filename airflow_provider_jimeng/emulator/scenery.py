@@ -21,13 +21,14 @@ from airflow_provider_jimeng.emulator.canvas import (
     Window,
     even,
     mix,
+    repeat,
     ridge_shape,
     smooth_shape,
 )
 from airflow_provider_jimeng.emulator.scene_kinds import GROUNDS, HOURS, Ground, Hour
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import ImageDraw
 
 Kind = TypeVar("Kind", Hour, Ground)
 Polygons = list[list[tuple[float, float]]]
@@ -216,15 +217,14 @@ class Scene:
         """Draw polygons that move ``times`` times in a loop. ``shape`` returns them for a phase from 0 to 1."""
         left, top, wide, tall = box
         poses = LOOP // times
-        behind, sheet = self.canvas.crop(*box), Canvas.plain(wide * poses, tall, colour)
-        for pose in range(poses):
 
-            def draw(drawing: ImageDraw.ImageDraw, scale: int, pose: int = pose) -> None:
+        def draw(drawing: ImageDraw.ImageDraw, scale: int) -> None:
+            for pose in range(poses):
                 for points in shape(pose / poses):
-                    drawing.polygon([(x * scale, y * scale) for x, y in points], fill=255)
+                    drawing.polygon([((pose * wide + x) * scale, y * scale) for x, y in points], fill=255)
 
-            sheet.paste(behind, pose * wide, 0)
-            sheet.paint(pose * wide, 0, smooth_shape(wide, tall, draw), colour)
+        sheet = self.canvas.crop(*box).repeated(wide * poses)
+        sheet.paint(0, 0, smooth_shape(sheet.width, tall, draw), colour)
         start = int(self.random.random() * poses)
         self._add(left, top, sheet, wide, [(start + step) % poses * wide for step in range(LOOP)])
 
@@ -269,13 +269,12 @@ class Scene:
         self.canvas.fill(start, top + tall, *behind)
         if ground.water:
             self._draw_glitter(start, top - start)
-        strip = Canvas.plain(self.width + period, tall, colour)
-        strip.paste(self.canvas.crop(0, top, 2, tall).stretched(strip.width), 0, 0)
-        strip.paint(0, 0, _repeated(smooth_shape(period, tall, body), strip.width), colour)
+        strip = self.canvas.crop(0, top, self.width, tall).repeated(self.width + period)
+        strip.paint(0, 0, repeat(smooth_shape(period, tall, body), strip.width), colour)
         if accents is not None:
             tone = _lit(ground.accent, self.hour.light) if not ground.glows else ground.accent
             strip.paint(
-                0, 0, _repeated(smooth_shape(period, tall, accents), strip.width), mix(colour, tone, 0.75)
+                0, 0, repeat(smooth_shape(period, tall, accents), strip.width), mix(colour, tone, 0.75)
             )
         offsets = [even(period * step / LOOP) for step in range(LOOP)]
         if ground.water and n % 2:
@@ -288,26 +287,20 @@ class Scene:
         left = min(max(0, even(self.sun - wide / 2)), self.width - wide)
         if tall < 4 or wide < 4:
             return
-        behind, sheet = (
-            self.canvas.crop(left, top, wide, tall),
-            Canvas.plain(wide * poses, tall, self.hour.sun),
-        )
-        for pose in range(poses):
-            streaks = [
-                (self.random.gauss(0.5, 0.14), self.random.random(), self.random.uniform(0.03, 0.14))
-                for _ in range(5 + tall // 3)
-            ]
 
-            def lines(
-                draw: ImageDraw.ImageDraw, scale: int, streaks: list[tuple[float, float, float]] = streaks
-            ) -> None:
-                for x, y, half in streaks:
-                    row = (1 + y * (tall - 3)) * scale
-                    ends = ((x - half) * wide * scale, row, (x + half) * wide * scale, row)
-                    draw.line(ends, 170, max(1, tall // 14) * scale)
+        def draw(drawing: ImageDraw.ImageDraw, scale: int) -> None:
+            for streak in range(poses * (5 + tall // 3)):
+                half = self.random.uniform(0.03, 0.14)
+                x, y = (
+                    min(max(half, self.random.gauss(0.5, 0.14)), 1 - half),
+                    1 + self.random.random() * (tall - 3),
+                )
+                start = (streak % poses + x) * wide
+                ends = ((start - half * wide) * scale, y * scale, (start + half * wide) * scale, y * scale)
+                drawing.line(ends, 170, max(1, tall // 14) * scale)
 
-            sheet.paste(behind, pose * wide, 0)
-            sheet.paint(pose * wide, 0, smooth_shape(wide, tall, lines), self.hour.sun)
+        sheet = self.canvas.crop(left, top, wide, tall).repeated(wide * poses)
+        sheet.paint(0, 0, smooth_shape(sheet.width, tall, draw), self.hour.sun)
         self._add(left, top, sheet, wide, [step * poses // LOOP * wide for step in range(LOOP)])
 
 
@@ -336,15 +329,3 @@ def _ridge(random: Random, tall: float, rough: float) -> list[float]:
         middles = [(a + b) / 2 + random.uniform(-spread, spread) for a, b in pairwise(heights)]
         heights = [h for pair in zip(heights, middles, strict=False) for h in pair] + heights[-1:]
     return [tall * min(0.99, max(0.03, h)) for h in heights]
-
-
-def _repeated(shape: Image.Image, width: int) -> Image.Image:
-    from PIL import Image
-
-    whole = Image.new("L", (width, shape.height))
-    whole.paste(shape, (0, 0))
-    done = shape.width
-    while done < width:
-        whole.paste(whole.crop((0, 0, min(done, width - done), shape.height)), (done, 0))
-        done *= 2
-    return whole
