@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
-_SHARPNESS = 4
+_SHARPNESS = 3
 """How many times larger a shape is drawn before it is reduced, so that its edges are smooth."""
 
 
@@ -103,15 +103,16 @@ class Canvas:
         for n, (plane, (first, last)) in enumerate(zip(self.planes, ends, strict=True)):
             start, end = (top, bottom) if n == 0 else (top // 2, bottom // 2)
             if end > start:
-                plane.paste(_slope(plane.width, end - start, first, last), (0, start))
+                box = (0, start, plane.width, end)
+                plane.paste(first if first == last else _slope(plane.width, end - start, first, last), box)
 
 
 def _slope(width: int, height: int, first: int, last: int) -> Image.Image:
     from PIL import Image
 
-    steps = max(1, height - 1)
-    rows = (bytes((round(first + (last - first) * row / steps),)) * width for row in range(height))
-    return Image.frombytes("L", (width, height), b"".join(rows))
+    start, step = first + 0.5, (last - first) / max(1, height - 1)
+    column = Image.frombytes("L", (1, height), bytes([int(start + step * row) for row in range(height)]))
+    return column.resize((width, height), Image.Resampling.NEAREST)
 
 
 def repeat(image: Image.Image, width: int) -> Image.Image:

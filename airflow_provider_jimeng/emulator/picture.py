@@ -67,8 +67,8 @@ def draw_clip(clip: Clip) -> MovingPicture:
     else:
         scene = Scene(clip.width, top, clip.prompt, clip.seed)
         picture, colours = scene.draw(), scene.panel_colours
-    still = Canvas.plain(clip.width, clip.height, colours[0])
-    still.paste(picture.still, 0, 0)
+    still = picture.still.crop(0, 0, clip.width, clip.height)
+    still.fill(top, clip.height, colours[0], colours[0])
     panel.write(still, top, colours[1])
     return MovingPicture(still, picture.windows)
 
@@ -125,10 +125,9 @@ class _Panel:
 
     def write(self, canvas: Canvas, top: int, accent: Colour) -> None:
         """Write the text below a thin line."""
-        from PIL import Image, ImageDraw
+        from PIL import ImageDraw
 
-        line = Image.new("L", (canvas.width, max(2, even(self.edge / 5))), 255)
-        canvas.paint(0, top, line, accent)
+        canvas.fill(top, top + max(2, even(self.edge / 5)), accent, accent)
         draw = ImageDraw.Draw(canvas.planes[0])  # the text is grey: it has no colour of its own
         y = top + self.edge
         for row in self.rows:

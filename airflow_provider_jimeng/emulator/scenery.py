@@ -90,7 +90,7 @@ class Scene:
     def _draw_sun(self, y: int) -> None:
         from PIL import Image
 
-        reach = even(self.unit * 1.1)
+        reach = even(self.unit * 0.96)
         glow = Image.radial_gradient("L").point([round(170 * max(0, 1 - v / 179) ** 2) for v in range(256)])
         glow = glow.resize((reach, reach), Image.Resampling.BILINEAR)
         shine = mix(self.hour.sun, self.hour.sky[2], 0.7) if self.hour.dark else self.hour.sun

@@ -112,9 +112,10 @@ def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> 
             packets = [packet for frame in _steps(clip, picture) for packet in stream.encode(frame)]
             packets += stream.encode()
             loop = [bytes(packet) for packet in packets]
+            time_base = Fraction(1, FPS)
             for index in range(frames):
                 packet = av.Packet(loop[index % picture.steps])
-                packet.stream, packet.time_base = stream, Fraction(1, FPS)
+                packet.stream, packet.time_base = stream, time_base
                 packet.pts = packet.dts = index
                 packet.duration = 1
                 packet.is_keyframe = index % picture.steps == 0
