@@ -149,16 +149,17 @@ class Scene:
             shape = ridge_shape(heights, self.width, tall)
             self.canvas.paint(0, self.horizon - tall, shape, colour, mix(colour, self.mist, 0.9))
 
-    def _draw_hills(self, far: Colour, near: Colour) -> int:
-        """Draw hills whose feet are in mist, and return where they end."""
-        foot, depth = self.horizon, self.height - self.horizon
+    def _draw_hills(self, far: Colour, near: Colour) -> tuple[int, Colour]:
+        """Draw hills whose feet are in mist, and return where they end, and the colour there."""
+        foot, depth, haze = self.horizon, self.height - self.horizon, self.mist
         for n in range(self.ground.hills):
             foot += even(depth * 0.14)
             tall = even(depth * self.random.uniform(0.3, 0.42))
             shape = ridge_shape(_ridge(self.random, tall, 0.34), self.width, tall)
             colour = mix(far, near, 0.1 + 0.25 * n)
-            self.canvas.paint(0, foot - tall, shape, colour, mix(colour, self.mist, 0.75))
-        return foot
+            haze = mix(colour, self.mist, 0.75)
+            self.canvas.paint(0, foot - tall, shape, colour, haze)
+        return foot, haze
 
     def _draw_birds(self) -> None:
         if self.hour.dark:
@@ -238,10 +239,12 @@ class Scene:
         near, far = _lit(ground.near, hour.light), mix(self.mist, _lit(ground.far, hour.light), 0.6)
         if ground.water:  # it mirrors the sky
             near, far = mix(near, hour.sky[0], 0.35), mix(hour.sky[2], hour.sky[1], 0.45)
-        y = float(self._draw_hills(far, near))
+        foot, behind = self._draw_hills(far, near)
+        if ground.water:
+            behind = mix(far, self.mist, 0.3)
+        y = float(foot)
         weights = [ground.growth ** (n / (ground.rows - 1)) for n in range(ground.rows)]
         per_weight = (self.height - y) / sum(weights)
-        behind = mix(far, self.mist, 0.3 if ground.water else 0.75)
         for n, weight in enumerate(weights):
             tall = even(weight * per_weight * ground.share)
             top = min(even(y + weight * per_weight * (1 - ground.share)), self.height - tall)
