@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the CPU time of one video of the emulator: drawing, encoding and writing the file.
 
 python benchmarks/emulator_video.py [--rounds 8]

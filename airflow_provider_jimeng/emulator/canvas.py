@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A picture as a video stores it: one plane of brightness, and two of half the size for the colour."""
 
 from __future__ import annotations

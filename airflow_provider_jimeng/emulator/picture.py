@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of a video: a landscape or the input image, both moving, above the prompt and the parameters."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a landscape can consist of: times of day, and rows of waves, trees, grass or houses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A moving landscape. The prompt chooses what it shows, and the seed varies the details.
 
 What moves fast is near. Every row of waves or trees repeats itself and moves by one repetition in a loop, so that
