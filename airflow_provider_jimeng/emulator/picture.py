@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a video: the input image, the prompt, the parameters and a moving strip."""
+"""The picture of a video: a landscape or the input image, both moving, above the prompt and the parameters."""
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
 import io
+import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,18 +14,23 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from airflow_provider_jimeng.core.frames import predict_crop
+from airflow_provider_jimeng.emulator.canvas import Canvas, Colour, MovingPicture, Window, even
+from airflow_provider_jimeng.emulator.scenery import Scene
 from airflow_provider_jimeng.fonts import best_font_file, can_show, load_font
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL import Image, ImageDraw
+    from PIL import ImageDraw
 
     from airflow_provider_jimeng.fonts import Font
 
-_WHITE, _GREY, _PANEL = (240, 240, 240), (190, 190, 190), (16, 18, 24)
-_BLACK_LEVEL, _WHITE_LEVEL = 16, 235
-"""The luma of black and white in limited-range video."""
+_WHITE = (250, 250, 250)
+_TEXT, _NOTE = 228, 168
+"""The brightness of the prompt and of the parameters."""
+_IMAGE_PANEL = ((18, 21, 30), (236, 180, 96))
+_IMAGE_LOOP, _REACH = 40, 1 / 120
+"""Frames after which a moving first frame is where it was, and how far it moves, in widths of the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,72 +46,64 @@ class Clip:
     aspect_ratio: str
     prompt: str
     lines: tuple[str, ...]
-    tint: int
+    seed: int
     images: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def key(self) -> str:
         """Return a digest of all fields."""
         digest = hashlib.sha256(repr((self.width, self.height, self.duration, self.aspect_ratio)).encode())
-        digest.update(repr((self.prompt, self.lines, self.tint)).encode())
+        digest.update(repr((self.prompt, self.lines, self.seed)).encode())
         for image in self.images:
             digest.update(hashlib.sha256(image).digest())
         return digest.hexdigest()
 
-    @property
-    def strip_height(self) -> int:
-        """Return the height of the moving strip in pixels. It is even, because the chroma has half the height."""
-        return max(16, self.height // 16 // 2 * 2)
+
+def draw_clip(clip: Clip) -> MovingPicture:
+    """Return the first frame, or a landscape if there is none, above a panel with the prompt and the parameters."""
+    panel, colours = _lay_out(clip), _IMAGE_PANEL
+    top = max(even(clip.height / 2), clip.height - panel.height)
+    if clip.images:
+        picture = _draw_images(clip, top)
+    else:
+        scene = Scene(clip.width, top, clip.prompt, clip.seed)
+        picture, colours = scene.draw(), scene.panel_colours
+    still = picture.still.crop(0, 0, clip.width, clip.height)
+    still.fill(top, clip.height, colours[0], colours[0])
+    panel.write(still, top, colours[1])
+    return MovingPicture(still, picture.windows)
 
 
-def draw_background(clip: Clip) -> Image.Image:
-    """Return all that does not move, with a black area for the strip."""
-    from PIL import Image, ImageDraw
-
-    canvas = Image.new("RGB", (clip.width, clip.height), _tint(clip.tint))
-    pictures = [_cropped(data, clip) for data in clip.images]
-    if pictures:
-        canvas.paste(pictures[0])
-    if len(pictures) == 2:
-        inset = pictures[1].resize((clip.width // 4, clip.height // 4))
-        canvas.paste(inset, (clip.width - inset.width - 16, 16))
-    draw = ImageDraw.Draw(canvas)
-    margin = clip.width // 24
-    left, right = margin, clip.width - margin
-    top = clip.height // 2 if pictures else clip.height // 10
-    bottom = clip.height - clip.strip_height - margin // 2
-    text = _lay_out(clip, right - left, bottom - top)
-    if pictures:  # the text covers no more of the images than it needs
-        top = bottom - text.height
-        draw.rectangle((left // 2, top - margin // 4, clip.width - left // 2, bottom), fill=_PANEL)
-    for index, row in enumerate(text.rows):
-        text.font.write(draw, (left, top + index * text.step), row, _WHITE)
-    notes_top = bottom - len(text.notes) * text.note_step
-    for index, note in enumerate(text.notes):
-        text.note_font.write(draw, (left, notes_top + index * text.note_step), note, _GREY)
-    draw.rectangle((0, clip.height - clip.strip_height, clip.width, clip.height), fill=(0, 0, 0))
-    return canvas
+def _draw_images(clip: Clip, height: int) -> MovingPicture:
+    """Return the rows above the panel: the first frame, which moves on an ellipse, and the last frame in a corner."""
+    reach_x, reach_y = even(clip.width * _REACH), even(clip.width * _REACH * 0.6)
+    first = _cropped(clip.images[0], clip, clip.width + 2 * reach_x, clip.height + 2 * reach_y)
+    turns = [math.tau * step / _IMAGE_LOOP for step in range(_IMAGE_LOOP)]
+    corners = tuple((even(reach_x * (1 + math.cos(t))), even(reach_y * (1 + math.sin(t)))) for t in turns)
+    windows = [Window(0, 0, clip.width, height, first, corners)]
+    if len(clip.images) == 2:
+        edge, (width, tall) = 4, (even(clip.width / 4), even(clip.height / 4))
+        inset = Canvas.plain(width + 2 * edge, tall + 2 * edge, _WHITE)
+        inset.paste(_cropped(clip.images[1], clip, width, tall), edge, edge)
+        left, shown = clip.width - inset.width - 16, min(inset.height, max(0, height - 16))
+        windows.append(Window(left, min(16, height), inset.width, shown, inset, ((0, 0),) * _IMAGE_LOOP))
+    return MovingPicture(first.crop(*corners[0], clip.width, height), windows)
 
 
-def _tint(seed: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hls_to_rgb((seed * 0.618034) % 1.0, 0.22, 0.45)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def _cropped(data: bytes, clip: Clip) -> Image.Image:
-    """Return an image cropped as Pro does it (centred, H; a guess for the other models, L), in the size of the video."""
+def _cropped(data: bytes, clip: Clip, width: int, height: int) -> Canvas:
+    """Return an image cropped as Pro does it (centred, H; a guess for the other models, L), in the given size."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
-    width, height = predict_crop(image.width, image.height, clip.aspect_ratio)
-    left, upper = (image.width - width) // 2, (image.height - height) // 2
-    return image.resize((clip.width, clip.height), box=(left, upper, left + width, upper + height))
+    wide, tall = predict_crop(image.width, image.height, clip.aspect_ratio)
+    left, upper = (image.width - wide) // 2, (image.height - tall) // 2
+    return Canvas.of_image(image.crop((left, upper, left + wide, upper + tall)), width, height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Text:
-    """The prompt and the parameters in rows. Steps and heights are in pixels."""
+class _Panel:
+    """The prompt and the parameters in rows. Steps, heights and margins are in pixels."""
 
     font: Typeface
     rows: list[str]
@@ -113,20 +111,49 @@ class _Text:
     note_font: Typeface
     notes: list[str]
     note_step: int
+    left: int
+    edge: int
+    """The space above and below the text."""
 
     @property
     def height(self) -> int:
-        return len(self.rows) * self.step + len(self.notes) * self.note_step
+        return even(
+            2 * self.edge
+            + len(self.rows) * self.step
+            + self.note_step // 2
+            + len(self.notes) * self.note_step
+        )
+
+    def write(self, canvas: Canvas, top: int, accent: Colour) -> None:
+        """Write the text below a thin line."""
+        from PIL import ImageDraw
+
+        canvas.fill(top, top + max(2, even(self.edge / 5)), accent, accent)
+        draw = ImageDraw.Draw(canvas.planes[0])  # the text is grey: it has no colour of its own
+        y = top + self.edge
+        for row in self.rows:
+            self.font.write(draw, (self.left, y), row, _TEXT)
+            y += self.step
+        y += self.note_step // 2
+        for note in self.notes:
+            self.note_font.write(draw, (self.left, y), note, _NOTE)
+            y += self.note_step
 
 
-def _lay_out(clip: Clip, width: int, height: int) -> _Text:
-    """Return the prompt in the largest size that fits above the parameters. If no size fits, it ends in dots."""
-    path = best_font_file()
-    small = max(12, min(clip.width, clip.height) // 30)
+def _lay_out(clip: Clip) -> _Panel:
+    """Return the prompt in the largest size that fits into the lower third. If no size fits, it ends in dots.
+
+    More than three parameters, such as links of images, get more room.
+    """
+    path, short = best_font_file(), min(clip.width, clip.height)
+    left, edge = clip.width // 24, max(4, short // 36)
+    small = max(12, short // 36)
     note_font, note_step = load_typeface(small, path), small + small // 3
+    width = clip.width - 2 * left
+    height = clip.height // 3 - 2 * edge + max(0, len(clip.lines) - 3) * note_step
     notes = [shorten(showable(note_font, line), note_font, width) for line in clip.lines]
-    room = height - len(notes) * note_step
-    size = max(14, min(clip.width, clip.height) // 14)
+    room = height - len(notes) * note_step - note_step // 2
+    size = max(14, short // 18)
     while True:
         font, step = load_typeface(size, path), size + size // 3
         rows = wrap(showable(font, clip.prompt), font, width)
@@ -136,46 +163,47 @@ def _lay_out(clip: Clip, width: int, height: int) -> _Text:
     fitting = max(1, room // step)
     if len(rows) > fitting:
         rows = [*rows[: fitting - 1], shorten(rows[fitting - 1] + rows[fitting], font, width)]
-    return _Text(font=font, rows=rows, step=step, note_font=note_font, notes=notes, note_step=note_step)
+    return _Panel(
+        font=font,
+        rows=rows,
+        step=step,
+        note_font=note_font,
+        notes=notes,
+        note_step=note_step,
+        left=left,
+        edge=edge,
+    )
 
 
 def shorten(text: str, font: Typeface, width: int) -> str:
     """Return the text, or its beginning and dots if it is wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    return text[: _fitting(text, font, width, "...")] + "..."
+
+
+def _fitting(text: str, font: Typeface, width: int, ending: str = "") -> int:
+    """Return how many characters of a text, with the ending, are at most ``width`` pixels wide."""
+
+    def measure(length: int) -> float:
+        return font.getlength(text[:length] + ending)
+
+    return bisect_right(range(1, len(text)), float(width), key=measure)
 
 
 def wrap(text: str, font: Typeface, width: int) -> list[str]:
     """Return the text in rows of at most ``width`` pixels, broken at spaces, or anywhere if there is none (Chinese)."""
     rows: list[str] = []
     for paragraph in text.splitlines() or [""]:
-        row = ""
-        for character in paragraph:
-            if row and font.getlength(row + character) > width:
-                head, space, tail = row.rpartition(" ")
-                rows.append(head if space else row)
-                row = tail if space else ""
-                if not row and character == " ":
-                    continue
-            row += character
-        rows.append(row)
+        rest = paragraph.rstrip(" ")
+        while len(rest) > 1 and font.getlength(rest) > width:
+            fitting = _fitting(rest, font, width)
+            space = rest.rfind(" ", 0, fitting + 1)
+            end = space if space > 0 else max(1, fitting)
+            rows.append(rest[:end].rstrip(" "))
+            rest = rest[end:].lstrip(" ")
+        rows.append(rest)
     return rows
-
-
-def draw_strip(clip: Clip, index: int, count: int) -> bytes:
-    """Return the luma of the strip in one of ``count`` steps: a growing bar and the number of the step."""
-    from PIL import Image, ImageDraw
-
-    height = clip.strip_height
-    strip = Image.new("L", (clip.width, height), _BLACK_LEVEL)
-    draw = ImageDraw.Draw(strip)
-    draw.rectangle((0, height // 4, clip.width * (index + 1) // count - 1, height - height // 4), fill=160)
-    font = load_font(max(10, height // 2), None)
-    draw.text((height // 2, height // 8), f"{index + 1:02d}/{count}", font=font, fill=_WHITE_LEVEL)
-    return strip.tobytes()
 
 
 class Typeface:
@@ -194,9 +222,7 @@ class Typeface:
             return self.fonts[0].getlength(text)
         return sum(font.getlength(part) for font, part in self._parts(text))
 
-    def write(
-        self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: tuple[int, int, int]
-    ) -> None:
+    def write(self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: int) -> None:
         """Draw a text whose upper left corner is at ``position``. All fonts share one baseline."""
         left, top = position
         for font, part in self._parts(text):

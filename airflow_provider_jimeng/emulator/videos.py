@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real MP4 files: H.264, yuv420p, 24 frames a second, exactly 121 or 241 frames, with a label if a query requests it.
 
-Only one second is encoded, and its packets are repeated, so that ten seconds in 1080P cost no more than one. The last
-frame is the first of the next second. A file is encoded at its first download, and only once, even if several
+Only one loop of the picture is encoded, and its packets are repeated, so that ten seconds in 1080P cost no more than
+one loop. The last frame is the first of the next loop. A file is encoded at its first download, and only once, even if several
 downloads come at the same time. It stays in the cache until the cache is full.
 """
 
@@ -13,24 +13,25 @@ import json
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.catalogue import FPS
-from airflow_provider_jimeng.emulator.picture import Clip, draw_background, draw_strip
+from airflow_provider_jimeng.emulator.picture import Clip, draw_clip
 from airflow_provider_jimeng.emulator.request_checks import DEFAULT_ASPECT_RATIO
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+    from airflow_provider_jimeng.emulator.canvas import MovingPicture
     from airflow_provider_jimeng.emulator.renders import Render
 
 CACHE_BYTES = 256 * 1024 * 1024
 ENCODERS: Mapping[str, Mapping[str, str]] = {
-    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "34"},
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "qp": "28"},
     "libopenh264": {},
     "h264_videotoolbox": {},
     "mpeg4": {},
@@ -75,7 +76,7 @@ def clip_of(render: Render) -> Clip:
         aspect_ratio=request.aspect_ratio,
         prompt=request.prompt.encode(errors="replace").decode(),
         lines=tuple(lines),
-        tint=render.drawn_seed,
+        seed=render.drawn_seed,
         images=tuple(image.data for image in request.images if image.data is not None),
     )
 
@@ -98,8 +99,7 @@ def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> 
     """Return the MP4 file of a clip, without a label."""
     import av
 
-    picture = av.VideoFrame.from_image(draw_background(clip))  # type: ignore[no-untyped-call]
-    background = picture.reformat(format="yuv420p")
+    picture = draw_clip(clip)
     frames = clip.duration * FPS + 1
     with tempfile.TemporaryDirectory(prefix="jimeng-emulator-") as folder:
         path = Path(folder) / "video.mp4"
@@ -108,17 +108,18 @@ def encode(clip: Clip, encoders: Mapping[str, Mapping[str, str]] = ENCODERS) -> 
             stream = output.add_stream(name, rate=FPS, options=dict(encoders[name]))
             stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
             stream.codec_context.thread_count = 1
-            stream.codec_context.gop_size = FPS
+            stream.codec_context.gop_size = picture.steps
             stream.codec_context.max_b_frames = 0
-            packets = [packet for i in range(FPS) for packet in stream.encode(_frame(clip, background, i))]
+            packets = [packet for frame in _steps(clip, picture) for packet in stream.encode(frame)]
             packets += stream.encode()
-            second = [bytes(packet) for packet in packets]
+            loop = [bytes(packet) for packet in packets]
+            time_base = Fraction(1, FPS)
             for index in range(frames):
-                packet = av.Packet(second[index % FPS])
-                packet.stream, packet.time_base = stream, Fraction(1, FPS)
+                packet = av.Packet(loop[index % picture.steps])
+                packet.stream, packet.time_base = stream, time_base
                 packet.pts = packet.dts = index
                 packet.duration = 1
-                packet.is_keyframe = index % FPS == 0
+                packet.is_keyframe = index % picture.steps == 0
                 output.mux(packet)
         return path.read_bytes()
 
@@ -147,24 +148,18 @@ def _open_for_writing(path: Path, options: Mapping[str, str] | None = None) -> A
     return av.open(str(path), "w", format="mp4", options={**flags, **(options or {})})
 
 
-def _frame(clip: Clip, background: VideoFrame, index: int) -> VideoFrame:
-    """Return the background with one step of the strip drawn on its luma plane."""
+def _steps(clip: Clip, picture: MovingPicture) -> Iterator[VideoFrame]:
+    """Yield one frame for each step of the loop. It is always the same object, with another content."""
     import av
 
     frame = av.VideoFrame(clip.width, clip.height, "yuv420p")
-    luma = bytearray(background.planes[0])
-    stride = background.planes[0].line_size
-    strip = draw_strip(clip, index, FPS)
-    first = clip.height - clip.strip_height
-    for row in range(clip.strip_height):
-        at = (first + row) * stride
-        luma[at : at + clip.width] = strip[row * clip.width : (row + 1) * clip.width]
-    frame.planes[0].update(bytes(luma))
-    for plane in (1, 2):
-        frame.planes[plane].update(bytes(background.planes[plane]))
-    frame.pts = index
     frame.time_base = Fraction(1, FPS)
-    return frame
+    picture.write_still(frame)
+    for step in range(picture.steps):
+        frame.make_writable()  # copies the planes if the encoder still needs them
+        picture.write_step(frame, step)
+        frame.pts = step
+        yield frame
 
 
 def write_label(data: bytes, label: str) -> bytes:

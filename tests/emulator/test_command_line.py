@@ -146,7 +146,7 @@ def test_without_the_extra_the_command_names_what_to_install(tmp_path: Path) -> 
         "from airflow_provider_jimeng.emulator.videos import VideoCache\n"
         "from airflow_provider_jimeng.emulator.picture import Clip\n"
         "print(main([]))\n"
-        "clip = Clip(width=64, height=64, duration=5, aspect_ratio='1:1', prompt='', lines=(), tint=0)\n"
+        "clip = Clip(width=64, height=64, duration=5, aspect_ratio='1:1', prompt='', lines=(), seed=0)\n"
         "try:\n"
         "    VideoCache().file(clip)\n"
         "except ImportError as error:\n"

@@ -5,14 +5,14 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
 from airflow_provider_jimeng.emulator.picture import (
     Clip,
     Typeface,
-    draw_background,
-    draw_strip,
+    draw_clip,
     load_typeface,
     shorten,
     showable,
@@ -29,8 +29,26 @@ from airflow_provider_jimeng.fonts import (
 
 def clip(prompt: str, width: int = 640, height: int = 360) -> Clip:
     return Clip(
-        width=width, height=height, duration=5, aspect_ratio="16:9", prompt=prompt, lines=("a", "b"), tint=3
+        width=width, height=height, duration=5, aspect_ratio="16:9", prompt=prompt, lines=("a", "b"), seed=3
     )
+
+
+def step_of(one: Clip, step: int) -> Image.Image:
+    """Return one step of a clip's loop as it is handed to the encoder."""
+    frame = av.VideoFrame(one.width, one.height, "yuv420p")
+    picture = draw_clip(one)
+    picture.write_still(frame)
+    picture.write_step(frame, step)
+    return frame.to_image()  # type: ignore[no-untyped-call,no-any-return]
+
+
+def photo() -> bytes:
+    buffer = io.BytesIO()
+    slope = Image.linear_gradient("L").resize((640, 360))
+    Image.merge("RGB", (slope, slope.transpose(Image.Transpose.ROTATE_180), slope.rotate(90))).save(
+        buffer, "PNG"
+    )
+    return buffer.getvalue()
 
 
 def test_characters_without_a_glyph_are_shown_as_code_points() -> None:
@@ -129,9 +147,9 @@ def test_a_row_never_begins_with_a_space() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "word " * 160, "猫" * 800, "🌙\n" * 30, "\x00\u202e\t"])
-@pytest.mark.parametrize("size", [(640, 360), (64, 64), (704, 1248)])
+@pytest.mark.parametrize("size", [(640, 360), (64, 64), (704, 1248), (100, 50)])
 def test_any_prompt_fits_into_any_picture(prompt: str, size: tuple[int, int]) -> None:
-    assert draw_background(clip(prompt, *size)).size == size
+    assert step_of(clip(prompt, *size), 0).size == size
 
 
 def test_a_line_that_is_too_long_ends_in_dots() -> None:
@@ -144,27 +162,27 @@ def test_a_line_that_is_too_long_ends_in_dots() -> None:
     assert shorten("a kite", font, 1) == "..."
 
 
-def test_a_short_prompt_covers_little_of_the_input_image() -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (640, 360), (250, 20, 20)).save(buffer, "PNG")
-
-    def visible_rows(prompt: str) -> int:
-        picture = draw_background(replace(clip(prompt), images=(buffer.getvalue(),)))
-        return sum(
-            picture.getpixel((2 * picture.width // 3, y)) == (250, 20, 20) for y in range(picture.height)
-        )
-
-    assert visible_rows("a kite") > 0.6 * 360
-    assert 0.4 * 360 < visible_rows("a kite over the sea " * 40) < visible_rows("a kite")
+def test_the_panel_is_in_the_lower_third() -> None:
+    shown = [
+        step_of(replace(clip(prompt), images=(photo(),)), 0)
+        for prompt in ("a kite", "a kite over the sea " * 40)
+    ]
+    above = [picture.crop((0, 0, 640, 360 * 2 // 3)).tobytes() for picture in shown]
+    assert above[0] == above[1]
+    short, long = ([picture.getpixel((620, y)) for y in range(360)] for picture in shown)
+    assert sum(a != b for a, b in zip(short, long, strict=True)) > 20
 
 
-def test_the_strip_grows_with_each_step() -> None:
-    one = clip("x")
-    steps = [draw_strip(one, index, 24) for index in range(24)]
-    assert {len(step) for step in steps} == {one.width * one.strip_height}
-    assert len(set(steps)) == 24
-    assert min(steps[0]) >= 16
-    assert max(steps[-1]) <= 235
+def test_the_first_frame_moves_and_its_panel_does_not() -> None:
+    one = replace(clip("a kite"), images=(photo(), photo()))
+    steps = [step_of(one, index) for index in range(draw_clip(one).steps)]
+
+    def distinct(box: tuple[int, int, int, int]) -> int:
+        return len({picture.crop(box).tobytes() for picture in steps})
+
+    assert distinct((0, 0, 320, 200)) >= 8
+    assert distinct((0, 300, 640, 360)) == 1
+    assert distinct((480, 30, 610, 90)) == 1
 
 
 def test_clips_that_differ_have_different_keys() -> None:
