@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small JPEG of a saved video, where the extra ``[media]`` is installed: its poster, or its first frame."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``jimeng finish``: labels, posters, previews and other sizes of saved videos. Nothing is sent or paid."""
 
 from __future__ import annotations

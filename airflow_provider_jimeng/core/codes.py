@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The code table: what each code of the API and its gateway means, and what to do about it.
 
 Sources: product pages of library 85621 and the common return codes (docs 6444/69728) for business codes, the
@@ -116,7 +117,7 @@ _CHANGE_IMAGE = ("Use another input image.", "请更换输入图片。")
 _CHANGE_ARGS = ("Compare the arguments with what the model accepts.", "请对照模型支持的参数检查请求。")
 _NEW_SEED = (
     "A new render with another seed or prompt might pass.",
-    "更换种子或提示词后重新渲染，可能会通过。",
+    "更换种子或提示词后重新生成，可能会通过。",
 )
 _WAIT = ("You need to do nothing: the task tries again.", "无需处理，会自动重试。")
 _BROKE = (
@@ -172,7 +173,7 @@ _BUSINESS_ROWS = (
     _business(50429, 429, "Request Has Reached API Limit, Please Try Later", _K.RATE_LIMITED,
               "There are too many requests per second.", "每秒请求数过多。", _WAIT, name="ECReqLimit"),
     _business(50430, 429, "Request Has Reached API Concurrent Limit, Please Try Later", _K.BUSY,
-              "The account has reached its concurrency limit for this model.", "账号在该模型上的并发渲染数已达上限。",
+              "The account has reached its concurrency limit for this model.", "账号在该模型上的并发生成任务数已达上限。",
               _WAIT),
     _business(50500, 500, "Internal Error", _K.SERVER,
               "The API had an internal error.", "API 内部出错。", _BROKE, name="ECInternal"),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares a saved video with what was asked for: length, picture and frame rate."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a Bearer gateway of the new-api family means when it refuses a submit.
 
 Such a gateway has two shapes of its own for a refusal (they come from its public code):
@@ -87,7 +88,7 @@ _WRAPPED_ROWS: Mapping[int, CodeEntry] = {
     403: _row(403, ErrorKind.PERMISSION, _ACCOUNT, _OPERATOR),
     429: _row(
         429, ErrorKind.BUSY,
-        ("The account of the gateway has reached its concurrency limit.", "网关的账号并发渲染数已达上限。"),
+        ("The account of the gateway has reached its concurrency limit.", "网关的账号并发生成任务数已达上限。"),
         ("You need to do nothing: the task tries again.", "无需处理，会自动重试。"),
     ),
 }  # fmt: skip

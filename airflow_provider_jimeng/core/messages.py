@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages about renders that did not end well: what happened, what it can have cost, what to do.
 
 The facts come from the outcomes (:mod:`.outcomes`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).
@@ -40,7 +41,7 @@ TAKE_UNLABELLED = (
     'or set on_rerun="render" and clear the task to pay for a new one.'
 )
 _TAKE_UNLABELLED_ZH = (
-    '请取消 require_tagged 并清除任务以使用该文件，或设置 on_rerun="render" 并清除任务以付费重新渲染。'
+    '请取消 require_tagged 并清除任务以使用该文件，或设置 on_rerun="render" 并清除任务以付费重新生成。'
 )
 _RENDER_ERRORS = {
     error_class.outcome: error_class

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a wait can end: the outcomes, with everything that follows from each."""
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Ending(Explanation):
 
 
 _CONTINUE = "Clear the task: it continues with the same render and pays nothing."
-_CONTINUE_ZH = "清除任务即可继续使用同一渲染，无需再次付费。"
+_CONTINUE_ZH = "清除任务即可继续使用同一生成任务，无需再次付费。"
 _ON_LOST = 'To pay for a new render, set on_lost="resubmit" and clear the task.'
-_ON_LOST_ZH = '如需付费重新渲染，请设置 on_lost="resubmit" 并清除任务。'
+_ON_LOST_ZH = '如需付费重新生成，请设置 on_lost="resubmit" 并清除任务。'
 
 
 class Outcome(StrEnum):
@@ -85,7 +86,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.NO,
         over=True,
         meaning="The render failed. It is not billed.",
-        meaning_zh="渲染失败，不计费。",
+        meaning_zh="生成失败，不计费。",
         advice="Read the message and the task's log.",
         advice_zh="请查看 API 消息与任务日志。",
     ),
@@ -93,7 +94,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=True,
         meaning="The render expired before its video was saved. It may have been billed.",
-        meaning_zh="渲染在视频保存前已过期，可能已计费。",
+        meaning_zh="生成任务在视频保存前已过期，可能已计费。",
         advice=_ON_LOST,
         advice_zh=_ON_LOST_ZH,
     ),
@@ -101,7 +102,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=True,
         meaning="The API no longer knows the render. It may have been billed.",
-        meaning_zh="API 已不再保留该渲染，可能已计费。",
+        meaning_zh="API 已不再保留该生成任务，可能已计费。",
         advice=_ON_LOST,
         advice_zh=_ON_LOST_ZH,
     ),
@@ -109,7 +110,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=False,
         meaning="The API says that the render is done, but it gives no link to the video. It may have been billed.",
-        meaning_zh="API 表示渲染已完成，但未给出视频链接，可能已计费。",
+        meaning_zh="API 表示生成已完成，但未给出视频链接，可能已计费。",
         advice="Clear the task: it asks for the link again and pays nothing.",
         advice_zh="清除任务即可重新获取链接，无需再次付费。",
     ),
@@ -117,7 +118,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=False,
         meaning="The render was not finished when the task stopped waiting.",
-        meaning_zh="任务停止等待时渲染尚未完成。",
+        meaning_zh="任务停止等待时视频尚未生成。",
         advice=_CONTINUE,
         advice_zh=_CONTINUE_ZH,
     ),
@@ -125,15 +126,15 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=False,
         meaning="The API refused the connection's credentials while the render was running.",
-        meaning_zh="渲染期间 API 拒绝了连接的凭证。",
+        meaning_zh="生成期间 API 拒绝了连接的凭证。",
         advice="Repair the connection, then clear the task: it continues with the same render and pays nothing.",
-        advice_zh="请修复连接后清除任务：任务会继续使用同一渲染，无需再次付费。",
+        advice_zh="请修复连接后清除任务：任务会继续使用同一生成任务，无需再次付费。",
     ),
     Outcome.SLOT_FREE: Ending(
         billed=Billed.NO,
         over=True,
         meaning="The account can run another render. Nothing was submitted yet.",
-        meaning_zh="账号已有空闲的渲染并发名额，尚未提交请求。",
+        meaning_zh="账号已有并发空位，尚未提交请求。",
         advice="You need to do nothing: the task submits its request.",
         advice_zh="无需处理，任务会自动提交请求。",
     ),
@@ -141,7 +142,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.NO,
         over=True,
         meaning="No render slot came free in time. Nothing was billed.",
-        meaning_zh="未能及时等到空闲的渲染并发名额，未计费。",
+        meaning_zh="未能及时等到并发空位，未计费。",
         advice="Clear the task to wait again, raise max_wait_for_slot, or check what else uses the account.",
         advice_zh="请清除任务以继续等待，或增大 max_wait_for_slot，或检查账号还被哪些程序占用。",
     ),
@@ -149,7 +150,7 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=False,
         meaning="A submit was sent and its answer was lost: a render may be running, and may be billed, under an unknown id.",
-        meaning_zh="提交请求已发出，但未收到响应：渲染可能正在进行并会计费，但其 ID 未知。",
+        meaning_zh="提交请求已发出，但未收到响应：生成任务可能正在进行并会计费，但其 ID 未知。",
         advice='Check the task list and the bill in the console. Then set on_unknown_submit="resubmit" and clear the task.',
         advice_zh='请在控制台核对任务列表与账单，然后设置 on_unknown_submit="resubmit" 并清除任务。',
     ),
@@ -157,14 +158,14 @@ _ENDINGS: Mapping[str, Ending] = {
         billed=Billed.UNKNOWN,
         over=False,
         meaning="The render was submitted, and its task ended before the end of the render was known.",
-        meaning_zh="渲染已提交，但任务在得知渲染结果前已结束。",
+        meaning_zh="生成任务已提交，但 Airflow 任务在得知结果前已结束。",
         advice=_CONTINUE,
         advice_zh=_CONTINUE_ZH,
     ),
 }
 NOTHING_SUBMITTED = Explanation(
     meaning="The task ended before a render was accepted: an argument or a connection was refused, or the task never ran.",
-    meaning_zh="任务在渲染被接受之前已结束：参数或连接被拒绝，或任务从未运行。",
+    meaning_zh="任务在请求被受理之前已结束：参数或连接被拒绝，或任务从未运行。",
     advice="Read the task's log. Nothing was billed, unless the log says that an outcome is unknown.",
     advice_zh="请查看任务日志。除非日志提示结果未知，否则不计费。",
 )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The request of a render. Every argument is checked against the catalogue before anything is sent or paid."""
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
     "on_rerun": _OPERATORS_ONLY,
     "on_unknown_submit": _OPERATORS_ONLY,
     "on_lost": _OPERATORS_ONLY,
+    "on_difference": "only the operators take it. The manifest of JimengHook.download has the differences.",
     "reuse": _OPERATORS_ONLY,
     "max_wait_for_slot": "only the operators wait for a slot.",
     "deferrable": "only operators and sensors defer.",

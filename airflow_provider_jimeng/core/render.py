@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A render and how a wait for it ended: typed values inside, versioned JSON at every border, and until when it is kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The poster and the preview beside a saved video: their names, and how a reader knows that they show this video."""
 
 from __future__ import annotations

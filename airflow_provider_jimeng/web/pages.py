@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The three pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
 
 There is no build step. The path of the modules contains a hash of all of them, so a browser can keep them for ever: a new
@@ -30,7 +31,7 @@ _PAGE = """<!doctype html>
 _SIGN_IN = """<main class="notice"><h1>{text}</h1><p><a class="button primary" href="{href}">{action}</a></p></main>"""
 _SIGN_IN_TEXT = {
     "en": ("Sign in to Airflow to see its renders.", "Sign in"),
-    "zh": ("登录 Airflow 后即可查看渲染。", "登录"),
+    "zh": ("登录 Airflow 后即可查看生成任务。", "登录"),
 }
 
 

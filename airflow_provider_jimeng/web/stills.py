@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The poster and the preview that lie beside a saved video, found by their names: no folder is listed.
 
 The same author who can push any manifest could put any file under such a name. So the server shows a picture only if the

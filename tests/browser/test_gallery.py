@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import re
@@ -91,7 +92,7 @@ def test_a_failed_render_says_what_it_means_and_what_to_do_in_both_languages(
     page = visitor.page
     page.goto(f"{site.gallery}?dag_id=spring_campaign&state=failed")
     card = page.locator(".card")
-    expect(page.get_by_role("heading", name="视频渲染")).to_be_visible()
+    expect(page.get_by_role("heading", name="生成任务")).to_be_visible()
     expect(card).to_contain_text("提示词未通过审核。")
     expect(card).to_contain_text("处理办法: 请修改提示词。")
     visitor.shoot("failed-chinese")

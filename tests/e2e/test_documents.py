@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the documents show is executed: Python blocks, connections, and Airflow's commands."""
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 import yaml
-from airflow.configuration import conf
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_jimeng.client.settings import ClientSettings
@@ -178,8 +178,6 @@ def test_the_kubernetes_files_of_the_page_about_production_fit_together() -> Non
     assert variable["envName"] == VARIABLE
     connection = json.loads(secret["stringData"][variable["secretKey"]])
     assert connection["conn_type"] == "jimeng"
-    for section, options in values["config"].items():
-        assert all(conf.has_option(section, option) for option in options)
 
 
 def test_documents_show_connections_commands_and_python() -> None:

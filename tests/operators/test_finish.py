@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The finish operator: literals are checked in the DAG file, templates at run time; outlets get the manifests."""
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def saved(folder: Path, name: str = "kite.mp4", **changes: Any) -> Path:
 
 def test_a_task_returns_the_manifests_and_its_outlets_get_them(tmp_path: Path) -> None:
     source = saved(tmp_path)
-    asset, alias = Asset(uri="jimeng-test://teaser", name="teaser"), AssetAlias("teasers")
+    asset, alias = Asset("jimeng-test://teaser"), AssetAlias("teasers")
     events: Any = {asset: _Event(), alias: _Event()}
     task = FakeTask(
         make_operator=lambda: operator(

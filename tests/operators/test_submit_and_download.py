@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submit, sensor and download, together and alone: the same rules as the task that does everything."""
 
 from __future__ import annotations
@@ -343,6 +344,7 @@ def test_a_download_of_a_video_that_differs_fails_after_it_is_saved_if_the_autho
     lab.emulator.faults.add(where="render", what="other_video")
     submit = lab.task(lambda: submitting(lab))
     assert submit.run() == "success"
+    assert lab.task(lambda: sensing(submit.result)).run() == "success"
     strict = lab.task(lambda: downloading(lab, submit.result, on_difference="fail"), retries=0)
     for _ in range(2):
         assert strict.run() == "failed"

@@ -1,4 +1,5 @@
-"""The commands of docs/first_video.md, run in order in an empty folder, with the wheel in place of a package index."""
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of the README's quick start and of docs/first_video.md, run as printed, with the wheel for a package index."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,58 +19,120 @@ from tests.harness.processes import Service, free_port, stop_all, wait_for_port
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "first_video.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+DAG_ID = "example_jimeng_text_to_video"
+LONGEST_SECONDS = 300.0
 
 
-def test_the_page_about_the_first_video_makes_one(tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "hatchling",
-            "build",
-            "--target",
-            "wheel",
-            "--directory",
-            str(tmp_path / "dist"),
-        ],
-        cwd=ROOT,
-        check=True,
-    )
-    port = free_port()
-    saved = "/tmp/jimeng"  # noqa: S108 - where the page saves its videos
-    text = TEXT.replace("8787", str(port)).replace(saved, str(tmp_path / "jimeng"))
-    install, emulator, connection, run, look, _account = (
-        code for kind, code in FENCE.findall(text) if kind == "sh"
-    )
-    (dag,) = (code for kind, code in FENCE.findall(text) if kind == "python")
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "first_video.py").write_text(dag, encoding="utf-8")
-    links = f"{tmp_path / 'dist'} {os.environ.get('PIP_FIND_LINKS', '')}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
-    env = {**kept, "PIP_FIND_LINKS": links, "AIRFLOW_HOME": str(tmp_path / "airflow")}
+class Reader:
+    """Somebody who types what a page shows, in an empty folder and in the virtual environment `videos`."""
 
-    def shell(script: str) -> str:
+    def __init__(self, page: Path, folder: Path, wheels: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.saved = folder / "jimeng"
+        text = page.read_text(encoding="utf-8")
+        text = text.replace("8787", str(self.port)).replace("/tmp/jimeng", str(self.saved))  # noqa: S108
+        self.shell_blocks = [code for kind, code in FENCE.findall(text) if kind == "sh"]
+        self.dag = next(code for kind, code in FENCE.findall(text) if kind == "python")
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))
+        }
+        port = free_port()
+        self.env = {
+            **kept,
+            "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+            "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
+        }
+
+    def type(self, script: str) -> str:
+        """Run a script and return what it prints."""
         done = subprocess.run(
-            ["bash", "-euc", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            ["bash", "-euc", script],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done.stdout
 
-    start = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    shell(install.replace("python -m venv", f"{start} -m venv", 1))
-    server = Service(
-        name="emulator",
-        argv=["bash", "-euc", f"source '{tmp_path}/videos/bin/activate'\n{emulator.rstrip()} --port {port}"],
-        env=env,
-        log_file=tmp_path / "emulator.log",
-    )
-    server.start()
-    try:
-        wait_for_port(port, server, timeout_seconds=60)
-        found = shell(connection + run + look).splitlines()[-1]
-    finally:
-        stop_all([server])
+    @contextmanager
+    def running(self, name: str, script: str) -> Iterator[Service]:
+        """Run a script in another terminal."""
+        service = Service(
+            name=name,
+            argv=["bash", "-euc", f"cd '{self.folder}'\nsource videos/bin/activate\n{script}"],
+            env=self.env,
+            log_file=self.folder / f"{name}.log",
+        )
+        service.start()
+        try:
+            yield service
+        finally:
+            stop_all([service])
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = ["-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    return folder
+
+
+def test_the_page_about_the_first_video_makes_one(tmp_path: Path, wheels: Path) -> None:
+    reader = Reader(ROOT / "docs" / "first_video.md", tmp_path, wheels)
+    install, emulator, connection, run, look, _account = reader.shell_blocks
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    reader.type(install.replace("python -m venv", f"{python} -m venv", 1))
+    with reader.running("emulator", f"{emulator.rstrip()} --port {reader.port}") as server:
+        wait_for_port(reader.port, server, timeout_seconds=60)
+        found = reader.type(connection + run + look).splitlines()[-1]
     assert found.endswith(".mp4")
     assert Path(found).stat().st_size > 0
+
+
+def test_the_quick_start_of_the_readme_makes_a_video(tmp_path: Path, wheels: Path) -> None:
+    reader = Reader(ROOT / "README.md", tmp_path, wheels)
+    install, emulator, connection, standalone = reader.shell_blocks[0].splitlines()
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    reader.type(f"{python} -m venv videos\nsource videos/bin/activate\n{install}")
+    with reader.running("emulator", f"{emulator.removesuffix(' &')} --port {reader.port}") as server:
+        wait_for_port(reader.port, server, timeout_seconds=60)
+        with reader.running("airflow", f"{connection}\n{standalone}") as airflow:
+            _trigger(reader, airflow)
+            _wait_until(airflow, lambda: list(reader.saved.rglob("*.mp4.json")))
+
+
+def _trigger(reader: Reader, airflow: Service) -> None:
+    """Start the DAG as soon as Airflow knows it. The UI unpauses it with the same click."""
+    command = f"source videos/bin/activate; airflow dags unpause {DAG_ID} && airflow dags trigger {DAG_ID}"
+
+    def started() -> bool:
+        done = subprocess.run(
+            ["bash", "-uc", command],
+            cwd=reader.folder,
+            env=reader.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode == 0
+
+    _wait_until(airflow, started)
+
+
+def _wait_until(airflow: Service, happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while not happened():
+        airflow.check()
+        assert time.monotonic() < deadline, airflow.log_tail()
+        time.sleep(1)

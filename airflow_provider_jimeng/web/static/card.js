@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The card of one render.
 
 import { h, icon } from "./dom.js";

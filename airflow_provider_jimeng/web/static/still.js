@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The picture of a saved video on a card: its poster, or else its first frame. While the pointer is on the card, it moves
 // through the frames of the preview; without a preview, and under the keyboard's focus, the video plays.
 
