@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first frame of a landed video as a small JPEG, where the extra ``[media]`` is installed."""
+"""A small JPEG of a saved video, where the extra ``[media]`` is installed: its poster, or its first frame."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.finishing.stills import POSTER_ENDINGS, name_beside, parse_still
+from airflow_provider_jimeng.storage.output import sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.atomic_file import AtomicFile
@@ -25,6 +29,25 @@ def can_decode() -> bool:
     return True
 
 
+def poster(file: AtomicFile, sha256: str) -> bytes | None:
+    """Return the poster beside a video as JPEG, at most 360 pixels a side; ``None`` if there is none.
+
+    :param sha256: that of the video. The poster of an older video of the same name does not count.
+    """
+    from PIL import Image
+
+    try:
+        for ending in POSTER_ENDINGS.values():
+            found = file.beside(name_beside(file.name, ending))
+            manifest = parse_still(sidecar_of(found).content() or b"", sha256)
+            content = None if manifest is None else found.content()
+            if manifest and content and hashlib.sha256(content).hexdigest() == manifest.sha256:
+                return _small(Image.open(io.BytesIO(content)))
+    except Exception as error:  # noqa: BLE001 - as below
+        log.warning("No poster of %s (%s: %s).", file.uri, type(error).__name__, error)
+    return None
+
+
 def first_frame(file: AtomicFile) -> bytes | None:
     """Return the first frame as JPEG, at most 360 pixels a side; ``None`` if the file gives none.
 
@@ -34,14 +57,13 @@ def first_frame(file: AtomicFile) -> bytes | None:
 
     try:
         with file.fs.open(file.path, "rb") as source, av.open(source, mode="r", format="mp4") as media:
-            return _jpeg(next(media.decode(video=0)))
+            return _small(next(media.decode(video=0)).to_image())
     except Exception as error:  # noqa: BLE001 - no two file systems, and no two broken videos, agree on their classes
         log.warning("No first frame of %s (%s: %s).", file.uri, type(error).__name__, error)
         return None
 
 
-def _jpeg(frame: Any) -> bytes:
-    image = frame.to_image()
+def _small(image: Any) -> bytes:
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     target = io.BytesIO()
     image.convert("RGB").save(target, format="JPEG", quality=_QUALITY, optimize=True)

@@ -51,7 +51,7 @@ _BRINGS = {
     "aiohttp": "`transport` = `aiohttp` in the connection: aiohttp sends the polls",
     "emulator": "the videos of the [emulator](emulator.md), its command and its pytest fixture",
     "excel": "`.xlsx` workbooks as [rows of a plan](campaigns.md#the-rows)",
-    "media": "the [finish operator](finishing.md), and first frames in the [report](campaigns.md#the-report)",
+    "media": "the [finish operator](finishing.md), `jimeng finish`, and pictures in the [report](campaigns.md#the-report)",
 }
 _AS_OF_THE_OPERATOR = "as in `JimengGenerateVideoOperator`"
 _COLUMNS = {

@@ -242,6 +242,51 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        name="finish",
+        help="make saved videos fit to publish: visible label, poster, preview, other sizes",
+        handler="finish:finish",
+        options=(
+            option("video", nargs="+", metavar="VIDEO", help="path or URI of a saved video"),
+            option("--label", metavar="TEXT", help="text of the visible label (default AI生成)"),
+            option("--no-label", action="store_true", help="draw no visible label"),
+            option(
+                "--position",
+                metavar="PLACE",
+                help="top-left, top, top-right, center, bottom-left, bottom or bottom-right (default)",
+            ),
+            option(
+                "--throughout", action="store_true", help="show the label throughout (default: the first 2 s)"
+            ),
+            option("--font", metavar="FILE", help="font of the label (default: one that has all characters)"),
+            option(
+                "--poster", action="store_true", help="save the sharpest frame of the first second as JPEG"
+            ),
+            option(
+                "--preview",
+                action="store_true",
+                help="save a sheet of small frames with a WebVTT track, for scrubbing",
+            ),
+            option(
+                "--rendition",
+                action="append",
+                metavar="FIELDS",
+                help="another version, such as ratio=9:16,size=1080,fit=blur; can be given several times. Fields: name, "
+                "ratio, size, fit, focus=0.3/0.5, kbps, crf, preset, faststart",
+            ),
+            option("--concat", metavar="NAME", help="join all videos to one of this name, beside the first"),
+            option("--cross-fade", metavar="SECONDS", help="with --concat: fade into the next video"),
+            option("--audio", metavar="FILE", help="file with sound for what is made"),
+            option(
+                "--require-implicit",
+                action="store_true",
+                help="refuse a video without an implicit label (AIGC)",
+            ),
+            option("--threads", metavar="N", help="threads of the decoder, and of the encoder (default 2)"),
+            JSON,
+            VERBOSE,
+        ),
+    ),
+    Command(
         name="doctor",
         help="check the account and the API against what this package assumes",
         handler="doctor:doctor",

@@ -89,9 +89,9 @@ def unexpected(error: BaseException, *, verbose: bool) -> int:
     return OTHER
 
 
-def report(error: JimengError, *, as_json: bool, paid: bool = False) -> int:
-    """Say what went wrong and what follows; return the exit code."""
-    code = exit_code(error, paid=paid)
+def report(error: JimengError, *, as_json: bool, paid: bool = False, code: int | None = None) -> int:
+    """Say what went wrong and what follows; return the exit code, by default that of the error."""
+    code = exit_code(error, paid=paid) if code is None else code
     if as_json:
         show_json(as_payload(error, code))
     note(f"{PROGRAM}: {error}")

@@ -28,6 +28,7 @@ from airflow_provider_jimeng.finishing.request import (
 )
 from airflow_provider_jimeng.finishing.sound import check_track
 from airflow_provider_jimeng.finishing.source import Source
+from airflow_provider_jimeng.finishing.stills import POSTER_ENDINGS, PREVIEW_ENDING, TRACK_ENDING
 from airflow_provider_jimeng.finishing.video import Film, encode, label_duration
 from airflow_provider_jimeng.finishing.visible_label import draw_label, find_font
 from airflow_provider_jimeng.storage.atomic_file import sync
@@ -154,7 +155,7 @@ class _Job:
             recipe["audio"] |= {"uri": without_queries(self.track.file.uri), "sha256": self.track.sha256}
         return Derivative(
             file=first.beside(f"{stem}.{_ending(version)}"),
-            track=first.beside(f"{stem}.preview.vtt") if isinstance(version, Preview) else None,
+            track=first.beside(f"{stem}.{TRACK_ENDING}") if isinstance(version, Preview) else None,
             version=version,
             recipe=recipe,
             source=[{"uri": each.file.uri, "sha256": each.sha256} for each in originals],
@@ -290,9 +291,7 @@ class _Job:
 def _ending(version: Rendition | Poster | Preview) -> str:
     if isinstance(version, Rendition):
         return f"{version.suffix}.mp4"
-    if isinstance(version, Poster):
-        return "poster.jpg" if version.format == "jpeg" else "poster.webp"
-    return "preview.jpg"
+    return POSTER_ENDINGS[version.format] if isinstance(version, Poster) else PREVIEW_ENDING
 
 
 def _is_text(label: bytes) -> bool:

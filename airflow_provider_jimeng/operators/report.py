@@ -64,8 +64,9 @@ class JimengReportOperator(BaseOperator):
     :param output_path: directory URI that ends in ``/``, or file name of the page that ends in ``.html``. The JSON file
         is saved beside the page. Without an output path, the task writes no file.
     :param output_conn_id: Airflow connection of the storage.
-    :param contact_sheet: show first frames. With the extra ``[media]`` they are a part of the page. Without it, the page
-        plays the videos in its directory and below.
+    :param contact_sheet: show a picture of each video: its poster, if one lies beside it, or else its first frame. With
+        the extra ``[media]`` the pictures are a part of the page. Without it, the page plays the videos in its directory and
+        below.
     :param fail_if_incomplete: fail, after the report is written, if a video is missing.
     """
 
@@ -164,13 +165,13 @@ class JimengReportOperator(BaseOperator):
 
     def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
         """Return the preview of every saved video, by URI."""
-        from airflow_provider_jimeng.first_frames import can_decode, first_frame
+        from airflow_provider_jimeng.first_frames import can_decode, first_frame, poster
         from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()
         if not decodes:
             self.log.info(
-                "The page shows no first frames and plays the videos instead. For first frames: "
+                "The page shows no pictures and plays the videos instead. For pictures: "
                 "pip install 'airflow-provider-jimeng[media]'"
             )
         folder = target.file().uri.rpartition("/")[0] + "/"
@@ -182,9 +183,10 @@ class JimengReportOperator(BaseOperator):
             picture = None
             try:
                 if decodes:
-                    picture = first_frame(OutputPath(output_path=uri, output_conn_id=conn_id).file())
+                    file = OutputPath(output_path=uri, output_conn_id=conn_id).file()
+                    picture = poster(file, str(task.known.get("sha256"))) or first_frame(file)
             except JimengError as error:
-                self.log.warning("No first frame of %s: %s", uri, error)
+                self.log.warning("No picture of %s: %s", uri, error)
             previews[uri] = Preview(path=path, picture=picture)
         return previews
 

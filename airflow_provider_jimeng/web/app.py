@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web app that Airflow's API server mounts: three pages, two routes for data, one for the bytes of a video.
+"""The web app that Airflow's API server mounts: three pages, three routes for data, one for videos and their pictures.
 
 Every route except those of the front end's own files asks Airflow who the reader is and what they can read. All routes are
 ordinary functions, which run in threads, so a slow database or store never blocks the API server's event loop.
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.links import URL_PREFIX, page_path
-from airflow_provider_jimeng.web import access, cards, media, pages, store
+from airflow_provider_jimeng.web import access, cards, media, pages, stills, store
 from airflow_provider_jimeng.web.reading import text
 
 PAGE_SIZE = 50
@@ -177,15 +177,40 @@ def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
     return JSONResponse(cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE)
 
 
-@router.api_route("/media", methods=["GET", "HEAD"])
-def video(request: Request, ref: RefDep, db: SessionDep, *, download: bool = False) -> Response:
-    """Return the bytes of a render's video: the whole file, or the part that a ``Range`` header names.
+@router.get("/api/preview")
+def preview(ref: RefDep, db: SessionDep) -> JSONResponse:
+    """Return where the frames are on the sheet of a render's preview, an empty list if there is no preview."""
+    manifest = _stored(db, ref).manifest or {}
+    try:
+        tiles = stills.preview_tiles(manifest, store.storage_connection(db, ref))
+    except media.MediaGoneError as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+    return JSONResponse({"tiles": [tile.to_payload() for tile in tiles]}, headers=_PRIVATE)
 
-    The file is the one that the task instance saved. Nothing in the request can name a file.
+
+@router.api_route("/media", methods=["GET", "HEAD"])
+def bytes_of_render(
+    request: Request,
+    ref: RefDep,
+    db: SessionDep,
+    *,
+    part: Literal["video", "poster", "preview"] = "video",
+    download: bool = False,
+) -> Response:
+    """Return the bytes of a render's video, poster or preview: the whole file, or what a ``Range`` header names.
+
+    The video is the one that the task instance saved, and the pictures lie beside it. Nothing in the request can name a
+    file. The answer is 204 if there is no such picture: it is not an error, and the card shows the video instead.
     """
     manifest = _stored(db, ref).manifest or {}
     try:
-        opened = media.open_video(manifest, store.storage_connection(db, ref))
+        conn_id = store.storage_connection(db, ref)
+        if part != "video":
+            picture = stills.open_still(manifest, part, conn_id)
+            if picture is None:
+                return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PRIVATE)
+            return _bytes(request, picture, download=download)
+        opened = media.open_video(manifest, conn_id)
         db.close()  # sending can take long and needs no database
         if not download and _signed_links_wanted() and (link := opened.signed_link(SIGNED_LINK_SECONDS)):
             return RedirectResponse(link, status.HTTP_302_FOUND, headers={"Cache-Control": "no-store"})
@@ -195,9 +220,9 @@ def video(request: Request, ref: RefDep, db: SessionDep, *, download: bool = Fal
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _bytes(request: Request, opened: media.Video, *, download: bool) -> Response:
+def _bytes(request: Request, opened: media.Video | stills.Still, *, download: bool) -> Response:
     tag = f'"{opened.sha256}"'
-    headers = {**_PRIVATE, "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": "video/mp4"}
+    headers = {**_PRIVATE, "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": opened.content_type}
     headers["Content-Encoding"] = (
         "identity"  # without it Airflow's server compresses what cannot become smaller
     )

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest, sidecar_of
@@ -33,7 +33,7 @@ PIECE_BYTES = 1024 * 1024
 """The most bytes of one read and of one answer to a Range request. Browsers request the next part themselves."""
 _REMEMBER_SECONDS = 30
 _HEAD_BYTES = 12
-_LARGEST_MANIFEST = 64 * 1024
+LARGEST_MANIFEST = 64 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WEB_PROTOCOLS = frozenset({"http", "https", "ftp", "data", "memory", "jar", "zip", "tar", "github", "git"})
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
@@ -79,6 +79,7 @@ class Video:
     size: int
     sha256: str
     identity: Identity | None = None
+    content_type: ClassVar[str] = "video/mp4"
 
     def read(self, span: Span) -> bytes:
         """Return the bytes of a span, which must not be longer than ``PIECE_BYTES``."""
@@ -109,12 +110,36 @@ def open_video(manifest: Mapping[str, Any], conn_id: str | None) -> Video:
 
     :raises MediaGoneError: it does not exist, this machine cannot read it, or it does not agree with the manifest.
     """
+    return _open_video(*named_file(manifest), conn_id, this_half_minute())
+
+
+def named_file(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """Return URI and SHA-256 of the video that a manifest from XCom names.
+
+    :raises MediaGoneError: it names none.
+    """
     uri, sha256 = manifest.get("uri"), manifest.get("sha256")
     if not isinstance(uri, str) or not uri:
         raise MediaGoneError("This task instance has saved no video.")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise MediaGoneError("The manifest contains no SHA-256 of its file.")
-    return _open_video(uri, sha256, conn_id, int(time.monotonic() / _REMEMBER_SECONDS))
+    return uri, sha256
+
+
+def this_half_minute() -> int:
+    """Return a number that changes each half minute. Looks at stores are remembered for so long."""
+    return int(time.monotonic() / _REMEMBER_SECONDS)
+
+
+def file_in_store(uri: str, conn_id: str | None) -> AtomicFile:
+    """Return the file that a URI names, which need not exist.
+
+    :raises MediaGoneError: the URI names no file in a store that Airflow knows.
+    """
+    protocol, separator, _ = uri.partition("://")
+    if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
+        raise MediaGoneError("The manifest names no file in a store.")
+    return OutputPath(output_path=uri, output_conn_id=conn_id).file()
 
 
 def requested_span(header: str | None, size: int) -> Span | None:
@@ -146,11 +171,8 @@ def requested_span(header: str | None, size: int) -> Span | None:
 @lru_cache(maxsize=256)
 def _open_video(uri: str, sha256: str, conn_id: str | None, _half_minute: int) -> Video:
     """Look at a file once per half minute: a player requests a video in many parts, and stores charge for each look."""
-    protocol, separator, _ = uri.partition("://")
-    if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
-        raise MediaGoneError("The manifest names no file in a store.")
     try:
-        return _saved_video(OutputPath(output_path=uri, output_conn_id=conn_id).file(), sha256)
+        return _saved_video(file_in_store(uri, conn_id), sha256)
     except MediaGoneError:
         raise
     except JimengError as error:
@@ -175,7 +197,7 @@ def _saved_video(file: AtomicFile, sha256: str) -> Video:
 
 def _manifest_beside(file: AtomicFile) -> RenderManifest | None:
     sidecar = sidecar_of(file)
-    return read_manifest(sidecar) if 0 < (sidecar.size() or 0) <= _LARGEST_MANIFEST else None
+    return read_manifest(sidecar) if 0 < (sidecar.size() or 0) <= LARGEST_MANIFEST else None
 
 
 def _look_at_disk(file: AtomicFile) -> tuple[Identity, RenderManifest | None]:
@@ -183,11 +205,11 @@ def _look_at_disk(file: AtomicFile) -> tuple[Identity, RenderManifest | None]:
     try:
         folder = os.open(file.folder or "/", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with _opened(sidecar_of(file).name, folder) as (sidecar, small):
-                if not 0 < small.size <= _LARGEST_MANIFEST:
+            with opened_file(sidecar_of(file).name, folder) as (sidecar, small):
+                if not 0 < small.size <= LARGEST_MANIFEST:
                     raise MediaGoneError(_GONE)
-                content = sidecar.read(_LARGEST_MANIFEST)
-            with _opened(file.name, folder) as (_, identity):
+                content = sidecar.read(LARGEST_MANIFEST)
+            with opened_file(file.name, folder) as (_, identity):
                 return identity, parse_manifest(content)
         finally:
             os.close(folder)
@@ -198,7 +220,7 @@ def _look_at_disk(file: AtomicFile) -> tuple[Identity, RenderManifest | None]:
 def _read(video: Video, span: Span) -> bytes:
     """Return a part of a video. On a disk, it comes from the handle that proved to be the same file."""
     if video.identity is not None:
-        with _opened(video.file.path, None) as (opened, identity):
+        with opened_file(video.file.path, None) as (opened, identity):
             if identity != video.identity:
                 raise MediaGoneError(_GONE)
             _expect_mp4(opened.read(_HEAD_BYTES))
@@ -212,7 +234,7 @@ def _read(video: Video, span: Span) -> bytes:
 
 
 @contextmanager
-def _opened(name: str, folder: int | None) -> Iterator[tuple[BinaryIO, Identity]]:
+def opened_file(name: str, folder: int | None) -> Iterator[tuple[BinaryIO, Identity]]:
     """Open a regular file without following a link, and tell which file it is."""
     with os.fdopen(os.open(name, _READ_FLAGS, dir_fd=folder), "rb") as opened:
         status = os.fstat(opened.fileno())

@@ -91,7 +91,7 @@ def security_policy(*, media: str = "'self'") -> str:
             "default-src 'none'",
             "script-src 'self'",
             f"style-src 'sha256-{digest}'",
-            "img-src data:",  # the icon of the browser's tab, which would need a request of its own
+            "img-src 'self' data:",  # posters and previews; the icon of the tab, which would need a request of its own
             f"media-src {media}",
             "connect-src 'self'",
             "base-uri 'none'",

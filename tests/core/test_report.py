@@ -397,7 +397,7 @@ def test_a_good_report_has_no_list_of_failures_and_an_empty_one_no_pictures() ->
     assert "no plan" in good
     assert "Might still be billed" not in good
     empty = Page(render_page(report(NOTHING), {})).text
-    assert "First frames" not in empty
+    assert "<h2>Pictures" not in empty
     assert "Models" not in empty
 
 

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
+from tests.finishing.clips import clip
 from tests.harness.dag_runs import FinishedRun, dag_file, run_dag
 from tests.harness.stores import RemoteStore, attached
 
@@ -21,6 +27,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.operators.video import (
@@ -62,6 +69,13 @@ with DAG("named", schedule=None, params=PARAMS):
     one = JimengGenerateVideoOperator(task_id="one", prompt="one", output_path="{{ params.output }}", **WAY)
     two = JimengGenerateVideoOperator(task_id="two", prompt="two", output_path="{{ params.output }}", **WAY)
     [one, two] >> JimengReportOperator(task_id="report", task_ids="two", retries=0)
+
+with DAG("finished", schedule=None, params=PARAMS):
+    render = JimengGenerateVideoOperator(
+        task_id="render", prompt="a kite", output_path="{{ params.output }}kite.mp4", **WAY
+    )
+    finish = JimengFinishVideoOperator(task_id="finish", video=render.output, poster={"at": 4}, retries=0)
+    finish >> JimengReportOperator(task_id="report", output_path="{{ params.output }}", retries=0)
 
 with DAG("busy", schedule=None, params=PARAMS):
     render = JimengGenerateVideoOperator(
@@ -217,6 +231,46 @@ def test_the_report_refuses_tasks_and_places_that_are_none() -> None:
             operator.execute({})
     with pytest.raises(AirflowFailException, match="belongs to no DAG"):
         JimengReportOperator(task_id="stray").execute({})
+
+
+def embedded(page: Path) -> list[bytes]:
+    """The pictures inside a report."""
+    return [
+        base64.b64decode(found) for found in re.findall(r"data:image/jpeg;base64,([^\"]+)", page.read_text())
+    ]
+
+
+@pytest.mark.usefixtures("jimeng_emulator")
+def test_the_picture_of_a_video_is_the_poster_beside_it(tmp_path: Path) -> None:
+    from airflow_provider_jimeng.first_frames import first_frame, poster
+    from airflow_provider_jimeng.storage.output import OutputPath
+
+    finished = run("finished", tmp_path)
+    assert finished.state == "success"
+    (picture,) = embedded(tmp_path / "jimeng-report.html")
+    file = OutputPath(output_path=f"{tmp_path}/kite.mp4").file()
+    assert picture == poster(file, finished.xcom("render")["sha256"])
+    assert picture != first_frame(file)
+    assert max(Image.open(io.BytesIO(picture)).size) == 360
+
+
+def test_a_poster_of_another_video_or_one_that_cannot_be_read_is_not_used(tmp_path: Path) -> None:
+    from airflow_provider_jimeng.finishing import finish
+    from airflow_provider_jimeng.first_frames import poster
+    from airflow_provider_jimeng.storage.output import OutputPath
+
+    video = tmp_path / "kite.mp4"
+    video.write_bytes(clip())
+    made = finish(str(video), poster={"format": "webp"})[0]
+    sha256, file = made["source"][0]["sha256"], OutputPath(output_path=str(video)).file()
+    assert poster(file, sha256) is not None
+    assert poster(file, "a" * 64) is None
+    (tmp_path / "kite.poster.webp").write_bytes(b"changed")
+    assert poster(file, sha256) is None
+    (tmp_path / "kite.poster.webp.json").write_text(
+        json.dumps(made | {"sha256": hashlib.sha256(b"changed").hexdigest()})
+    )
+    assert poster(file, sha256) is None
 
 
 def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_page_allows_only_its_own_scripts_and_style_and_is_not_kept(viewer: Re
             "default-src": "'none'",
             "script-src": "'self'",
             "style-src": f"'sha256-{digest}'",
-            "img-src": "data:",
+            "img-src": "'self' data:",
             "media-src": "'self'",
             "connect-src": "'self'",
             "base-uri": "'none'",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the two data routes, and the notice for a request that failed.
+// Requests to the three data routes, and the notice for a request that failed.
 
 import { h, icon } from "./dom.js";
 import { airflowAddress, leavingFrame } from "./host.js";
@@ -30,6 +30,11 @@ export function fetchRenders(query, signal) {
 
 export function fetchRender(ref, signal) {
   return getJson(`api/render?${new URLSearchParams(Object.entries(ref))}`, signal);
+}
+
+/** Returns where the frames are on the sheet of a render's preview. */
+export async function fetchTiles(ref) {
+  return (await getJson(`api/preview?${new URLSearchParams(Object.entries(ref))}`)).tiles;
 }
 
 /** Returns the task instances in this page's address, as parameters of `api/render`. */

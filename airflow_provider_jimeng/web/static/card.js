@@ -1,22 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The card of one render. Its picture plays as a video while the pointer or the keyboard's focus is on it.
+// The card of one render.
 
 import { h, icon } from "./dom.js";
-import { leavingFrame, mediaAddress, renderAddress, taskAddress } from "./host.js";
+import { leavingFrame, renderAddress, taskAddress } from "./host.js";
 import { explain, t } from "./i18n.js";
 import { age, cost, money, moment, resolution, span } from "./format.js";
-
-const STILL_AT = 0.1; // seconds; the first frame is often black
-const lazyVideos = new IntersectionObserver(
-  (entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      lazyVideos.unobserve(target);
-      target.src = target.dataset.src;
-    }
-  },
-  { rootMargin: "300px" },
-);
+import { movesWhilePointedAt, still } from "./still.js";
 
 export function keyOf(ref) {
   return JSON.stringify([ref.dag_id, ref.run_id, ref.task_id, ref.map_index]);
@@ -24,31 +13,6 @@ export function keyOf(ref) {
 
 export function taskName(ref) {
   return ref.map_index >= 0 ? `${ref.task_id} [${ref.map_index}]` : ref.task_id;
-}
-
-/** Returns a muted video that loads its first picture when it comes near the screen. */
-export function stillVideo(ref) {
-  const video = h("video", { muted: true, loop: true, playsInline: true, preload: "metadata", tabIndex: -1 });
-  video.dataset.src = `${mediaAddress(ref)}#t=${STILL_AT}`;
-  video.disableRemotePlayback = true;
-  video.addEventListener("error", () => {
-    video.replaceWith(h("p", { class: "gone" }, icon("film"), t("media_gone")));
-  });
-  video.addEventListener("loadeddata", () => video.classList.add("ready"));
-  lazyVideos.observe(video);
-  return video;
-}
-
-function playsWhilePointedAt(element, video) {
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  const start = () => {
-    if (!calm.matches && video.src) video.play().catch(() => {}); // the browser rejects the play if a pause follows at once
-  };
-  const stop = () => video.pause();
-  element.addEventListener("pointerenter", start);
-  element.addEventListener("pointerleave", stop);
-  element.addEventListener("focusin", start);
-  element.addEventListener("focusout", stop);
 }
 
 export function stateBadge(card) {
@@ -98,7 +62,7 @@ export function failurePanel(card) {
 
 /** Returns the content of a card's picture area. */
 export function picture(card) {
-  if (card.state === "landed") return stillVideo(card.ref);
+  if (card.state === "landed") return still(card.ref);
   if (card.state === "running") return runningPanel(card);
   if (card.state === "failed") return failurePanel(card);
   return h("div", { class: "panel submitted" }, icon("submitted"), h("span", {}, t("submitted_only")));
@@ -132,7 +96,6 @@ function facts(card) {
 /** Returns a card. `picks` knows which renders are selected for comparison, and gets each change. */
 export function cardElement(card, picks) {
   const content = picture(card);
-  const video = content instanceof HTMLVideoElement ? content : null;
   const prompt = card.prompt || t("no_prompt");
   const when = card.submitted_at ?? card.seen_at;
   const link = h("a", { class: "picture", href: renderAddress(card.ref), aria: { label: t("open_render", { name: prompt }) } }, content);
@@ -154,7 +117,7 @@ export function cardElement(card, picks) {
       h("time", { dateTime: when, title: moment(when) }, age(when)),
     ),
   );
-  if (video) playsWhilePointedAt(element, video);
+  if (card.state === "landed") movesWhilePointedAt(element, content);
   element.refresh = () => {
     content.refresh?.();
     const time = element.querySelector("time");

@@ -80,8 +80,9 @@ export function renderAddress(ref) {
   return `render?${refQuery(ref)}`;
 }
 
-export function mediaAddress(ref) {
-  return `media?${refQuery(ref)}`;
+/** Returns the address of a render's video, or of a picture beside it: "poster" or "preview". */
+export function mediaAddress(ref, part) {
+  return `media?${refQuery(ref)}${part ? `&part=${part}` : ""}`;
 }
 
 /**
