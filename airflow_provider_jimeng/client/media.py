@@ -29,9 +29,9 @@ from airflow_provider_jimeng.client.sync_client import TimeLimit
 from airflow_provider_jimeng.client.transport import (
     CONNECT_TIMEOUT_SECONDS,
     NEW_CONNECTIONS,
+    OWN_REQUEST,
     READABLE,
     USER_AGENT,
-    OwnRequest,
     codings_of,
     naming_the_field,
     proxy_for,
@@ -106,6 +106,16 @@ class MediaStream:
             self._limit.allow(None)
             yield piece
             self._limit.allow(self._piece_seconds)
+
+
+@contextmanager
+def _own_request() -> Iterator[None]:
+    """Keep the links of the requests in the ``with`` block out of the logs of the HTTP libraries."""
+    token = OWN_REQUEST.set(True)
+    try:
+        yield
+    finally:
+        OWN_REQUEST.reset(token)
 
 
 @contextmanager
@@ -187,7 +197,7 @@ def _send(
         transport = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=NEW_CONNECTIONS)
     stack.enter_context(transport)
     try:
-        with OwnRequest(), limit.enforced():
+        with _own_request(), limit.enforced():
             response = first_reply(transport, requests)
     except httpx.HTTPError as error:
         raise translated(error, _where(target)) from None
@@ -340,7 +350,7 @@ def fetch_file(link: str, max_bytes: int) -> tuple[int, bytes]:
     timeout = httpx.Timeout(FILE_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     try:
         with (
-            OwnRequest(),
+            _own_request(),
             httpx.Client(
                 headers=_HEADERS, timeout=timeout, follow_redirects=True, max_redirects=MAX_REDIRECTS
             ) as client,

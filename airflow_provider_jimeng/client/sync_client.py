@@ -14,20 +14,17 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
-from urllib.parse import urljoin
 
 import httpx
 
 from airflow_provider_jimeng.client.exchange import (
+    MAX_REPLY_BYTES,
     TOO_LATE,
+    TOO_LONG,
     Exchange,
-    Limits,
     Reply,
-    ReplyBody,
     Requests,
-    auth_for,
 )
 from airflow_provider_jimeng.client.transport import open_transport
 from airflow_provider_jimeng.core.wire import (
@@ -38,8 +35,6 @@ from airflow_provider_jimeng.core.wire import (
     SubmitReply,
     cancel_call,
     parse_cancel,
-    parse_query,
-    parse_submit,
     query_call,
     submit_call,
 )
@@ -70,17 +65,14 @@ class JimengClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self.auth = auth or auth_for(settings)
+        self._requests = Requests(settings, auth)
+        self.auth = self._requests.auth
         self._transport = transport
-        self._requests = Requests(settings)
-        self._limits = Limits(settings)
-        self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
-        self._parse_query = query_parser(settings)
         self._queries: _Sender | None = None
 
     def __enter__(self) -> Self:
         """Build the transport of the queries. Nothing is sent."""
-        queries = _Sender(self.settings, self._limits, self._transport, keep_connection=True)
+        queries = _Sender(self.settings, self._transport, keep_connection=True)
         queries.open()
         self._queries = queries
         return self
@@ -97,12 +89,12 @@ class JimengClient:
 
         :param on_sent: called before the first byte of the request is sent, after the connection is made.
         """
-        return self._exchange(submit_call(request), self._parse_submit, on_sent=on_sent)
+        return self._exchange(submit_call(request), self._requests.parse_submit, on_sent=on_sent)
 
     def query(self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
         """Return the status of a render; with ``aigc_meta``, the video behind the link of the reply is labelled."""
         call = query_call(req_key=req_key, task_id=task_id, aigc_meta=aigc_meta)
-        return self._exchange(call, self._parse_query)
+        return self._exchange(call, self._requests.parse_query)
 
     def cancel(self, req_key: str, task_id: str) -> CancelReply:
         """Cancel a render. The API cancels queued renders only."""
@@ -119,29 +111,15 @@ class JimengClient:
         if self._queries is None:
             raise RuntimeError("The client is not open: use it in a with block.")
         is_query = call.action == QUERY_ACTION
-        sender = self._queries if is_query else _Sender(self.settings, self._limits, self._transport)
+        sender = self._queries if is_query else _Sender(self.settings, self._transport)
         try:
-            with Exchange(call.action, self._requests.host) as exchange:
-                return exchange.read(self._send(sender, call, on_sent), parse)
+            with Exchange(call, self._requests) as exchange:
+                for request in exchange.requests():
+                    exchange.answer(*sender.send(request, exchange.seconds, on_sent=on_sent))
+                return exchange.read(parse)
         finally:
             if not is_query:
                 sender.close()
-
-    def _send(self, sender: _Sender, call: Call, on_sent: Callable[[], None] | None) -> httpx.Response:
-        flow = self.auth.auth_flow(self._requests.build(call))
-        request = next(flow)
-        while True:
-            response = sender.send(request, on_sent=on_sent)
-            try:
-                request = flow.send(response)
-            except StopIteration:
-                return response
-
-
-def query_parser(settings: ClientSettings) -> Callable[[int, bytes], QueryReply]:
-    """Return the parser of queries. Relative links of a gateway belong to its origin, others to the endpoint's URL."""
-    base = urljoin(settings.endpoint, "/") if settings.auth == "bearer" else settings.endpoint
-    return partial(parse_query, endpoint=base)
 
 
 class _Sender:
@@ -155,13 +133,11 @@ class _Sender:
     def __init__(
         self,
         settings: ClientSettings,
-        limits: Limits,
         transport: httpx.BaseTransport | None = None,
         *,
         keep_connection: bool = False,
     ) -> None:
         self._settings = settings
-        self._limits = limits
         self._transport = transport
         self._keep_connection = keep_connection and transport is None
         self._http: httpx.BaseTransport | None = transport
@@ -183,17 +159,26 @@ class _Sender:
             http, self._http, self._stream = self._http, None, None
             http.close()
 
-    def send(self, request: httpx.Request, *, on_sent: Callable[[], None] | None = None) -> httpx.Response:
-        """Send a request and return its whole reply."""
-        body = ReplyBody()
+    def send(
+        self, request: httpx.Request, seconds: float, *, on_sent: Callable[[], None] | None = None
+    ) -> tuple[httpx.Response, list[bytes]]:
+        """Send a request. Return the head of the reply, and its body as it came.
+
+        :param seconds: how long request and reply can take together.
+        """
+        pieces: list[bytes] = []
+        size = 0
         try:
-            with TimeLimit(self._limits.whole(request), stream=self._stream) as limit, limit.enforced():
-                request.extensions = {"timeout": self._limits.phases, "trace": self._trace(limit, on_sent)}
+            with TimeLimit(seconds, stream=self._stream) as limit, limit.enforced():
+                request.extensions = {**request.extensions, "trace": self._trace(limit, on_sent)}
                 response = self._head(request, limit)
                 stream = cast("httpx.SyncByteStream", response.stream)
                 try:
                     for piece in stream:
-                        body.add(piece)
+                        size += len(piece)
+                        if size > MAX_REPLY_BYTES:
+                            raise httpx.ReadError(TOO_LONG)
+                        pieces.append(piece)
                 finally:
                     stream.close()
         except BaseException:
@@ -201,7 +186,7 @@ class _Sender:
             raise
         if self._keep_connection:
             self._stream = limit.stream
-        return body.complete(request, response)
+        return response, pieces
 
     def _head(self, request: httpx.Request, limit: TimeLimit) -> httpx.Response:
         try:

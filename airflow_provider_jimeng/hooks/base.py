@@ -72,9 +72,10 @@ class JimengSubmittingHook(BaseHook):
 
     def get_conn(self) -> JimengClient:
         """Return a client of the connection, to be used in a ``with`` block."""
+        settings = self.settings
         if self._auth is None:
-            self._auth = auth_for(self.settings)
-        return JimengClient(self.settings, auth=self._auth)
+            self._auth = auth_for(settings)
+        return JimengClient(settings, auth=self._auth)
 
     def __enter__(self) -> Self:
         """Share one client among the calls of the ``with`` block. The connection is read at the first call."""
@@ -355,7 +356,8 @@ def make_ready(request: RenderRequest, settings: ClientSettings, max_cost_cny: A
 
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    check_cost(request, max_cost_cny)
+    if max_cost_cny is not None:
+        check_cost(request, max_cost_cny)
     check_links(request, settings.endpoint)
     if request.frames_to_open:
         request = open_images(request)
