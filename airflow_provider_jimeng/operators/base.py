@@ -15,7 +15,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_amount, read_seconds
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
-from airflow_provider_jimeng.core.differences import difference_in_words
 from airflow_provider_jimeng.core.errors import DifferentVideoError, ParameterError
 from airflow_provider_jimeng.core.literals import (
     DEFAULT_CONNECTION,
@@ -27,7 +26,7 @@ from airflow_provider_jimeng.core.literals import (
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.output_path import path_as_text, warning_of
 from airflow_provider_jimeng.core.parameters import check_aigc_meta, read_extra_body, refuse_arguments
-from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.core.render import RenderEvent, difference_in_words
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.retry import with_default_policy
 

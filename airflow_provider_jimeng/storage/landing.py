@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING
 import pendulum
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
-from airflow_provider_jimeng.core.differences import difference_in_words, differences
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4
-from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderManifest,
+    cost_in_words,
+    difference_in_words,
+    differences,
+)
 from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
 from airflow_provider_jimeng.storage.claim import Claim
 from airflow_provider_jimeng.storage.download import Download, LinkSource, Patience, Received
