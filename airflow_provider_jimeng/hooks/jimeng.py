@@ -110,7 +110,7 @@ class JimengHook(JimengSubmittingHook):
         """
         settings = self.settings
         render = self._render_of(render_or_id, model, settings)
-        label = check_aigc_meta(aigc_meta) or settings.aigc_meta
+        label = check_aigc_meta(aigc_meta) if aigc_meta else settings.aigc_meta
         with self._open_client() as client:
             return client.query(render.req_key, render.task_id, aigc_meta=label)
 
@@ -125,7 +125,7 @@ class JimengHook(JimengSubmittingHook):
         async with self._open_lease() as lease:
             settings = lease.client.settings
             render = self._render_of(render_or_id, model, settings)
-            label = check_aigc_meta(aigc_meta) or settings.aigc_meta
+            label = check_aigc_meta(aigc_meta) if aigc_meta else settings.aigc_meta
             return await lease.client.query(render.req_key, render.task_id, aigc_meta=label)
 
     def wait_for_completion(
@@ -316,7 +316,8 @@ class RenderLinks:
 
         :raises ParameterError: ``require_tagged`` is set, and there is no label.
         """
-        label, settings = check_aigc_meta(aigc_meta), read_settings(hook)
+        label = check_aigc_meta(aigc_meta) if aigc_meta else None
+        settings = read_settings(hook)
         if require_tagged and not (label or settings.aigc_meta):
             raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
         return cls(hook=hook, render=render, settings=settings, label=label, sleep=sleep)

@@ -168,7 +168,8 @@ class JimengSubmittingOperator(BaseOperator):
         retry_policy: RetryPolicy | None = None,
         **kwargs: Unpack[OperatorArguments],
     ) -> None:
-        refuse_arguments({name: value for name, value in kwargs.items() if name in REFUSED_ARGUMENTS})
+        if refused := {name: value for name, value in kwargs.items() if name in REFUSED_ARGUMENTS}:
+            refuse_arguments(refused)
         super().__init__(retries=retries, **with_default_policy(kwargs, retry_policy))
         self.prompt = prompt
         self.model = model
@@ -344,7 +345,8 @@ def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> R
 
 def aigc_label(task: Any) -> dict[str, str] | None:
     """Return the checked ``aigc_meta`` of a task, ``None`` to use the connection's."""
-    return check_aigc_meta(as_mapping("aigc_meta", task.aigc_meta))
+    label = as_mapping("aigc_meta", task.aigc_meta)
+    return None if label is None else check_aigc_meta(label)
 
 
 def _uses_catalogue(jimeng_conn_id: Any) -> bool:
