@@ -314,7 +314,7 @@ class JimengSubmittingHook(BaseHook):
             model=request.spec.name,
             jimeng_conn_id=self.jimeng_conn_id,
             submitted_at=pendulum.from_timestamp(self._now()),
-            fingerprint=request.fingerprint(),
+            fingerprint=request.fingerprint,
             prompt=request.prompt,
             seed=request.seed,
             duration=request.duration,

@@ -191,7 +191,7 @@ class Submission:
             return None
         manifest, required = paid.manifest, as_bool("require_tagged", self._task.require_tagged)
         if manifest is None or (required and not manifest.is_labelled):
-            manifest = self._save(paid.render, ended, unlabelled=manifest)
+            manifest = self._save(paid.render, ended, manifest, require_tagged=required)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
@@ -216,7 +216,7 @@ class Submission:
             check_names(self._target or self._folder)
         record = self._record.read()
         try:
-            asked, take = self.request.fingerprint(), self.request.take
+            asked, take = self.request.fingerprint, self.request.take
         except (ParameterError, SettingsError) as error:
             return self._adopt_unread(record, error)
         decision = self._record.decide(asked=asked, take=take, policies=self._policies)
@@ -243,7 +243,7 @@ class Submission:
         """Return a render of the same request that another task has paid for, if the author wants that."""
         if not self._reuses(take):
             return None
-        for other in self.others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
+        for other in self.others.of_request(self.request.fingerprint, except_ids=self._record.given_up()):
             if other.state is RecordState.INTENT:
                 if self._policies["on_unknown_submit"] == "resubmit":
                     continue
@@ -305,7 +305,7 @@ class Submission:
             hook=self._hook,
             record=self._record,
             others=self.others,
-            asked=self.request.fingerprint(),
+            asked=self.request.fingerprint,
             reuses=self._reuses(self._take),
             target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
@@ -314,7 +314,7 @@ class Submission:
         )
 
     def _save(
-        self, render: Render, ended: RenderEvent, *, unlabelled: RenderManifest | None
+        self, render: Render, ended: RenderEvent, unlabelled: RenderManifest | None, *, require_tagged: bool
     ) -> RenderManifest | None:
         """Save a finished render; ``None`` if the API lost it and a new one is to be paid for.
 
@@ -323,7 +323,6 @@ class Submission:
         if self._target is None:
             raise RuntimeError("A task that only submits saves nothing.")
         began, target = pendulum.now("UTC"), self._target
-        require_tagged = as_bool("require_tagged", self._task.require_tagged)
         try:
             with kept(render):
                 links = RenderLinks.of(
