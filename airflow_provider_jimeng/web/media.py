@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest, sidecar_of
+from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import RenderManifest
@@ -173,7 +173,7 @@ def _saved_video(file: AtomicFile, sha256: str) -> Video:
 
 
 def _manifest_beside(file: AtomicFile) -> RenderManifest | None:
-    sidecar = sidecar_of(file)
+    sidecar = file.sidecar
     return read_manifest(sidecar) if 0 < (sidecar.size() or 0) <= _LARGEST_MANIFEST else None
 
 
@@ -182,7 +182,7 @@ def _look_at_disk(file: AtomicFile) -> tuple[Identity, RenderManifest | None]:
     try:
         folder = os.open(file.folder or "/", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with _opened(sidecar_of(file).name, folder) as (sidecar, small):
+            with _opened(file.sidecar.name, folder) as (sidecar, small):
                 if not 0 < small.size <= _LARGEST_MANIFEST:
                     raise MediaGoneError(_GONE)
                 content = sidecar.read(_LARGEST_MANIFEST)
