@@ -349,10 +349,12 @@ class _Shared:
         return connections.users == 0
 
     def pace(self, settings: ClientSettings) -> Pace:
-        pace = self.paces.get(settings.account)
+        account, rate = settings.account, settings.max_requests_per_second
+        pace = self.paces.get(account)
         if pace is None:
-            pace = self.paces[settings.account] = Pace(RateLimiter(settings.max_requests_per_second))
-        pace.cap(settings.max_requests_per_second)
+            pace = self.paces[account] = Pace(RateLimiter(rate))
+        else:
+            pace.cap(rate)
         return pace
 
 

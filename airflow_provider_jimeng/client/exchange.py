@@ -116,10 +116,8 @@ class VolcAuth(httpx.Auth):
     requires_request_body = True
     requires_response_body = True
 
-    def __init__(
-        self, credentials: Credentials, scope: Scope, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._signer = Signer(credentials, scope)
+    def __init__(self, signer: Signer, clock: Callable[[], float] = time.time) -> None:
+        self._signer = signer
         self._clock = clock
         self._offset_seconds = 0.0
 
@@ -198,15 +196,12 @@ def auth_for(settings: ClientSettings, clock: Callable[[], float] = time.time) -
     """Return the authentication that the settings choose."""
     if settings.auth == "bearer":
         return BearerAuth(settings.secret_key)
-    return VolcAuth(
-        Credentials(
-            access_key=settings.access_key,
-            secret_key=settings.secret_key,
-            session_token=settings.session_token,
-        ),
-        Scope(region=settings.region, service=settings.service),
-        clock,
+    credentials = Credentials(
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        session_token=settings.session_token,
     )
+    return VolcAuth(Signer(credentials, Scope(region=settings.region, service=settings.service)), clock)
 
 
 def _refuses_clock(response: httpx.Response) -> bool:

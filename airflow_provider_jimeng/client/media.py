@@ -94,18 +94,11 @@ class MediaStream:
 
         :raises NoReplyError: the body was cut, stalled, or cannot be unpacked.
         """
+        pieces = self._limit.pieces(self._response.iter_raw(), self._piece_seconds)
         try:
-            with self._limit.enforced():
-                yield from unpacked(self._pieces(), self.codings) if self.codings else self._pieces()
+            yield from unpacked(pieces, self.codings) if self.codings else pieces
         except httpx.HTTPError as error:
             raise translated(error, self.where) from None
-
-    def _pieces(self) -> Iterator[bytes]:
-        self._limit.allow(self._piece_seconds)
-        for piece in self._response.iter_raw():
-            self._limit.allow(None)
-            yield piece
-            self._limit.allow(self._piece_seconds)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from airflow_provider_jimeng.core.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
@@ -231,7 +231,7 @@ class TimeLimit:
 
     def __init__(self, seconds: float, *, stream: Any = None) -> None:
         self.stream = stream
-        self._until = _end_of(seconds)
+        self._until = time.monotonic() + seconds
         self._over = threading.Event()
         self.is_late = self._is_traced = self._is_sent = False
         self._thread = threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True)
@@ -243,10 +243,6 @@ class TimeLimit:
     def __exit__(self, *exc_info: object) -> None:
         self._over.set()
         self._thread.join()
-
-    def allow(self, seconds: float | None) -> None:
-        """Replace the limit: the request has so many seconds from now, or no limit."""
-        self._until = _end_of(seconds)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Note each connection that is made, to the proxy or to the host, and whether the request was sent."""
@@ -278,6 +274,18 @@ class TimeLimit:
             raise
         self._check()
 
+    def pieces(self, body: Iterable[bytes], seconds: float) -> Iterator[bytes]:
+        """Yield the pieces of a body, each of which has so many seconds to arrive, in place of the limit for the whole.
+
+        :raises httpx.ReadTimeout: a piece did not arrive in time.
+        """
+        with self.enforced():
+            self._until = time.monotonic() + seconds
+            for piece in body:
+                self._until = float("inf")
+                yield piece
+                self._until = time.monotonic() + seconds
+
     def _check(self) -> None:
         if not self.is_late:
             return
@@ -294,7 +302,3 @@ class TimeLimit:
             with suppress(OSError):
                 # The shutdown method of a TLS socket would change an object that the other thread is using.
                 socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)
-
-
-def _end_of(seconds: float | None) -> float:
-    return float("inf") if seconds is None else time.monotonic() + seconds
