@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
@@ -14,13 +14,14 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_jimeng.client.exchange import auth_for
 from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.core.catalogue import find_model
-from airflow_provider_jimeng.core.errors import JimengError, ParameterError
+from airflow_provider_jimeng.core.errors import JimengError, NotSentError, ParameterError
 from airflow_provider_jimeng.core.links import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.connection_cache import look_up_settings, shared_client
 from airflow_provider_jimeng.hooks.connection_form import probe
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
+from airflow_provider_jimeng.hooks.waiting import unread
 from airflow_provider_jimeng.images import open_images
 
 if TYPE_CHECKING:
@@ -349,6 +350,23 @@ class JimengSubmittingHook(BaseHook):
                 "model", f"is missing: the render {task_id} was not submitted by this hook. Name its model."
             )
         return self._submitted[task_id]
+
+
+def read_settings(hook: JimengSubmittingHook) -> ClientSettings:
+    """Return a hook's settings; raise one of our errors if the connection cannot be read now, see :func:`unread`."""
+    try:
+        return hook.settings
+    except Exception as error:
+        raise unread(hook.jimeng_conn_id, error) from error
+
+
+def need_connection(hook: JimengSubmittingHook) -> None:
+    """Fail at once if the connection certainly does not exist. During an outage, the wait that follows asks again.
+
+    :raises MissingConnectionError: saying how to add it.
+    """
+    with suppress(NotSentError):
+        _ = hook.settings
 
 
 def make_ready(request: RenderRequest, settings: ClientSettings, max_cost_cny: Any) -> RenderRequest:

@@ -43,10 +43,10 @@ from airflow_provider_jimeng.core.render import (
     deadline_for,
     format_money,
 )
-from airflow_provider_jimeng.hooks.base import JimengSubmittingHook
+from airflow_provider_jimeng.hooks.base import JimengSubmittingHook, read_settings
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId
-from airflow_provider_jimeng.hooks.waiting import apoll, ask_for, poll, poller_for, read_settings
+from airflow_provider_jimeng.hooks.waiting import apoll, poll, poller_for
 from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath, check_names
@@ -273,6 +273,12 @@ class JimengHook(JimengSubmittingHook):
             deadline=deadline_for(now=self._now(), wait_timeout=longest, submitted_at=submitted_at),
             poll_interval=None if poll_interval is None else read_seconds("poll_interval", poll_interval),
         )
+
+
+def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
+    """Ask what became of a render that is paid for."""
+    read_settings(hook)
+    return hook.query(render, aigc_meta=aigc_meta)
 
 
 def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengError) -> FinishedRender:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pendulum
@@ -50,8 +50,8 @@ from airflow_provider_jimeng.core.submit_messages import (
     under_way,
     unknown_before,
 )
-from airflow_provider_jimeng.hooks.jimeng import RenderLinks
-from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks, ask_for
+from airflow_provider_jimeng.hooks.waiting import poke, poll, poller_for
 from airflow_provider_jimeng.operators.base import (
     aigc_label,
     build_request,
@@ -338,7 +338,7 @@ class Submission:
                     overwrite=self._overwrite or self._record.may_replace(target),
                     require_tagged=require_tagged,
                     event=ended,
-                    confirm=lambda: self._record.refuse_replaced(render, target),
+                    confirm=partial(self._record.refuse_replaced, render, target),
                 )
         except RenderNotFoundError as error:
             if unlabelled is None:
