@@ -93,7 +93,7 @@ class OutputPath:
     @property
     def folder(self) -> OutputPath:
         """The directory: this one, or that of the file."""
-        return replace(self, output_path=folder_of(self.output_path))
+        return self if self.is_directory else replace(self, output_path=folder_of(self.output_path))
 
     @property
     def url_conn_id(self) -> str | None:
