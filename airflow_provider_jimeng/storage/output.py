@@ -302,20 +302,17 @@ def check_names(target: OutputPath) -> None:
     check_lengths("output_path", file.protocol, file.path)
     if not file.is_local:
         return
+    sidecar, part = file.sidecar, f"{_SAMPLE_TOKEN}{PART}"
+    hidden = file.hidden_name(PENDING), file.hidden_name(part), sidecar.hidden_name(part)
+    names = (file.name, sidecar.name, *hidden)
     folder = _nearest_folder(Path(file.folder or "/"))
     if folder is not None:
-        for name in _names_written_for(file):
+        for name in names:
             _look_up(folder / name)
     if not target.is_directory and os.path.isdir(file.path):  # noqa: PTH112  the path was looked up above
         raise ParameterError(
             "output_path", f"{shown(file.path)} is a directory. End it with / to save files in it."
         )
-
-
-def _names_written_for(file: AtomicFile) -> tuple[str, ...]:
-    sidecar, part = file.sidecar, f"{_SAMPLE_TOKEN}{PART}"
-    hidden = file.hidden_name(PENDING), file.hidden_name(part), sidecar.hidden_name(part)
-    return file.name, sidecar.name, *hidden
 
 
 def _nearest_folder(folder: Path) -> Path | None:
