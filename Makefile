@@ -1,4 +1,5 @@
-# You need Python >= 3.11, git and make. The first target that needs anything else installs it into .venv.
+# SPDX-License-Identifier: Apache-2.0
+# You need Python 3.11, 3.12 or 3.13, git and make. The first target that needs anything else installs it into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -25,11 +26,11 @@ help: ## list the targets
 $(VENV)/.uv-ready: requirements/uv.txt
 	@python=; \
 	for candidate in $${PYTHON:-} python3 python3.13 python3.12 python3.11; do \
-	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
+	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
 	    python=$$candidate; break; \
 	  fi; \
 	done; \
-	if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed (tried: $${PYTHON:-} python3 python3.13 python3.12 python3.11)" >&2; exit 1; fi; \
+	if [ -z "$$python" ]; then echo "Python 3.11, 3.12 or 3.13 is needed (tried: $${PYTHON:-} python3 python3.13 python3.12 python3.11)" >&2; exit 1; fi; \
 	if ! [ -x $(BIN)/pip ]; then "$$python" -m venv $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@

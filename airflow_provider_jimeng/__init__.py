@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Apache Airflow provider for the Jimeng AI video API on Volcengine."""
 
 from __future__ import annotations

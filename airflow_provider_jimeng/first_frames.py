@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first frame of a landed video as a small JPEG, where the extra ``[media]`` is installed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the fonts of this machine, for the emulator's pictures and for visible labels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens image inputs, after the pure checks and before anything is recorded or sent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses of the UI's pages, for Airflow's navigation, for DAG files and for the link on the task page."""
 
 from __future__ import annotations

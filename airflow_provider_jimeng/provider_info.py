@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The description of the provider, which Airflow reads at start-up.
 
 Airflow 3.2 and newer read the connection form from here. For older versions the hook builds the widgets from the same
@@ -46,7 +47,7 @@ def get_provider_info() -> dict[str, object]:
     return {
         "package-name": "airflow-provider-jimeng",
         "name": _NAME,
-        "description": "Render videos with Jimeng AI on Volcengine: pay once, wait cheaply, land a playable file.",
+        "description": "Render videos with Jimeng AI on Volcengine: pay once, wait without a worker, save complete videos.",
         "integrations": [
             {
                 "integration-name": _NAME,

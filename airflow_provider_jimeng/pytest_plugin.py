@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fixture ``jimeng_emulator``, for the tests of DAG authors.
 
 pytest loads this module in every run if the package is installed, so it must not import slow modules.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report as one HTML page that needs no other file, except the videos that it plays from its own directory.
 
 The page has no script and loads nothing from other hosts. Prompts are what somebody typed, so the template escapes every

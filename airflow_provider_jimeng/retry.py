@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How our errors become Airflow's: which failure is retried, and when. Airflow has retry policies since 3.3."""
 
 from __future__ import annotations

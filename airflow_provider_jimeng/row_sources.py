@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a campaign's rows come from: a list, a data frame, a file in any store, a link."""
 
 from __future__ import annotations

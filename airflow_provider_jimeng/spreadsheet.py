@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the lines of an Excel workbook's sheet, with the library openpyxl, which is an extra."""
 
 from __future__ import annotations

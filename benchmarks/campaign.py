@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a campaign on an account that renders two videos at a time, on a real Airflow with the emulator.
 
     python benchmarks/campaign.py [--renders 24] [--seconds 30] [--slots 2] [--only "waiting for slots"]

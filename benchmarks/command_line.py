@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CPU of `jimeng query` beyond its request, against the import of httpx alone, in the same run.
 
     python benchmarks/command_line.py [--rounds 15]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finishes a 1080p video (label, libx264), and compares with the ffmpeg command that does the same.
 
     python benchmarks/finishing.py [--rounds 3] [--short 10] [--long 300] [--threads 2]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure what one page of the gallery costs Airflow's database.
 
     python -m benchmarks.gallery [--renders 500] [--others 100000] [--rounds 5] [--postgres]

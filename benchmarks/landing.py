@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save one large file to a local path, and compare this with `curl -o f && sha256sum f` from the same server.
 
     python benchmarks/landing.py [--megabytes 1024] [--rounds 3] [--folder DIR]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure a look-up in the ledger after 100, 1,000 or 10,000 tasks with the same request, on files and on S3.
 
 A task looks up the ledger before it pays: by its request with ``reuse="output_path"``, and by a full file name. The S3

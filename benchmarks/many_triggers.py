@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure how the CPU time of one poll grows from 200 to 5,000 triggers in one process.
 
     python benchmarks/many_triggers.py [--rounds 3] [--seconds 15] [--rate 250]

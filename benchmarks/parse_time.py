@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure what the import of the operators adds to a DAG file that imports Airflow's `DAG` anyway.
 
     python benchmarks/parse_time.py [--rounds 15]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the local server that the triggers of a benchmark poll, and measure the CPU time of the polls."""
 
 from __future__ import annotations

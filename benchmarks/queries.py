@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compute queries per render, and the mean delay until the end of a render is noticed, on a virtual clock.
 
     python benchmarks/queries.py [--renders 300] [--least 60] [--most 240]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure what one render passes through (modules, connection look-ups, TCP connections, writes), and the project's size.
 
     make bench-path

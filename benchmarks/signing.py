@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the CPU time of one signature, ours against the vendor's SDK in the same run.
 
 python benchmarks/signing.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the CPU time per poll and per finished render, beside a bare httpx client and four other providers.
 
     make bench-triggers [BENCH_ARGS="--rounds 1 --seconds 4"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure 1,000 tasks that wait for a slot and 50 that wait for a render in one triggerer, against Airflow's triggers.
 
     python benchmarks/waiting_triggers.py [--waiting 1000] [--polling 50] [--seconds 60]

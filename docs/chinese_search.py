@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Search the Chinese pages by pairs of characters, because Chinese has no blanks between its words.
 
 Sphinx itself needs a dictionary of 19 MB for this, and its search field does not split what a reader types.

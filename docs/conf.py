@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration of Sphinx, which builds the documentation site from docs/: `make docs`.
 
 The source directory is the repository itself, so links between the documents are the same here as on a git host.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make the tables of docs/facts.md from the catalogue: limits, times, sizes, wrong keys, pages of the vendor."""
 
 from __future__ import annotations

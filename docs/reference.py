@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make the tables of arguments, settings, extras and errors from signatures, docstrings and declarations."""
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from airflow_provider_jimeng.core.rows import COLUMNS
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+_PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = _PYPROJECT["project"]
+PUBLISHER: dict[str, str] = _PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]
+"""The settings of the publisher: the address of the repository, and contacts."""
 CAPS = tomllib.loads((ROOT / "requirements" / "matrix.toml").read_text("utf-8"))["caps"]
 
 OPERATORS = {

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the tables of the documents (models, prices, codes, arguments) and the examples from the code.
 
 `python docs/tables.py` (or `make docs-tables`) fills every block `<!-- begin NAME -->` … `<!-- end NAME -->` of the
-READMEs and docs/*.md. `--check` only names the documents that are stale. Some blocks name what they describe:
+READMEs, docs/*.md and .github/*.md. `--check` only names the documents that are stale. Some blocks name what they describe:
 `<!-- begin arguments JimengVideoSensor -->`. A test fails if the documents differ from the code. README.zh-CN.md gets
 the same tables with the words of docs/zh.toml.
 """
@@ -39,7 +40,12 @@ CHINESE: dict[str, str] = tomllib.loads((ROOT / "docs" / "zh.toml").read_text(en
 def documents() -> list[Path]:
     """Return every document that can contain generated blocks."""
     readmes = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "example_dags" / "README.md"]
-    return [*readmes, *sorted((ROOT / "docs").glob("*.md"))]
+    return [*readmes, *sorted((ROOT / "docs").glob("*.md")), *community_files()]
+
+
+def community_files() -> list[Path]:
+    """Return the documents that a git host finds in .github, without the template of pull requests."""
+    return [path for path in sorted((ROOT / ".github").glob("*.md")) if "TEMPLATE" not in path.name]
 
 
 def is_chinese(path: Path) -> bool:
@@ -291,8 +297,18 @@ def assumption_table() -> str:
     return _table(("fact", "assumed", "confidence", "source", "compared by"), rows)
 
 
+def contact(setting: str) -> str:
+    """Return a line with a contact of the publisher, or a line that says that it is not set."""
+    address = reference.PUBLISHER[setting]
+    if not address:
+        return f"The publisher has not set an address yet (`{setting}` in `pyproject.toml`)."
+    return f"Address: <{address}>"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "assumptions": assumption_table,
+    "conduct-contact": lambda: contact("conduct-contact"),
+    "security-contact": lambda: contact("security-contact"),
     "exit-codes": exit_codes,
     "error-codes": error_codes,
     "error-names": error_names,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep the Chinese translations in docs/locale with the messages of the documents.
 
 `make docs-translations` merges new and changed messages into the .po files. A changed message keeps its old translation

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Use frames and a camera movement: a loop with one picture as first and last frame, and a camera that moves in a picture.
 
 The input is a still image. One of the API's templates moves the camera.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a campaign: one mapped task per prompt. All tasks wait in the triggerer, and none occupies a worker.
 
 The API renders one or two videos of an account at a time. The other tasks wait for a slot without using retries.

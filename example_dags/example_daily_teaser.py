@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make a video a day. A second DAG starts when the video is saved.
 
 The manifest is the extra of the asset event, so the second DAG knows where the file is and what it cost.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daily teaser that is finished for two channels: visible label, poster, a wide and a tall version. Needs `[media]`.
 
 On Airflow 3.1 and newer, a person approves the video before it is finished. Nobody answers within a day: nothing is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Use a picture as the first frame. The task reads a path, or any URI that ObjectStoragePath opens, and sends the image.
 The API itself downloads an http(s) URL."""
 

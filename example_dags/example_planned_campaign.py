@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a campaign with a budget: check and quote every row, render the new rows, and report the result.
 
 The plan pays nothing. A bad row, or a quote above the cap, stops the run before the first submit. If you run the same

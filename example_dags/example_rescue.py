@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save videos that are paid and not saved, in the last task of a DAG, even if the tasks before it failed.
 
 The rescue never submits. If it cannot query or save a render, it fails, and a retry costs nothing.

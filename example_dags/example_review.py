@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Let a person look at the video before it is published. The question to a person needs Airflow 3.1.
 
 The question contains a link to the video's page in Airflow. If nobody answers within a day, the take counts as rejected,

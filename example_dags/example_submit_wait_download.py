@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Use three tasks: submit, wait, save. You can retry and clear each task by itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Use the hook in a Python task, if the operators do not do what you need.
 
 This task occupies a worker while it waits, and nothing remembers the render. A retry would pay again, so the task has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make a video from a prompt. This is the smallest example. It needs the connection `jimeng_default`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every test gets: an Airflow home of its own with a migrated database, and a guarded event loop."""
 
 from __future__ import annotations

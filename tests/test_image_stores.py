@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images from stores that work, and from stores that do not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who pays: an Airflow connection, or the environment variables and files that other clients use too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The progress of renders: a bar each in a terminal, a line for each change elsewhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every command and option, declared once: for ``jimeng``'s parser, for Airflow's, and for the page of the docs."""
 
 from __future__ import annotations

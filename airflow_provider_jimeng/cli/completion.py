@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completion of the command line in a shell, by argcomplete, which Airflow brings."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the commands print: results on stdout, everything else on stderr, and never a secret."""
 
 from __future__ import annotations

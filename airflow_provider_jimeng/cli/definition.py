@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands as Airflow (3.2 and newer) adds them to its own command line: ``airflow jimeng …``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``jimeng doctor``: compares what this package assumes with what an account shows."""
 
 from __future__ import annotations

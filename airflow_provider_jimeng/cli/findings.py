@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor has found: a fact, what is assumed of it, what the account shows, and whether both agree."""
 
 from __future__ import annotations

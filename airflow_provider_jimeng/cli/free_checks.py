@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The free part of the doctor: queries of ids that cannot exist. Nothing is submitted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hook of the command line: it reads the environment too, and reports each answer."""
 
 from __future__ import annotations

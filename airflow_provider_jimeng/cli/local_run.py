@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands for a task instance where there is no Airflow: the names in the record, and what would go to XCom."""
 
 from __future__ import annotations

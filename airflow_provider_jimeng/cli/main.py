@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The entry point: read the arguments, run the command, and turn every error into a message and an exit code."""
 
 from __future__ import annotations

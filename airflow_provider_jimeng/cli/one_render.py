@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``jimeng query``, ``download`` and ``cancel``: what can be done with the id of a render."""
 
 from __future__ import annotations

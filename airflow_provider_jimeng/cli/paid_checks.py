@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paid part of the doctor: one real render, watched from its submit to its file.
 
 It is paid once, as any other render of the command line: run again, the doctor looks at the render that is paid for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arguments of the command line as the operators read them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator of the command line: the one of DAG files, without a DAG."""
 
 from __future__ import annotations

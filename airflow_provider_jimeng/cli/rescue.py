@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``jimeng rescue``: save what was paid below a directory, whoever paid for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``jimeng quote``, and the rows of ``jimeng render``: the checks and the quote of the plan operator."""
 
 from __future__ import annotations

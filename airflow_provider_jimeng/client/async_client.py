@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client of event loops: the methods of ``client.sync_client``, on connections that clients of a loop share.
 
 All clients with the same endpoint, TLS and proxy settings and timeout share their connections, and all clients of one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The URL of the API, in one form, from the host, schema and port of a connection."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One call to the API: the signed request, the bounds of its reply, and its errors as errors of this package.
 
 The clients of workers and of event loops share this module. It sends nothing itself. The debug log has the action,

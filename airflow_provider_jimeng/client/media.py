@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Downloads: the videos behind the links of the API, and small files behind links that a user trusts.
 
 No key, cookie or header of the API calls goes along. The only exception is the token of a gateway, which goes to links

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A transport that notes what came back beside the JSON: HTTP status, the server's date, TLS, and how long it took."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of a client, read from the fields of an Airflow connection of type ``jimeng``.
 
 :data:`CONNECTION_SETTINGS` declares the fields of the extra. Their values are typed (JSON) or text (the UI form, a URI).

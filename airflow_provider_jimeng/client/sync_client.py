@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client of workers and scripts: the API as methods, on connections of its own.
 
 Queries use one kept connection. A submit or a cancel always uses a new one: the server can close a kept connection at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP that API calls and downloads share: transports of httpx, quiet logs, translated errors, bounded unpacking.
 
 Requests go to transports of httpx without an httpx client. A client would follow redirects, keep cookies, log URLs and

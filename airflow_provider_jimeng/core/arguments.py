@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the arguments of a render: as templates leave them, and against the record of the model.
 
 A template leaves text in place of a number, and ``"None"`` or nothing in place of an absent value.

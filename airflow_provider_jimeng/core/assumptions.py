@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this package assumes about the API without a live account to prove it: each fact with confidence and source.
 
 ``jimeng doctor`` compares the facts with what an account shows, and a page of the docs lists them. Confidence: H, official

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ten video models: keys, parameters, limits, prices, output sizes. A connection can change each of these facts.
 
 The facts come from the public product documents (library 85621; each record names its page). Uncertain facts are data

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One cell of a row, as Excel, a data frame or JSON leaves it: absent, a text, a number, or what Excel made of it.
 
 Excel reads the ratio ``16:9`` as a time. It keeps a time of the day or a fraction of a day, and shows ``16:09``. It

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The code table: what each code of the API and its gateway means, and what to do about it.
 
 Sources: product pages of library 85621 and the common return codes (docs 6444/69728) for business codes, the

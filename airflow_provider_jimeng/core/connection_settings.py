@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fields of a connection of type ``jimeng``, each declared once.
 
 The form in Airflow's UI, the description of the provider, the checks of the values and the tables of the documents

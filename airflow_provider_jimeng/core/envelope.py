@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the JSON of every answer: code, message, request id and data, in whatever form they come.
 
 There are three forms: the API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetadata`` with ``Error`` or around a

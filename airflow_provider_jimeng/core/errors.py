@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The error classes. Each says what follows from it: ``retryable``, ``retry_delay`` and ``billed``.
 
 :mod:`airflow_provider_jimeng.exceptions` shows them as a tree.

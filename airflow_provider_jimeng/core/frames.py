@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image inputs: what the API takes, and how it will crop them (docs 85621/1777001)."""
 
 from __future__ import annotations

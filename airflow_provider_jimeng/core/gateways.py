@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a Bearer gateway of the new-api family means when it refuses a submit.
 
 Such a gateway has two shapes of its own for a refusal (they come from its public code):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When the next request, and the next waiting task, of an account can start. The loops that ask do the sleeping.
 
 An account has two limits. The vendor does not publish its request rate, so :class:`RateLimiter` starts at the configured

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links: which one an answer gives to a video, however it is written, and which hosts only the own network can open."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks the arguments of a render that are known when a DAG file is parsed, without reading a connection."""
 
 from __future__ import annotations

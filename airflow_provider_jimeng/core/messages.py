@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages about renders that did not end well: what happened, what it can have cost, what to do.
 
 The facts come from the outcomes (:mod:`.outcomes`), the error classes (:mod:`.errors`) and the code table (:mod:`.codes`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that an MP4 file (ISO/IEC 14496-12) is whole, and describes its video track, without decoding it.
 
 Only headers and tables are read, so memory stays bounded whatever the file claims about itself.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boxes, tracks and the label of an MP4 file (ISO/IEC 14496-12), read with bounds on the number of boxes and entries."""
 
 from __future__ import annotations

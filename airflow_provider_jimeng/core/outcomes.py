@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a wait can end: the outcomes, with everything that follows from each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads ``output_path`` before anything is paid, and checks whether a store can take the file names.
 
 Everything here works on text. The checks that need a file system are in :mod:`airflow_provider_jimeng.storage.output`.

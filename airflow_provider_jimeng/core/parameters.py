@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The request of a render. Every argument is checked against the catalogue before anything is sent or paid."""
 
 from __future__ import annotations

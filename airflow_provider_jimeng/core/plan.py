@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A campaign before it is paid: rows become checked requests with version numbers, and arguments of the mapped tasks.
 
 Other modules read the files, open the images and look up what is paid already.

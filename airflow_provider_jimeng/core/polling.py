@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When to query a render next, and when to stop. Decisions are values; ``now`` and the jitter are arguments.
 
 :class:`Cadence` spaces the queries by the durations of earlier renders of the model. A render is queried rarely while

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a campaign costs, for each model, before anything is paid."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The record of what was paid, and what a later try, a Clear or another run does with it.
 
 A record belongs to one task instance, for all its tries. It is written before the submit (``intent``), right after the

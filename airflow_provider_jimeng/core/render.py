@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A render, how a wait for it ended, and its saved video: typed values inside, versioned JSON at every border."""
 
 from __future__ import annotations

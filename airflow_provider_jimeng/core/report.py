@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of a campaign: how each task ended, how many videos there are, what they cost, and failures by what to do.
 
 A task leaves in XCom ``jimeng_render`` (a render payload, with the outcome if the render did not end well), the manifest

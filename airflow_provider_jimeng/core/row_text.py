@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the bytes of a file of rows as text, and the text as lines of cells or as JSON values."""
 
 from __future__ import annotations

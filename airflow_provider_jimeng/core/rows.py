@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of a campaign as somebody wrote them: a list of dicts, a table, or the content of a file.
 
 Only the form is checked here: which cell belongs to which argument. Problems are collected, so that one message names

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Volcengine V4 request signing (HMAC-SHA256) as pure functions (docs 6369/67268, 6369/67269).
 
 The caller passes the time as ``x_date``. The signature covers the sorted headers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages about a submit that was refused, whose outcome is unknown, or that did not begin."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make texts from outside safe to show: short, encodable, and without the signatures of links.
 
 Error messages reach logs, XCom and the database, whatever they quote: a reply of megabytes, an image as base64, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the JSON of every request and reads the JSON of every answer. No other module knows the fields of the API.
 
 Answers come in the API's own form (docs 85621, ``CVSync2Async*``) or in that of Bearer gateways, which wrap and rename

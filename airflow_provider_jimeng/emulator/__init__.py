@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A strict emulator of the Jimeng video API, in this process or behind a socket.
 
 ``JimengEmulator().serve()`` returns a server, ``.transport()`` an httpx transport, and ``python -m

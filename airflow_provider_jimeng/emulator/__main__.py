@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command ``python -m airflow_provider_jimeng.emulator``, which runs the emulator as a server."""
 
 from __future__ import annotations

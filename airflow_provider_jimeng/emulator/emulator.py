@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator: one object that answers HTTP requests, whatever carries them."""
 
 from __future__ import annotations

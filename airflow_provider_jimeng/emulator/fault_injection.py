@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fault injection: picks the fault that is due for a request, and changes the response as the fault says."""
 
 from __future__ import annotations

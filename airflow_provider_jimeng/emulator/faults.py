@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults as data: what goes wrong, where and when.
 
 A fault is a JSON object, ``{"where": "submit", "what": "cut_after", "nth": 2}``, or the same as keyword arguments of

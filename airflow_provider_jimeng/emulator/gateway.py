@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bearer gateways of the new-api kind: ``POST /jimeng/?Action=…&Version=…`` with ``Authorization: Bearer …``.
 
 Requests, refusals and the shapes of responses are read from the public code of such gateways (H). All versions wrap an

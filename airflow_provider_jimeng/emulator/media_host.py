@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The media host: video links that expire, whole files, single ranges (RFC 9110 §14), and the faults of downloads.
 
 Each query creates a new link. It is valid for an hour and signed in its query string (docs §1.4; M-H). A published link

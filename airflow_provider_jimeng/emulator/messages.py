@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP requests and responses, independent of what carries them, and the calls and responses of the API.
 
 The API has three kinds of responses: success, business error and gateway error (docs 6444/69728, 6369/68677). Each has a

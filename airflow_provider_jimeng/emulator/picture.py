@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of a video: the input image, the prompt, the parameters and a moving strip."""
 
 from __future__ import annotations

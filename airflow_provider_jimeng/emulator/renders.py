@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accepted renders, the limit on requests per second, and the bill.
 
 The status of a render is a function of the clock, so nothing runs between two requests.

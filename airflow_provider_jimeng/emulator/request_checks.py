@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of requests against the catalogue: the fields and images of a submit, the label of a query.
 
 The rules for fields are documented (H: docs 85621, the page of each model), and so are the limits of images (H: docs

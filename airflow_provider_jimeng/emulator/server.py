@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator behind a socket: a threading HTTP server with keep-alive that can cut connections.
 
 That a chunked body gets 411 is a guess (L): no known client of the API sends one.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The three operations of the API (submit, query, cancel), and the faults that happen to them."""
 
 from __future__ import annotations

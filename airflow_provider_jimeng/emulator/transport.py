@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator as an httpx transport, without a socket. No other module of the emulator imports httpx.
 
 A fault raises the exception that httpx raises on a real connection. If a response is later than the read timeout, the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checks of the API's gateway: action, method and signature. Nothing here comes from the provider's signer.
 
 Documented (docs 6369/67268, 6369/67269; H unless another confidence is named): the canonical request, the derivation of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real MP4 files: H.264, yuv420p, 24 frames a second, exactly 121 or 241 frames, with a label if a query requests it.
 
 Only one second is encoded, and its packets are repeated, so that ten seconds in 1080P cost no more than one. The last

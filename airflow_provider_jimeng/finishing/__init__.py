@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes a saved video fit to publish: labels, posters, previews, renditions. Needs the extra ``[media]``.
 
 :func:`~airflow_provider_jimeng.finishing.derivatives.finish` does in Python what ``JimengFinishVideoOperator`` does in a DAG.

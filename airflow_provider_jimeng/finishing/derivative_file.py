@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One file that is made of saved videos: whether it is made already, and how it gets its name and its manifest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the derivatives of saved videos beside them, each once, and each with a manifest of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The saved videos, and the file with sound, that a call reads. They are never changed."""
 
 from __future__ import annotations

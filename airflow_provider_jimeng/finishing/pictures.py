@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Still pictures of a video: a poster, and a sheet of small frames with a WebVTT track for scrubbing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to make of a saved video: labels, poster, preview, renditions, concatenation, sound. Pure data, checked once."""
 
 from __future__ import annotations

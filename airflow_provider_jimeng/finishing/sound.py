@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the sound of a finished video: a track that is cut and faded, or the sound of the source."""
 
 from __future__ import annotations

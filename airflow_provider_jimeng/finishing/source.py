@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a saved video for finishing, and refuses what cannot be finished before any work is done."""
 
 from __future__ import annotations

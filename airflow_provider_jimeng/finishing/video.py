@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encodes a finished video: sources fitted to one size, joined, labelled, and given a track of sound.
 
 FFmpeg's own filters do the work on the pixels. Frames pass through one at a time, so that memory does not grow with the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws the visible label: light text in a dark box, so that it can be read on any picture."""
 
 from __future__ import annotations

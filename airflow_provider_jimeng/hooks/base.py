@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The connection of a hook, and its submits: they cost money."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow connections as settings and clients, which all triggers of a process share.
 
 A look-up in a triggerer takes 0.2 to 3.6 s on the one socket that all triggers share. So its result is kept for five

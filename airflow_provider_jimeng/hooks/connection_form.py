@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The form of a connection in Airflow's UI, and its button "Test"."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hook: the Jimeng API behind an Airflow connection, for operators, triggers and scripts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What names a render: in a call of the hook, and in the arguments of a sensor or an operator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of the renders that rows of a plan would continue with. The API is asked once for each render."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loops that ask what became of a render: on a worker, on an event loop, and in one poke.
 
 All of them execute the decisions of one :class:`~airflow_provider_jimeng.core.polling.Poller`.

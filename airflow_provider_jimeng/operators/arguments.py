@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arguments of Airflow's own base classes, so that editors and type checkers know them and find a misspelt one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arguments of the operators: declared, checked when the DAG file is parsed, and read when the task runs.
 
 When the DAG file is parsed, a literal is checked. The value of a template, of another task or of a mapping is known only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator that makes a saved video fit to publish: labels, posters, previews, renditions. It never pays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One payment: the intent is recorded, the request leaves at most once, the id of the render is recorded.
 
 Everything that can fail before the request leaves happens before the intent is recorded, or takes the intent back.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A campaign's budget: every row checked and quoted before the first submit."""
 
 from __future__ import annotations

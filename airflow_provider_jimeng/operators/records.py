@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is recorded as paid: the record of a task instance, as one try of it knows it, and the records of other tasks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator that reports on a campaign: JSON for programs, one page for people."""
 
 from __future__ import annotations

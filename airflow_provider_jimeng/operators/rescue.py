@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator at the end of a DAG that saves what was paid for and not saved. It never pays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One try of a task: adopt the render that is paid for, or pay for one; then save its video.
 
 A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task

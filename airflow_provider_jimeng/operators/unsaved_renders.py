@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The renders that a rescue finds, and what it does with each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators that a DAG author uses: submit, generate (submit, wait and save), download."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a task tells: every key of XCom, the functions that write and read them, and the metrics.
 
 Metrics for Airflow's ``Stats`` hold counts, seconds, bytes and money, by model; never a prompt or an id. All are below

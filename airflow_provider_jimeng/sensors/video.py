@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waits for a submitted render, in poke, reschedule or deferrable mode."""
 
 from __future__ import annotations

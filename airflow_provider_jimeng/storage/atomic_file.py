@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file of a store that appears under its name whole or not at all.
 
 Local files are written under a temporary name and renamed. In object stores an upload appears only when it is complete,

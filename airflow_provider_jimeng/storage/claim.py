@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A claim on a file name. If several tasks save one video, one downloads it and the others wait for its file.
 
 A claim only avoids double downloads. Whether a file is whole and its manifest fits does not depend on it, because a

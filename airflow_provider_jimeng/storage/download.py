@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Downloads a video to a local file. Links can expire, and connections can break.
 
 A link is fetched right before its use, and again if the media host refuses it. A download that was cut continues where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saves the video of a finished render: link, download, check, final name, manifest.
 
 A file under its final name is always whole, and its manifest proves that it is the paid video. Saving it again is free:

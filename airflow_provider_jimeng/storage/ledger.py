@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ledger: the record of what each task instance paid for, stored where its next try finds it.
 
 The record is stored in two places. Both are written before the payment:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a video goes, and the manifest beside it.
 
 ``output_path`` can be in any store that ``ObjectStoragePath`` opens. A manifest proves what a file is and is written after

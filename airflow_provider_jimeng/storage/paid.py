@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds what is paid for in a directory: for a plan, and for a rescue.
 
 A plan does not pay again for what a task with ``reuse="output_path"`` will find later. Both read the same records: first

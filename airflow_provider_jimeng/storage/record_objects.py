@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records under ``<output directory>/.jimeng/``, and the pointers to them.
 
 ``tasks/<key>.json`` holds the record of a task instance. With pointers, other tasks find it without reading every

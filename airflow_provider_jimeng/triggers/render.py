@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waits for a render in the triggerer. A trigger can run twice, so it only reads and never pays.
 
 Each process has one queue for the render slots of each account and model. A render that ends here wakes a task that

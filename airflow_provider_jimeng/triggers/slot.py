@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waits in the triggerer until the account probably has a free render slot."""
 
 from __future__ import annotations

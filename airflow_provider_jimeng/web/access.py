@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who can see the renders of which DAG. Airflow's auth manager decides on every request.
 
 A reader can see a render if the auth manager allows them to read both its DAG and that DAG's XComs, because the values

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The web app that Airflow's API server mounts: three pages, two routes for data, one for the bytes of a video.
 
 Every route except those of the front end's own files asks Airflow who the reader is and what they can read. All routes are

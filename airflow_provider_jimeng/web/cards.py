@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert stored renders to what the pages show: plain JSON, with times as RFC 3339 and money as decimal text.
 
 These are pure functions without a database or a web server. An author of a DAG can push any payload, so each value is

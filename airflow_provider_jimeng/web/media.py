@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bytes of a saved video, in parts, from every store that ``ObjectStoragePath`` can reach.
 
 Any author of a DAG can push a manifest that names any file, and the API server can often read more files than that author.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The three pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
 
 There is no build step. The path of the modules contains a hash of all of them, so a browser can keep them for ever: a new

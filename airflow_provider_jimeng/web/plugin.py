@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Airflow loads of the UI: the app with the pages, a view in the navigation, and a tab on tasks.
 
 Every Airflow process loads its plugins, and a worker does so at the start of each task. So the first request builds the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read values of payloads that anybody can have pushed: each function returns a usable value or ``None``.
 
 No function raises. The results can be added up, shown, and sent as JSON.

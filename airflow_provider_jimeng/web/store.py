@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The queries of the pages to Airflow's database.
 
 A render is an XCom with the key ``jimeng_render``. Its manifest is the ``return_value`` of the same task instance. If the

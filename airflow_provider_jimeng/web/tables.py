@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of Airflow's database that belong to a render, and what follows from them, as SQL.
 
 The database compares values by JSON paths and as text, which cannot fail on a payload that others pushed. This works on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the browser tests; without Chromium and PostgreSQL they fail."""
 
 from __future__ import annotations

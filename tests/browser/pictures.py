@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. It needs chromium, PostgreSQL and a font with Chinese.
 
 It saves all pictures in build/screenshots/, and three of them with fewer colours in docs/images/.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain reverse proxy: it passes requests on and knows nothing about the server behind it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Airflow with a real emulator, real runs in it, and Chromium in front of it."""
 
 from __future__ import annotations

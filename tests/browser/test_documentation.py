@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages of the documentation, as a reader sees them: on a phone, in the dark, in Chinese, without a mouse."""
 
 from __future__ import annotations

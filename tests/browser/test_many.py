@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Five hundred renders; and Airflow somewhere else than at the root of a host of its own."""
 
 from __future__ import annotations

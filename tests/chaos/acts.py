@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each row of the chaos table does to its task."""
 
 from __future__ import annotations

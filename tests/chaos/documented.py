@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the documents say of a row, beside what came of it."""
 
 from __future__ import annotations

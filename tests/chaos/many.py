@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m tests.chaos.many 200`: so many mapped renders of 12 s on a real Airflow, one triggerer killed on the way."""
 
 from __future__ import annotations

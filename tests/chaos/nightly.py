@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m tests.chaos.nightly`: every outage, one after the other, on one Airflow with PostgreSQL and its own heartbeats.
 
 It prints a table. Names of outages as arguments perform these alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Performs an outage on a real Airflow and counts what came of the tasks that ran then."""
 
 from __future__ import annotations

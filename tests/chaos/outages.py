@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outages: what a task needs is killed or frozen while tasks pay for renders, and comes back after a while. Pure data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chaos rows that need processes: one real Airflow on PostgreSQL, and everything that may end a task from outside.
 
 All rows take place at once. The emulator's clock belongs to this process: renders run for hours of it, and end when

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chaos table: what is done to a render's task, and what it must come to. Pure data, for tests and documents."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process may end at any line, not only where the table's rows strike: a sample of the lines that a task runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Between the intent and the first byte of the request nothing is paid, whatever fails there, and whatever it raises."""
 
 from __future__ import annotations

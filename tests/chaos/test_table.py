@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every row of the chaos table, as one killed, confused or cleared task after the other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The session on the page of the docs is what the commands print."""
 
 from __future__ import annotations

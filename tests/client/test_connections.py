@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which connection a call uses, against a server that closes connections as its tests say."""
 
 from __future__ import annotations

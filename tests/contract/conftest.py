@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One API in five bodies: sync and async client, in process and over a socket, httpx and aiohttp below."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that suit each model, made from the catalogue alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Property tests judge values, never the speed of the machine they happen to run on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a saved video is compared with: the duration, ratio, size and frame rate that were asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a refusal of a new-api gateway means: the shapes are those of its public code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks that break inside Airflow's own task runner: tries, XCom, mapping, groups and the state store are Airflow's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the documents show is executed: Python blocks, connections, and Airflow's commands."""
 
 from __future__ import annotations

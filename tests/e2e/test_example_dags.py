@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every example DAG runs: on a real Airflow database, against a served emulator, to a file that plays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A connection as the form stores it, in Airflow's database: `dag.test()` runs task and trigger with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients of an emulator whose requests are signed by the vendor's own signer."""
 
 from __future__ import annotations

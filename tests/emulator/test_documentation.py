@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files, programs and faults of docs/emulator.md do what the page says."""
 
 from __future__ import annotations

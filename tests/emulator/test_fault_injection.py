@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every fault, as httpx sees it: in process, and over a socket."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small MP4 files of every kind that finishing meets, and what can be measured in a finished one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing is made twice, nothing of others is replaced, and a killed task leaves no half file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wrong arguments are refused with their name, the limit and the remedy; templates may leave text for numbers."""
 
 from __future__ import annotations

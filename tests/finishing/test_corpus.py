@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MP4 files of every kind pass through every part: the right output, or a clear refusal before anything is made."""
 
 from __future__ import annotations

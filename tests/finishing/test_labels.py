@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The visible label is measured in the picture, and the implicit label is read back byte for byte."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Posters, and the sheets of small frames that players show while somebody scrubs."""
 
 from __future__ import annotations

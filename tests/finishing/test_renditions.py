@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes, ratios, bit rates and the order of the boxes of a rendition; how a concatenation joins its videos."""
 
 from __future__ import annotations

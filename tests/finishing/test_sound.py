@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sound is measured in the decoded samples of the finished video."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real Airflows on this machine, for tests, the demo and the benchmarks.
 
 Nothing here imports Airflow: every component is a process of its own, started from this interpreter's `airflow`

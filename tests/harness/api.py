@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow's public REST API, as far as tests and the demo need it."""
 
 from __future__ import annotations

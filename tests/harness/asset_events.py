@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow's own bookkeeping of the asset events of a task; Airflow 2 calls assets datasets."""
 
 from __future__ import annotations

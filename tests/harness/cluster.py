@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An Airflow as companies run it: PostgreSQL, Redis, Celery workers, two triggerers, videos on S3; all on 127.0.0.1."""
 
 from __future__ import annotations

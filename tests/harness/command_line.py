@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`jimeng` as a process, against an emulator in this process that a test controls."""
 
 from __future__ import annotations

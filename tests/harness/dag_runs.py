@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a DAG from a file by `dag.test()`: real tasks, real XCom, this process's SQLite database."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metadata databases: a migrated SQLite file, kept per Airflow version so that each start is a copy."""
 
 from __future__ import annotations

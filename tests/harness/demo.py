@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make demo`: a campaign on a real Airflow against the emulator; no account, no cost, nothing left running.
 
-KEEP=1 leaves Airflow and the emulator up until Ctrl-C, and prints address and login.
+KEEP=1 leaves Airflow and the emulator up until Ctrl-C, opens the page Renders in a desktop's browser, and prints its
+address and the login.
 """
 
 from __future__ import annotations
@@ -12,11 +14,20 @@ import shutil
 import signal
 import sys
 import time
+import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tests.harness.demo_report import Landed, Progress, bill_lines, inspect, landed_table
+from tests.harness.demo_report import (
+    Landed,
+    Progress,
+    bill_lines,
+    inspect,
+    landed_table,
+    next_commands,
+    next_commands_while_kept,
+)
 from tests.harness.emulator import EmulatorServer
 from tests.harness.processes import ctrl_c_ignored
 from tests.harness.settings import User
@@ -30,6 +41,7 @@ HOME = Path(os.environ.get("DEMO_HOME") or ROOT / ".jimeng-demo")
 DAG_ID = "example_jimeng_campaign"
 RENDER_SECONDS = 15
 CAMPAIGN_TIMEOUT_SECONDS = 900
+RENDERS_PAGE = "/plugin/jimeng-renders"
 
 
 def main() -> int:
@@ -90,11 +102,27 @@ def _demo(stack: ExitStack) -> int:
     else:
         _say(f"{len(landed)} prompts, {len(landed)} playable files, each paid for once; {_elapsed(started)}")
     if os.environ.get("KEEP") == "1":
-        _say(f"Airflow stays up at {airflow.url}  user: {login.name}  password: {login.password}")
-        _say(f"the emulator listens at {emulator.url}; Ctrl-C stops both")
-        while True:
-            signal.pause()
+        _keep(airflow.url + RENDERS_PAGE, login, emulator)
+    if not problems:
+        print("\n".join(["", "Type one of these next:", *next_commands()]), flush=True)
     return 1 if problems else 0
+
+
+def _keep(page: str, login: User, emulator: EmulatorServer) -> NoReturn:
+    """Show the page of renders, and wait for Ctrl-C."""
+    _say(f"Airflow stays up. The videos are at {page}  user: {login.name}  password: {login.password}")
+    print("\nType one of these in another terminal, in this folder:")
+    print("\n".join([*next_commands_while_kept(emulator.connection_fields), ""]))
+    _say(f"the emulator listens at {emulator.url}; Ctrl-C stops both")
+    if sys.stdout.isatty() and (sys.platform == "darwin" or _has_desktop()):
+        webbrowser.open(page)
+    while True:
+        signal.pause()
+
+
+def _has_desktop() -> bool:
+    """Return whether a browser would get a window. Without one, it would take over this terminal."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _problems(
@@ -102,7 +130,7 @@ def _problems(
 ) -> list[str]:
     found = [f"the run ended as {state}"] if state != "success" else []
     if not rows or len(landed) != len(rows):
-        found.append(f"{len(landed)} of {len(rows)} videos landed")
+        found.append(f"{len(landed)} of {len(rows)} videos were saved")
     found += [f"{video.path} does not play: {video.problem}" for video in landed if video.problem]
     if bill["billed"] != len(landed):
         found.append(f"{bill['billed']} renders were billed for {len(landed)} videos")

@@ -1,7 +1,9 @@
-"""What `make demo` prints: the states while it waits, then what landed, then the bill."""
+# SPDX-License-Identifier: Apache-2.0
+"""What `make demo` prints: the states while it waits, what landed, the bill, and the next commands."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HEARTBEAT_SECONDS = 15.0
-WORDS = {None: "not yet", "up_for_retry": "retry soon", "success": "landed"}
+WORDS = {None: "not yet", "up_for_retry": "retry soon", "success": "saved"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,3 +136,28 @@ def bill_lines(bill: Mapping[str, Any]) -> list[str]:
     return [
         f"the emulator's bill     {cost}  ({counts}, {bill['queries']} queries, at most {in_flight} in flight)"
     ]
+
+
+DOCTOR = (
+    "VOLC_ACCESSKEY=… VOLC_SECRETKEY=… .venv/bin/jimeng doctor",
+    "with your keys: check your account, at no cost",
+)
+MODELS = (".venv/bin/jimeng models", "the models, their limits and their list prices")
+
+
+def next_commands() -> list[str]:
+    """Return three commands for the folder of the repository, after a demo that has stopped everything."""
+    again = ("make demo KEEP=1", "the same again, and then see the videos on the page Renders in Airflow")
+    return _commands(again, MODELS, DOCTOR)
+
+
+def next_commands_while_kept(connection: Mapping[str, Any]) -> list[str]:
+    """Return three commands for another terminal, while the emulator of this connection runs."""
+    setting = json.dumps({"conn_type": "jimeng", **connection})
+    render = f"AIRFLOW_CONN_JIMENG_DEFAULT='{setting}' .venv/bin/jimeng render 'A kite over a snowy village'"
+    return _commands((render, "your own prompt, on the emulator"), MODELS, DOCTOR)
+
+
+def _commands(*commands: tuple[str, str]) -> list[str]:
+    """Return two lines per command: what it does, and the command itself, which can be copied as a line."""
+    return [line for command, what in commands for line in (f"  # {what}", f"  {command}")]

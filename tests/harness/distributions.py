@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Environments that hold a built wheel and no more than its metadata asks for."""
 
 from __future__ import annotations

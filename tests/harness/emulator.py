@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator for tests: as a process of its own, and as a server in this process that a test controls."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fake Airflow: one task as an operator sees it, that a test can kill at any point within milliseconds.
 
 Operators, triggers, retry policy, templates, hook, client, sockets, emulator and files are real. This module plays the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the installed Airflow has of `docs/features.toml`, and the skipping of tests that need what it lacks."""
 
 from __future__ import annotations

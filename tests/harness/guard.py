@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raises when code blocks an event loop: what stalls one trigger stalls every deferred task of the company."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab for one experiment: an emulator, a directory for videos, fake tasks, and the count of renders and files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m tests.harness.lander JSON`: a process that lands one video, to be held up or killed on the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks for what must be nowhere: in files, in every value of every table, in what an API answered."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source of links that a test decides."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the test suite on every Airflow of `requirements/matrix.toml`, each in an environment of its own.
 
 `python -m tests.harness.matrix run [--fast] [NAME …]` and `… lock [NAME …]`; both are behind `make`. Environments

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A media host on a real socket that behaves, or misbehaves, as told: one answer per request, the last one for ever."""
 
 from __future__ import annotations

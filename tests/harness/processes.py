@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that never outlive the one that started them."""
 
 from __future__ import annotations

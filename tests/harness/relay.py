@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TCP relay that goes silent: whoever sends through it stands in the middle of an upload, for a test to end it there."""
 
 from __future__ import annotations

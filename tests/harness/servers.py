@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PostgreSQL and Redis from the system's packages, on 127.0.0.1, in a folder of the caller's."""
 
 from __future__ import annotations

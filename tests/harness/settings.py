@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The environment in which every component of one Airflow runs."""
 
 from __future__ import annotations

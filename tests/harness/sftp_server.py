@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m tests.harness.sftp_server JSON`: SFTP on 127.0.0.1 to one folder, for one user with a password."""
 
 from __future__ import annotations

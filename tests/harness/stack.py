@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Airflow: api-server, scheduler, dag-processor, triggerers and, if asked for, Celery workers."""
 
 from __future__ import annotations

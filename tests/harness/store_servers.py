@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stores for videos as processes of their own: an S3 that keeps its objects in memory, and SFTP to a folder."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """File systems in memory that behave like remote stores, and fail when told to, behind `ObjectStoragePath`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records as version 0.1.0 reads and writes them: its wheel, in a process of its own."""
 
 from __future__ import annotations

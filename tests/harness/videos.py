@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small real MP4 files, made with a real encoder, for tests of what reads or lands them."""
 
 from __future__ import annotations

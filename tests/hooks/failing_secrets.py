@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A secrets back end that is away."""
 
 from __future__ import annotations

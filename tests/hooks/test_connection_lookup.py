@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A connection that is not there, one that cannot be read, and one that cannot be asked for now."""
 
 from __future__ import annotations

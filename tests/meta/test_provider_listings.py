@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `airflow providers …` says of this package, by Airflow's own commands."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import email
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng import __version__
+from docs.reference import PUBLISHER
+from hatch_build import long_description, project_urls
 from tests.harness.distributions import environment_with, run
 from tests.harness.features import lack
 from tests.harness.processes import inherited_environment
@@ -24,7 +27,7 @@ from tests.meta.tree import PACKAGE, ROOT
 
 INFO = f"airflow_provider_jimeng-{__version__}.dist-info"
 IN_THE_SOURCE = {
-    ".ci", ".github", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "NOTICE", "PKG-INFO", "README.md", "README.zh-CN.md",
+    ".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "NOTICE", "PKG-INFO", "README.md", "README.zh-CN.md",
     "airflow_provider_jimeng", "benchmarks", "docs", "example_dags", "hatch_build.py", "pyproject.toml",
     "requirements", "tests",
 }  # fmt: skip
@@ -104,10 +107,12 @@ def test_the_source_distribution_holds_what_the_project_is_made_of_and_nothing_e
     files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()]
     kinds = {path.suffix for path in files}
     assert kinds <= {
-        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".whl", ".yml", ".po"
+        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".whl", ".yml", ".yaml", ".cff", ".po"
     }  # fmt: skip
     assert not [
-        path for path in files if re.search(r"(^|/)(\.(?!ci/|github/|gitignore$)|__pycache__)", str(path))
+        path
+        for path in files
+        if re.search(r"(^|/)(\.(?!ci/|github/|gitignore$|pre-commit-config\.yaml$)|__pycache__)", str(path))
     ]
     assert (unpacked / ".ci" / "run").stat().st_mode & 0o100
 
@@ -144,18 +149,36 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
     assert sorted(metadata.get_all("Provides-Extra", [])) == ["aiohttp", "emulator", "excel", "media"]
 
 
-def test_the_long_description_is_the_readme_without_what_leads_nowhere(wheel: Path) -> None:
+def test_the_wheel_carries_the_package_page_that_its_settings_make(wheel: Path) -> None:
     metadata = metadata_of(wheel)
     assert metadata["Description-Content-Type"] == "text/markdown"
     payload = metadata.get_payload(decode=True)
     assert isinstance(payload, bytes)
-    text = payload.decode()
-    assert [link for link in re.findall(r"\]\(([^)]*)\)", text) if not link.startswith("https://")] == []
-    assert "![" not in text
-    assert "<!--" not in text
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert payload.decode() == long_description(readme, PUBLISHER["repository"])
+    urls = project_urls(PUBLISHER["repository"])
+    assert metadata.get_all("Project-URL", []) == [f"{label}, {url}" for label, url in urls.items()]
+    text = payload.decode()
     assert re.findall(r"^#+ .*$", text, re.MULTILINE) == re.findall(r"^#+ .*$", readme, re.MULTILINE)
     assert re.findall(r"^\|.*\|$", text, re.MULTILINE) == re.findall(r"^\|.*\|$", readme, re.MULTILINE)
+
+
+def test_a_build_names_the_settings_of_the_publisher_that_are_empty(unpacked: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(unpacked, tmp_path / "source")
+    settings = source / "pyproject.toml"
+    filled = re.sub(
+        r'^repository = ".*?"',
+        'repository = "https://git.example.com/films"',
+        settings.read_text(),
+        flags=re.MULTILINE,
+    )
+    settings.write_text(re.sub(r'^(\w+-contact) = ".*?"', r'\1 = ""', filled, flags=re.MULTILINE))
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    said = subprocess.run(command, cwd=source, check=True, capture_output=True, text=True).stderr
+    assert said.count("conduct-contact, security-contact") == 1
+    assert "repository" not in said
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert "Issues, https://git.example.com/films/issues" in metadata_of(wheel).get_all("Project-URL", [])
 
 
 # ----------------------------------------------------------------------------------------------- installed, no extras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's source as syntax trees, for the tests that watch over house rules."""
 
 from __future__ import annotations

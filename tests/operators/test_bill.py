@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the report adds up of a task that paid more than once is what the emulator billed, or may have."""
 
 from __future__ import annotations

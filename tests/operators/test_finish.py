@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The finish operator: literals are checked in the DAG file, templates at run time; outlets get the manifests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A new-api gateway between the tasks and the API: what it refuses costs nothing, and what it keeps is landed."""
 
 from __future__ import annotations

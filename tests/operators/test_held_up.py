@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A try that is held up in its download while a Clear pays anew for the same full file name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is plainly wrong fails when the DAG file is parsed; what may still change does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Task instances that ask for the same video, or for the same file name, at the same moment."""
 
 from __future__ import annotations

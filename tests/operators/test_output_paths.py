@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where videos go: read before anything is paid, in whatever form the author gives it, and never left."""
 
 from __future__ import annotations

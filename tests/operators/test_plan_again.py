@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A campaign planned again: what is on its way, what became of it, and what its tasks then pay."""
 
 from __future__ import annotations

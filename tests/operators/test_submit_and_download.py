@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submit, sensor and download, together and alone: the same rules as the task that does everything."""
 
 from __future__ import annotations

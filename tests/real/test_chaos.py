@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ends or freezes processes from outside, on one real Airflow with PostgreSQL and four triggerers, of which the last one is left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A campaign on a cluster that loses a triggerer, a worker and its scheduler on the way.
 
 `COUNT` in the environment is the number of renders; `make cluster-test` runs this.

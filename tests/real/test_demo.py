@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make demo` as a user runs it, in a folder of its own."""
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ def start_demo(home: Path, **env: str) -> subprocess.Popen[str]:
     )
 
 
+def typed(command: str) -> str:
+    """Return what a command prints that somebody types in the folder of the repository."""
+    return subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+
+
 def left_running(home: Path) -> list[str]:
     """Processes that carry the demo's folder in their environment or on their command line."""
     found = []
@@ -64,7 +72,14 @@ def test_a_kept_demo_lands_five_playable_files_for_the_bill_and_stays_until_ctrl
         assert re.search(r"the manifests add up to CNY 7\.00", seen)
         assert re.search(r"the emulator's bill .*CNY 7\.00 .*5 accepted, 5 billed", seen)
         assert "5 prompts, 5 playable files, each paid for once" in seen
-        assert re.search(r"stays up at http://127\.0\.0\.1:\d+  user: admin  password: \S+", seen)
+        assert re.search(
+            r"videos are at http://127\.0\.0\.1:\d+/plugin/jimeng-renders  user: admin  password: \S+", seen
+        )
+        render, models, _ = re.findall(
+            r"^  ([^#\s].*)$", seen.partition("in another terminal")[2], re.MULTILINE
+        )
+        assert "t2v_720p" in typed(models)
+        assert "Cost:      1.40 CNY" in typed(f"{render} --output '{tmp_path}/'")
         assert left_running(tmp_path / "demo")
     finally:
         os.killpg(process.pid, signal.SIGINT)  # to everything in the terminal's foreground, as Ctrl-C does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Independent readers, ffprobe and ExifTool, find in finished files what the manifests say of them."""
 
 from __future__ import annotations

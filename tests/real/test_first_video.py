@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of the README's quick start and of docs/first_video.md, run as printed, with the wheel for a package index."""
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ class Reader:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))
         }
+        port = free_port()
         self.env = {
             **kept,
             "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
             "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW__API__PORT": str(free_port()),
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
         }
 
     def type(self, script: str) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run of every way a task may take, then a search of everything that Airflow wrote for what no one may read.
 
 The connections are in the database, the log level is DEBUG. The search is told what to look for, and at the end it has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landings of one name that meet: who comes second waits, who was killed is found, and file and manifest always fit."""
 
 from __future__ import annotations

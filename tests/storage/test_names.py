@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a file system says of names before a landing needs them."""
 
 from __future__ import annotations

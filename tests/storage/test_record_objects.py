@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of many tasks that ask for the same: what is found, at which cost, and what 0.1.0 finds beside us."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landing, image input and records on stores that are servers: an S3, and SFTP; local files beside them."""
 
 from __future__ import annotations

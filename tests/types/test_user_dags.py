@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a DAG author's type checker says about DAG files that use every argument."""
 
 from __future__ import annotations

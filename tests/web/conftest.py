@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow's own API server in process, with the plugin in it, three users, and renders in a real database."""
 
 from __future__ import annotations

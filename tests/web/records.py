@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders written straight into Airflow's own tables, in the form that the operators leave there."""
 
 from __future__ import annotations

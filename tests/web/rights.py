@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An auth manager with rights per DAG, which Airflow's simple one does not know."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Requests to the two data routes, and the notice for a request that failed.
 
 import { h, icon } from "./dom.js";

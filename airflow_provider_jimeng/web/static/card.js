@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The card of one render. Its picture plays as a video while the pointer or the keyboard's focus is on it.
 
 import { h, icon } from "./dom.js";

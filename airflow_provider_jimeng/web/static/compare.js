@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Up to four renders side by side. The longest video leads, and the others follow its time.
 
 import { h, icon } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Formats values for people.
 
 import { LOCALE } from "./i18n.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The gallery: filters, totals, a page of cards, and the tray of renders that are selected for comparison.
 
 import { debounce, h, icon, replaceChildren } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Airflow around our pages: its theme and language, its addresses, and links that leave its frame.
 
 function readable(frame) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every sentence of the pages in both languages. The server explains failures in both languages. A test compares the two lists.
 
 import { language } from "./host.js";

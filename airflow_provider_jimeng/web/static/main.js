@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Starts the page that the document names: theme, header and content.
 
 import { h, icon } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page of one render: player, prompt and seed, timeline, manifest, JSON, and other takes.
 
 import { h, icon } from "./dom.js";

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DAGs whose renders the browser tests look at."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way a task may take with a connection that holds secrets: through, over a queue, and against walls."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every argument of every public class and method, as a literal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One misspelt argument in each call."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every templated argument as a template, and as the output of another task."""
 
 from __future__ import annotations
