@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.finishing.stills import POSTER_ENDINGS, name_beside, parse_still
-from airflow_provider_jimeng.storage.output import sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.atomic_file import AtomicFile
@@ -39,7 +38,7 @@ def poster(file: AtomicFile, sha256: str) -> bytes | None:
     try:
         for ending in POSTER_ENDINGS.values():
             found = file.beside(name_beside(file.name, ending))
-            manifest = parse_still(sidecar_of(found).content() or b"", sha256)
+            manifest = parse_still(found.sidecar.content() or b"", sha256)
             content = None if manifest is None else found.content()
             if manifest and content and hashlib.sha256(content).hexdigest() == manifest.sha256:
                 return _small(Image.open(io.BytesIO(content)))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_jimeng.core.differences import difference_in_words
+from airflow_provider_jimeng.core.render import difference_in_words
 from airflow_provider_jimeng.core.report import End, TaskEnd
 
 if TYPE_CHECKING:

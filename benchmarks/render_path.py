@@ -257,7 +257,7 @@ def paths(home: Path, *, show_details: bool) -> list[Figure]:
             f"TCP connections of a submit, {queries} queries and a download", waited.ports[port], at_most=3
         ),
         Figure("objects written to the ledger per render", happy.record_writes, at_most=4),
-        Figure("computed fingerprints per submit", happy.calls["_fingerprint"], at_most=1, at_least=1),
+        Figure("computed fingerprints per submit", happy.calls["fingerprint"], at_most=1, at_least=1),
     ]
 
 

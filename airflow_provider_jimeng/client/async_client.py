@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary
 
 import httpx
 
 from airflow_provider_jimeng.client.exchange import (
+    MAX_REPLY_BYTES,
     TOO_LATE,
+    TOO_LONG,
     Exchange,
-    Limits,
     Reply,
-    ReplyBody,
     Requests,
-    auth_for,
 )
-from airflow_provider_jimeng.client.sync_client import CLOSED_BY_THE_SERVER, query_parser, starts_sending
+from airflow_provider_jimeng.client.sync_client import CLOSED_BY_THE_SERVER, starts_sending
 from airflow_provider_jimeng.client.transport import open_async_transport
 from airflow_provider_jimeng.core.errors import RateLimitedError
 from airflow_provider_jimeng.core.limits import RateLimiter
@@ -37,7 +35,6 @@ from airflow_provider_jimeng.core.wire import (
     SubmitReply,
     cancel_call,
     parse_cancel,
-    parse_submit,
     query_call,
     submit_call,
 )
@@ -69,11 +66,9 @@ class AsyncJimengClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self.auth = auth or auth_for(settings)
+        self._requests = Requests(settings, auth)
+        self.auth = self._requests.auth
         self._transport = transport
-        self._requests = Requests(settings)
-        self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
-        self._parse_query = query_parser(settings)
         self._connections: _Connections | None = None
         self._pace: Pace | None = None
 
@@ -102,14 +97,14 @@ class AsyncJimengClient:
 
         :param on_sent: called before the first byte of the request is sent, after the connection is made.
         """
-        return await self._exchange(submit_call(request), self._parse_submit, on_sent=on_sent)
+        return await self._exchange(submit_call(request), self._requests.parse_submit, on_sent=on_sent)
 
     async def query(
         self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None
     ) -> QueryReply:
         """Return the status of a render; with ``aigc_meta``, the video behind the link of the reply is labelled."""
         call = query_call(req_key=req_key, task_id=task_id, aigc_meta=aigc_meta)
-        return await self._exchange(call, self._parse_query)
+        return await self._exchange(call, self._requests.parse_query)
 
     async def cancel(self, req_key: str, task_id: str) -> CancelReply:
         """Cancel a render. The API cancels queued renders only."""
@@ -130,25 +125,15 @@ class AsyncJimengClient:
         async with connections.sender(is_routine=is_routine) as sender:
             started = await pace.turn(is_routine=is_routine)
             try:
-                with Exchange(call.action, self._requests.host) as exchange:
-                    reply = exchange.read(await self._send(sender, call, on_sent), parse)
+                with Exchange(call, self._requests) as exchange:
+                    for request in exchange.requests():
+                        exchange.answer(*await sender.send(request, exchange.seconds, on_sent=on_sent))
+                    reply = exchange.read(parse)
             except RateLimitedError:
                 pace.refused(started)
                 raise
         pace.accepted()
         return reply
-
-    async def _send(
-        self, sender: _AsyncSender, call: Call, on_sent: Callable[[], None] | None
-    ) -> httpx.Response:
-        flow = self.auth.auth_flow(self._requests.build(call))
-        request = next(flow)
-        while True:
-            response = await sender.send(request, on_sent=on_sent)
-            try:
-                request = flow.send(response)
-            except StopIteration:
-                return response
 
 
 class _AsyncSender:
@@ -162,13 +147,11 @@ class _AsyncSender:
     def __init__(
         self,
         settings: ClientSettings,
-        limits: Limits,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         keep_connection: bool = False,
     ) -> None:
         self._settings = settings
-        self._limits = limits
         self._transport = transport
         self._keep_connection = keep_connection and transport is None
         self._http: httpx.AsyncBaseTransport | None = transport
@@ -193,20 +176,26 @@ class _AsyncSender:
             await http.aclose()
 
     async def send(
-        self, request: httpx.Request, *, on_sent: Callable[[], None] | None = None
-    ) -> httpx.Response:
-        """Send a request and return its whole reply."""
-        body = ReplyBody()
-        request.extensions = {"timeout": self._limits.phases}
+        self, request: httpx.Request, seconds: float, *, on_sent: Callable[[], None] | None = None
+    ) -> tuple[httpx.Response, list[bytes]]:
+        """Send a request. Return the head of the reply, and its body as it came.
+
+        :param seconds: how long request and reply can take together.
+        """
+        pieces: list[bytes] = []
+        size = 0
         if on_sent is not None:
             self._trace(request, on_sent)
         try:
-            async with asyncio.timeout(self._limits.whole(request)):
+            async with asyncio.timeout(seconds):
                 response = await self._head(request)
                 stream = cast("httpx.AsyncByteStream", response.stream)
                 try:
                     async for piece in stream:
-                        body.add(piece)
+                        size += len(piece)
+                        if size > MAX_REPLY_BYTES:
+                            raise httpx.ReadError(TOO_LONG)
+                        pieces.append(piece)
                 finally:
                     await stream.aclose()
         except BaseException as error:
@@ -217,7 +206,7 @@ class _AsyncSender:
                 raise httpx.ReadError(type(error).__name__) from None
             raise
         self._has_connection = self._keep_connection
-        return body.complete(request, response)
+        return response, pieces
 
     async def _head(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -297,13 +286,11 @@ class _Connections:
         self.key = key
         self.users = 0
         self._settings = settings
-        self._limits = Limits(settings)
         self._transport = transport
         self._others = asyncio.Semaphore(MAX_OTHERS_IN_FLIGHT)
         self._free: asyncio.LifoQueue[_AsyncSender] = asyncio.LifoQueue()
         self._queries = [
-            _AsyncSender(settings, self._limits, transport, keep_connection=True)
-            for _ in range(MAX_POLLS_IN_FLIGHT)
+            _AsyncSender(settings, transport, keep_connection=True) for _ in range(MAX_POLLS_IN_FLIGHT)
         ]
         self._queries[-1].open()  # A field of the connection that cannot be used raises here.
         for sender in self._queries:
@@ -320,7 +307,7 @@ class _Connections:
                 self._free.put_nowait(sender)
             return
         async with self._others:
-            sender = _AsyncSender(self._settings, self._limits, self._transport)
+            sender = _AsyncSender(self._settings, self._transport)
             try:
                 yield sender
             finally:
@@ -363,10 +350,12 @@ class _Shared:
         return connections.users == 0
 
     def pace(self, settings: ClientSettings) -> Pace:
-        pace = self.paces.get(settings.account)
+        account, rate = settings.account, settings.max_requests_per_second
+        pace = self.paces.get(account)
         if pace is None:
-            pace = self.paces[settings.account] = Pace(RateLimiter(settings.max_requests_per_second))
-        pace.cap(settings.max_requests_per_second)
+            pace = self.paces[account] = Pace(RateLimiter(rate))
+        else:
+            pace.cap(rate)
         return pace
 
 

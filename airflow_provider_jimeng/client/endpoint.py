@@ -59,16 +59,6 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, host, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def is_local(host: str) -> bool:
-    """Return whether a host name or address means this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def _bracketed(text: str) -> str:
     """Return an IPv6 address, which Airflow reads from a URI without brackets, in the brackets that a URL needs.
 

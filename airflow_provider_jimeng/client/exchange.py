@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -18,9 +19,9 @@ import httpx
 from airflow_provider_jimeng.client.endpoint import origin_of
 from airflow_provider_jimeng.client.transport import (
     CONNECT_TIMEOUT_SECONDS,
+    OWN_REQUEST,
     READABLE,
     USER_AGENT,
-    OwnRequest,
     codings_of,
     translated,
     unpacked,
@@ -28,10 +29,11 @@ from airflow_provider_jimeng.client.transport import (
 from airflow_provider_jimeng.core.codes import lookup
 from airflow_provider_jimeng.core.errors import ApiError, JimengError, RedirectedError
 from airflow_provider_jimeng.core.signing import Credentials, Scope, Signer, signed_host
-from airflow_provider_jimeng.core.wire import parse_query
+from airflow_provider_jimeng.core.wire import parse_query, parse_submit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextvars import Token
     from types import TracebackType
 
     from airflow_provider_jimeng.client.settings import ClientSettings
@@ -44,6 +46,7 @@ MAX_REPLY_BYTES = 2 * 1024 * 1024
 SLOWEST_UPLOAD = 20_000
 """Bytes per second. An upload, such as an image of some megabytes, can be as slow as this."""
 TOO_LATE = "the reply was not complete in time"
+TOO_LONG = f"the reply is longer than {MAX_REPLY_BYTES:,} bytes"
 
 _HEADERS = httpx.Headers(
     {
@@ -70,22 +73,38 @@ Reply = TypeVar("Reply", bound=_AnyReply)
 
 # ---------------------------------------------------------------------------------------------------------- requests
 class Requests:
-    """Builds the requests of an endpoint.
+    """What all calls of a client share: authentication, time limits, URLs, and how replies are read.
 
     It keeps the URL of each action, because building one costs more CPU than signing a request.
     """
 
-    def __init__(self, settings: ClientSettings) -> None:
-        self.host = settings.host
-        self._endpoint = settings.endpoint
+    def __init__(self, settings: ClientSettings, auth: httpx.Auth | None = None) -> None:
+        self.settings = settings
+        self.auth = auth or auth_for(settings)
+        is_gateway = settings.auth == "bearer"
+        self.parse_submit = partial(parse_submit, bearer=is_gateway)
+        # Relative links of a gateway belong to its origin, others to the endpoint's URL.
+        base = urljoin(settings.endpoint, "/") if is_gateway else settings.endpoint
+        self.parse_query = partial(parse_query, endpoint=base)
+        seconds = settings.timeout_seconds
+        connect = min(CONNECT_TIMEOUT_SECONDS, seconds)
+        self.timeout = httpx.Timeout(seconds, connect=connect).as_dict()
+        self._seconds = connect + 2 * seconds  # to connect, to write and to read
         self._urls: dict[str, httpx.URL] = {}
 
     def build(self, call: Call) -> httpx.Request:
-        """Return the request of a call, without authentication."""
+        """Return the request of a call, with its time limits for httpx, without authentication."""
         url = self._urls.get(call.action)
         if url is None:
-            url = self._urls[call.action] = httpx.URL(self._endpoint, params=call.query)
-        return httpx.Request("POST", url, headers=_HEADERS, content=call.body)
+            query = {"Action": call.action, "Version": call.version}
+            url = self._urls[call.action] = httpx.URL(self.settings.endpoint, params=query)
+        return httpx.Request(
+            "POST", url, headers=_HEADERS, content=call.body, extensions={"timeout": self.timeout}
+        )
+
+    def seconds(self, call: Call) -> float:
+        """Return the seconds that a request and its reply can take together."""
+        return self._seconds + len(call.body) / SLOWEST_UPLOAD
 
 
 class VolcAuth(httpx.Auth):
@@ -98,10 +117,8 @@ class VolcAuth(httpx.Auth):
     requires_request_body = True
     requires_response_body = True
 
-    def __init__(
-        self, credentials: Credentials, scope: Scope, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._signer = Signer(credentials, scope)
+    def __init__(self, signer: Signer, clock: Callable[[], float] = time.time) -> None:
+        self._signer = signer
         self._clock = clock
         self._offset_seconds = 0.0
 
@@ -180,15 +197,12 @@ def auth_for(settings: ClientSettings, clock: Callable[[], float] = time.time) -
     """Return the authentication that the settings choose."""
     if settings.auth == "bearer":
         return BearerAuth(settings.secret_key)
-    return VolcAuth(
-        Credentials(
-            access_key=settings.access_key,
-            secret_key=settings.secret_key,
-            session_token=settings.session_token,
-        ),
-        Scope(region=settings.region, service=settings.service),
-        clock,
+    credentials = Credentials(
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        session_token=settings.session_token,
     )
+    return VolcAuth(Signer(credentials, Scope(region=settings.region, service=settings.service)), clock)
 
 
 def _refuses_clock(response: httpx.Response) -> bool:
@@ -201,83 +215,48 @@ def _refuses_clock(response: httpx.Response) -> bool:
     return False
 
 
-# ----------------------------------------------------------------------------------------------------------- replies
-class Limits:
-    """The time limits of requests: ``phases`` for httpx, in seconds, and one for a request as a whole."""
-
-    def __init__(self, settings: ClientSettings) -> None:
-        seconds = settings.timeout_seconds
-        connect = min(CONNECT_TIMEOUT_SECONDS, seconds)
-        self.phases = httpx.Timeout(seconds, connect=connect).as_dict()
-        self._seconds = connect + 2 * seconds  # to connect, to write and to read
-
-    def whole(self, request: httpx.Request) -> float:
-        """Return the seconds that a request and its reply can take together."""
-        return self._seconds + len(request.content) / SLOWEST_UPLOAD
-
-
-class ReplyBody:
-    """Collects the body of one reply.
-
-    A reply without end would fill the memory of a triggerer, and so would a small reply that unpacks to gigabytes.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._bytes = 0
-
-    def add(self, piece: bytes) -> None:
-        """Add the next piece.
-
-        :raises httpx.ReadError: the reply is too long.
-        """
-        self._bytes += len(piece)
-        if self._bytes > MAX_REPLY_BYTES:
-            raise httpx.ReadError(f"the reply is longer than {MAX_REPLY_BYTES:,} bytes")
-        self._pieces.append(piece)
-
-    def complete(self, request: httpx.Request, response: httpx.Response) -> httpx.Response:
-        """Return the reply with its body, unpacked. httpx would unpack it without a limit."""
-        headers, body = response.headers, self
-        if "Content-Encoding" in headers:
-            codings = codings_of(headers["Content-Encoding"])
-            if codings and READABLE.issuperset(codings):
-                body = ReplyBody()
-                for piece in unpacked(self._pieces, codings):
-                    body.add(piece)
-            headers = httpx.Headers(headers)
-            del headers["Content-Encoding"]
-            headers.pop("Content-Length", None)
-        return httpx.Response(
-            response.status_code, headers=headers, content=b"".join(body._pieces), request=request
-        )
-
-
+# ---------------------------------------------------------------------------------------------------------- exchanges
 class Exchange:
-    """Translates the errors of one call and writes its debug line.
+    """One call: its signed request, its unpacked reply, the errors of both, and its debug line.
+
+    Send each of :meth:`requests`, give its reply to :meth:`answer`, and read the last one with :meth:`read`.
 
     :raises NotSentError: the request certainly did not reach the API.
     :raises NoReplyError: the request was sent and no complete reply came.
     """
 
-    __slots__ = ("_action", "_host", "_own_request", "_started", "request_id", "status")
+    __slots__ = (
+        "_call",
+        "_own_request",
+        "_request",
+        "_requests",
+        "_response",
+        "_started",
+        "request_id",
+        "seconds",
+        "status",
+    )
+    _own_request: Token[bool]
+    _request: httpx.Request
+    _response: httpx.Response
 
-    def __init__(self, action: str, host: str) -> None:
-        self._action = action
-        self._host = host
-        self._own_request = OwnRequest()
+    def __init__(self, call: Call, requests: Requests) -> None:
+        self._call = call
+        self._requests = requests
+        self.seconds = requests.seconds(call)
+        """The seconds that one request and its reply can take together."""
         self.status: int | None = None
         self.request_id: str | None = None
 
     def __enter__(self) -> Self:
-        self._own_request.__enter__()
+        self._own_request = OWN_REQUEST.set(True)
         self._started = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._own_request.__exit__()
+        OWN_REQUEST.reset(self._own_request)
         if isinstance(error, ApiError):
             self.request_id = error.request_id
         if log.isEnabledFor(logging.DEBUG):
@@ -285,13 +264,44 @@ class Exchange:
         if isinstance(error, UnicodeError) and self.status is not None:
             return  # The error is in the reply, so the request was sent.
         if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | UnicodeError):
-            raise translated(error, self._host) from None
+            raise translated(error, self._requests.settings.host) from None
 
-    def read(self, response: httpx.Response, parse: Callable[[int, bytes], Reply]) -> Reply:
-        """Return a reply as a parser of the wire reads it.
+    def requests(self) -> Iterator[httpx.Request]:
+        """Yield the signed request, and again after an answer for which the authentication signs it anew."""
+        flow = self._requests.auth.auth_flow(self._requests.build(self._call))
+        self._request = next(flow)
+        while True:
+            yield self._request
+            try:
+                self._request = flow.send(self._response)
+            except StopIteration:
+                return
+
+    def answer(self, response: httpx.Response, pieces: Sequence[bytes]) -> None:
+        """Take in the reply to the last request: its head, and its body as it came, at most 2 MiB.
+
+        A packed body is unpacked here, because httpx would unpack it without a limit.
+
+        :raises httpx.ReadError: the unpacked reply is too long.
+        """
+        headers = response.headers
+        if "Content-Encoding" in headers:
+            codings = codings_of(headers["Content-Encoding"])
+            if codings and READABLE.issuperset(codings):
+                pieces = _unpacked_pieces(pieces, codings)
+            headers = httpx.Headers(headers)
+            del headers["Content-Encoding"]
+            headers.pop("Content-Length", None)
+        self._response = httpx.Response(
+            response.status_code, headers=headers, content=b"".join(pieces), request=self._request
+        )
+
+    def read(self, parse: Callable[[int, bytes], Reply]) -> Reply:
+        """Return the last reply as a parser of the wire reads it.
 
         :raises RedirectedError: the endpoint redirects the call.
         """
+        response = self._response
         self.status = response.status_code
         if response.status_code in _REDIRECTS and "Location" in response.headers:
             raise _redirected(response)
@@ -302,11 +312,23 @@ class Exchange:
     def _report(self, kind: type[BaseException] | None) -> None:
         log.debug(
             "%s: %s after %.3f s (request id %s)",
-            self._action,
+            self._call.action,
             f"HTTP {self.status}" if self.status is not None else (kind.__name__ if kind else "no answer"),
             time.perf_counter() - self._started,
             self.request_id,
         )
+
+
+def _unpacked_pieces(pieces: Sequence[bytes], codings: Sequence[str]) -> list[bytes]:
+    """Return an unpacked body. A small reply that unpacks to gigabytes would fill the memory of a triggerer."""
+    result: list[bytes] = []
+    size = 0
+    for piece in unpacked(pieces, codings):
+        size += len(piece)
+        if size > MAX_REPLY_BYTES:
+            raise httpx.ReadError(TOO_LONG)
+        result.append(piece)
+    return result
 
 
 def _redirected(response: httpx.Response) -> RedirectedError:

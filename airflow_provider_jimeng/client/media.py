@@ -30,9 +30,9 @@ from airflow_provider_jimeng.client.sync_client import TimeLimit
 from airflow_provider_jimeng.client.transport import (
     CONNECT_TIMEOUT_SECONDS,
     NEW_CONNECTIONS,
+    OWN_REQUEST,
     READABLE,
     USER_AGENT,
-    OwnRequest,
     codings_of,
     naming_the_field,
     proxy_for,
@@ -95,18 +95,21 @@ class MediaStream:
 
         :raises NoReplyError: the body was cut, stalled, or cannot be unpacked.
         """
+        pieces = self._limit.pieces(self._response.iter_raw(), self._piece_seconds)
         try:
-            with self._limit.enforced():
-                yield from unpacked(self._pieces(), self.codings) if self.codings else self._pieces()
+            yield from unpacked(pieces, self.codings) if self.codings else pieces
         except httpx.HTTPError as error:
             raise translated(error, self.where) from None
 
-    def _pieces(self) -> Iterator[bytes]:
-        self._limit.allow(self._piece_seconds)
-        for piece in self._response.iter_raw():
-            self._limit.allow(None)
-            yield piece
-            self._limit.allow(self._piece_seconds)
+
+@contextmanager
+def _own_request() -> Iterator[None]:
+    """Keep the links of the requests in the ``with`` block out of the logs of the HTTP libraries."""
+    token = OWN_REQUEST.set(True)
+    try:
+        yield
+    finally:
+        OWN_REQUEST.reset(token)
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def _send(
         transport = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=NEW_CONNECTIONS)
     stack.enter_context(transport)
     try:
-        with OwnRequest(), limit.enforced():
+        with _own_request(), limit.enforced():
             response = first_reply(transport, requests)
     except httpx.HTTPError as error:
         raise translated(error, _where(target)) from None
@@ -341,7 +344,7 @@ def fetch_file(link: str, max_bytes: int) -> tuple[int, bytes]:
     timeout = httpx.Timeout(FILE_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     try:
         with (
-            OwnRequest(),
+            _own_request(),
             httpx.Client(
                 headers=_HEADERS, timeout=timeout, follow_redirects=True, max_redirects=MAX_REDIRECTS
             ) as client,

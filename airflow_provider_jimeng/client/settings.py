@@ -19,11 +19,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_jimeng.client.endpoint import (
-    can_be_looked_up,
-    endpoint_url,
-    is_local,
-)
+from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url
 from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec, merged_catalogue
 from airflow_provider_jimeng.core.connection_settings import (
     CONNECTION_SETTINGS,
@@ -117,11 +113,6 @@ class ClientSettings:
     def host(self) -> str:
         """The host and port of the endpoint, as error messages and logs name it."""
         return urlsplit(self.endpoint).netloc
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the endpoint is on this machine. Then no proxy of the environment is used."""
-        return is_local(urlsplit(self.endpoint).hostname or "")
 
     @property
     def account(self) -> str:

@@ -15,20 +15,17 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
-from urllib.parse import urljoin
 
 import httpx
 
 from airflow_provider_jimeng.client.exchange import (
+    MAX_REPLY_BYTES,
     TOO_LATE,
+    TOO_LONG,
     Exchange,
-    Limits,
     Reply,
-    ReplyBody,
     Requests,
-    auth_for,
 )
 from airflow_provider_jimeng.client.transport import open_transport
 from airflow_provider_jimeng.core.wire import (
@@ -39,14 +36,12 @@ from airflow_provider_jimeng.core.wire import (
     SubmitReply,
     cancel_call,
     parse_cancel,
-    parse_query,
-    parse_submit,
     query_call,
     submit_call,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
@@ -71,17 +66,14 @@ class JimengClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self.auth = auth or auth_for(settings)
+        self._requests = Requests(settings, auth)
+        self.auth = self._requests.auth
         self._transport = transport
-        self._requests = Requests(settings)
-        self._limits = Limits(settings)
-        self._parse_submit = partial(parse_submit, bearer=settings.auth == "bearer")
-        self._parse_query = query_parser(settings)
         self._queries: _Sender | None = None
 
     def __enter__(self) -> Self:
         """Build the transport of the queries. Nothing is sent."""
-        queries = _Sender(self.settings, self._limits, self._transport, keep_connection=True)
+        queries = _Sender(self.settings, self._transport, keep_connection=True)
         queries.open()
         self._queries = queries
         return self
@@ -98,12 +90,12 @@ class JimengClient:
 
         :param on_sent: called before the first byte of the request is sent, after the connection is made.
         """
-        return self._exchange(submit_call(request), self._parse_submit, on_sent=on_sent)
+        return self._exchange(submit_call(request), self._requests.parse_submit, on_sent=on_sent)
 
     def query(self, req_key: str, task_id: str, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
         """Return the status of a render; with ``aigc_meta``, the video behind the link of the reply is labelled."""
         call = query_call(req_key=req_key, task_id=task_id, aigc_meta=aigc_meta)
-        return self._exchange(call, self._parse_query)
+        return self._exchange(call, self._requests.parse_query)
 
     def cancel(self, req_key: str, task_id: str) -> CancelReply:
         """Cancel a render. The API cancels queued renders only."""
@@ -120,29 +112,15 @@ class JimengClient:
         if self._queries is None:
             raise RuntimeError("The client is not open: use it in a with block.")
         is_query = call.action == QUERY_ACTION
-        sender = self._queries if is_query else _Sender(self.settings, self._limits, self._transport)
+        sender = self._queries if is_query else _Sender(self.settings, self._transport)
         try:
-            with Exchange(call.action, self._requests.host) as exchange:
-                return exchange.read(self._send(sender, call, on_sent), parse)
+            with Exchange(call, self._requests) as exchange:
+                for request in exchange.requests():
+                    exchange.answer(*sender.send(request, exchange.seconds, on_sent=on_sent))
+                return exchange.read(parse)
         finally:
             if not is_query:
                 sender.close()
-
-    def _send(self, sender: _Sender, call: Call, on_sent: Callable[[], None] | None) -> httpx.Response:
-        flow = self.auth.auth_flow(self._requests.build(call))
-        request = next(flow)
-        while True:
-            response = sender.send(request, on_sent=on_sent)
-            try:
-                request = flow.send(response)
-            except StopIteration:
-                return response
-
-
-def query_parser(settings: ClientSettings) -> Callable[[int, bytes], QueryReply]:
-    """Return the parser of queries. Relative links of a gateway belong to its origin, others to the endpoint's URL."""
-    base = urljoin(settings.endpoint, "/") if settings.auth == "bearer" else settings.endpoint
-    return partial(parse_query, endpoint=base)
 
 
 class _Sender:
@@ -156,13 +134,11 @@ class _Sender:
     def __init__(
         self,
         settings: ClientSettings,
-        limits: Limits,
         transport: httpx.BaseTransport | None = None,
         *,
         keep_connection: bool = False,
     ) -> None:
         self._settings = settings
-        self._limits = limits
         self._transport = transport
         self._keep_connection = keep_connection and transport is None
         self._http: httpx.BaseTransport | None = transport
@@ -184,17 +160,26 @@ class _Sender:
             http, self._http, self._stream = self._http, None, None
             http.close()
 
-    def send(self, request: httpx.Request, *, on_sent: Callable[[], None] | None = None) -> httpx.Response:
-        """Send a request and return its whole reply."""
-        body = ReplyBody()
+    def send(
+        self, request: httpx.Request, seconds: float, *, on_sent: Callable[[], None] | None = None
+    ) -> tuple[httpx.Response, list[bytes]]:
+        """Send a request. Return the head of the reply, and its body as it came.
+
+        :param seconds: how long request and reply can take together.
+        """
+        pieces: list[bytes] = []
+        size = 0
         try:
-            with TimeLimit(self._limits.whole(request), stream=self._stream) as limit, limit.enforced():
-                request.extensions = {"timeout": self._limits.phases, "trace": self._trace(limit, on_sent)}
+            with TimeLimit(seconds, stream=self._stream) as limit, limit.enforced():
+                request.extensions = {**request.extensions, "trace": self._trace(limit, on_sent)}
                 response = self._head(request, limit)
                 stream = cast("httpx.SyncByteStream", response.stream)
                 try:
                     for piece in stream:
-                        body.add(piece)
+                        size += len(piece)
+                        if size > MAX_REPLY_BYTES:
+                            raise httpx.ReadError(TOO_LONG)
+                        pieces.append(piece)
                 finally:
                     stream.close()
         except BaseException:
@@ -202,7 +187,7 @@ class _Sender:
             raise
         if self._keep_connection:
             self._stream = limit.stream
-        return body.complete(request, response)
+        return response, pieces
 
     def _head(self, request: httpx.Request, limit: TimeLimit) -> httpx.Response:
         try:
@@ -247,7 +232,7 @@ class TimeLimit:
 
     def __init__(self, seconds: float, *, stream: Any = None) -> None:
         self.stream = stream
-        self._until = _end_of(seconds)
+        self._until = time.monotonic() + seconds
         self._over = threading.Event()
         self.is_late = self._is_traced = self._is_sent = False
         self._thread = threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True)
@@ -259,10 +244,6 @@ class TimeLimit:
     def __exit__(self, *exc_info: object) -> None:
         self._over.set()
         self._thread.join()
-
-    def allow(self, seconds: float | None) -> None:
-        """Replace the limit: the request has so many seconds from now, or no limit."""
-        self._until = _end_of(seconds)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Note each connection that is made, to the proxy or to the host, and whether the request was sent."""
@@ -294,6 +275,18 @@ class TimeLimit:
             raise
         self._check()
 
+    def pieces(self, body: Iterable[bytes], seconds: float) -> Iterator[bytes]:
+        """Yield the pieces of a body, each of which has so many seconds to arrive, in place of the limit for the whole.
+
+        :raises httpx.ReadTimeout: a piece did not arrive in time.
+        """
+        with self.enforced():
+            self._until = time.monotonic() + seconds
+            for piece in body:
+                self._until = float("inf")
+                yield piece
+                self._until = time.monotonic() + seconds
+
     def _check(self) -> None:
         if not self.is_late:
             return
@@ -310,7 +303,3 @@ class TimeLimit:
             with suppress(OSError):
                 # The shutdown method of a TLS socket would change an object that the other thread is using.
                 socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)
-
-
-def _end_of(seconds: float | None) -> float:
-    return float("inf") if seconds is None else time.monotonic() + seconds

@@ -7,23 +7,23 @@ cost a fifth more CPU per poll.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 import ssl
 import zlib
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_jimeng import __version__
-from airflow_provider_jimeng.client.endpoint import is_local
 from airflow_provider_jimeng.core.errors import NoReplyError, NotSentError, SettingsError, TransportError
 
 if TYPE_CHECKING:
@@ -69,33 +69,20 @@ _NOISY_LOGGERS = (
 
 
 # --------------------------------------------------------------------------------------------------- logs and errors
-class OwnRequest:
-    """Marks the requests in a ``with`` block as ours: the HTTP libraries then log nothing below WARNING.
+OWN_REQUEST: ContextVar[bool] = ContextVar("jimeng_own_request", default=False)
+"""True while the HTTP libraries carry a request of ours. They then log nothing below WARNING.
 
-    At INFO httpx logs each URL, so download links would appear. At DEBUG httpcore logs the headers of replies and the
-    password of a SOCKS proxy. Requests of other code are logged as before.
-    """
+At INFO httpx logs each URL, so download links would appear. At DEBUG httpcore logs the headers of replies and the password
+of a SOCKS proxy. Requests of other code are logged as before.
+"""
 
-    __slots__ = ("_token",)
 
-    _active: ContextVar[bool] = ContextVar("jimeng_own_request", default=False)
-    _token: Token[bool]
-
-    def __enter__(self) -> Self:
-        self._token = self._active.set(True)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._active.reset(self._token)
-
-    @classmethod
-    def allows(cls, record: logging.LogRecord) -> bool:
-        """Return whether a line of an HTTP library is logged."""
-        return record.levelno > logging.INFO or not cls._active.get()
+def _is_logged(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not OWN_REQUEST.get()
 
 
 for _name in _NOISY_LOGGERS:
-    logging.getLogger(_name).addFilter(OwnRequest.allows)
+    logging.getLogger(_name).addFilter(_is_logged)
 
 
 def translated(error: Exception, host: str) -> TransportError:
@@ -148,6 +135,16 @@ def proxy_for(settings: ClientSettings, url: str) -> str | None:
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host name or address means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.core.catalogue import (
+    ADVISED_PROMPT_LENGTH,
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
     MAX_SEED,
@@ -335,6 +336,27 @@ def check_frames(spec: ModelSpec, first: Frame | None, last: Frame | None) -> No
 def _read_frame(argument: str, value: Any) -> Frame | None:
     reference = read_reference(argument, value)
     return None if reference is None else Frame(reference=reference)
+
+
+def read_prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, list[str]]:
+    """Return the prompt, empty if the video needs none, and the warnings about it."""
+    text = read_text("prompt", prompt) or ""
+    if text and not any(map(is_visible, text)):
+        raise ParameterError(
+            "prompt", "contains only invisible characters, such as zero-width spaces. Write it again."
+        )
+    if not text and (spec.prompt_required or first is None):
+        other = "" if spec.prompt_required else " or a first_frame"
+        raise ParameterError("prompt", f"is empty; {spec.name} needs a prompt{other}.")
+    if len(text) > spec.prompt_max:
+        raise ParameterError(
+            "prompt", f"has {len(text)} characters; {spec.name} takes at most {spec.prompt_max}. Shorten it."
+        )
+    if len(text) > ADVISED_PROMPT_LENGTH:
+        return text, [
+            f"prompt has {len(text)} characters; the vendor advises at most {ADVISED_PROMPT_LENGTH}."
+        ]
+    return text, []
 
 
 def read_camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:

@@ -58,7 +58,7 @@ def video_link(layers: Iterable[Mapping[str, Any]], endpoint: str) -> str | None
     :param endpoint: a link without a host belongs to this URL.
     """
     outer = list(layers)
-    objects = [*outer, *(opened(layer.get("resp_data")) for layer in outer)]
+    objects = [*outer, *(opened(layer["resp_data"]) for layer in outer if "resp_data" in layer)]
     link = _first((each.get(key) for key in VIDEO_KEYS for each in objects), endpoint)
     return link or _first_absolute(each.get(_REASON_KEY) for each in outer)
 

@@ -12,28 +12,25 @@ from typing import Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError
 from airflow_provider_jimeng.core.mp4_tracks import (
-    TOP_LEVEL,
+    MAX_TABLE_ENTRIES,
     Box,
-    Fragments,
     ReadAt,
     Reader,
+    TopLevel,
     Track,
     check_all_chunks,
-    indexed_end,
+    label_text,
     longest_seconds,
-    name_of,
     pixels,
     promised_seconds,
     reads_of,
+    refuse_other_formats,
     samples_of,
     timescale,
+    top_level,
     video_media,
 )
 
-AIGC_KEY = b"AIGC"
-"""The metadata entry of the implicit label (TC260-PG-20257A; GB 45438-2025, appendix E)."""
-
-_MAX_METADATA_BYTES = 256 * 1024
 _OF_A_FRAGMENTED_FILE = (
     b"moof",
     b"mdat",
@@ -50,6 +47,15 @@ _LAST_BOX = b"mfra"
 """The index of random access points, which is written when all fragments are."""
 _TOLERANCE_SECONDS = 0.1
 """Headers promise a duration a frame or two longer than the samples last."""
+
+_BASE_OFFSET, _DESCRIPTION, _DEFAULT_DURATION, _DEFAULT_SIZE = 0x1, 0x2, 0x8, 0x10
+"""Flags of ``tfhd``: fields that are there, in their order."""
+_BASE_IS_MOOF = 0x20000
+_DATA_OFFSET, _FIRST_FLAGS = 0x1, 0x4
+"""Flags of ``trun``: fields that are there, in their order."""
+_DURATION, _SIZE, _OTHERS = 0x100, 0x200, (0x400, 0x800)
+"""Flags of ``trun``: numbers that are there for each sample, in their order."""
+_MAX_FRAGMENT_BOXES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +77,6 @@ class MediaInfo:
     open_ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _TopLevel:
-    """The boxes of a file up to ``end``; what is wrong with the next one, if the file does not end there."""
-
-    boxes: tuple[Box, ...]
-    end: int
-    problem: str | None
-
-    def first(self, kind: bytes) -> Box:
-        """Return the first box of a type.
-
-        :raises DamagedMediaError: there is none. The message says what is wrong after the last box, if anything is.
-        """
-        found = next((box for box in self.boxes if box.kind == kind), None)
-        if found is None:
-            raise DamagedMediaError(
-                self.problem or f"The MP4 file is damaged: it has no {name_of(kind)} box."
-            )
-        return found
-
-
 def inspect_mp4(file: BinaryIO) -> MediaInfo:
     """Inspect a seekable file, see :func:`inspect_mp4_at`. The file's position is not kept."""
     return inspect_mp4_at(reads_of(file), file.seek(0, 2))
@@ -100,8 +85,8 @@ def inspect_mp4(file: BinaryIO) -> MediaInfo:
 def read_label(file: BinaryIO) -> bytes | None:
     """Return the text of the implicit label of a seekable file, byte for byte; ``None`` if it has no label."""
     reader = Reader(reads_of(file), file.seek(0, 2))
-    moov = next((box for box in _top_level(reader).boxes if box.kind == b"moov"), None)
-    return None if moov is None else _label(reader, moov)
+    moov = next((box for box in top_level(reader).boxes if box.kind == b"moov"), None)
+    return None if moov is None else label_text(reader, moov)
 
 
 def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
@@ -113,9 +98,11 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     :raises DamagedMediaError: the message says what is wrong. Whatever the bytes are, no other error is raised.
     """
     reader = Reader(read_at, length)
-    _refuse_other_formats(reader)
-    top = _top_level(reader)
-    _, moov, _ = (top.first(kind) for kind in (b"ftyp", b"moov", b"mdat"))
+    refuse_other_formats(reader)
+    top = top_level(reader)
+    top.first(b"ftyp")
+    moov = top.first(b"moov")
+    top.first(b"mdat")
     tail = reader.read(top.end, min(8, length - top.end), length)
     if tail[4:] == b"mdat" and top.problem:
         raise DamagedMediaError(top.problem)
@@ -126,7 +113,7 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
     check_all_chunks(reader, moov, media, top.end)
     scale = timescale(reader, media)
     if (mvex := reader.find(moov, b"mvex")) is not None:
-        fragments = Fragments(reader, mvex, top.end)
+        fragments = _Fragments(reader, mvex, top.end)
         for moof in top.boxes:
             if moof.kind == b"moof":
                 fragments.add(moof)
@@ -144,22 +131,10 @@ def inspect_mp4_at(read_at: ReadAt, length: int) -> MediaInfo:
         fps=round(samples.samples * scale / samples.ticks, 3) if samples.ticks else None,
         frames=samples.samples,
         duration_seconds=round(samples.ticks / scale, 6) if samples.ticks else None,
-        aigc=_json_object(_label(reader, moov)),
+        aigc=_json_object(label_text(reader, moov)),
         stray_bytes=length - top.end,
         open_ended=open_ended,
     )
-
-
-def _top_level(reader: Reader) -> _TopLevel:
-    boxes: list[Box] = []
-    end = 0
-    while end < reader.length:
-        box = reader.box(end, reader.length)
-        if isinstance(box, str):
-            return _TopLevel(tuple(boxes), end, box)
-        boxes.append(box)
-        end = box.end
-    return _TopLevel(tuple(boxes), end, None)
 
 
 def _begins_a_box(tail: bytes) -> bool:
@@ -171,7 +146,7 @@ def _begins_a_box(tail: bytes) -> bool:
     return any(byte not in b"\t\r\n" and not 0x20 <= byte < 0x7F for byte in tail)
 
 
-def _says_where_it_ends(reader: Reader, top: _TopLevel, moov: Box, fragments: Fragments) -> bool:
+def _says_where_it_ends(reader: Reader, top: TopLevel, moov: Box, fragments: _Fragments) -> bool:
     """Check what a fragmented file promises about its length; return whether it promises anything.
 
     :raises DamagedMediaError: it promises more than there is.
@@ -179,7 +154,7 @@ def _says_where_it_ends(reader: Reader, top: _TopLevel, moov: Box, fragments: Fr
     indexed = False
     last = max(box.end for box in top.boxes if box.kind == b"mdat")
     for sidx in (box for box in top.boxes if box.kind == b"sidx"):
-        end = indexed_end(reader, sidx)
+        end = _indexed_end(reader, sidx)
         if end > top.end:
             raise DamagedMediaError(
                 f"The MP4 file is cut: its index lists segments up to byte {end}, and the boxes end at byte {top.end}."
@@ -190,66 +165,12 @@ def _says_where_it_ends(reader: Reader, top: _TopLevel, moov: Box, fragments: Fr
         )  # an index of one fragment says nothing of others
     promised = promised_seconds(reader, moov)
     if promised:
-        lasts = longest_seconds(reader, moov, fragments)
+        lasts = longest_seconds(reader, moov, fragments.tracks)
         if lasts + _TOLERANCE_SECONDS < promised:
             raise DamagedMediaError(
                 f"The MP4 file is cut: its header promises {promised:.3f} s, and its fragments last {lasts:.3f} s."
             )
     return bool(promised) or indexed or any(box.kind == _LAST_BOX for box in top.boxes)
-
-
-def _refuse_other_formats(reader: Reader) -> None:
-    head = reader.read(0, min(512, reader.length), reader.length)
-    if not head:
-        raise DamagedMediaError("The file is empty.")
-    if head[4:8] in TOP_LEVEL:
-        return
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(b"<"):
-        kind = "a web page or XML"
-    elif text.startswith((b"{", b"[")):
-        kind = "JSON"
-    elif all(byte >= 0x20 or byte in b"\t\r\n\f" for byte in head):
-        kind = "text"
-    else:
-        kind = "something else"
-    raise DamagedMediaError(f"What arrived is not an MP4 file but {kind}.")
-
-
-def _label(reader: Reader, moov: Box) -> bytes | None:
-    try:
-        for path in ((b"udta", b"meta"), (b"meta",)):
-            meta = reader.find(moov, *path)
-            found = _metadata(reader, meta) if meta else None
-            if found is not None:
-                return found
-    except DamagedMediaError:
-        return None  # odd metadata does not make a video unplayable
-    return None
-
-
-def _metadata(reader: Reader, meta: Box) -> bytes | None:
-    """Return the text of the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
-    # ISO files begin with four bytes of version and flags, QuickTime files do not. The type of the first child shows which.
-    plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
-    inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
-    names, values = reader.find(inside, b"keys"), reader.find(inside, b"ilst")
-    if names is None or values is None:
-        return None
-    wanted = _key_number(reader, names)
-    for item in reader.boxes(values.start, values.end):
-        data = reader.find(item, b"data") if int.from_bytes(item.kind, "big") == wanted else None
-        if data and data.end - data.start <= _MAX_METADATA_BYTES:
-            return reader.read(data.start + 8, data.end - data.start - 8, data.end)
-    return None
-
-
-def _key_number(reader: Reader, names: Box) -> int | None:
-    size = len(AIGC_KEY)
-    for number, name in enumerate(reader.boxes(names.start + 8, names.end), start=1):
-        if name.end - name.start == size and reader.read(name.start, size, name.end) == AIGC_KEY:
-            return number
-    return None
 
 
 def _json_object(text: bytes | None) -> dict[str, Any] | None:
@@ -260,3 +181,86 @@ def _json_object(text: bytes | None) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    duration: int
+    size: int
+
+
+class _Fragments:
+    """Adds up the fragments (``moof``) of a file, and checks that their samples lie before ``limit``."""
+
+    def __init__(self, reader: Reader, mvex: Box, limit: int) -> None:
+        self._reader = Reader(reader.read_at, reader.length, max_boxes=_MAX_FRAGMENT_BOXES)
+        self._limit = limit
+        self._defaults: dict[int, _Defaults] = {}
+        self.tracks: dict[int, Track] = {}
+        for box in self._reader.boxes(mvex.start, mvex.end):
+            if box.kind == b"trex":
+                track, _, duration, size = self._reader.numbers(box.start + 4, 4, box.end)
+                self._defaults[track] = _Defaults(duration, size)
+
+    def add(self, moof: Box) -> None:
+        """Take in one fragment.
+
+        :raises DamagedMediaError: it is damaged, or cut.
+        """
+        data_end = moof.offset
+        for box in self._reader.boxes(moof.start, moof.end):
+            if box.kind == b"traf":
+                data_end = self._add_track(box, moof, data_end)
+        if data_end > self._limit:
+            raise DamagedMediaError(
+                f"The MP4 file is cut: the fragment at byte {moof.offset} should end at byte {data_end}, and the boxes "
+                f"end at byte {self._limit}."
+            )
+
+    def _add_track(self, traf: Box, moof: Box, after: int) -> int:
+        """Return where the samples of one track of a fragment end."""
+        reader, header = self._reader, self._reader.need(traf, b"tfhd")
+        flags, number = reader.numbers(header.start, 2, header.end)
+        defaults = self._defaults.get(number, _Defaults(0, 0))
+        at = header.start + 8
+        base = moof.offset if flags & _BASE_IS_MOOF else after
+        if flags & _BASE_OFFSET:
+            base, at = reader.number(at, 8, header.end), at + 8
+        at += 4 if flags & _DESCRIPTION else 0
+        if flags & _DEFAULT_DURATION:
+            defaults, at = _Defaults(reader.number(at, 4, header.end), defaults.size), at + 4
+        if flags & _DEFAULT_SIZE:
+            defaults = _Defaults(defaults.duration, reader.number(at, 4, header.end))
+        track, end = self.tracks.setdefault(number, Track()), base
+        for box in reader.boxes(traf.start, traf.end):
+            if box.kind == b"trun":
+                end = self._add_run(box, track, defaults, base=base, after=end)
+        return max(after, end)
+
+    def _add_run(self, run: Box, track: Track, defaults: _Defaults, *, base: int, after: int) -> int:
+        """Return where the samples of one run end."""
+        reader = self._reader
+        flags, count = reader.numbers(run.start, 2, run.end)
+        at = run.start + 8
+        if flags & _DATA_OFFSET:
+            offset = reader.number(at, 4, run.end)
+            after, at = base + offset - (offset >> 31 << 32), at + 4
+        at += 4 if flags & _FIRST_FLAGS else 0
+        listed = [flag for flag in (_DURATION, _SIZE, *_OTHERS) if flags & flag]
+        if at + count * len(listed) * 4 > run.end or (listed and count > MAX_TABLE_ENTRIES):
+            raise DamagedMediaError(f"The MP4 file is damaged: its trun box lists {count} samples.")
+        values = list(reader.numbers(at, count * len(listed), run.end))
+        sums = {flag: sum(values[place :: len(listed)]) for place, flag in enumerate(listed)}
+        track.samples += count
+        track.ticks += sums.get(_DURATION, count * defaults.duration)
+        return after + sums.get(_SIZE, count * defaults.size)
+
+
+def _indexed_end(reader: Reader, sidx: Box) -> int:
+    """Return where the last segment that an index lists ends."""
+    long_times = reader.number(sidx.start, 1, sidx.end) == 1
+    at, width = sidx.start + 12, 8 if long_times else 4
+    first_offset = reader.number(at + width, width, sidx.end)
+    count = reader.number(at + 2 * width + 2, 2, sidx.end)
+    fields = list(reader.numbers(at + 2 * width + 4, 3 * count, sidx.end))
+    return sidx.end + first_offset + sum(size & 0x7FFFFFFF for size in fields[::3])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes and tracks of an MP4 file (ISO/IEC 14496-12), read with bounds on the number of boxes and entries."""
+"""Boxes, tracks and the label of an MP4 file (ISO/IEC 14496-12), read with bounds on the number of boxes and entries."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
@@ -17,15 +17,9 @@ BLOCK_BYTES = 64 * 1024
 TOP_LEVEL = frozenset(
     {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"pdin", b"meta"}
 )
-
-_BASE_OFFSET, _DESCRIPTION, _DEFAULT_DURATION, _DEFAULT_SIZE = 0x1, 0x2, 0x8, 0x10
-"""Flags of ``tfhd``: fields that are there, in their order."""
-_BASE_IS_MOOF = 0x20000
-_DATA_OFFSET, _FIRST_FLAGS = 0x1, 0x4
-"""Flags of ``trun``: fields that are there, in their order."""
-_DURATION, _SIZE, _OTHERS = 0x100, 0x200, (0x400, 0x800)
-"""Flags of ``trun``: numbers that are there for each sample, in their order."""
-_MAX_FRAGMENT_BOXES = 200_000
+AIGC_KEY = b"AIGC"
+"""The metadata entry of the implicit label (TC260-PG-20257A; GB 45438-2025, appendix E)."""
+_MAX_METADATA_BYTES = 256 * 1024
 
 ReadAt = Callable[[int, int], bytes]
 """``read_at(offset, size)`` returns up to ``size`` bytes from ``offset``; fewer only at the end."""
@@ -121,6 +115,62 @@ class Reader:
         return box
 
 
+@dataclass(frozen=True, slots=True)
+class TopLevel:
+    """The boxes of a file up to ``end``; what is wrong with the next one, if the file does not end there."""
+
+    boxes: tuple[Box, ...]
+    end: int
+    problem: str | None
+
+    def first(self, kind: bytes) -> Box:
+        """Return the first box of a type.
+
+        :raises DamagedMediaError: there is none. The message says what is wrong after the last box, if anything is.
+        """
+        found = next((box for box in self.boxes if box.kind == kind), None)
+        if found is None:
+            raise DamagedMediaError(
+                self.problem or f"The MP4 file is damaged: it has no {name_of(kind)} box."
+            )
+        return found
+
+
+def top_level(reader: Reader) -> TopLevel:
+    """Return the boxes of a file."""
+    boxes: list[Box] = []
+    end = 0
+    while end < reader.length:
+        box = reader.box(end, reader.length)
+        if isinstance(box, str):
+            return TopLevel(tuple(boxes), end, box)
+        boxes.append(box)
+        end = box.end
+    return TopLevel(tuple(boxes), end, None)
+
+
+def refuse_other_formats(reader: Reader) -> None:
+    """Refuse a file that does not begin as an MP4 file does.
+
+    :raises DamagedMediaError: the message says what the file seems to be.
+    """
+    head = reader.read(0, min(512, reader.length), reader.length)
+    if not head:
+        raise DamagedMediaError("The file is empty.")
+    if head[4:8] in TOP_LEVEL:
+        return
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<"):
+        kind = "a web page or XML"
+    elif text.startswith((b"{", b"[")):
+        kind = "JSON"
+    elif all(byte >= 0x20 or byte in b"\t\r\n\f" for byte in head):
+        kind = "text"
+    else:
+        kind = "something else"
+    raise DamagedMediaError(f"What arrived is not an MP4 file but {kind}.")
+
+
 def reads_of(file: BinaryIO) -> ReadAt:
     """Return how to read a seekable file. Its position is not kept."""
 
@@ -146,12 +196,6 @@ class Track:
 
     samples: int = 0
     ticks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Defaults:
-    duration: int
-    size: int
 
 
 def _check_chunks(reader: Reader, samples: Box, limit: int, *, of: str) -> None:
@@ -210,83 +254,6 @@ def _entries(reader: Reader, table: Box, width: int) -> int:
         return 0
     count = reader.number(table.start + 4, 4, table.end)
     return count if count <= min(MAX_TABLE_ENTRIES, (table.end - table.start - 8) // width) else 0
-
-
-class Fragments:
-    """Adds up the fragments (``moof``) of a file, and checks that their samples lie before ``limit``."""
-
-    def __init__(self, reader: Reader, mvex: Box, limit: int) -> None:
-        self._reader = Reader(reader.read_at, reader.length, max_boxes=_MAX_FRAGMENT_BOXES)
-        self._limit = limit
-        self._defaults: dict[int, _Defaults] = {}
-        self.tracks: dict[int, Track] = {}
-        for box in self._reader.boxes(mvex.start, mvex.end):
-            if box.kind == b"trex":
-                track, _, duration, size = self._reader.numbers(box.start + 4, 4, box.end)
-                self._defaults[track] = _Defaults(duration, size)
-
-    def add(self, moof: Box) -> None:
-        """Take in one fragment.
-
-        :raises DamagedMediaError: it is damaged, or cut.
-        """
-        data_end = moof.offset
-        for box in self._reader.boxes(moof.start, moof.end):
-            if box.kind == b"traf":
-                data_end = self._add_track(box, moof, data_end)
-        if data_end > self._limit:
-            raise DamagedMediaError(
-                f"The MP4 file is cut: the fragment at byte {moof.offset} should end at byte {data_end}, and the boxes "
-                f"end at byte {self._limit}."
-            )
-
-    def _add_track(self, traf: Box, moof: Box, after: int) -> int:
-        """Return where the samples of one track of a fragment end."""
-        reader, header = self._reader, self._reader.need(traf, b"tfhd")
-        flags, number = reader.numbers(header.start, 2, header.end)
-        defaults = self._defaults.get(number, _Defaults(0, 0))
-        at = header.start + 8
-        base = moof.offset if flags & _BASE_IS_MOOF else after
-        if flags & _BASE_OFFSET:
-            base, at = reader.number(at, 8, header.end), at + 8
-        at += 4 if flags & _DESCRIPTION else 0
-        if flags & _DEFAULT_DURATION:
-            defaults, at = _Defaults(reader.number(at, 4, header.end), defaults.size), at + 4
-        if flags & _DEFAULT_SIZE:
-            defaults = _Defaults(defaults.duration, reader.number(at, 4, header.end))
-        track, end = self.tracks.setdefault(number, Track()), base
-        for box in reader.boxes(traf.start, traf.end):
-            if box.kind == b"trun":
-                end = self._add_run(box, track, defaults, base=base, after=end)
-        return max(after, end)
-
-    def _add_run(self, run: Box, track: Track, defaults: _Defaults, *, base: int, after: int) -> int:
-        """Return where the samples of one run end."""
-        reader = self._reader
-        flags, count = reader.numbers(run.start, 2, run.end)
-        at = run.start + 8
-        if flags & _DATA_OFFSET:
-            offset = reader.number(at, 4, run.end)
-            after, at = base + offset - (offset >> 31 << 32), at + 4
-        at += 4 if flags & _FIRST_FLAGS else 0
-        listed = [flag for flag in (_DURATION, _SIZE, *_OTHERS) if flags & flag]
-        if at + count * len(listed) * 4 > run.end or (listed and count > MAX_TABLE_ENTRIES):
-            raise DamagedMediaError(f"The MP4 file is damaged: its trun box lists {count} samples.")
-        values = list(reader.numbers(at, count * len(listed), run.end))
-        sums = {flag: sum(values[place :: len(listed)]) for place, flag in enumerate(listed)}
-        track.samples += count
-        track.ticks += sums.get(_DURATION, count * defaults.duration)
-        return after + sums.get(_SIZE, count * defaults.size)
-
-
-def indexed_end(reader: Reader, sidx: Box) -> int:
-    """Return where the last segment that an index lists ends."""
-    long_times = reader.number(sidx.start, 1, sidx.end) == 1
-    at, width = sidx.start + 12, 8 if long_times else 4
-    first_offset = reader.number(at + width, width, sidx.end)
-    count = reader.number(at + 2 * width + 2, 2, sidx.end)
-    fields = list(reader.numbers(at + 2 * width + 4, 3 * count, sidx.end))
-    return sidx.end + first_offset + sum(size & 0x7FFFFFFF for size in fields[::3])
 
 
 def _tracks(reader: Reader, moov: Box) -> Iterator[Box]:
@@ -369,17 +336,52 @@ def promised_seconds(reader: Reader, moov: Box) -> float:
     return reader.number(mehd.start + 4, width, mehd.end) / scale if scale else 0.0
 
 
-def _seconds(reader: Reader, track: Box, fragments: Fragments) -> float:
+def _seconds(reader: Reader, track: Box, more: Mapping[int, Track]) -> float:
     media = reader.find(track, b"mdia")
     table = reader.find(track, b"mdia", b"minf", b"stbl", b"stts")
     if media is None or table is None:
         return 0.0
-    ticks = (
-        samples_of(reader, table).ticks + fragments.tracks.get(_track_number(reader, track), Track()).ticks
-    )
+    ticks = samples_of(reader, table).ticks + more.get(_track_number(reader, track), Track()).ticks
     return ticks / timescale(reader, media)
 
 
-def longest_seconds(reader: Reader, moov: Box, fragments: Fragments) -> float:
-    """Return the duration of the longest track, with its fragments."""
-    return max((_seconds(reader, track, fragments) for track in _tracks(reader, moov)), default=0.0)
+def longest_seconds(reader: Reader, moov: Box, more: Mapping[int, Track]) -> float:
+    """Return the duration of the longest track. ``more`` has what the fragments add to each track, by number."""
+    return max((_seconds(reader, track, more) for track in _tracks(reader, moov)), default=0.0)
+
+
+def label_text(reader: Reader, moov: Box) -> bytes | None:
+    """Return the text of the implicit label, byte for byte; ``None`` if there is none."""
+    try:
+        for path in ((b"udta", b"meta"), (b"meta",)):
+            meta = reader.find(moov, *path)
+            found = _metadata(reader, meta) if meta else None
+            if found is not None:
+                return found
+    except DamagedMediaError:
+        return None  # odd metadata does not make a video unplayable
+    return None
+
+
+def _metadata(reader: Reader, meta: Box) -> bytes | None:
+    """Return the text of the label of a ``meta`` box that pairs ``keys`` with ``ilst`` (QuickTime metadata)."""
+    # ISO files begin with four bytes of version and flags, QuickTime files do not. The type of the first child shows which.
+    plain = reader.read(meta.start + 4, 4, meta.end) == b"hdlr"
+    inside = meta if plain else Box(meta.kind, meta.offset, meta.start + 4, meta.end)
+    names, values = reader.find(inside, b"keys"), reader.find(inside, b"ilst")
+    if names is None or values is None:
+        return None
+    wanted = _key_number(reader, names)
+    for item in reader.boxes(values.start, values.end):
+        data = reader.find(item, b"data") if int.from_bytes(item.kind, "big") == wanted else None
+        if data and data.end - data.start <= _MAX_METADATA_BYTES:
+            return reader.read(data.start + 8, data.end - data.start - 8, data.end)
+    return None
+
+
+def _key_number(reader: Reader, names: Box) -> int | None:
+    size = len(AIGC_KEY)
+    for number, name in enumerate(reader.boxes(names.start + 8, names.end), start=1):
+        if name.end - name.start == size and reader.read(name.start, size, name.end) == AIGC_KEY:
+            return number
+    return None

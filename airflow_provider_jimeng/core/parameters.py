@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.arguments import (
     check_texts,
     is_absent,
-    is_visible,
     read_amount,
     read_aspect_ratio,
     read_camera,
     read_duration,
     read_frames,
+    read_prompt,
     read_seed,
     read_take,
     read_text,
 )
 from airflow_provider_jimeng.core.catalogue import (
-    ADVISED_PROMPT_LENGTH,
     AIGC_META_KEYS,
     AIGC_META_REQUIRED,
     DEFAULT_MODEL,
@@ -135,10 +134,11 @@ class RenderRequest:
 
         :raises ParameterError: an argument is wrong. The message names it, the limit and the remedy.
         """
-        refuse_arguments(others)
+        if others:
+            refuse_arguments(others)
         spec = find_model(DEFAULT_MODEL if is_absent(model) else model, catalogue)
         first, last = read_frames(spec, first_frame, last_frame)
-        text, warnings = _prompt(spec, prompt, first)
+        text, warnings = read_prompt(spec, prompt, first)
         template, strength = read_camera(spec, camera_template, camera_strength)
         extra, extra_warnings = read_extra_body(extra_body)
         return cls(
@@ -200,12 +200,10 @@ class RenderRequest:
             body["camera_strength"] = self.camera_strength
         return {**body, **self.extra_body}
 
-    def fingerprint(self) -> str:
-        """Return the SHA-256, in hex, of all that decides what the video shows. Account and place do not count."""
-        return self._fingerprint
-
     @cached_property
-    def _fingerprint(self) -> str:  # an image of 4.7 MB is hashed once
+    def fingerprint(self) -> str:
+        """The SHA-256, in hex, of all that decides what the video shows. Account and place do not count."""
+        # It is kept, because an image of 4.7 MB takes a while to hash.
         images = [frame.identity() for frame in (self.first_frame, self.last_frame) if frame is not None]
         parts = {
             "req_key": self.spec.req_key,
@@ -297,26 +295,6 @@ def _bytes_of(frame: Frame) -> bytes:
     if frame.data is None:
         raise ValueError(f"the image {frame.reference!r} was not opened")
     return frame.data
-
-
-def _prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, list[str]]:
-    text = read_text("prompt", prompt) or ""
-    if text and not any(map(is_visible, text)):
-        raise ParameterError(
-            "prompt", "contains only invisible characters, such as zero-width spaces. Write it again."
-        )
-    if not text and (spec.prompt_required or first is None):
-        other = "" if spec.prompt_required else " or a first_frame"
-        raise ParameterError("prompt", f"is empty; {spec.name} needs a prompt{other}.")
-    if len(text) > spec.prompt_max:
-        raise ParameterError(
-            "prompt", f"has {len(text)} characters; {spec.name} takes at most {spec.prompt_max}. Shorten it."
-        )
-    if len(text) > ADVISED_PROMPT_LENGTH:
-        return text, [
-            f"prompt has {len(text)} characters; the vendor advises at most {ADVISED_PROMPT_LENGTH}."
-        ]
-    return text, []
 
 
 def read_extra_body(extra_body: Any) -> tuple[dict[str, Any], list[str]]:

@@ -199,9 +199,10 @@ class PlannedRow:
             check_same_ratio(first, last)
         return replace(self, request=replace(self.request, first_frame=first, last_frame=last))
 
+    @property
     def fingerprint(self) -> str:
         """Return the fingerprint of the request with this version number."""
-        return replace(self.request, take=self.take or 1).fingerprint()
+        return replace(self.request, take=self.take or 1).fingerprint
 
     def kwargs(self, common: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the mapped task. ``common`` is added to those of every row."""
@@ -277,7 +278,7 @@ def number_takes(planned: Sequence[PlannedRow]) -> tuple[list[PlannedRow], list[
     """Give identical rows different version numbers. The author's numbers stay; the others get the lowest free ones."""
     taken: dict[str, dict[int, int]] = {}
     problems: list[Problem] = []
-    asked = [replace(item, take=1).fingerprint() for item in planned]
+    asked = [replace(item, take=1).fingerprint for item in planned]
     for item, same in zip(planned, asked, strict=True):
         if item.take is not None:
             other = taken.setdefault(same, {}).setdefault(item.take, item.row.number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A render and how a wait for it ended: typed values inside, versioned JSON at every border, and until when it is kept."""
+"""A render, how a wait for it ended, and its saved video: typed values inside, versioned JSON at every border."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
+from airflow_provider_jimeng.core.catalogue import FPS, MODELS, RETENTION_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
     import pendulum
 
+    from airflow_provider_jimeng.core.catalogue import ModelSpec
+    from airflow_provider_jimeng.core.mp4 import MediaInfo
+
 PAYLOAD_VERSION = 1
 SAFE_RETENTION_SECONDS = RETENTION_SECONDS - 1800
 """No wait lasts longer than 11.5 h after the submit, so that half an hour is left to save the video."""
+_LENGTH_TOLERANCE_SECONDS = 0.5
+"""A video has one frame more than its duration, and players round."""
+_FRAME_RATE_TOLERANCE = 0.5
+_RATIO_TOLERANCE = 0.03
+"""Sides are multiples of 8 or 16 pixels, so that the sizes of the catalogue miss their ratios by up to 2.4 %."""
 
 
 class RenderStatus(StrEnum):
@@ -297,3 +305,52 @@ def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
     except (ValueError, AttributeError):
         return None
     return dict(payload)
+
+
+# --- in what a video differs from its request --------------------------------------------------------------------------
+
+
+def differences(render: Render, media: MediaInfo) -> list[dict[str, Any]]:
+    """Return in what a video differs from its request: a list of ``{"field", "asked", "got"}``, empty if in nothing.
+
+    Sizes are compared only for models whose sizes the vendor documents; for the others the ratio is compared.
+    """
+    spec = MODELS.get(render.model)
+    checks = (
+        _duration_difference(render, media),
+        _picture_difference(render, spec, media),
+        _frame_rate_difference(media) if spec is not None else None,
+    )
+    return [check for check in checks if check is not None]
+
+
+def difference_in_words(difference: Mapping[str, Any]) -> str:
+    """Return one entry of :func:`differences` as a log line and an error tell it: ``duration 3.0 instead of 5``."""
+    return f"{difference['field']} {difference['got']} instead of {difference['asked']}"
+
+
+def _duration_difference(render: Render, media: MediaInfo) -> dict[str, Any] | None:
+    got = media.duration_seconds
+    if render.duration is None or got is None or abs(got - render.duration) <= _LENGTH_TOLERANCE_SECONDS:
+        return None
+    return {"field": "duration", "asked": render.duration, "got": got}
+
+
+def _picture_difference(render: Render, spec: ModelSpec | None, media: MediaInfo) -> dict[str, Any] | None:
+    """Compare the size, or the ratio where the size is uncertain. Without an asked ratio, the first frame decides."""
+    if render.aspect_ratio is None:
+        return None
+    across, down = map(int, render.aspect_ratio.split(":"))
+    asked, got = across / down, media.width / media.height
+    if abs(got - asked) > asked * _RATIO_TOLERANCE:
+        return {"field": "aspect_ratio", "asked": render.aspect_ratio, "got": f"{media.width}:{media.height}"}
+    size = None if spec is None or spec.sizes_confidence != "H" else spec.sizes.get(render.aspect_ratio)
+    if size is None or size == (media.width, media.height):
+        return None
+    return {"field": "size", "asked": "{}x{}".format(*size), "got": f"{media.width}x{media.height}"}
+
+
+def _frame_rate_difference(media: MediaInfo) -> dict[str, Any] | None:
+    if media.fps is None or abs(media.fps - FPS) <= _FRAME_RATE_TOLERANCE:
+        return None
+    return {"field": "fps", "asked": FPS, "got": media.fps}

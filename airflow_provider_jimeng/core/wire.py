@@ -73,11 +73,6 @@ class Call:
     version: str
     body: bytes = field(repr=False)
 
-    @property
-    def query(self) -> dict[str, str]:
-        """The query string's parameters."""
-        return {"Action": self.action, "Version": self.version}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitReply:
@@ -146,9 +141,10 @@ def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> S
     :raises UnreadableReplyError: there is neither a code nor a task id. The outcome is unknown.
     """
     reply = _read_submit(http_status, content, bearer=bearer)
-    named = _task_id(reply.data_object.get("task_id"), reply.outer.get("task_id"))
-    task_id = named or _task_id(reply.outer.get("id"), reply.data if reply.succeeded else None)
-    if task_id is not None and reply.succeeded:
+    data, succeeded = reply.data_object, reply.succeeded
+    named = _task_id(data.get("task_id"), reply.outer.get("task_id"))
+    task_id = named or _task_id(reply.outer.get("id"), reply.data if succeeded else None)
+    if task_id is not None and succeeded:
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
     entry = lookup(reply.code)
     listed_refusal = entry is not None and entry.kind is not ErrorKind.SERVER
@@ -189,9 +185,10 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
     if reply.code is not None and reply.code.lower() in MISSING_TASK_STATUSES:
         return QueryReply(status=RenderStatus.NOT_FOUND, status_word=reply.code, request_id=reply.request_id)
     layers = reply.layers()
-    word, status = _status_of(layers)
-    url = video_link(layers, endpoint)
     refusal = reply.refusal(layers)
+    word, status = _status_of(layers)
+    tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)
+    url = video_link(layers, endpoint)
     if refusal is not None:
         status = _status_despite(refusal, status, url)
     elif word is None and url is None and reply.code is None:
@@ -207,7 +204,6 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         code = None if refusal is None else refusal.code
         reason = first_text(*(layer.get("fail_reason") for layer in layers))
         message = readable((refusal.message if refusal is not None else None) or reason)
-    tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)
     return QueryReply(
         status=status,
         status_word=readable(word, at_most=MAX_WORD_LENGTH),

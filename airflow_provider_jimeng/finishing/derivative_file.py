@@ -18,7 +18,6 @@ import pendulum
 
 from airflow_provider_jimeng.core.errors import TargetTakenError
 from airflow_provider_jimeng.core.render import format_time
-from airflow_provider_jimeng.storage.output import pending_of, sidecar_of
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.finishing.request import Poster, Preview, Rendition
@@ -56,7 +55,7 @@ class Derivative:
         }
         if not any(found.values()):
             return
-        known = [_read_manifest(of(self.file)) for of in (sidecar_of, pending_of)]
+        known = [_read_manifest(place) for place in (self.file.sidecar, self.file.pending)]
         for key, file in (("sha256", self.file), ("track_sha256", self.track)):
             if found[key] and file and found[key] not in [manifest.get(key) for manifest in known]:
                 raise TargetTakenError(
@@ -116,14 +115,14 @@ class Derivative:
             "source": self.source,
             "recipe": self.recipe,
         }
-        pending_of(self.file).write_plainly(_encoded(manifest))
+        self.file.pending.write_plainly(_encoded(manifest))
         put()
         self.manifest = manifest
         self._commit()
 
     def _commit(self) -> None:
-        sidecar_of(self.file).write(_encoded(self.manifest), secrets.token_hex(8))
-        pending_of(self.file).remove()
+        self.file.sidecar.write(_encoded(self.manifest), secrets.token_hex(8))
+        self.file.pending.remove()
 
     def _remove_abandoned(self) -> None:
         """Remove the temporary files of this one that killed tasks left on the local disk."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import pendulum
@@ -15,13 +15,14 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_jimeng.client.exchange import auth_for
 from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.core.catalogue import find_model
-from airflow_provider_jimeng.core.errors import JimengError, ParameterError
+from airflow_provider_jimeng.core.errors import JimengError, NotSentError, ParameterError
 from airflow_provider_jimeng.core.links import check_links
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_cost
 from airflow_provider_jimeng.core.render import Render
 from airflow_provider_jimeng.hooks.connection_cache import look_up_settings, shared_client
 from airflow_provider_jimeng.hooks.connection_form import probe
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId, read_payload
+from airflow_provider_jimeng.hooks.waiting import unread
 from airflow_provider_jimeng.images import open_images
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ class JimengSubmittingHook(BaseHook):
 
     def get_conn(self) -> JimengClient:
         """Return a client of the connection, to be used in a ``with`` block."""
+        settings = self.settings
         if self._auth is None:
-            self._auth = auth_for(self.settings)
-        return JimengClient(self.settings, auth=self._auth)
+            self._auth = auth_for(settings)
+        return JimengClient(settings, auth=self._auth)
 
     def __enter__(self) -> Self:
         """Share one client among the calls of the ``with`` block. The connection is read at the first call."""
@@ -314,7 +316,7 @@ class JimengSubmittingHook(BaseHook):
             model=request.spec.name,
             jimeng_conn_id=self.jimeng_conn_id,
             submitted_at=pendulum.from_timestamp(self._now()),
-            fingerprint=request.fingerprint(),
+            fingerprint=request.fingerprint,
             prompt=request.prompt,
             seed=request.seed,
             duration=request.duration,
@@ -351,12 +353,30 @@ class JimengSubmittingHook(BaseHook):
         return self._submitted[task_id]
 
 
+def read_settings(hook: JimengSubmittingHook) -> ClientSettings:
+    """Return a hook's settings; raise one of our errors if the connection cannot be read now, see :func:`unread`."""
+    try:
+        return hook.settings
+    except Exception as error:
+        raise unread(hook.jimeng_conn_id, error) from error
+
+
+def need_connection(hook: JimengSubmittingHook) -> None:
+    """Fail at once if the connection certainly does not exist. During an outage, the wait that follows asks again.
+
+    :raises MissingConnectionError: saying how to add it.
+    """
+    with suppress(NotSentError):
+        _ = hook.settings
+
+
 def make_ready(request: RenderRequest, settings: ClientSettings, max_cost_cny: Any) -> RenderRequest:
     """Check the cost and the links of a request, open its images, and return it. Nothing is sent.
 
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    check_cost(request, max_cost_cny)
+    if max_cost_cny is not None:
+        check_cost(request, max_cost_cny)
     check_links(request, settings.endpoint)
     if request.frames_to_open:
         request = open_images(request)

@@ -44,10 +44,10 @@ from airflow_provider_jimeng.core.render import (
     deadline_for,
     format_money,
 )
-from airflow_provider_jimeng.hooks.base import JimengSubmittingHook
+from airflow_provider_jimeng.hooks.base import JimengSubmittingHook, read_settings
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId
-from airflow_provider_jimeng.hooks.waiting import apoll, ask_for, poll, poller_for, read_settings
+from airflow_provider_jimeng.hooks.waiting import apoll, poll, poller_for
 from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath, check_names
@@ -111,7 +111,7 @@ class JimengHook(JimengSubmittingHook):
         """
         settings = self.settings
         render = self._render_of(render_or_id, model, settings)
-        label = check_aigc_meta(aigc_meta) or settings.aigc_meta
+        label = check_aigc_meta(aigc_meta) if aigc_meta else settings.aigc_meta
         with self._open_client() as client:
             return client.query(render.req_key, render.task_id, aigc_meta=label)
 
@@ -126,7 +126,7 @@ class JimengHook(JimengSubmittingHook):
         async with self._open_lease() as lease:
             settings = lease.client.settings
             render = self._render_of(render_or_id, model, settings)
-            label = check_aigc_meta(aigc_meta) or settings.aigc_meta
+            label = check_aigc_meta(aigc_meta) if aigc_meta else settings.aigc_meta
             return await lease.client.query(render.req_key, render.task_id, aigc_meta=label)
 
     def wait_for_completion(
@@ -276,6 +276,12 @@ class JimengHook(JimengSubmittingHook):
         )
 
 
+def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
+    """Ask what became of a render that is paid for."""
+    read_settings(hook)
+    return hook.query(render, aigc_meta=aigc_meta)
+
+
 def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengError) -> FinishedRender:
     """Return a finished render with its link; raise the error of any other end."""
     if event.outcome is not Outcome.SUCCEEDED or isinstance(reply, JimengError) or reply.video_url is None:
@@ -317,7 +323,8 @@ class RenderLinks:
 
         :raises ParameterError: ``require_tagged`` is set, and there is no label.
         """
-        label, settings = check_aigc_meta(aigc_meta), read_settings(hook)
+        label = check_aigc_meta(aigc_meta) if aigc_meta else None
+        settings = read_settings(hook)
         if require_tagged and not (label or settings.aigc_meta):
             raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
         return cls(hook=hook, render=render, settings=settings, label=label, sleep=sleep)

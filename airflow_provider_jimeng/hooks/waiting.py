@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import suppress
+from collections import defaultdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +21,22 @@ from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Cadence, Finish, 
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from contextlib import AsyncExitStack
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.connection_cache import Lease
-    from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
 _CLIENTS = "airflow_provider_jimeng.hooks.connection_cache"
 _loaded: set[str] = set()
-_CADENCES: dict[str, Cadence] = {}
+_CADENCES: defaultdict[str, Cadence] = defaultdict(Cadence)
 
 
 def cadence_of(req_key: str) -> Cadence:
     """Return what this process has learnt of a model's durations."""
-    return _CADENCES.setdefault(req_key, Cadence())
+    return _CADENCES[req_key]
 
 
 def poller_for(
@@ -192,29 +191,6 @@ def poke(
             renew()
         if is_refused or time.time() - poller.submitted_at < RETENTION_SECONDS:
             time.sleep(decision.seconds)
-
-
-def read_settings(hook: JimengHook) -> ClientSettings:
-    """Return a hook's settings; raise one of our errors if the connection cannot be read now, see :func:`unread`."""
-    try:
-        return hook.settings
-    except Exception as error:
-        raise unread(hook.jimeng_conn_id, error) from error
-
-
-def need_connection(hook: JimengHook) -> None:
-    """Fail at once if the connection certainly does not exist. During an outage, the wait that follows asks again.
-
-    :raises MissingConnectionError: saying how to add it.
-    """
-    with suppress(NotSentError):
-        _ = hook.settings
-
-
-def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
-    """Ask what became of a render that is paid for."""
-    read_settings(hook)
-    return hook.query(render, aigc_meta=aigc_meta)
 
 
 def unread(jimeng_conn_id: str, error: Exception) -> JimengError:

@@ -16,7 +16,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_amount, read_seconds
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
-from airflow_provider_jimeng.core.differences import difference_in_words
 from airflow_provider_jimeng.core.errors import DifferentVideoError, ParameterError
 from airflow_provider_jimeng.core.literals import (
     DEFAULT_CONNECTION,
@@ -28,7 +27,7 @@ from airflow_provider_jimeng.core.literals import (
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.output_path import path_as_text, warning_of
 from airflow_provider_jimeng.core.parameters import check_aigc_meta, read_extra_body, refuse_arguments
-from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.core.render import RenderEvent, difference_in_words
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.retry import with_default_policy
 
@@ -170,7 +169,8 @@ class JimengSubmittingOperator(BaseOperator):
         retry_policy: RetryPolicy | None = None,
         **kwargs: Unpack[OperatorArguments],
     ) -> None:
-        refuse_arguments({name: value for name, value in kwargs.items() if name in REFUSED_ARGUMENTS})
+        if refused := {name: value for name, value in kwargs.items() if name in REFUSED_ARGUMENTS}:
+            refuse_arguments(refused)
         super().__init__(retries=retries, **with_default_policy(kwargs, retry_policy))
         self.prompt = prompt
         self.model = model
@@ -195,7 +195,8 @@ class JimengSubmittingOperator(BaseOperator):
         self.output_conn_id = output_conn_id
         self.max_wait_for_slot = max_wait_for_slot
         self.deferrable = deferrable
-        check_render_literals(self)
+        if not self._saves_video:  # A class that does has more arguments, and checks all of them together.
+            check_render_literals(self)
 
     def submission(self, context: Context) -> Submission:
         """Return this try's way to a paid render and its saved file, to be used in a ``with`` block."""
@@ -346,7 +347,8 @@ def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> R
 
 def aigc_label(task: Any) -> dict[str, str] | None:
     """Return the checked ``aigc_meta`` of a task, ``None`` to use the connection's."""
-    return check_aigc_meta(as_mapping("aigc_meta", task.aigc_meta))
+    label = as_mapping("aigc_meta", task.aigc_meta)
+    return None if label is None else check_aigc_meta(label)
 
 
 def _uses_catalogue(jimeng_conn_id: Any) -> bool:

@@ -169,7 +169,7 @@ class Payment:
             state=RecordState.INTENT,
             key=record.ledger.key,
             asked=self.asked,
-            fingerprint=request.fingerprint(),
+            fingerprint=request.fingerprint,
             take=request.take,
             max_tries=ti.max_tries,
             try_number=ti.try_number,

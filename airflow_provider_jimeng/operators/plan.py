@@ -298,7 +298,7 @@ class JimengPlanOperator(BaseOperator):
         if item.output_path is None:
             return item
         check_names(OutputPath.of(item.output_path, self.output_conn_id))
-        fingerprint = item.fingerprint()
+        fingerprint = item.fingerprint
         known = paid.look_up(fingerprint, item.output_path)
         state, note = known.state, known.note
         if state is RowState.RUNNING and known.render is not None:

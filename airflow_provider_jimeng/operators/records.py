@@ -17,7 +17,7 @@ from airflow_provider_jimeng.core.output_path import is_below
 from airflow_provider_jimeng.core.record import PAID, Adopt, Record, RecordState, Refuse, Start, decide_start
 from airflow_provider_jimeng.core.render import Render, RenderManifest
 from airflow_provider_jimeng.core.submit_messages import claimed, unreadable
-from airflow_provider_jimeng.storage.output import OutputPath, manifest_in_place, read_manifest, sidecar_of
+from airflow_provider_jimeng.storage.output import OutputPath, manifest_in_place, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -153,7 +153,7 @@ class TaskRecord:
             return True
         if self.current is None:
             return False
-        stored = read_manifest(sidecar_of(target.file()))
+        stored = read_manifest(target.file().sidecar)
         own = {past["render"]["task_id"] for past in self.current.past()}
         return stored is not None and (stored.task_id in own or stored.fingerprint == self.current.asked)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pendulum
@@ -51,8 +51,8 @@ from airflow_provider_jimeng.core.submit_messages import (
     under_way,
     unknown_before,
 )
-from airflow_provider_jimeng.hooks.jimeng import RenderLinks
-from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poll, poller_for
+from airflow_provider_jimeng.hooks.jimeng import RenderLinks, ask_for
+from airflow_provider_jimeng.hooks.waiting import poke, poll, poller_for
 from airflow_provider_jimeng.operators.base import (
     aigc_label,
     build_request,
@@ -192,7 +192,7 @@ class Submission:
             return None
         manifest, required = paid.manifest, as_bool("require_tagged", self._task.require_tagged)
         if manifest is None or (required and not manifest.is_labelled):
-            manifest = self._save(paid.render, ended, unlabelled=manifest)
+            manifest = self._save(paid.render, ended, manifest, require_tagged=required)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
@@ -217,7 +217,7 @@ class Submission:
             check_names(self._target or self._folder)
         record = self._record.read()
         try:
-            asked, take = self.request.fingerprint(), self.request.take
+            asked, take = self.request.fingerprint, self.request.take
         except (ParameterError, SettingsError) as error:
             return self._adopt_unread(record, error)
         decision = self._record.decide(asked=asked, take=take, policies=self._policies)
@@ -244,7 +244,7 @@ class Submission:
         """Return a render of the same request that another task has paid for, if the author wants that."""
         if not self._reuses(take):
             return None
-        for other in self.others.of_request(self.request.fingerprint(), except_ids=self._record.given_up()):
+        for other in self.others.of_request(self.request.fingerprint, except_ids=self._record.given_up()):
             if other.state is RecordState.INTENT:
                 if self._policies["on_unknown_submit"] == "resubmit":
                     continue
@@ -306,7 +306,7 @@ class Submission:
             hook=self._hook,
             record=self._record,
             others=self.others,
-            asked=self.request.fingerprint(),
+            asked=self.request.fingerprint,
             reuses=self._reuses(self._take),
             target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
@@ -315,7 +315,7 @@ class Submission:
         )
 
     def _save(
-        self, render: Render, ended: RenderEvent, *, unlabelled: RenderManifest | None
+        self, render: Render, ended: RenderEvent, unlabelled: RenderManifest | None, *, require_tagged: bool
     ) -> RenderManifest | None:
         """Save a finished render; ``None`` if the API lost it and a new one is to be paid for.
 
@@ -324,7 +324,6 @@ class Submission:
         if self._target is None:
             raise RuntimeError("A task that only submits saves nothing.")
         began, target = pendulum.now("UTC"), self._target
-        require_tagged = as_bool("require_tagged", self._task.require_tagged)
         try:
             with kept(render):
                 links = RenderLinks.of(
@@ -340,7 +339,7 @@ class Submission:
                     overwrite=self._overwrite or self._record.may_replace(target),
                     require_tagged=require_tagged,
                     event=ended,
-                    confirm=lambda: self._record.refuse_replaced(render, target),
+                    confirm=partial(self._record.refuse_replaced, render, target),
                 )
         except RenderNotFoundError as error:
             if unlabelled is None:

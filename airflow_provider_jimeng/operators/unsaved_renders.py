@@ -31,8 +31,9 @@ from airflow_provider_jimeng.core.render import (
     parse_time,
 )
 from airflow_provider_jimeng.core.submit_messages import CHECK, cost_of, found_by_hand, owner_of
+from airflow_provider_jimeng.hooks.base import need_connection
 from airflow_provider_jimeng.hooks.jimeng import RenderLinks
-from airflow_provider_jimeng.hooks.waiting import need_connection, poke, poller_for
+from airflow_provider_jimeng.hooks.waiting import poke, poller_for
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.output import OutputPath, check_names, manifest_in_place
 

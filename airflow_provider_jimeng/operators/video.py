@@ -20,6 +20,7 @@ from airflow_provider_jimeng.operators.base import (
     DEFAULT_RETRIES,
     JimengSubmittingOperator,
     aigc_label,
+    check_render_literals,
     check_waiting_literals,
     refuse_difference,
 )
@@ -154,7 +155,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         self.wait_timeout = wait_timeout
         self.overwrite = overwrite
         self.on_difference = on_difference
-        check_waiting_literals(self)  # the base class has checked the others
+        check_render_literals(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Adopt or pay, wait, and save."""
@@ -280,9 +281,9 @@ class JimengDownloadVideoOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
         from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
+        from airflow_provider_jimeng.hooks.base import need_connection
         from airflow_provider_jimeng.hooks.jimeng import JimengHook, RenderLinks
         from airflow_provider_jimeng.hooks.render_argument import named_render
-        from airflow_provider_jimeng.hooks.waiting import need_connection
         from airflow_provider_jimeng.storage.landing import land
         from airflow_provider_jimeng.storage.output import OutputPath, check_names
 

@@ -173,8 +173,9 @@ class Announcements:
     def cost(self, request: RenderRequest) -> str:
         """Push ``estimated_cost_cny``, right before the submit; return the cost in words."""
         cost = request.estimated_cost()
-        push(self.ti, ESTIMATED_COST, format_money(cost))
-        return cost_in_words(cost)
+        amount, words = format_money(cost), cost_in_words(cost)
+        push(self.ti, ESTIMATED_COST, amount)
+        return words
 
     def paid(self, render: Render, record: Record | None) -> None:
         """Push a paid render, and what this task instance paid for before it."""

@@ -128,8 +128,8 @@ class JimengVideoSensor(BaseSensorOperator):
 
         The first poke fails at once if there is no connection. A later poke waits until there is one again.
         """
+        from airflow_provider_jimeng.hooks.base import need_connection
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
-        from airflow_provider_jimeng.hooks.waiting import need_connection
 
         own = self._hook or JimengHook(jimeng_conn_id=str(self.jimeng_conn_id))
         render = named_render(self, own)
@@ -159,7 +159,8 @@ class JimengVideoSensor(BaseSensorOperator):
         A reschedule forgets what earlier pokes saw, so nothing can be confirmed across pokes. Only the time at which a
         link was first missing is kept, see :meth:`_recall`.
         """
-        from airflow_provider_jimeng.hooks.waiting import ask_for, poke, poller_for
+        from airflow_provider_jimeng.hooks.jimeng import ask_for
+        from airflow_provider_jimeng.hooks.waiting import poke, poller_for
 
         poller = poller_for(render, no_link_since=self._recall(context))
         return poke(

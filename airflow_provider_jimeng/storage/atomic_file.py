@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_jimeng.core.errors import JimengError, LandingError, TargetTakenError
-from airflow_provider_jimeng.core.output_path import LONGEST_HIDDEN_STEM, OBJECT_STORES
+from airflow_provider_jimeng.core.output_path import LONGEST_HIDDEN_STEM, MANIFEST_ENDING, OBJECT_STORES
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 LOCAL_PROTOCOLS = frozenset({"file", "local", ""})
 WHOLE_PUT_PROTOCOLS = OBJECT_STORES
 PART = ".part"
+PENDING = f"json{PART}"
 _ASIDE = f"previous{PART}"
 _BLOCK_BYTES = 1024 * 1024
 
@@ -64,6 +65,16 @@ class AtomicFile:
     def beside(self, name: str) -> AtomicFile:
         """Return a file of another name in the same directory."""
         return replace(self, path=f"{self.folder}/{name}", uri=f"{self.uri.rpartition('/')[0]}/{name}")
+
+    @property
+    def sidecar(self) -> AtomicFile:
+        """The file of the manifest: ``<file>.json``."""
+        return self.beside(f"{self.name}{MANIFEST_ENDING}")
+
+    @property
+    def pending(self) -> AtomicFile:
+        """The file of the pending manifest, see :mod:`~airflow_provider_jimeng.storage.output`."""
+        return self.beside(self.hidden_name(PENDING))
 
     def below(self, *names: str) -> AtomicFile:
         """Return a file in or below the directory that this name is."""

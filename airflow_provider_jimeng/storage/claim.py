@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.storage.atomic_file import PART, AtomicFile
-from airflow_provider_jimeng.storage.output import sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -205,7 +204,7 @@ class Claim:
         """Remove the temporary files of tasks. Return the tokens of those whose files could not all be removed."""
         left = set()
         for token in tokens:
-            for file in (self._file, sidecar_of(self._file)):
+            for file in (self._file, self._file.sidecar):
                 try:
                     file.beside(file.hidden_name(f"{token}{PART}")).remove()
                     if asides:

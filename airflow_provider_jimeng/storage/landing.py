@@ -20,10 +20,15 @@ from typing import TYPE_CHECKING
 import pendulum
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
-from airflow_provider_jimeng.core.differences import difference_in_words, differences
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError, MissingLabelError
 from airflow_provider_jimeng.core.mp4 import MediaInfo, inspect_mp4
-from airflow_provider_jimeng.core.render import Render, RenderManifest, cost_in_words
+from airflow_provider_jimeng.core.render import (
+    Render,
+    RenderManifest,
+    cost_in_words,
+    difference_in_words,
+    differences,
+)
 from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
 from airflow_provider_jimeng.storage.claim import Claim
 from airflow_provider_jimeng.storage.download import Download, LinkSource, Patience, Received
@@ -34,10 +39,8 @@ from airflow_provider_jimeng.storage.output import (
     drop_pending,
     landed_manifest,
     matches,
-    pending_of,
     read_manifest,
     refuse_taken,
-    sidecar_of,
     withdraw,
 )
 
@@ -257,8 +260,8 @@ class _Landing:
         """Return the manifest of the other task's file, if it is the same render. Leave no manifest of our own."""
         if (saved := landed_manifest(self.file, self.render)) is not None:
             return saved
-        if read_manifest(sidecar_of(self.file)) == manifest:
-            sidecar_of(self.file).remove()
+        if read_manifest(self.file.sidecar) == manifest:
+            self.file.sidecar.remove()
         raise LandingError(
             f"Another task saved its video as {self.file.uri} while this task was held up. A retry is free."
         )
@@ -327,7 +330,7 @@ def already_landed(
     file = target.file_for(render)
     claim = Claim(file, secrets.token_hex(8), sleep=sleep, clock=clock)
     saved = _saved(file, render, claim)
-    if saved is not None or landed_manifest(file, render, pending_of) is None:
+    if saved is not None or landed_manifest(file, render, pending=True) is None:
         return saved
     with claim:  # Its owner is about to write the manifest, or was killed before that.
         while not claim.take():
@@ -373,6 +376,6 @@ def _saved_or_completed(file: AtomicFile, render: Render, claim: Claim) -> Rende
         return None
     if (saved := landed_manifest(file, render)) is not None:
         return saved
-    if (saved := landed_manifest(file, render, pending_of)) is not None:
+    if (saved := landed_manifest(file, render, pending=True)) is not None:
         commit(file, saved, claim.token)
     return saved

@@ -79,8 +79,8 @@ class Ledger:
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.key = key
-        self._objects = None if folder is None else RecordObjects(folder)
         self._store = None if store is None else _StateStore(store)
+        self._objects = None if folder is None else RecordObjects(folder)
         self._beside = None if self._objects is None else RecordObject(self._objects, key)
         self._places: tuple[_Place, ...] = tuple(p for p in (self._store, self._beside) if p is not None)
         self._sleep = sleep

@@ -18,23 +18,19 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.core.arguments import read_text, shown
 from airflow_provider_jimeng.core.errors import LandingError, ParameterError, TargetTakenError
 from airflow_provider_jimeng.core.output_path import (
-    MANIFEST_ENDING,
     check_lengths,
     folder_of,
     read_output_path,
 )
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.atomic_file import LOCAL_PROTOCOLS, PART, AtomicFile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from airflow_provider_jimeng.storage.atomic_file import LOCAL_PROTOCOLS, PART, PENDING, AtomicFile
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _UNSAFE_IN_MODEL = re.compile(r"""[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:%?#*"<>|]|^[.\s]|\s$""")
@@ -51,7 +47,6 @@ _PACKAGES = {
     "ssh": "apache-airflow-providers-sftp[sshfs]",
 }
 """The package that contains the file system of a scheme."""
-_PENDING = f"json{PART}"
 _SAMPLE_NAME = f"{'x' * 60}.mp4"
 """A name about as long as that of a render in a directory."""
 _SAMPLE_TOKEN = "x" * 32
@@ -99,7 +94,7 @@ class OutputPath:
     @property
     def folder(self) -> OutputPath:
         """The directory: this one, or that of the file."""
-        return replace(self, output_path=folder_of(self.output_path))
+        return self if self.is_directory else replace(self, output_path=folder_of(self.output_path))
 
     @property
     def url_conn_id(self) -> str | None:
@@ -179,16 +174,6 @@ def _cleaned(text: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- manifests
-def sidecar_of(file: AtomicFile) -> AtomicFile:
-    """Return the file of the manifest: ``<file>.json``."""
-    return file.beside(f"{file.name}{MANIFEST_ENDING}")
-
-
-def pending_of(file: AtomicFile) -> AtomicFile:
-    """Return the file of the pending manifest."""
-    return file.beside(file.hidden_name(_PENDING))
-
-
 def read_manifest(file: AtomicFile) -> RenderManifest | None:
     """Read a manifest. Return ``None`` if there is no file or it does not hold a manifest.
 
@@ -218,8 +203,8 @@ def manifest_in_place(
     size = file.size()
     if size is None:
         return None
-    for manifest_of in (sidecar_of,) if completed else (sidecar_of, pending_of):
-        manifest = read_manifest(manifest_of(file))
+    for place in (file.sidecar,) if completed else (file.sidecar, file.pending):
+        manifest = read_manifest(place)
         if manifest is not None and _is_of(manifest, render, same_render=True) and manifest.bytes == size:
             return replace(manifest, uri=file.uri)
     return None
@@ -227,26 +212,28 @@ def manifest_in_place(
 
 def announce(file: AtomicFile, manifest: RenderManifest) -> None:
     """Write the pending manifest of a file that is about to get its final name."""
-    pending_of(file).write_plainly(_encode(manifest))
+    content = _encode(manifest)
+    file.pending.write_plainly(content)
 
 
 def withdraw(file: AtomicFile, manifest: RenderManifest) -> None:
     """Remove the pending manifest of a file that did not get its final name."""
     with suppress(LandingError):
         if file.size() != manifest.bytes:
-            pending_of(file).remove()
+            file.pending.remove()
 
 
 def commit(file: AtomicFile, manifest: RenderManifest, token: str) -> None:
     """Write the manifest of a file that has its final name, and remove the pending one."""
-    sidecar_of(file).write(_encode(manifest), token)
-    pending_of(file).remove()
+    content = _encode(manifest)
+    file.sidecar.write(content, token)
+    file.pending.remove()
 
 
 def drop_pending(file: AtomicFile) -> None:
     """Remove the pending manifest that a task left which was killed at its very end."""
-    if pending_of(file).size() is not None:
-        pending_of(file).remove()
+    if file.pending.size() is not None:
+        file.pending.remove()
 
 
 def matches(file: AtomicFile, manifest: RenderManifest) -> bool:
@@ -254,17 +241,15 @@ def matches(file: AtomicFile, manifest: RenderManifest) -> bool:
     return file.size() == manifest.bytes and file.sha256() == manifest.sha256
 
 
-def landed_manifest(
-    file: AtomicFile, render: Render, manifest_of: Callable[[AtomicFile], AtomicFile] = sidecar_of
-) -> RenderManifest | None:
+def landed_manifest(file: AtomicFile, render: Render, *, pending: bool = False) -> RenderManifest | None:
     """Return the manifest of a file that is saved and unaltered.
 
     :param render: the file must be this render's.
-    :param manifest_of: ``pending_of`` finds the manifest of a task that was killed before its end.
+    :param pending: find the manifest of a task that was killed before its end.
     """
     if file.size() is None:
         return None
-    manifest = read_manifest(manifest_of(file))
+    manifest = read_manifest(file.pending if pending else file.sidecar)
     if manifest is None or not _is_of(manifest, render, same_render=True) or not matches(file, manifest):
         return None
     return replace(manifest, uri=file.uri)
@@ -283,7 +268,7 @@ def refuse_taken(target: OutputPath, *owners: Render | str) -> None:
     file = target.file()
     if file.size() is None:
         return
-    manifests = [read_manifest(each) for each in (sidecar_of(file), pending_of(file))]
+    manifests = [read_manifest(each) for each in (file.sidecar, file.pending)]
     if any(_is_of(one, owner, same_render=False) for one in manifests if one for owner in owners):
         return
     whose = f"the render {manifests[0].task_id}" if manifests[0] else "something that has no manifest"
@@ -318,20 +303,17 @@ def check_names(target: OutputPath) -> None:
     check_lengths("output_path", file.protocol, file.path)
     if not file.is_local:
         return
+    sidecar, part = file.sidecar, f"{_SAMPLE_TOKEN}{PART}"
+    hidden = file.hidden_name(PENDING), file.hidden_name(part), sidecar.hidden_name(part)
+    names = (file.name, sidecar.name, *hidden)
     folder = _nearest_folder(Path(file.folder or "/"))
     if folder is not None:
-        for name in _names_written_for(file):
+        for name in names:
             _look_up(folder / name)
     if not target.is_directory and os.path.isdir(file.path):  # noqa: PTH112  the path was looked up above
         raise ParameterError(
             "output_path", f"{shown(file.path)} is a directory. End it with / to save files in it."
         )
-
-
-def _names_written_for(file: AtomicFile) -> tuple[str, ...]:
-    sidecar, part = sidecar_of(file), f"{_SAMPLE_TOKEN}{PART}"
-    hidden = file.hidden_name(_PENDING), file.hidden_name(part), sidecar.hidden_name(part)
-    return file.name, sidecar.name, *hidden
 
 
 def _nearest_folder(folder: Path) -> Path | None:

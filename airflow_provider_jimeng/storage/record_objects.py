@@ -133,7 +133,7 @@ class RecordObjects:
         is_new = _guarded(f"look for {pointer.uri}", pointer.size) is None
         if is_new or record.state is RecordState.INTENT:  # A new intent makes an old pointer young again.
             self._write_pointer(record, folder, name)
-        if is_new and len(self._names(*folder)) > MAX_POINTERS:
+        if is_new and len(_names_beside(pointer)) > MAX_POINTERS:
             with suppress(LedgerError):  # The task that needs an unreadable record reports it.
                 self._tidy(folder, self._behind(*folder), record.key)
 
@@ -192,9 +192,7 @@ class RecordObjects:
         _guarded(f"delete {file.uri}", file.remove)
 
     def _names(self, *folder: str) -> list[str]:
-        place = self._file(*folder, "any.json")
-        names = _guarded(f"list {place.uri.rpartition('/')[0]}", place.siblings)
-        return sorted(name for name in names if name.endswith(".json"))
+        return _names_beside(self._file(*folder, "any.json"))
 
     def _file(self, *parts: str) -> AtomicFile:
         if parts not in self._files:
@@ -299,6 +297,12 @@ def _object_name(key: TaskKey) -> str:
 def _file_name(output_path: str | None) -> str:
     """Return the last part of a full file name; empty for a directory."""
     return (output_path or "").rpartition("/")[2]
+
+
+def _names_beside(file: AtomicFile) -> list[str]:
+    """Return the names of the records, or pointers, in the directory of one of them."""
+    names = _guarded(f"list {file.uri.rpartition('/')[0]}", file.siblings)
+    return sorted(name for name in names if name.endswith(".json"))
 
 
 def _hashed(text: str) -> str:

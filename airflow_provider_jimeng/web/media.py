@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest, sidecar_of
+from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import RenderManifest
@@ -196,7 +196,7 @@ def _saved_video(file: AtomicFile, sha256: str) -> Video:
 
 
 def _manifest_beside(file: AtomicFile) -> RenderManifest | None:
-    sidecar = sidecar_of(file)
+    sidecar = file.sidecar
     return read_manifest(sidecar) if 0 < (sidecar.size() or 0) <= LARGEST_MANIFEST else None
 
 
@@ -205,7 +205,7 @@ def _look_at_disk(file: AtomicFile) -> tuple[Identity, RenderManifest | None]:
     try:
         folder = os.open(file.folder or "/", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with opened_file(sidecar_of(file).name, folder) as (sidecar, small):
+            with opened_file(file.sidecar.name, folder) as (sidecar, small):
                 if not 0 < small.size <= LARGEST_MANIFEST:
                     raise MediaGoneError(_GONE)
                 content = sidecar.read(LARGEST_MANIFEST)

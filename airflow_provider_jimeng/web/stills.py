@@ -25,7 +25,6 @@ from airflow_provider_jimeng.finishing.stills import (
     parse_still,
     parse_track,
 )
-from airflow_provider_jimeng.storage.output import sidecar_of
 from airflow_provider_jimeng.web.media import (
     LARGEST_MANIFEST,
     MediaGoneError,
@@ -115,7 +114,7 @@ def _look(
         return None
     for ending in _ENDINGS[kind]:
         file = video.beside(name_beside(video.name, ending))
-        content = _content(sidecar_of(file), LARGEST_MANIFEST)
+        content = _content(file.sidecar, LARGEST_MANIFEST)
         still = None if content is None else parse_still(content, sha256)
         if still is not None:
             return file, still

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_jimeng.client.exchange import BearerAuth, VolcAuth, auth_for
 from airflow_provider_jimeng.client.settings import ClientSettings
-from airflow_provider_jimeng.core.signing import Credentials, Scope, sign
+from airflow_provider_jimeng.core.signing import Credentials, Scope, Signer, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def expected(**changes: Any) -> dict[str, str]:
 
 def test_what_is_sent_is_what_is_signed(post: Callable[..., httpx.Response]) -> None:
     server = Server(QUEUED)
-    post(server, VolcAuth(SECRET, SCOPE, NOW.timestamp))
+    post(server, VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp))
     (sent,) = server.seen
     for name, value in expected().items():
         assert sent.headers[name] == value
@@ -105,7 +105,7 @@ def test_host_and_path_are_signed_as_they_are_sent(
     post: Callable[..., httpx.Response], url: str, host: str, path: str
 ) -> None:
     server = Server(QUEUED)
-    post(server, VolcAuth(SECRET, SCOPE, NOW.timestamp), url)
+    post(server, VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp), url)
     (sent,) = server.seen
     assert sent.headers["Host"] == host
     signed = expected(host=host, path=path, query="Action=a&Version=b")
@@ -116,7 +116,7 @@ def test_a_skewed_clock_is_corrected_once_and_remembered(
     post: Callable[..., httpx.Response], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = Server(clock_refusal(NOW.add(hours=2)), QUEUED)
-    auth = VolcAuth(SECRET, SCOPE, NOW.timestamp)
+    auth = VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp)
     with caplog.at_level(logging.WARNING):
         assert post(server, auth).status_code == 200
     assert [sent.headers["X-Date"] for sent in server.seen] == ["20260102T030405Z", "20260102T050405Z"]
@@ -128,7 +128,7 @@ def test_a_skewed_clock_is_corrected_once_and_remembered(
 
 def test_a_clock_that_is_refused_again_is_not_tried_a_third_time(post: Callable[..., httpx.Response]) -> None:
     server = Server(clock_refusal(NOW.add(hours=2)))
-    assert post(server, VolcAuth(SECRET, SCOPE, NOW.timestamp)).status_code == 400
+    assert post(server, VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp)).status_code == 400
     assert len(server.seen) == 2
 
 
@@ -140,7 +140,7 @@ def test_without_the_servers_date_nothing_is_sent_again(
     if date is not None:
         refusal.headers["Date"] = date
     server = Server(refusal)
-    assert post(server, VolcAuth(SECRET, SCOPE, NOW.timestamp)).status_code == 400
+    assert post(server, VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp)).status_code == 400
     assert len(server.seen) == 1
 
 
@@ -159,7 +159,7 @@ def test_without_the_servers_date_nothing_is_sent_again(
 def test_no_other_refusal_is_sent_again(post: Callable[..., httpx.Response], reply: httpx.Response) -> None:
     reply.headers["Date"] = formatdate(NOW.add(hours=2).timestamp(), usegmt=True)
     server = Server(reply)
-    assert post(server, VolcAuth(SECRET, SCOPE, NOW.timestamp)).status_code == reply.status_code
+    assert post(server, VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp)).status_code == reply.status_code
     assert len(server.seen) == 1
 
 
@@ -179,7 +179,7 @@ def test_the_settings_choose_the_authentication() -> None:
 
 
 def test_no_secret_shows_in_a_repr() -> None:
-    for auth in (VolcAuth(SECRET, SCOPE), BearerAuth("sk-token")):
+    for auth in (VolcAuth(Signer(SECRET, SCOPE)), BearerAuth("sk-token")):
         assert "SKTEST" not in repr(auth)
         assert "sk-token" not in repr(auth)
 
@@ -195,7 +195,7 @@ def test_the_vendors_sdk_verifies_what_leaves(post: Callable[..., httpx.Response
         from volcengine.Credentials import Credentials as OfficialCredentials
 
     server = Server(QUEUED)
-    post(server, VolcAuth(SECRET, SCOPE, NOW.timestamp))
+    post(server, VolcAuth(Signer(SECRET, SCOPE), NOW.timestamp))
     (sent,) = server.seen
     param = SignParam()
     param.host, param.method, param.path = sent.headers["Host"], sent.method, sent.url.path

@@ -34,7 +34,6 @@ def test_keys_alone_are_enough() -> None:
     assert (plain.timeout_seconds, plain.max_requests_per_second) == (30.0, 5.0)
     assert (plain.verify, plain.proxy, plain.media_hosts, plain.aigc_meta) == (True, None, (), None)
     assert plain.catalogue == MODELS
-    assert not plain.is_local
 
 
 def test_typed_values_and_the_text_of_a_form_mean_the_same() -> None:
@@ -313,7 +312,3 @@ def test_an_unknown_extra_field_is_a_warning_with_a_hint(caplog: pytest.LogCaptu
         with_extra(colour="red")
     assert "'timeout_second' is unknown and has no effect. Did you mean 'timeout_seconds'?" in caplog.text
     assert "'colour' is unknown and has no effect. Known: auth" in caplog.text
-
-
-def test_an_endpoint_on_this_machine_is_known_as_local() -> None:
-    assert settings(host="127.0.0.1", schema="http", port=8787).is_local

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client.async_client import AsyncJimengClient
-from airflow_provider_jimeng.client.exchange import Exchange, Limits
+from airflow_provider_jimeng.client.exchange import Exchange, Requests
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.client.sync_client import JimengClient
 from airflow_provider_jimeng.client.transport import (
@@ -32,7 +32,7 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.parameters import RenderRequest
-from airflow_provider_jimeng.core.wire import certainly_not_accepted
+from airflow_provider_jimeng.core.wire import Call, certainly_not_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +87,10 @@ def test_any_other_error_leaves_open_whether_a_request_was_accepted() -> None:
         assert SECRET not in str(ours)
 
 
+def exchange() -> Exchange:
+    return Exchange(Call(action="Action", version="1", body=b""), Requests(settings()))
+
+
 def every_httpx_error() -> Iterator[type[Exception]]:
     found: list[type[Exception]] = [httpx.HTTPError, httpx.InvalidURL, httpx.StreamError]
     while found:
@@ -99,13 +103,13 @@ def test_every_error_of_httpx_becomes_one_of_ours() -> None:
     for kind in every_httpx_error():
         error = kind.__new__(kind)
         Exception.__init__(error, "text")
-        with pytest.raises((NotSentError, NoReplyError)) as raised, Exchange("Action", "api.example.com"):
+        with pytest.raises((NotSentError, NoReplyError)) as raised, exchange():
             raise error
         assert raised.value.__suppress_context__, f"a printed traceback would show the request: {kind}"
 
 
 def test_other_errors_pass_as_they_are() -> None:
-    with pytest.raises(ZeroDivisionError), Exchange("Action", "api.example.com"):
+    with pytest.raises(ZeroDivisionError), exchange():
         raise ZeroDivisionError
 
 
@@ -330,9 +334,9 @@ def test_a_ca_bundle_may_be_a_file_or_a_directory(tmp_path: Path) -> None:
 
 
 def test_every_phase_of_a_request_has_a_timeout() -> None:
-    phases = Limits(settings(timeout_seconds=4.0)).phases
+    phases = Requests(settings(timeout_seconds=4.0)).timeout
     assert phases == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-    phases = Limits(settings()).phases
+    phases = Requests(settings()).timeout
     assert phases == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
 
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pendulum
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.core.differences import differences
 from airflow_provider_jimeng.core.mp4 import MediaInfo
-from airflow_provider_jimeng.core.render import Render
+from airflow_provider_jimeng.core.render import Render, differences
 
 if TYPE_CHECKING:
     import pytest

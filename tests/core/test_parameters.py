@@ -453,7 +453,7 @@ def test_files_are_named_first_and_opened_later() -> None:
     with pytest.raises(ValueError, match="was not opened"):
         request.body()
     with pytest.raises(ValueError, match="was not opened"):
-        request.fingerprint()
+        assert request.fingerprint
 
 
 def test_links_are_never_opened() -> None:
@@ -510,21 +510,21 @@ def test_whatever_makes_another_video_makes_another_fingerprint(subtests: pytest
     ]
     for changed in cases:
         with subtests.test(changed=next(iter(changed))):
-            assert build("ti2v_pro", **changed).fingerprint() != BASE.fingerprint()
+            assert build("ti2v_pro", **changed).fingerprint != BASE.fingerprint
 
 
 @pytest.mark.parametrize("argument", ["camera_template", "camera_strength"])
 def test_the_camera_is_in_the_fingerprint(argument: str) -> None:
     one, other = build("i2v_recamera_720p"), build("i2v_recamera_720p", camera_template="handheld")
 
-    assert one.fingerprint() != other.fingerprint()
-    assert one.fingerprint() != build("i2v_recamera_720p", camera_strength="weak").fingerprint()
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint != build("i2v_recamera_720p", camera_strength="weak").fingerprint
 
 
 def test_the_bytes_of_an_image_are_in_the_fingerprint_and_its_path_is_not() -> None:
     def with_file(path: str, data: bytes) -> str:
         request = build("i2v_first_720p", first_frame=path)
-        return request.with_frames({"first_frame": replace(opened(data=data), reference=path)}).fingerprint()
+        return request.with_frames({"first_frame": replace(opened(data=data), reference=path)}).fingerprint
 
     assert with_file("/a/1.jpg", b"one") == with_file("/b/2.jpg", b"one")
     assert with_file("/a/1.jpg", b"one") != with_file("/a/1.jpg", b"two")
@@ -533,18 +533,18 @@ def test_the_bytes_of_an_image_are_in_the_fingerprint_and_its_path_is_not() -> N
 def test_a_link_signed_anew_and_a_default_said_aloud_change_no_fingerprint() -> None:
     one = build("i2v_first_720p", first_frame=f"{LINK}?sig=1")
 
-    assert one.fingerprint() == build("i2v_first_720p", first_frame=f"{LINK}?sig=2").fingerprint()
-    assert BASE.fingerprint() == build("ti2v_pro", aspect_ratio="16:9", duration="5", seed="-1").fingerprint()
+    assert one.fingerprint == build("i2v_first_720p", first_frame=f"{LINK}?sig=2").fingerprint
+    assert BASE.fingerprint == build("ti2v_pro", aspect_ratio="16:9", duration="5", seed="-1").fingerprint
 
 
 def test_the_order_of_an_extra_body_changes_no_fingerprint() -> None:
     one = build(extra_body={"a": 1, "b": {"c": 2, "d": 3}})
 
-    assert one.fingerprint() == build(extra_body={"b": {"d": 3, "c": 2}, "a": 1}).fingerprint()
+    assert one.fingerprint == build(extra_body={"b": {"d": 3, "c": 2}, "a": 1}).fingerprint
 
 
 def test_a_fingerprint_of_the_first_version_is_still_the_same() -> None:
-    assert build(prompt="一只猫", seed=7).fingerprint() == (
+    assert build(prompt="一只猫", seed=7).fingerprint == (
         "ffda65dd78800734f3a65344daad2dd8b6866ad85999a736e821d793396aad93"
     )
 
@@ -661,4 +661,4 @@ def test_any_arguments_make_a_request_that_can_be_sent_or_are_refused_by_name(
         assert refused in ARGUMENTS
     elif not made.frames_to_open:
         assert json.dumps(made.body(), ensure_ascii=False).encode()
-        assert len(made.fingerprint()) == 64
+        assert len(made.fingerprint) == 64

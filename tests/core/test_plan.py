@@ -113,7 +113,7 @@ def test_the_arguments_ask_for_the_very_request_that_was_quoted_and_are_json() -
     for row in rows:
         kwargs = json.loads(json.dumps(row.kwargs({})))
         kwargs.pop("output_path")
-        assert RenderRequest.build(**kwargs).fingerprint() == row.fingerprint()
+        assert RenderRequest.build(**kwargs).fingerprint == row.fingerprint
 
 
 # ----------------------------------------------------------------------------------------------------------- defaults
@@ -315,7 +315,7 @@ def test_identical_rows_are_numbered_and_keep_the_authors_own_numbers() -> None:
         {"prompt": "a", "take": 7},
     )
     assert [row.take for row in rows] == [1, 2, 1, 3, 4, 7]
-    assert len({row.fingerprint() for row in rows}) == 6
+    assert len({row.fingerprint for row in rows}) == 6
 
 
 def test_the_same_take_of_the_same_request_twice_is_refused() -> None:
@@ -337,7 +337,7 @@ def test_an_image_is_told_apart_by_its_bytes_without_keeping_them() -> None:
     assert seen.request.first_frame is not None
     assert seen.request.first_frame.data is None
     kept = replace(row.request, first_frame=frame)
-    assert seen.fingerprint() == kept.fingerprint()
+    assert seen.fingerprint == kept.fingerprint
     assert seen.kwargs({})["first_frame"] == "a.png"
 
 

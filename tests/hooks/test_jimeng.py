@@ -116,7 +116,7 @@ def test_a_render_is_submitted_with_the_arguments_of_the_operators(world: World)
 
 def test_a_checked_request_is_submitted_as_it_is(world: World) -> None:
     request = RenderRequest.build(prompt=PROMPT, take=2)
-    assert world.hook().submit(request).fingerprint == request.fingerprint()
+    assert world.hook().submit(request).fingerprint == request.fingerprint
     with pytest.raises(ParameterError, match="prompt: give either"):
         world.hook().submit(request, prompt=PROMPT)
 

@@ -398,7 +398,7 @@ def test_a_record_that_cannot_be_read_stops_the_plan(tmp_path: Path) -> None:
     request = RenderRequest.build(
         **{name: kwargs[name] for name in ("prompt", "model", "duration", "aspect_ratio")}
     )
-    folder = tmp_path / ".jimeng" / "requests" / request.fingerprint()
+    folder = tmp_path / ".jimeng" / "requests" / request.fingerprint
     folder.mkdir(parents=True)
     (folder / "a.json").write_text("{}")
     tasks = tmp_path / ".jimeng" / "tasks"

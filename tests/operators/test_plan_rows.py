@@ -414,7 +414,7 @@ def test_records_that_cannot_be_read_beside_a_bad_row_are_told_in_the_log(
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
     asked = {name: kwargs[name] for name in ("prompt", "model", "duration", "aspect_ratio")}
-    folder = tmp_path / ".jimeng" / "requests" / RenderRequest.build(**asked).fingerprint()
+    folder = tmp_path / ".jimeng" / "requests" / RenderRequest.build(**asked).fingerprint
     folder.mkdir(parents=True)
     (folder / "a.json").write_text("{}")
     (tmp_path / ".jimeng" / "tasks").mkdir()
