@@ -85,7 +85,7 @@ typecheck: $(VENV)/.real-ready ## check types with mypy in strict mode
 # puts last for `import tests`. PYTHONSAFEPATH removes the working directory from the path.
 WHEEL := build/wheel
 TEST_WHEEL := PYTHONPATH=$(CURDIR)/$(WHEEL) PYTHONSAFEPATH=1
-PACKAGE_FILES = $(shell find airflow_provider_jimeng -name __pycache__ -prune -o -print)
+PACKAGE_FILES = $(shell find airflow_provider_jimeng -name __pycache__ -prune -o -type f -print)
 
 $(WHEEL)/.ready: $(VENV)/.dev-ready hatch_build.py README.md $(PACKAGE_FILES)
 	@rm -rf $(WHEEL) build/wheel-dist
@@ -111,7 +111,7 @@ test-browser: $(VENV)/.real-ready ## run the tests of test-real that need a brow
 
 .PHONY: test-real-rest
 test-real-rest: $(VENV)/.real-ready ## run the tests of test-real that need no browser, two files at a time
-	$(BIN)/pytest -n 2 --dist loadfile -m "real and not chaos and not cluster" --ignore=tests/browser $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "real and not chaos and not cluster and not nightly" --ignore=tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-chaos
 test-chaos: $(VENV)/.real-ready ## run the rows of the chaos table that kill processes, on a real Airflow with PostgreSQL
@@ -135,8 +135,12 @@ OUTAGES ?=
 outages: $(VENV)/.real-ready ## stop servers while tasks pay, on a real Airflow; OUTAGES=killed runs one; test-chaos runs the shortest
 	$(BIN)/python -m tests.chaos.nightly $(OUTAGES)
 
+.PHONY: test-nightly
+test-nightly: $(VENV)/.real-ready ## the variants of proofs whose shortest form is in test-real
+	$(BIN)/pytest -n 2 --dist loadfile -m nightly $(PYTEST_ARGS)
+
 .PHONY: nightly
-nightly: outages chaos-many cluster-test matrix ## run all long tests, which takes hours; make -k nightly continues after a failure
+nightly: test-nightly outages chaos-many cluster-test matrix ## run all long tests, which takes hours; make -k nightly continues after a failure
 
 # ----------------------------------------------------------------------------------------------------------- matrix
 # ONLY="2.11 3.0" runs only these versions of requirements/matrix.toml. PYTEST_ARGS is passed to pytest.

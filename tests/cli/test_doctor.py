@@ -177,6 +177,7 @@ def test_the_paid_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_hom
 
 
 @pytest.mark.real
+@pytest.mark.nightly
 def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_home: Path) -> None:
     with account(tmp_path, airflow_home) as (jimeng, emulator):
         emulator.faults.add(where="query", what="not_found", nth=1, prompt_contains="paper boat")
@@ -185,6 +186,7 @@ def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_hom
 
 
 @pytest.mark.real
+@pytest.mark.nightly
 def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, airflow_home: Path) -> None:
     with account(tmp_path, airflow_home) as (jimeng, emulator):
         emulator.faults.add(where="render", what="fail", code=50412)
@@ -194,6 +196,7 @@ def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, a
 
 
 @pytest.mark.real
+@pytest.mark.nightly
 def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, airflow_home: Path) -> None:
     def webm(request: Request, reply: Response) -> Response:
         is_media = request.path.startswith(MEDIA_PREFIX)

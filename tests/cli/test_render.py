@@ -113,8 +113,13 @@ def kill_at(emulator: SteppedEmulator, jimeng: CommandLine, step: str, nth: int 
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("step", "nth"),
-    [("before query", 1), ("before query", 2), ("after query", 2), ("before media", 1), ("after media", 1)],
-    ids=["first-query", "second-query", "after-query", "before-download", "in-download"],
+    [
+        pytest.param("before query", 1, id="first-query", marks=pytest.mark.nightly),
+        pytest.param("before query", 2, id="second-query", marks=pytest.mark.nightly),
+        pytest.param("after query", 2, id="after-query"),
+        pytest.param("before media", 1, id="before-download", marks=pytest.mark.nightly),
+        pytest.param("after media", 1, id="in-download"),
+    ],
 )
 def test_a_paid_render_is_saved_after_a_kill_and_never_paid_again(
     jimeng: CommandLine, emulator: SteppedEmulator, step: str, nth: int
@@ -127,7 +132,7 @@ def test_a_paid_render_is_saved_after_a_kill_and_never_paid_again(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("what", ["record", "file"])
+@pytest.mark.parametrize("what", [pytest.param("record", marks=pytest.mark.nightly), "file"])
 def test_a_kill_between_two_writes_changes_nothing(
     jimeng: CommandLine, emulator: SteppedEmulator, what: str
 ) -> None:
@@ -145,7 +150,7 @@ def test_a_kill_between_two_writes_changes_nothing(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("step", ["before submit", "after submit"])
+@pytest.mark.parametrize("step", [pytest.param("before submit", marks=pytest.mark.nightly), "after submit"])
 def test_a_kill_in_a_submit_leaves_an_unknown_submit_that_is_never_paid_again(
     jimeng: CommandLine, emulator: SteppedEmulator, step: str
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_kept_demo_lands_five_playable_files_for_the_bill_and_stays_until_ctrl
     assert left_running(tmp_path / "demo") == []
 
 
+@pytest.mark.nightly
 def test_a_terminated_demo_leaves_nothing_running(tmp_path: Path) -> None:
     process = start_demo(tmp_path / "demo")
     read_until(process, "rendering")
