@@ -18,12 +18,23 @@ _results: list[TextIO] = []
 
 @contextmanager
 def results_alone_on_stdout() -> Iterator[None]:
-    """Send what libraries print on stdout to stderr, so that a program can read the results."""
-    _results.append(sys.stdout)
+    """Send what libraries print or log on stdout to stderr, so that a program can read the results."""
+    stdout = sys.stdout
+    _results.append(stdout)
+    # Airflow 3.2 logs to stdout what its database library says. Its handler exists before `airflow jimeng` begins.
+    moved = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is stdout
+    ]
+    for handler in moved:
+        handler.setStream(sys.stderr)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
+        for handler in moved:
+            handler.setStream(stdout)
         _results.pop()
 
 
