@@ -136,5 +136,7 @@ def _facts(task: TaskEnd, *, reused: bool) -> Iterator[str]:
     yield "cost unknown" if cost is None else f"{cost} CNY"
     if reused:
         yield "reused"
-    for difference in known.get("differs") or ():
-        yield difference_in_words(difference)
+    differences = known.get("differs")
+    for difference in differences if isinstance(differences, list) else ():
+        if isinstance(difference, Mapping) and {"field", "asked", "got"} <= set(difference):
+            yield difference_in_words(difference)

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_jimeng.core.catalogue import FPS, MODELS, RETENTION_SECONDS
+from airflow_provider_jimeng.core.catalogue import FPS, MODELS, RETENTION_SECONDS, is_ratio
 from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -313,7 +313,8 @@ def manifest_or_none(payload: Any) -> Mapping[str, Any] | None:
 def differences(render: Render, media: MediaInfo) -> list[dict[str, Any]]:
     """Return in what a video differs from its request: a list of ``{"field", "asked", "got"}``, empty if in nothing.
 
-    Sizes are compared only for models whose sizes the vendor documents; for the others the ratio is compared.
+    Sizes are compared only for models whose sizes the vendor documents; for the others the ratio is compared. A payload of
+    another origin can hold any value. What cannot be compared is left out, because the video is paid and must be saved.
     """
     spec = MODELS.get(render.model)
     checks = (
@@ -331,14 +332,18 @@ def difference_in_words(difference: Mapping[str, Any]) -> str:
 
 def _duration_difference(render: Render, media: MediaInfo) -> dict[str, Any] | None:
     got = media.duration_seconds
-    if render.duration is None or got is None or abs(got - render.duration) <= _LENGTH_TOLERANCE_SECONDS:
+    if (
+        not isinstance(render.duration, int)
+        or got is None
+        or abs(got - render.duration) <= _LENGTH_TOLERANCE_SECONDS
+    ):
         return None
     return {"field": "duration", "asked": render.duration, "got": got}
 
 
 def _picture_difference(render: Render, spec: ModelSpec | None, media: MediaInfo) -> dict[str, Any] | None:
     """Compare the size, or the ratio where the size is uncertain. Without an asked ratio, the first frame decides."""
-    if render.aspect_ratio is None:
+    if render.aspect_ratio is None or not is_ratio(render.aspect_ratio):
         return None
     across, down = map(int, render.aspect_ratio.split(":"))
     asked, got = across / down, media.width / media.height

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 
@@ -59,3 +59,17 @@ def test_what_was_not_asked_or_cannot_be_read_is_not_compared() -> None:
     render = replace(RENDER, duration=None, aspect_ratio=None)
     media = replace(AS_ASKED, width=100, height=999, fps=None, duration_seconds=None)
     assert differences(render, media) == []
+
+
+def test_values_of_another_origin_never_keep_a_paid_video_from_being_saved(subtests: pytest.Subtests) -> None:
+    values: list[dict[str, Any]] = [
+        {"aspect_ratio": "adaptive"},
+        {"aspect_ratio": "16:0"},
+        {"aspect_ratio": 1.78},
+        {"duration": "5"},
+        {"model": "of a later version"},
+    ]
+    for changes in values:
+        with subtests.test(changes=repr(changes)):
+            payload = RENDER.to_payload() | changes
+            assert differences(Render.from_payload(payload), AS_ASKED) == []
