@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from tests.browser.dags.films import HOSTILE, KITE
 from tests.browser.site import Site, Visitor, expect, until
 from tests.harness.api import task_path
+from tests.harness.videos import video
 from tests.web.records import Records, intent_payload, manifest_payload, render_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Route
 
@@ -120,6 +122,29 @@ def pushed(site: Site, dag_id: str) -> Iterator[Records]:
             session.execute(delete(model).where(model.dag_id == dag_id))
         session.commit()
     engine.dispose()
+
+
+@pytest.fixture
+def _different(site: Site, tmp_path: Path) -> Iterator[None]:
+    """A saved video that is shorter than was asked for."""
+    path = tmp_path / "short.mp4"
+    path.write_bytes(video(movflags="faststart"))
+    with pushed(site, "different") as records:
+        differs = [{"field": "duration", "asked": 5, "got": 0.5}]
+        records.landed(path, dag_id="different", run_id="short", differs=differs)
+        yield
+
+
+@pytest.mark.usefixtures("_different")
+def test_a_video_that_differs_is_marked_in_both_languages(site: Site, window: Window) -> None:
+    for language, mark, words in (
+        ("en-US", "differs from the request", "duration: 0.5 instead of 5"),
+        ("zh-CN", "与请求不符", "duration：实际为 0.5，请求为 5"),
+    ):
+        page = window(locale=language).page
+        page.goto(f"{site.gallery}?dag_id=different")
+        expect(page.locator(".card .differs")).to_have_text(mark)
+        expect(page.locator(".card .differs")).to_have_attribute("title", words)
 
 
 @pytest.fixture

@@ -391,6 +391,15 @@ def test_the_page_shows_counts_costs_and_what_to_do() -> None:
     assert "disk full" in text
 
 
+def test_a_tile_says_in_what_its_video_differs_whatever_a_manifest_holds() -> None:
+    differs = [{"field": "duration", "asked": 5, "got": 3.0}, {"field": "fps"}, "x"]
+    text = Page(
+        render_page(report(TaskEnd(task="render", map_index=0, manifest=manifest("1", differs=differs))), {})
+    ).text
+    assert "duration 3.0 instead of 5" in text
+    assert "None" not in text
+
+
 def test_a_good_report_has_no_list_of_failures_and_an_empty_one_no_pictures() -> None:
     good = Page(render_page(report(LANDED), {"s3://bucket/1.mp4": Preview(picture=b"x")})).text
     assert "What to do" not in good

@@ -111,3 +111,15 @@ def test_seconds_between_two_times_are_never_negative() -> None:
     assert seconds_between("2026-05-04T12:00:00Z", "2026-05-04T11:00:00Z") == 0.0
     assert seconds_between("2026-05-04T12:00:00Z", "2026-05-04T11:00:00") is None
     assert seconds_between(None, "2026-05-04T11:00:00Z") is None
+
+
+def test_a_card_says_in_what_its_video_differs_whatever_a_payload_holds() -> None:
+    difference = {"field": "duration", "asked": 5, "got": 3.0}
+    for left, shown in (
+        ([difference], [{"field": "duration", "asked": "5", "got": "3.0"}]),
+        ([difference | {"got": {"a": 1}}, 7, "x"], [{"field": "duration", "asked": "5", "got": "{'a': 1}"}]),
+        (None, []),
+        ({"field": "x"}, []),
+    ):
+        manifest = manifest_payload("/video.mp4") | {"differs": left}
+        assert card(replace(STORED, manifest=manifest), {})["differs"] == shown
