@@ -56,7 +56,6 @@ def canonical_query(query: str) -> str:
     return "&".join(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in pairs)
 
 
-@lru_cache(maxsize=64)
 def signed_host(host: str) -> str:
     """Return the ``Host`` value that a signature covers: without the ports ``:80`` and ``:443``."""
     name, colon, port = host.rpartition(":")

@@ -7,6 +7,7 @@ All of them execute the decisions of one :class:`~airflow_provider_jimeng.core.p
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import defaultdict
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.connection_cache import Lease
+
+TICK_SECONDS = 0.1
+SHORTEST_ROUNDED_SECONDS = 0.5
 
 _CLIENTS = "airflow_provider_jimeng.hooks.connection_cache"
 _loaded: set[str] = set()
@@ -101,7 +105,17 @@ async def apoll(
             log.info("Render %s: %s", poller.task_id, decision.note)
         if decision.renew_connection:
             await renew()
-        await asyncio.sleep(decision.seconds)
+        await asyncio.sleep(until_next_tick(decision.seconds, now()))
+
+
+def until_next_tick(seconds: float, now: float) -> float:
+    """Return a pause of at least ``seconds`` that ends on a full tenth of a second; a short pause as it is.
+
+    Polls that start together cost the event loop less than polls that start one by one.
+    """
+    if seconds < SHORTEST_ROUNDED_SECONDS:
+        return seconds
+    return math.ceil((now + seconds) / TICK_SECONDS) * TICK_SECONDS - now
 
 
 class SharedQueries:
