@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the pictures of docs/ui.md: `python -m tests.browser.pictures`. It needs chromium, PostgreSQL and a font with Chinese.
 
-It saves all pictures in build/screenshots/, and three of them with fewer colours in docs/images/.
+It saves all pictures in build/screenshots/, and in docs/images/ with fewer colours, once in each language.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.site import CHROMIUM_FLAGS, ROOT, SCREENSHOTS, Site, expect, opened_site, until, visit
+from tests.browser.site import (
+    CHROMIUM_FLAGS,
+    ROOT,
+    SCREENSHOTS,
+    Site,
+    Visitor,
+    expect,
+    opened_site,
+    until,
+    visit,
+)
 
 IMAGES = ROOT / "docs" / "images"
 SIZE = (1360, 860)
@@ -37,18 +47,24 @@ def main() -> int:
         site.stack.wait_for_task("slow_study", site.runs["slow_study"], "render", {"deferred"})
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-            with visit(browser, site.url, site.token("ada"), size=SIZE) as visitor:
-                gallery(visitor.page, site)
-                visitor.shoot("ui-gallery")
-                compare(visitor.page, site)
-                visitor.shoot("ui-compare")
-            with visit(browser, site.url, site.token("ada"), size=SIZE, theme="dark") as visitor:
-                render(visitor.page, site)
-                visitor.shoot("ui-render")
+            for locale, ending in (("en-GB", ""), ("zh-CN", ".zh-CN")):
+                token = site.token("ada")
+                with visit(browser, site.url, token, size=SIZE, locale=locale) as visitor:
+                    gallery(visitor.page, site)
+                    keep(visitor, f"ui-gallery{ending}")
+                    compare(visitor.page, site)
+                    keep(visitor, f"ui-compare{ending}")
+                with visit(browser, site.url, token, size=SIZE, locale=locale, theme="dark") as visitor:
+                    render(visitor.page, site)
+                    keep(visitor, f"ui-render{ending}")
             browser.close()
-    for name in ("ui-gallery", "ui-render", "ui-compare"):
-        shrink(SCREENSHOTS / f"{name}.png", IMAGES / f"{name}.png")
     return 0
+
+
+def keep(visitor: Visitor, name: str) -> None:
+    """Save a picture of the window in both folders."""
+    visitor.shoot(name)
+    shrink(SCREENSHOTS / f"{name}.png", IMAGES / f"{name}.png")
 
 
 def gallery(page: Page, site: Site) -> None:
@@ -74,7 +90,7 @@ def compare(page: Page, site: Site) -> None:
     """Three takes of one prompt."""
     page.goto(f"{site.gallery}?dag_id=spring_campaign&q=red+kite")
     page.locator(".card a.picture").first.click()
-    page.get_by_role("link", name="Compare these takes").click()
+    page.locator("a[href*=compare]").first.click()
     times = "[...document.querySelectorAll('.take video')].map(video => video.currentTime)"
     until(lambda: min(page.evaluate(times), default=0) > 1.5, 60)
 

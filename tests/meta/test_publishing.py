@@ -111,7 +111,7 @@ def test_the_package_page_with_a_repository_links_to_its_files() -> None:
     targets = re.findall(r"\]\(([^)]*)\)", page)
     assert not [target for target in targets if not target.startswith("https://")]
     assert f"]({REPOSITORY}/blob/HEAD/docs/glossary.md#slot)" in page
-    assert f"]({REPOSITORY}/raw/HEAD/docs/images/flow.svg)" in page
+    assert f"]({REPOSITORY}/raw/HEAD/docs/images/film.webp)" in page
     assert "make demo" in page
     assert "<!--" not in page
 
