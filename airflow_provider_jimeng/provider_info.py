@@ -10,14 +10,18 @@ from __future__ import annotations
 from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS, STANDARD_FIELDS
 
 CONN_FIELDS = {
-    setting.name: {"label": setting.label, "description": setting.meaning, "schema": setting.schema}
+    setting.name: {
+        "label": setting.form_label,
+        "description": setting.form_description,
+        "schema": setting.schema,
+    }
     for setting in CONNECTION_SETTINGS
     if setting.in_form
 }
 
 UI_FIELD_BEHAVIOUR = {
     "hidden-fields": [],
-    "relabeling": {one.name: one.title for one in STANDARD_FIELDS if one.title},
+    "relabeling": {one.name: one.form_label for one in STANDARD_FIELDS if one.title},
     "placeholders": {one.name: one.placeholder for one in STANDARD_FIELDS if one.placeholder},
 }
 

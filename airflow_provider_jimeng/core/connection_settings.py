@@ -22,8 +22,14 @@ class StandardField:
 
     name: str
     title: str = ""
+    title_zh: str = ""
     placeholder: str = ""
     meaning: str
+
+    @property
+    def form_label(self) -> str:
+        """The label in both languages."""
+        return f"{self.title} · {self.title_zh}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,9 @@ class ConnectionSetting:
     description: str
     default: Any = None
     if_empty: str = ""
+    title_zh: str
+    description_zh: str
+    if_empty_zh: str = ""
     least: float = 0.0
     most: float = 0.0
     unit: str = ""
@@ -61,6 +70,23 @@ class ConnectionSetting:
         return f"{self.description}{limits}" + (f" Empty: {empty}." if empty else "")
 
     @property
+    def meaning_zh(self) -> str:
+        """The same in Chinese. The description of a number ends with a comma, and the limits follow."""
+        limits = f"{self.least:g} 到 {self.most:g}。" if self.kind == "number" else ""
+        default = f"{self.default:g}" if self.kind == "number" else self.default
+        return self.description_zh + limits + (self.if_empty_zh or (f"留空为 {default}。" if default else ""))
+
+    @property
+    def form_label(self) -> str:
+        """The label in both languages, because Airflow's form has one text for all readers."""
+        return f"{self.label} · {self.title_zh}"
+
+    @property
+    def form_description(self) -> str:
+        """The meaning in both languages."""
+        return f"{self.meaning} {self.meaning_zh}"
+
+    @property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the value, in the words that Airflow's form knows."""
         schema: dict[str, Any] = {"type": [_JSON_TYPES.get(self.kind, "string"), "null"]}
@@ -77,11 +103,13 @@ STANDARD_FIELDS = (
     StandardField(
         name="login",
         title="Access Key ID",
+        title_zh="访问密钥 ID",
         meaning="The Access Key ID. With auth = bearer it is not used.",
     ),
     StandardField(
         name="password",
         title="Secret Access Key (or bearer token)",
+        title_zh="私有密钥（或网关 token）",
         meaning=(
             "The Secret Access Key as the console shows it. Do not decode it; it can end in ==. With auth = bearer, the "
             "token of the gateway."
@@ -90,6 +118,7 @@ STANDARD_FIELDS = (
     StandardField(
         name="host",
         title="Endpoint",
+        title_zh="接入地址",
         placeholder=DEFAULT_ENDPOINT,
         meaning=f"A host, or a URL, which can have a path. Empty: {DEFAULT_ENDPOINT}.",
     ),
@@ -107,6 +136,8 @@ CONNECTION_SETTINGS = (
         options=("volc", "bearer"),
         default="volc",
         description="volc: sign with Access Key ID and Secret Access Key. bearer: send the password as a token.",
+        title_zh="认证方式",
+        description_zh="volc：用 Access Key ID 和 Secret Access Key 签名。bearer：把密码作为 token 发送。",
     ),
     ConnectionSetting(
         name="session_token",
@@ -114,6 +145,8 @@ CONNECTION_SETTINGS = (
         kind="text",
         is_secret=True,
         description="Only with temporary (STS) credentials.",
+        title_zh="会话令牌",
+        description_zh="仅在使用临时（STS）凭证时填写。",
     ),
     ConnectionSetting(
         name="region",
@@ -121,9 +154,17 @@ CONNECTION_SETTINGS = (
         kind="text",
         default="cn-north-1",
         description="Part of the signature.",
+        title_zh="地域",
+        description_zh="签名的一部分。",
     ),
     ConnectionSetting(
-        name="service", title="Service", kind="text", default="cv", description="Part of the signature."
+        name="service",
+        title="Service",
+        kind="text",
+        default="cv",
+        description="Part of the signature.",
+        title_zh="服务",
+        description_zh="签名的一部分。",
     ),
     ConnectionSetting(
         name="timeout_seconds",
@@ -134,6 +175,8 @@ CONNECTION_SETTINGS = (
         most=600,
         default=30.0,
         description="How long one request can wait for an answer.",
+        title_zh="超时，秒",
+        description_zh="一次请求最多等待响应多久，",
     ),
     ConnectionSetting(
         name="verify",
@@ -141,7 +184,10 @@ CONNECTION_SETTINGS = (
         kind="switch or path",
         default=True,
         if_empty="true",
+        if_empty_zh="留空为 true。",
         description="true, false, or the path of a CA bundle.",
+        title_zh="校验 TLS",
+        description_zh="true、false，或 CA 证书文件的路径。",
     ),
     ConnectionSetting(
         name="proxy",
@@ -149,25 +195,34 @@ CONNECTION_SETTINGS = (
         kind="proxy",
         is_secret=True,
         if_empty="the proxy that the environment sets",
+        if_empty_zh="留空则使用环境变量设置的代理。",
         description="URL of a proxy for this connection.",
+        title_zh="代理",
+        description_zh="这个连接使用的代理 URL。",
     ),
     ConnectionSetting(
         name="aigc_meta",
         title="AIGC label",
         kind="label",
         description="JSON: producer_id, content_propagator, content_producer, propagate_id of the implicit label.",
+        title_zh="AIGC 标识",
+        description_zh="JSON：隐式标识的 producer_id、content_propagator、content_producer、propagate_id。",
     ),
     ConnectionSetting(
         name="prices",
         title="Prices",
         kind="object",
         description='JSON: CNY per second by model, e.g. {"t2v_1080p": 0.63}. Overrides the catalogue.',
+        title_zh="价格",
+        description_zh='JSON：每个模型每秒的价格（元），例如 {"t2v_1080p": 0.63}。覆盖内置目录。',
     ),
     ConnectionSetting(
         name="models",
         title="Models",
         kind="object",
         description='JSON: records merged over the catalogue; a new key needs {"like": "t2v_720p"}.',
+        title_zh="模型",
+        description_zh='JSON：合并到内置目录的记录；新的 key 需要 {"like": "t2v_720p"}。',
     ),
     ConnectionSetting(
         name="max_requests_per_second",
@@ -177,6 +232,8 @@ CONNECTION_SETTINGS = (
         most=10_000,
         default=5.0,
         description="Upper limit of the request rate of triggers.",
+        title_zh="每秒请求数",
+        description_zh="触发器请求速率的上限，",
     ),
     ConnectionSetting(
         name="media_hosts",
@@ -184,7 +241,10 @@ CONNECTION_SETTINGS = (
         kind="hosts",
         default=(),
         if_empty="any public https host",
+        if_empty_zh="留空为任何公网 https 主机。",
         description="Hosts that videos can come from, separated by commas.",
+        title_zh="媒体主机",
+        description_zh="允许下载视频的主机，用逗号分隔。",
     ),
     ConnectionSetting(
         name="transport",
@@ -196,6 +256,8 @@ CONNECTION_SETTINGS = (
         description=(
             "The library that sends the requests of triggers: httpx, or aiohttp (extra [aiohttp]), which needs less CPU."
         ),
+        title_zh="请求库",
+        description_zh="触发器发送请求所用的库：httpx，或 CPU 占用更低的 aiohttp（可选依赖 [aiohttp]）。",
     ),
 )
 

@@ -41,9 +41,9 @@ def form_widgets() -> dict[str, Any]:
         field = wtforms.PasswordField if setting.is_secret else wtforms.StringField
         look = appearance.BS3PasswordFieldWidget if setting.is_secret else appearance.BS3TextFieldWidget
         widgets[setting.name] = field(
-            translated(setting.label),
+            translated(setting.form_label),
             validators=checks,
-            description=setting.meaning,
+            description=setting.form_description,
             default=setting.schema.get("default"),
             widget=look(),
         )
