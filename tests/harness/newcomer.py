@@ -17,7 +17,7 @@ from tests.harness.processes import Service, free_port, stop_all, wait_for_port
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DAG_ID = "example_jimeng_text_to_video"
-LONGEST_SECONDS = 300.0
+LONGEST_SECONDS = 600.0
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -30,8 +30,9 @@ class Reader:
         self.saved = folder / page.stem
         text = page.read_text(encoding="utf-8")
         text = text.replace("8787", str(self.port)).replace("/tmp/jimeng", str(self.saved))  # noqa: S108
-        self.shell_blocks = [code for kind, code in FENCE.findall(text) if kind == "sh"]
-        self.dag = next(code for kind, code in FENCE.findall(text) if kind == "python")
+        blocks = FENCE.findall(text)
+        self.shell_blocks = [code for kind, code in blocks if kind in ("sh", "bash")]
+        self.dag = next((code for kind, code in blocks if kind == "python"), "")
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))
         }
@@ -80,12 +81,11 @@ def built_wheel(folder: Path) -> Path:
     return folder
 
 
-def quick_start(folder: Path, wheels: Path) -> float:
+def quick_start(reader: Reader) -> float:
     """Follow the quick start of the README. Return the seconds from `airflow standalone` to the saved video."""
-    (folder / "dags").mkdir()
-    reader = Reader(ROOT / "README.md", folder, wheels)
+    (reader.folder / "dags").mkdir()
     install, emulator, connection, standalone = reader.shell_blocks[0].splitlines()
-    (folder / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
+    (reader.folder / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
     reader.type(f"{PYTHON} -m venv videos\nsource videos/bin/activate\n{install}")
     with reader.running("emulator", f"{emulator.removesuffix(' &')} --port {reader.port}") as server:
         wait_for_port(reader.port, server, timeout_seconds=60)

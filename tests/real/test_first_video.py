@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of the README's quick start and of docs/first_video.md, run as printed."""
+"""The commands of the pages that newcomers read first, run as printed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ pytestmark = pytest.mark.real
 
 def test_the_pages_for_newcomers_make_a_video_as_printed(tmp_path: Path) -> None:
     wheels = built_wheel(tmp_path / "dist")
-    quick_start(tmp_path, wheels)
-
+    newcomer = Reader(ROOT / "README.md", tmp_path, wheels)
+    quick_start(newcomer)
+    for page, number_of_commands in (("install", 4), ("connection", 6)):  # the fifth of install is make
+        commands = Reader(ROOT / "docs" / f"{page}.md", tmp_path, wheels).shell_blocks[:number_of_commands]
+        script = "".join(commands)
+        newcomer.type(f"source videos/bin/activate\nexport AIRFLOW__CORE__TEST_CONNECTION=Enabled\n{script}")
     reader = Reader(ROOT / "docs" / "first_video.md", tmp_path, wheels)
     install, emulator, connection, run, look, _account = reader.shell_blocks
     (tmp_path / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
