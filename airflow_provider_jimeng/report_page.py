@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _TASKS_SHOWN = 12
 """How many tasks of a group of failures the page shows; the JSON file names all of them."""
+MAX_VIDEOS = 500
+"""How many videos the page shows. Each picture is a part of the page, and browsers load all players at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ def render_page(report: Report, previews: Mapping[str, Preview]) -> str:
         tasks_shown=_TASKS_SHOWN,
         models=list(_models(report)),
         videos=list(_videos(report, previews)),
+        more_videos=max(0, len(report.of(End.LANDED, End.REUSED)) - MAX_VIDEOS),
     )
 
 
@@ -110,8 +113,8 @@ def _models(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _videos(report: Report, previews: Mapping[str, Preview]) -> Iterator[dict[str, Any]]:
-    """Yield one tile for each saved video."""
-    for task in report.of(End.LANDED, End.REUSED):
+    """Yield one tile for each of the first saved videos."""
+    for task in report.of(End.LANDED, End.REUSED)[:MAX_VIDEOS]:
         known, uri = task.known, str(task.known.get("uri") or "")
         preview = previews.get(uri) or Preview()
         yield {

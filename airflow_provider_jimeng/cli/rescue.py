@@ -15,7 +15,6 @@ from airflow_provider_jimeng.cli.paths import folder_path_of, read_label
 from airflow_provider_jimeng.core.arguments import read_seconds
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.operators.unsaved_renders import UnsavedRenders
-from airflow_provider_jimeng.storage.claim import remove_dead_parts
 from airflow_provider_jimeng.storage.output import OutputPath, check_names
 from airflow_provider_jimeng.storage.paid import all_records
 
@@ -34,7 +33,7 @@ def rescue(args: argparse.Namespace) -> int:
     unsaved = UnsavedRenders(
         folder=folder, hook_for=hook_for, aigc_meta=check_aigc_meta(read_label(args.aigc_meta))
     )
-    records, problems = all_records(folder, visit=remove_dead_parts)
+    records, problems = all_records(folder, visit=unsaved.visit)
     unsaved.summary["problems"] += [str(problem) for problem in problems]
     unsaved.add_records(records)
     summary = unsaved.run(deadline=time.time() + read_seconds("--wait", args.wait))

@@ -6,6 +6,7 @@ Other modules read the files, open the images and look up what is paid already.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -27,7 +28,7 @@ from airflow_provider_jimeng.core.literals import TEMPLATE_MARKS
 from airflow_provider_jimeng.core.output_path import check_lengths, is_inside, read_output_path, split_uri
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.rows import COLUMNS, Row
-from airflow_provider_jimeng.core.texts import MAX_TEXT_LENGTH
+from airflow_provider_jimeng.core.texts import MAX_TEXT_LENGTH, shorten
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.catalogue import ModelSpec
@@ -144,6 +145,9 @@ def _settle(argument: str, value: Any) -> Any:
 
 _LONGEST_END = 100
 _ROWS_NAMED = 10
+_LONGEST_COLUMN = 40
+MAX_LOG_LINES = 1_000
+"""A campaign can have tens of thousands of bad rows. Nobody reads so many lines, and Airflow stores them."""
 
 
 class RowState(StrEnum):
@@ -286,12 +290,14 @@ def number_takes(planned: Sequence[PlannedRow]) -> tuple[list[PlannedRow], list[
                 message = f"{item.take} is the number of row {other} already, which asks for the same video. Give each another number."
                 problems.append(item.row.problem("take", message))
     numbered: list[PlannedRow] = []
+    lowest: dict[str, int] = {}
     for item, same in zip(planned, asked, strict=True):
         take = item.take
         if take is None:
-            used = taken.setdefault(same, {})
-            take = next(number for number in range(1, len(planned) + 1) if number not in used)
-            used[take] = item.row.number
+            used, take = taken.setdefault(same, {}), lowest.get(same, 1)
+            while take in used:
+                take += 1
+            used[take], lowest[same] = item.row.number, take + 1
         numbered.append(replace(item, take=take))
     return numbered, problems
 
@@ -307,10 +313,10 @@ def check_length(rows: int, longest: int) -> None:
 
 
 def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
-    """Return the one error that names every bad row, in the order of the rows; retryable if every problem is.
+    """Return the one error that names the bad rows, in the order of the rows; retryable if every problem is.
 
-    A problem that many rows have is named once. The error can be too short for all of them, so the caller writes all of
-    :func:`problem_lines` to the log.
+    A problem that many rows have is named once. The error can be too short for all of them, so the caller writes
+    :func:`log_lines` to the log.
     """
     bad = len({problem.row for problem in problems})
     lines = problem_lines(problems)
@@ -323,9 +329,28 @@ def refusal(problems: Sequence[Problem], rows: int) -> ParameterError:
         shown += 1
     text = "\n".join([head, *(f"  {line}" for line in lines[:shown])])
     if shown < len(lines):
-        text += f"\n  and {len(lines) - shown} more problems, which the task's log lists."
+        more = len(lines) - shown
+        listed = (
+            ", which the task's log lists."
+            if len(lines) <= MAX_LOG_LINES
+            else f". The task's log lists the first {MAX_LOG_LINES}."
+        )
+        text += f"\n  and {more} more problems{listed}"
     kind = UnreadableImageError if all(problem.retryable for problem in problems) else ParameterError
     return kind("rows", text)
+
+
+def log_lines(problems: Sequence[Problem]) -> list[str]:
+    """Return the first of :func:`problem_lines`. If there are more, the last line says how many rows have which problem."""
+    lines = problem_lines(problems)
+    if len(lines) <= MAX_LOG_LINES:
+        return lines
+    columns = Counter(shorten(name, _LONGEST_COLUMN) for name, _ in {(p.field, p.row) for p in problems})
+    most = columns.most_common(_ROWS_NAMED)
+    parts = ", ".join(f"{name} in {rows} {'row' if rows == 1 else 'rows'}" for name, rows in most)
+    end = f", and {len(columns) - len(most)} more columns" if len(columns) > len(most) else ""
+    more = len(lines) - MAX_LOG_LINES
+    return [*lines[:MAX_LOG_LINES], f"{more} more lines are left out. In all: {parts}{end}."]
 
 
 def problem_lines(problems: Iterable[Problem]) -> list[str]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import pendulum
 
 
+_TASKS_NAMED = 100
+
+
 class End(StrEnum):
     """How a task ended. Only ``landed`` and ``reused`` left a video."""
 
@@ -143,15 +146,15 @@ class Failures:
     advice: str
     tasks: tuple[TaskEnd, ...]
 
-    def to_payload(self) -> dict[str, Any]:
-        """Return the group as plain JSON data."""
+    def to_payload(self, *, at_most: int | None = None) -> dict[str, Any]:
+        """Return the group as plain JSON data, with the names of ``at_most`` tasks."""
         return {
             "code": self.code,
             "outcome": self.outcome or None,
             "meaning": self.meaning,
             "advice": self.advice,
             "count": len(self.tasks),
-            "tasks": [task.label for task in self.tasks],
+            "tasks": [task.label for task in self.tasks[:at_most]],
         }
 
 
@@ -215,7 +218,7 @@ class Report:
         return sorted(failures, key=lambda group: -len(group.tasks))
 
     def summary(self) -> dict[str, Any]:
-        """Return counts, costs and failures as plain JSON data, small enough for XCom."""
+        """Return counts, costs and failures as plain JSON data, small enough for XCom however many tasks failed."""
         return {
             "version": PAYLOAD_VERSION,
             "dag_id": self.dag_id,
@@ -228,7 +231,7 @@ class Report:
                 "earlier_cny": format_money(self.earlier),
                 "open_cny": format_money(self.open),
             },
-            "failures": [group.to_payload() for group in self.failures()],
+            "failures": [group.to_payload(at_most=_TASKS_NAMED) for group in self.failures()],
         }
 
     def to_payload(self) -> dict[str, Any]:
@@ -244,7 +247,8 @@ class Report:
             }
             for task in self.ends
         ]
-        return {**self.summary(), "renders": renders}
+        failures = [group.to_payload() for group in self.failures()]
+        return {**self.summary(), "failures": failures, "renders": renders}
 
 
 def _unsigned(arguments: Any) -> Any:

@@ -22,8 +22,8 @@ from airflow_provider_jimeng.core.plan import (
     SeenFrame,
     check_length,
     draft_rows,
+    log_lines,
     number_takes,
-    problem_lines,
     refusal,
 )
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
@@ -52,6 +52,8 @@ __all__ = ["JimengPlanOperator"]
 
 _ENOUGH_FAILURES = 3
 """After so many rows one after another a store is taken to be away, and no further row is looked up."""
+_NOTE = "note"
+"""Stands in place of a column in a warning about a row."""
 _DEFAULTS = (
     "model",
     "duration",
@@ -196,10 +198,15 @@ class JimengPlanOperator(BaseOperator):
             catalogue=settings.catalogue,
             endpoint=settings.endpoint,
         )
-        planned = self._open_images(planned, problems)
-        planned, more = number_takes(planned)
-        problems += more
-        planned = self._look_up(planned, problems)
+        notes: list[Problem] = []
+        try:
+            planned = self._open_images(planned, problems, notes)
+            planned, more = number_takes(planned)
+            problems += more
+            planned = self._look_up(planned, problems, notes)
+        finally:
+            for line in log_lines(notes):
+                self.log.warning("%s", line)
         if problems:
             raise self._refusal(problems, len(rows))
         return planned
@@ -220,9 +227,9 @@ class JimengPlanOperator(BaseOperator):
         return folder
 
     def _refusal(self, problems: Sequence[Problem], rows: int) -> ParameterError:
-        """Return the error that names the bad rows; what it has no room for is in the log, with all the rest."""
+        """Return the error that names the bad rows. What it has no room for is in the log."""
         error = refusal(problems, rows)
-        lines = problem_lines(problems)
+        lines = log_lines(problems)
         if lines[-1] not in str(error):
             for line in lines:
                 self.log.error("%s", line)
@@ -231,8 +238,13 @@ class JimengPlanOperator(BaseOperator):
     def _settings(self) -> ClientSettings:
         return self.hook_for(str(self.jimeng_conn_id)).settings
 
-    def _open_images(self, planned: Iterable[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
-        """Open every image, each once, and keep what tells it apart."""
+    def _open_images(
+        self, planned: Iterable[PlannedRow], problems: list[Problem], notes: list[Problem]
+    ) -> list[PlannedRow]:
+        """Open every image, each once, and keep what tells it apart.
+
+        :param notes: gets the warnings about rows.
+        """
         from airflow_provider_jimeng.images import open_images
 
         seen: dict[str, SeenFrame] = {}
@@ -257,25 +269,27 @@ class JimengPlanOperator(BaseOperator):
             except ParameterError as error:
                 refused[references] = error
                 problems.append(item.row.problem(error.argument, error.reason, retryable=error.retryable))
-            for warning in warnings:
-                self.log.warning("Row %d: %s", item.row.number, warning)
+            notes += [item.row.problem(_NOTE, warning) for warning in warnings]
         return opened
 
-    def _look_up(self, planned: Sequence[PlannedRow], problems: list[Problem]) -> list[PlannedRow]:
-        """Find what is paid already, how it stands, and names that other requests hold.
+    def _look_up(
+        self, planned: Sequence[PlannedRow], problems: list[Problem], notes: list[Problem]
+    ) -> list[PlannedRow]:
+        """Find what is paid already, what became of it, and names that other requests hold.
 
+        :param notes: gets the warnings about rows.
         :raises LedgerError: the records cannot be read, and no row is wrong in itself.
         """
         from airflow_provider_jimeng.hooks.render_status import Standing
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
-        paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"))
+        paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"), rows=len(planned))
         standing = Standing(hook_for=self.hook_for)
         found: list[PlannedRow] = []
         failures = 0
         for item in planned:
             try:
-                found.append(self._look_up_row(item, paid, standing))
+                found.append(self._look_up_row(item, paid, standing, notes))
                 failures = 0
             except (ParameterError, LandingError) as error:
                 field, reason = "output_name", str(error)
@@ -292,7 +306,9 @@ class JimengPlanOperator(BaseOperator):
                 break
         return found
 
-    def _look_up_row(self, item: PlannedRow, paid: PaidRenders, standing: Standing) -> PlannedRow:
+    def _look_up_row(
+        self, item: PlannedRow, paid: PaidRenders, standing: Standing, notes: list[Problem]
+    ) -> PlannedRow:
         from airflow_provider_jimeng.storage.output import OutputPath, check_names, refuse_taken
 
         if item.output_path is None:
@@ -304,10 +320,11 @@ class JimengPlanOperator(BaseOperator):
         if state is RowState.RUNNING and known.render is not None:
             state, note = standing.of(known.render)
         if note:
-            self.log.warning("Row %d: %s", item.row.number, note)
+            notes.append(item.row.problem(_NOTE, note))
         if state is not RowState.LANDED and not as_bool("overwrite", self.overwrite):
             target = OutputPath(output_path=item.output_path, output_conn_id=self.output_conn_id)
-            refuse_taken(target, fingerprint, *([known.render] if known.render else []))
+            if not paid.is_free(target):
+                refuse_taken(target, fingerprint, *([known.render] if known.render else []))
         return replace(item, state=state)
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:

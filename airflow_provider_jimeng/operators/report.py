@@ -31,7 +31,7 @@ from airflow_provider_jimeng.operators.xcom import (
     pull_by_index,
     push_result,
 )
-from airflow_provider_jimeng.report_page import Preview, render_page
+from airflow_provider_jimeng.report_page import MAX_VIDEOS, Preview, render_page
 from airflow_provider_jimeng.retry import airflow_errors
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class JimengReportOperator(BaseOperator):
     set ``fail_if_incomplete=True``: the task then writes the report and fails.
 
     XCom: ``return_value``: counts (tasks, landed, reused, failed, unfinished, no_render), cost (planned, actual,
-    earlier, open; CNY), failures by meaning with what to do, and the URIs of both files.
+    earlier, open; CNY), failures by meaning with what to do and the names of at most 100 tasks each, and the URIs of both
+    files. The JSON file has all tasks.
 
     :param task_ids: tasks to report on; by default all tasks of this package that run before this one.
     :param output_path: directory URI that ends in ``/``, or file name of the page that ends in ``.html``. The JSON file
@@ -164,7 +165,7 @@ class JimengReportOperator(BaseOperator):
         return {"html": page.uri, "json": data.uri}
 
     def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
-        """Return the preview of every saved video, by URI."""
+        """Return the preview of every saved video that the page shows, by URI."""
         from airflow_provider_jimeng.first_frames import can_decode, first_frame, poster
         from airflow_provider_jimeng.storage.output import OutputPath
 
@@ -177,7 +178,7 @@ class JimengReportOperator(BaseOperator):
         folder = target.file().uri.rpartition("/")[0] + "/"
         conn_id = target.output_conn_id or target.url_conn_id
         previews: dict[str, Preview] = {}
-        for task in report.of(End.LANDED, End.REUSED):
+        for task in report.of(End.LANDED, End.REUSED)[:MAX_VIDEOS]:
             uri = str(task.known["uri"])
             path = uri.removeprefix(folder) if uri.startswith(folder) else None
             picture = None
@@ -241,10 +242,8 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
             continue
         count = _count(context, task.task_id)
         mapped = hasattr(task, "partial_kwargs") or count > 1
-        left = {
-            key: pull_by_index(context, task.task_id, key, count)
-            for key in (RENDER, RETURN_VALUE, REFUSAL, INTENT)
-        }
+        left = {key: pull_by_index(context, task.task_id, key, count) for key in (RENDER, REFUSAL, INTENT)}
+        left[RETURN_VALUE] = pull_by_index(context, task.task_id, RETURN_VALUE, count, renders=left[RENDER])
         earlier = _earlier(context, task.task_id)
         asked = _asked(task, context, count)
         for index in range(count):

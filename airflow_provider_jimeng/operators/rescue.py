@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["JimengRescueOperator"]
 
 DEFAULT_WAIT_TIMEOUT = 600
+MAX_LISTED = 100
+"""The summary is pushed twice, and what a directory holds grows with each month."""
+_PROBLEMS_TOLD = 20
 
 
 class JimengRescueOperator(BaseOperator):
@@ -44,8 +47,9 @@ class JimengRescueOperator(BaseOperator):
 
     XCom: ``return_value`` and ``jimeng_rescue``, a JSON summary: ``landed`` and ``already_landed`` (manifests),
     ``running``, ``failed`` (unbilled) and ``lost`` (renders with ``message``), ``unknown`` (intents whose submit was
-    never answered: who, when, model, estimated cost, what to check), ``problems`` (text). The task fails while there
-    are problems that another try can solve.
+    never answered: who, when, model, estimated cost, what to check), ``problems`` (text), each with at most 100 entries;
+    and ``counts``, the full number of each. ``jimeng rescue --json`` lists all. The task fails while there are problems
+    that another try can solve.
 
     :param output_path: directory URI that ends in ``/``. The records in it and in the directories below are read.
         Renders whose own place is elsewhere, or not known, are saved in it.
@@ -133,26 +137,27 @@ class JimengRescueOperator(BaseOperator):
             compare_bytes=as_bool("compare_bytes", self.compare_bytes),
         )
         self._collect(context, unsaved, folder)
-        summary = unsaved.run(deadline=time.time() + wait_timeout)
+        summary = bounded(unsaved.run(deadline=time.time() + wait_timeout))
         xcom.push_result(context["ti"], xcom.RESCUE, summary)
-        counts = ", ".join(
-            f"{len(items)} {kind}" for kind, items in summary.items() if isinstance(items, list)
-        )
-        self.log.info("Rescue: %s.", counts.replace("_", " "))
+        counts: dict[str, int] = summary["counts"]
+        self.log.info("Rescue: %s.", ", ".join(f"{n} {kind}" for kind, n in counts.items()).replace("_", " "))
+        if max(counts.values()) > MAX_LISTED:
+            self.log.info("XCom has the first %d of each list. `jimeng rescue --json` lists all.", MAX_LISTED)
         for item in (*summary["unknown"], *summary["lost"]):
             self.log.warning("%s", item["message"])
         if summary["problems"]:
-            problems = " ".join(summary["problems"])
-            if unsaved.unconnected == len(summary["problems"]):
+            problems = " ".join(summary["problems"][:_PROBLEMS_TOLD])
+            if counts["problems"] > _PROBLEMS_TOLD:
+                problems += f" And {counts['problems'] - _PROBLEMS_TOLD} more, see jimeng_rescue in XCom."
+            if unsaved.unconnected == counts["problems"]:
                 raise MissingConnectionError(problems)
             raise LandingError(
-                f"{len(summary['problems'])} of the rescue's findings need another try, which is free: {problems}"
+                f"{counts['problems']} of the rescue's findings need another try, which is free: {problems}"
             )
         return summary
 
     def _collect(self, context: Context, unsaved: UnsavedRenders, folder: OutputPath) -> None:
         from airflow_provider_jimeng.operators.unsaved_renders import flattened
-        from airflow_provider_jimeng.storage.claim import remove_dead_parts
         from airflow_provider_jimeng.storage.paid import all_records
 
         ti = context["ti"]
@@ -169,7 +174,7 @@ class JimengRescueOperator(BaseOperator):
                     unsaved.add_payload(payload, owner=owner)
             for payload in flattened(xcom.pull_of(ti, xcom.INTENT, owner)):
                 unsaved.add_intent(payload)
-        records, problems = all_records(folder, visit=remove_dead_parts)
+        records, problems = all_records(folder, visit=unsaved.visit)
         unsaved.summary["problems"] += [str(problem) for problem in problems]
         unsaved.add_records(
             record
@@ -178,3 +183,10 @@ class JimengRescueOperator(BaseOperator):
             and dag_id in (None, "", record.key.dag_id)
             and run_id in (None, "", record.key.run_id)
         )
+
+
+def bounded(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary with ``counts``, and with the first entries of each list."""
+    lists = {kind: items for kind, items in summary.items() if isinstance(items, list)}
+    counts = {kind: len(items) for kind, items in lists.items()}
+    return {**summary, **{kind: items[:MAX_LISTED] for kind, items in lists.items()}, "counts": counts}

@@ -7,13 +7,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import (
     JimengError,
     MissingConnectionError,
+    NotSentError,
     ParameterError,
     RenderNotFoundError,
     TargetTakenError,
@@ -31,9 +32,9 @@ from airflow_provider_jimeng.core.render import (
     parse_time,
 )
 from airflow_provider_jimeng.core.submit_messages import CHECK, cost_of, found_by_hand, owner_of
-from airflow_provider_jimeng.hooks.base import need_connection
 from airflow_provider_jimeng.hooks.jimeng import RenderLinks
 from airflow_provider_jimeng.hooks.waiting import poke, poller_for
+from airflow_provider_jimeng.storage.claim import remove_dead_parts
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.output import OutputPath, check_names, manifest_in_place
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
+    from airflow_provider_jimeng.storage.paid import Entries
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,9 @@ class UnsavedRenders:
     _recorded: dict[TaskKey, Record] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _hooks: dict[str, JimengHook] = field(default_factory=dict)
+    _clients: ExitStack = field(default_factory=ExitStack)
+    _unread: dict[str, JimengError] = field(default_factory=dict)
+    _sizes: dict[str, int | None] = field(default_factory=dict)
     _answers: dict[tuple[tuple[str, str, str], str], Render] = field(default_factory=dict)
 
     def add_payload(self, payload: Mapping[str, Any], *, owner: tuple[str, str, str]) -> None:
@@ -120,15 +125,22 @@ class UnsavedRenders:
             if record.state is not RecordState.INTENT:
                 self._recorded[record.key] = record
 
+    def visit(self, place: OutputPath, entries: Entries) -> None:
+        """Remember the files of a directory, and remove the temporary files of dead tasks in it."""
+        remove_dead_parts(place, entries)
+        self._sizes |= {_plain(str(entry["name"])): entry.get("size") for entry in entries}
+
     def run(self, *, deadline: float) -> dict[str, Any]:
         """Save what is done, or is done before ``deadline`` (epoch seconds); return the summary."""
         self.summary["unknown"] += [_unknown(intent) for intent in self._unanswered()]
         pending = list(self._renders.values())
-        while pending := [unsaved for unsaved in pending if not self._is_settled(unsaved)]:
-            left = deadline - self.now()
-            if left <= 0:
-                break
-            self.sleep(min(left, spread(ROUND_SECONDS, random.random())))
+        with self._clients:
+            while pending := [unsaved for unsaved in pending if not self._is_settled(unsaved)]:
+                left = deadline - self.now()
+                if left <= 0:
+                    break
+                self.sleep(min(left, spread(ROUND_SECONDS, random.random())))
+                self._unread.clear()
         for unsaved in pending:
             self._list_running(unsaved)
         return {"version": PAYLOAD_VERSION, **self.summary}
@@ -213,8 +225,11 @@ class UnsavedRenders:
         if saved is not None and (saved.is_labelled or not self.require_tagged):
             self.summary["already_landed"].append(saved.to_payload())
             return True
-        hook = self._hook(unsaved.render.jimeng_conn_id)
-        need_connection(hook)
+        try:
+            hook = self._hook(unsaved.render.jimeng_conn_id)
+        except NotSentError as error:
+            unsaved.trouble = f"{type(error).__name__}: {error}"
+            return False
         ended = poke(lambda: _ask(hook, unsaved), poller_for(unsaved.render, deadline=float("inf")))
         if ended is None:
             return False
@@ -236,6 +251,8 @@ class UnsavedRenders:
 
     def _saved_file(self, unsaved: UnsavedRender) -> RenderManifest | None:
         """Return the manifest of a saved render. Its size is compared, or its bytes if ``compare_bytes`` is set."""
+        if not self.compare_bytes and self._is_listed(unsaved):
+            return unsaved.manifest
         places = [unsaved.target] if unsaved.target == self.folder else [unsaved.target, self.folder]
         for target in places:
             saved = None if self.compare_bytes else manifest_in_place(target, unsaved.render, completed=True)
@@ -250,11 +267,34 @@ class UnsavedRenders:
             compare_bytes=self.compare_bytes,
         )
 
+    def _is_listed(self, unsaved: UnsavedRender) -> bool:
+        """Return whether the listing shows the recorded file with its size, and its manifest. That needs no request."""
+        manifest = unsaved.manifest
+        if manifest is None:
+            return False
+        file = unsaved.target.file_for(unsaved.render)
+        return (
+            manifest.uri == file.uri
+            and self._sizes.get(_plain(file.path)) == manifest.bytes
+            and _plain(file.sidecar.path) in self._sizes
+        )
+
     def _hook(self, jimeng_conn_id: str) -> JimengHook:
-        """Return the hook of a connection: one for all its renders."""
+        """Return the hook of a connection: one for all its renders, with one client.
+
+        :raises JimengError: the connection cannot be read. In one round it is looked up once.
+        """
+        if jimeng_conn_id in self._unread:
+            raise self._unread[jimeng_conn_id].with_traceback(None)
         if jimeng_conn_id not in self._hooks:
-            self._hooks[jimeng_conn_id] = self.hook_for(jimeng_conn_id)
-        return self._hooks[jimeng_conn_id]
+            self._hooks[jimeng_conn_id] = self._clients.enter_context(self.hook_for(jimeng_conn_id))
+        hook = self._hooks[jimeng_conn_id]
+        try:
+            _ = hook.settings
+        except JimengError as error:
+            self._unread[jimeng_conn_id] = error
+            raise
+        return hook
 
     def _land(self, hook: JimengHook, unsaved: UnsavedRender, ended: RenderEvent) -> RenderManifest:
         """Save a render where its task would save it, or in the folder if another file has that name."""
@@ -294,6 +334,11 @@ def _ask(hook: JimengHook, unsaved: UnsavedRender) -> QueryReply:
         raise
     unsaved.trouble = None
     return reply
+
+
+def _plain(path: str) -> str:
+    """Return a path as both a file and a listing of its store have it."""
+    return path.strip("/")
 
 
 def _began(record: Record) -> pendulum.DateTime:

@@ -24,7 +24,7 @@ from airflow_provider_jimeng.operators.base import (
     check_waiting_literals,
     refuse_difference,
 )
-from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push
+from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push_own
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ class JimengDownloadVideoOperator(BaseOperator):
             target = OutputPath.of(self.output_path, self.output_conn_id)
             hook = JimengHook(jimeng_conn_id=str(self.jimeng_conn_id))
             render = named_render(self, hook)
-            push(context["ti"], RENDER, render.to_payload())
+            push_own(context["ti"], RENDER, render.to_payload())
             began = pendulum.now("UTC")
             try:
                 require_tagged = as_bool("require_tagged", self.require_tagged)
@@ -311,7 +311,7 @@ class JimengDownloadVideoOperator(BaseOperator):
                 refuse_difference(self, manifest)
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}
-                push(context["ti"], RENDER, failure)
+                push_own(context["ti"], RENDER, failure)
                 raise
             count_landing(manifest, since=began)
             return publish(self, context, manifest)

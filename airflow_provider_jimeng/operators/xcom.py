@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -87,6 +87,14 @@ def push(ti: Any, key: str, value: Any) -> None:
             raise
 
 
+def push_own(ti: Any, key: str, payload: Mapping[str, Any]) -> None:
+    """Push a payload with the map index of its task instance, so that a report need not ask every instance.
+
+    :raises LedgerError: as :func:`push` does.
+    """
+    push(ti, key, {**payload, "map_index": getattr(ti, "map_index", -1)})
+
+
 def push_result(ti: Any, key: str, value: Any) -> None:
     """Push a value that the task exists for. A push that fails does fail the task, which has paid for nothing."""
     ti.xcom_push(key=key, value=value)
@@ -144,16 +152,74 @@ def pull_all(context: Context, task_id: str, key: str) -> list[Any]:
     return [value for value in found or () if value is not None]
 
 
-def pull_by_index(context: Context, task_id: str, key: str, count: int) -> dict[int, Any]:
-    """Return what the instances left, by their index: with one pull if all of them left something, else with many."""
+def pull_by_index(
+    context: Context, task_id: str, key: str, count: int, *, renders: Mapping[int, Any] | None = None
+) -> dict[int, Any]:
+    """Return what the instances left, by their map index, with one or two calls however many left nothing.
+
+    Airflow returns the values in the order of the instances, but not whose they are. A value that a task pushed says so.
+    For a value that a task returned, the states of the instances say so, or else ``renders``. Only values that an older
+    version pushed are pulled one by one.
+
+    :param renders: the render payloads of the instances, to place what the instances returned.
+    """
     values = pull_all(context, task_id, key)
     if len(values) == count:
         return dict(enumerate(values))
-    if not values:  # Airflow logs an error for each value that does not exist
+    if not values:
         return {}
+    own = {
+        value["map_index"]: value for value in values if isinstance(value, Mapping) and "map_index" in value
+    }
+    if len(own) == len(values):
+        return own
+    if renders is not None:
+        succeeded = [index for index, state in _states(context, task_id).items() if state == "success"]
+        placed = dict(zip(sorted(succeeded), values, strict=False))
+        if len(succeeded) != len(values) or not _fit(placed, renders):
+            placed = _by_render(values, renders)
+        if placed:
+            return placed
     pull = context["ti"].xcom_pull
     found = ((index, pull(task_ids=task_id, key=key, map_indexes=index)) for index in range(count))
     return {index: value for index, value in found if value is not None}
+
+
+def _states(context: Context, task_id: str) -> dict[int, str]:
+    """Return the states of the instances of a task in this run, by map index, with one call."""
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_task_states"):
+        of_runs = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id])
+        named = of_runs.get(ti.run_id, {}).items()
+        states = {name.removeprefix(f"{task_id}_"): str(state) for name, state in named}
+        return {int(index): state for index, state in states.items() if index.isdecimal()}
+    dag_run: Any = context["dag_run"]  # Airflow 2: a task has access to the database
+    return {
+        found.map_index: str(found.state)
+        for found in dag_run.get_task_instances()
+        if found.task_id == task_id
+    }
+
+
+def _fit(placed: Mapping[int, Any], renders: Mapping[int, Any]) -> bool:
+    return all(index not in renders or _id(value) == _id(renders[index]) for index, value in placed.items())
+
+
+def _by_render(values: Iterable[Any], renders: Mapping[int, Any]) -> dict[int, Any]:
+    """Return values by the index of the instance that announced the same render; nothing if one has no such instance."""
+    owners: dict[Any, list[int]] = {}
+    for index in sorted(renders, reverse=True):
+        owners.setdefault(_id(renders[index]), []).append(index)
+    placed: dict[int, Any] = {}
+    for value in values:
+        if not owners.get(_id(value)):
+            return {}
+        placed[owners[_id(value)].pop()] = value
+    return placed
+
+
+def _id(payload: Any) -> Any:
+    return payload.get("task_id") if isinstance(payload, Mapping) else None
 
 
 # --- what a task that submits tells -----------------------------------------------------------------------------------
@@ -186,7 +252,7 @@ class Announcements:
         """Push ``task_id`` and ``jimeng_render``."""
         place = {"output_path": self.output_path} if self.output_path else {}
         push(self.ti, TASK_ID, render.task_id)
-        push(self.ti, RENDER, {**render.to_payload(), **place, **more})
+        push_own(self.ti, RENDER, {**render.to_payload(), **place, **more})
 
     @contextmanager
     def failures(self, render: Render, outcome: Outcome | None) -> Iterator[None]:
@@ -204,8 +270,7 @@ class Announcements:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
         earlier = [] if record is None else record.bill(except_id=None if render is None else render.task_id)
         if earlier:
-            payload = {"version": PAYLOAD_VERSION, "map_index": self.ti.map_index, "renders": earlier}
-            push(self.ti, EARLIER, payload)
+            push_own(self.ti, EARLIER, {"version": PAYLOAD_VERSION, "renders": earlier})
 
     def failure(self, request: RenderRequest, error: JimengError, record: Record | None) -> None:
         """Push and count why no render was paid for; ``jimeng_intent`` if one may have been paid for nevertheless.
@@ -218,10 +283,10 @@ class Announcements:
         elif isinstance(error, UnknownSubmitError):
             count("failed", model, code=UNKNOWN_SUBMIT)
             if record is not None and record.state is RecordState.INTENT:
-                push(self.ti, INTENT, {**record.to_payload(), "message": str(error)})
+                push_own(self.ti, INTENT, {**record.to_payload(), "message": str(error)})
         elif isinstance(error, ApiError):
             count("failed", model, code=error.code or Outcome.FAILED.value)
-            push(self.ti, REFUSAL, refusal_of(request, error, pendulum.now("UTC")))
+            push_own(self.ti, REFUSAL, refusal_of(request, error, pendulum.now("UTC")))
 
     def no_slot(self, request: RenderRequest | None, model: str, ended: RenderEvent) -> None:
         """Push and count that no slot became free.
@@ -230,7 +295,7 @@ class Announcements:
         """
         summary = {"model": model} if request is None else request.summary()
         count("failed", summary["model"], code=ended.outcome.value)
-        push(self.ti, REFUSAL, slot_refusal(summary, ended, pendulum.now("UTC")))
+        push_own(self.ti, REFUSAL, slot_refusal(summary, ended, pendulum.now("UTC")))
 
     def render_of(self, ended: RenderEvent, *, jimeng_conn_id: str) -> Render:
         """Return the render that a wait was for, as this task announced it before the wait."""

@@ -26,7 +26,7 @@ from airflow_provider_jimeng.core.render import RenderEvent, deadline_for
 from airflow_provider_jimeng.hooks.render_argument import named_render
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, check_waiting_literals
-from airflow_provider_jimeng.operators.xcom import RENDER, count_end, push
+from airflow_provider_jimeng.operators.xcom import RENDER, count_end, push_own
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class JimengVideoSensor(BaseSensorOperator):
 
 
 def _announce(context: Context, render: Render, **more: Any) -> None:
-    push(context["ti"], RENDER, {**render.to_payload(), **more})
+    push_own(context["ti"], RENDER, {**render.to_payload(), **more})
 
 
 class _SensorErrors:

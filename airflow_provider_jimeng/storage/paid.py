@@ -9,6 +9,7 @@ render.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ _UNKNOWN = (
 )
 
 
+MANY_ROWS = 100
+"""A listing returns 1,000 names with one request, so it is worth its price for so many rows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paid:
     """What a row costs, a note for the reader of the plan, and the paid render that its task will adopt."""
@@ -46,24 +51,51 @@ class Paid:
 
 
 class PaidRenders:
-    """Looks up rows by their output path. ``now`` decides what the API still keeps."""
+    """Looks up rows by their output path. ``now`` decides what the API still keeps.
 
-    def __init__(self, *, output_conn_id: str | None, now: pendulum.DateTime) -> None:
+    :param rows: how many rows will be looked up. For many rows, each directory is listed once, so that a new row costs
+        no request to the store.
+    """
+
+    def __init__(self, *, output_conn_id: str | None, now: pendulum.DateTime, rows: int = 1) -> None:
         self._output_conn_id = output_conn_id
         self._now = now
+        self._lists = rows >= MANY_ROWS
         self._folders: dict[str, RecordObjects] = {}
+        self._requests: dict[str, frozenset[str]] = {}
+        self._names: dict[str, frozenset[str]] = {}
 
     def look_up(self, fingerprint: str, output_path: str) -> Paid:
         """Return what the records say about a row. Of a running render it is only known that it is paid for.
 
         :raises LedgerError, LandingError: the store cannot be read, so it is unknown whether the row is paid.
         """
+        if self._lists and fingerprint not in self._requests_below(output_path):
+            return Paid(state=RowState.NEW)
         records = self._records(output_path).of_request(fingerprint)
         for record in records:
             if record.state in PAID and record.render is not None:
                 return self._judge(record, Render.from_payload(record.render), output_path)
         unknown = any(record.state is RecordState.INTENT for record in records)
         return Paid(state=RowState.NEW, note=_UNKNOWN if unknown else None)
+
+    def is_free(self, target: OutputPath) -> bool:
+        """Return whether no file has a full file name, as far as one listing of its directory shows. Few rows are not listed.
+
+        :raises LandingError: the store cannot be read.
+        """
+        if not self._lists or target.is_directory:
+            return False
+        folder = folder_of(target.output_path)
+        if folder not in self._names:
+            self._names[folder] = frozenset(map(_alike, target.file().siblings()))
+        return _alike(target.output_path.rpartition("/")[2]) not in self._names[folder]
+
+    def _requests_below(self, output_path: str) -> frozenset[str]:
+        folder = folder_of(output_path)
+        if folder not in self._requests:
+            self._requests[folder] = self._records(output_path).requests()
+        return self._requests[folder]
 
     def _judge(self, record: Record, render: Render, output_path: str) -> Paid:
         places = [output_path]
@@ -103,6 +135,11 @@ class PaidRenders:
                 OutputPath(output_path=folder, output_conn_id=self._output_conn_id)
             )
         return self._folders[folder]
+
+
+def _alike(name: str) -> str:
+    """Return a file name so that names which some file system takes for the same are equal."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 # --- for a rescue -------------------------------------------------------------------------------------------------------

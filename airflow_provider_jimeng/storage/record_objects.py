@@ -91,6 +91,10 @@ class RecordObjects:
         )
         return by_preference(record for record in answers if record is not None)
 
+    def requests(self) -> frozenset[str]:
+        """Return the fingerprints of all requests that can have a record: one listing in place of one for each request."""
+        return frozenset(_guarded("list the requests", self._file("requests", "any").siblings))
+
     def of_file(self, output_path: str, *, key: TaskKey) -> list[Record]:
         """Return the records of other task instances that use the same full file name.
 

@@ -13,11 +13,13 @@ from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.frames import Frame
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.plan import (
+    MAX_LOG_LINES,
     PlannedRow,
     RowState,
     SeenFrame,
     check_length,
     draft_rows,
+    log_lines,
     number_takes,
     problem_lines,
     refusal,
@@ -480,3 +482,24 @@ def test_a_link_that_the_api_cannot_fetch_is_the_problem_of_its_row() -> None:
 def test_a_cell_that_is_refused_is_not_called_missing_as_well() -> None:
     _, problems = draft({"prompt": "#N/A"})
     assert [problem.split(":")[0] for problem in problems] == ["row 1, prompt"]
+
+
+def test_numbers_are_the_lowest_free_ones_however_many_rows_are_identical() -> None:
+    rows = [{"prompt": "a kite", **({"take": 2 * number} if number % 2 else {})} for number in range(2000)]
+    takes = [item.take for item in good(*rows)]
+    asked = {2 * number for number in range(1, 2000, 2)}
+    free = [number for number in range(1, 4000) if number not in asked]
+    assert takes[1::2] == sorted(asked)
+    assert takes[::2] == free[:1000]
+
+
+def test_the_log_of_a_refused_campaign_is_bounded_and_counts_what_it_leaves_out() -> None:
+    rows = rows_of_list([{"prompt": "x", "seed": f"x{number}"} for number in range(3000)])
+    problems = [row.problem("seed", f"no whole number {row.number}") for row in rows]
+    lines = log_lines([*problems, rows[0].problem("duration", "no")])
+    assert len(lines) == MAX_LOG_LINES + 1
+    assert lines[-1] == "2001 more lines are left out. In all: seed in 3000 rows, duration in 1 row."
+    assert str(refusal(problems, 3000)).endswith(f"The task's log lists the first {MAX_LOG_LINES}.")
+    many = [rows[0].problem(f"column {number}", "no") for number in range(3000)]
+    assert log_lines(many)[-1].endswith(", and 2990 more columns.")
+    assert log_lines(problems[:2]) == [str(problem) for problem in problems[:2]]
