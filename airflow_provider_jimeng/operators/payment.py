@@ -46,7 +46,7 @@ from airflow_provider_jimeng.core.render import (
 )
 from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
-from airflow_provider_jimeng.hooks.waiting import answer
+from airflow_provider_jimeng.hooks.waiting import answer as answer_to
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
 
@@ -134,7 +134,7 @@ class ExpectedSlot:
         began, pause = time.time(), READY_QUERY_SECONDS
         log.info("Ready to submit when the render %s of the account ends.", self.render_id)
         while True:
-            reply = answer(lambda: hook.query(self.render_id, self.req_key))
+            reply = answer_to(lambda: hook.query(self.render_id, self.req_key))
             self._ended, now = frees_slot(reply), time.time()
             if self._ended or now >= self.until:
                 log.info(
@@ -198,7 +198,7 @@ class Payment:
         before, intent = self.record.current, self.intent(request)
         self._begin(intent, before)
         try:
-            reply = self._look(intent) or self.hook.submit(request)
+            answer = self._look(intent) or self.hook.submit(request)
         except (Exception, *_INTERRUPTIONS) as error:
             if _left_nothing(error, sent=self.hook.has_sent):
                 self.record.ledger.withdraw(intent, before, cause=error)
@@ -210,17 +210,17 @@ class Payment:
                 unknown_now(intent, error, on_unknown_submit=self.on_unknown_submit),
                 retryable=self.on_unknown_submit == "resubmit",
             ) from error
-        if isinstance(reply, Record):
-            self.record.ledger.withdraw(intent, before, cause=LedgerError(under_way(reply)))
-            return Twin(record=reply)
-        self._settle(intent, reply)
-        count("submitted", reply.model)
+        if isinstance(answer, Record):
+            self.record.ledger.withdraw(intent, before, cause=LedgerError(under_way(answer)))
+            return Twin(record=answer)
+        self._settle(intent, answer)
+        count("submitted", answer.model)
         log.info(
             "The render %s is paid for (%s). It usually takes 1 to 5 minutes. The API keeps it until %s.",
-            *(reply.task_id, cost_in_words(reply.estimated_cost_cny), landable_until(reply)),
+            *(answer.task_id, cost_in_words(answer.estimated_cost_cny), landable_until(answer)),
         )
-        self.announcements.paid(reply, self.record.current)
-        return Paid(render=reply)
+        self.announcements.paid(answer, self.record.current)
+        return Paid(render=answer)
 
     def intent(self, request: RenderRequest) -> Record:
         """Return the record of a submit that is about to begin."""
