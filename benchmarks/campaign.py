@@ -16,7 +16,8 @@ run the script on a machine that does nothing else.
 
 * idle: how long a slot was empty while work waited, from the end of a render to the next accepted submit;
 * makespan: from the first accepted submit to the end of the last render, divided by ``renders × seconds / slots``;
-* starts: worker starts per render. Each start is a submit, refused or not, or a download.
+* starts: worker starts per render. Each start is a submit, refused or not, or a download;
+* ready: worker seconds per render in which a task stood ready for a slot, from the logs of the tasks.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import os
+import re
 import statistics
 import sys
 import tempfile
@@ -64,11 +67,13 @@ OURS = "waiting for slots"
 AT_MOST = {
     "failed": 0,
     "refused_per_accepted": 2.0,
-    "idle_median": 8.0,
-    "idle_p95": 15.0,
-    "of_ideal": 1.30,
+    "idle_median": 2.0,
+    "idle_p95": 6.0,
+    "of_ideal": 1.10,
     "starts": 3.5,
+    "ready": 6.0,
 }
+STOOD_READY = re.compile(r"Stood ready for ([0-9.]+) s")
 WAYS: dict[str, dict[str, Any]] = {
     OURS: {"kind": "JimengGenerateVideoOperator", "retries": 2, "options": {}},
     "pool of 2, deferred included": {
@@ -95,11 +100,12 @@ def main() -> None:
     given = options.parse_args()
     ideal = given.renders * given.seconds / given.slots
     print(f"{given.renders} renders of {given.seconds:g} s, {given.slots} at a time; ideal {ideal:.0f} s")
+    print(f"load average {os.getloadavg()[0]:.1f}")
     missed: list[str] = []
     for way in given.only:
         found = campaign(way, given.renders, given.seconds, given.slots)
         found["of_ideal"] = found["makespan"] / ideal
-        print(line(way, found), flush=True)
+        print(line(way, found), f"load average {os.getloadavg()[0]:.1f}", flush=True)
         if way == OURS:
             missed = [name for name, most in AT_MOST.items() if found[name] > most]
             missed += ["billed"] if found["billed"] != given.renders else []
@@ -129,7 +135,14 @@ def campaign(way: str, renders: int, seconds: float, slots: int) -> dict[str, An
             state = stack.wait("campaign", run_id, timeout=6 * renders * seconds / slots + 600)
             took = time.monotonic() - began
             instances = [ti for ti in stack.task_instances("campaign", run_id) if ti["task_id"] == "render"]
-            return figures(emulator.bill(), instances, seconds, slots, state=state, took=took)
+            ready = [seconds_ready(file) for file in home.glob("airflow/logs/dag_id=campaign/**/*.log")]
+            measured = figures(emulator.bill(), instances, seconds, slots, state=state, took=took)
+            return {**measured, "ready": sum(ready) / renders}
+
+
+def seconds_ready(file: Path) -> float:
+    """Return how long the task of a log file stood ready for a slot."""
+    return sum(float(seconds) for seconds in STOOD_READY.findall(file.read_text(errors="replace")))
 
 
 def figures(

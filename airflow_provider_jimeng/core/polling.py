@@ -19,6 +19,7 @@ it cannot be done yet, and often while its end is likely. Until enough durations
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from weakref import WeakSet
@@ -69,12 +70,12 @@ STEPS_WHEN_DUE = 6
 
 
 class Cadence:
-    """The known durations of one model, in seconds from submit to done, and the steps that follow from them."""
+    """The known durations of one model: the age at which each render was last seen running, and first seen done."""
 
-    __slots__ = ("_durations", "_waiters")
+    __slots__ = ("_waiters", "durations")
 
     def __init__(self) -> None:
-        self._durations: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
+        self.durations: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
         self._waiters: WeakSet[object] = WeakSet()
 
     def join(self, waiter: object) -> None:
@@ -92,12 +93,12 @@ class Cadence:
             pending_at = done_at * GUESSED_EARLIER
         elif pending_at < TYPICAL_RENDER_SECONDS[0] <= done_at:
             pending_at = TYPICAL_RENDER_SECONDS[0]  # the duration can lie within the vendor's range
-        self._durations.append((pending_at, done_at))
+        self.durations.append((pending_at, done_at))
 
     @property
     def known(self) -> bool:
         """Whether enough durations are known to use them."""
-        return len(self._durations) >= LEARNED_FROM
+        return len(self.durations) >= LEARNED_FROM
 
     @property
     def shortest(self) -> float:
@@ -107,7 +108,7 @@ class Cadence:
     @property
     def longest(self) -> float:
         """The age at which every known render was done."""
-        return max(done for _, done in self._durations) if self.known else TYPICAL_RENDER_SECONDS[1]
+        return max(done for _, done in self.durations) if self.known else TYPICAL_RENDER_SECONDS[1]
 
     def blind_wait(self, age: float) -> float:
         """Return the seconds until the next query of a render that is too young to be done."""
@@ -131,7 +132,7 @@ class Cadence:
 
         If many renders begin together, the first ones to end are the short ones and say little about the others.
         """
-        return len(self._durations) < len(self._waiters)
+        return len(self.durations) < len(self._waiters)
 
     def _step(self, age: float) -> float:
         """Return the seconds to the next query of a render whose end is possible now.
@@ -154,8 +155,8 @@ class Cadence:
         usual = TYPICAL_RENDER_SECONDS
         if not self.known:
             return usual
-        earliest = min(pending for pending, _ in self._durations)
-        others = len(self._durations) - 1
+        earliest = min(pending for pending, _ in self.durations)
+        others = len(self.durations) - 1
         start = max(0.0, earliest - (self.longest - earliest) / others) * EARLY_SHARE
         trust = 1.0 if earliest < usual[0] else min(1.0, others / TRUSTED_FROM)
         return usual[0] + (start - usual[0]) * trust, usual[1] + (self.longest - usual[1]) * trust
@@ -197,8 +198,8 @@ class Poller:
     """The state of one wait. Times are epoch seconds.
 
     ``poll_interval`` is a fixed number of seconds between polls; ``None`` follows the model's ``cadence``, which learns
-    from each render. After each poll, call :meth:`decide` once. A ``Wait`` never reaches beyond the deadline, and after
-    the deadline there is none, so a wait ends whatever the API answers.
+    from each render. ``longest_pause`` returns the longest pause once the end is possible. After each poll, call
+    :meth:`decide` once. No ``Wait`` reaches beyond the deadline or follows it, so a wait ends whatever the API answers.
     """
 
     task_id: str
@@ -207,11 +208,12 @@ class Poller:
     deadline: float
     poll_interval: float | None = None
     cadence: Cadence = field(default_factory=Cadence)
+    longest_pause: Callable[[], float] = lambda: float("inf")
     polls: int = 0
     running_since: float | None = None
     no_link_since: float | None = None
     """When the API first answered ``done`` without a link."""
-    _pending_at: float | None = None
+    pending_at: float | None = None
     _last_answer: str | None = None
     _noted_state: str | None = None
     _noted_trouble: str | None = None
@@ -253,7 +255,7 @@ class Poller:
             self.running_since = now
         match reply.status:
             case RenderStatus.DONE if reply.video_url:
-                self.cadence.learn(pending_at=self._pending_at, done_at=now - self.submitted_at)
+                self.cadence.learn(pending_at=self.pending_at, done_at=now - self.submitted_at)
                 return self._finish(Outcome.SUCCEEDED, now, reply)
             case RenderStatus.FAILED:
                 return self._finish(Outcome.FAILED, now, reply)
@@ -266,7 +268,7 @@ class Poller:
             case RenderStatus.UNKNOWN:
                 return self._wait(f"unknown status {reply.status_word!r}", now, jitter)
             case _:
-                self._pending_at = now - self.submitted_at
+                self.pending_at = now - self.submitted_at
                 return self._wait(reply.status.value, now, jitter)
 
     def _after_no_link(self, reply: QueryReply, now: float, jitter: float) -> Wait | Finish:
@@ -326,8 +328,12 @@ class Poller:
 
     def _interval(self, now: float) -> float:
         if self.poll_interval is None:
-            return self.cadence.wait_at(now - self.submitted_at)
+            return self._at_most(self.cadence.wait_at(now - self.submitted_at), now)
         return max(SHORTEST_WAIT, self.poll_interval)
+
+    def _at_most(self, seconds: float, now: float) -> float:
+        earliest = self.submitted_at + self.cadence.shortest if self.cadence.known else now
+        return min(seconds, max(0.0, earliest - now) + self.longest_pause())
 
     def _wait(self, state: str, now: float, jitter: float, *, at_most: float | None = None) -> Wait:
         interval = self._interval(now)

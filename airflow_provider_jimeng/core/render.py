@@ -225,7 +225,8 @@ class RenderEvent:
 
     ``code``, ``message`` and ``request_id`` come from the API, if it gave them. ``polls`` counts the queries of this
     wait. ``queued_seconds`` and ``render_seconds`` are measured between polls; ``None`` means that no poll saw the
-    state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot.
+    state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot. ``ready_until`` (epoch seconds)
+    is set if the slot is not free yet, but comes free when the render ``task_id`` ends, probably before that time.
     """
 
     outcome: Outcome
@@ -238,6 +239,7 @@ class RenderEvent:
     queued_seconds: float | None = None
     render_seconds: float | None = None
     waiting_since: float | None = None
+    ready_until: float | None = None
 
     def to_payload(self) -> dict[str, Any]:
         """Return the event as plain JSON data, without the fields that have no value."""
@@ -271,6 +273,7 @@ _OPTIONAL = (
     "queued_seconds",
     "render_seconds",
     "waiting_since",
+    "ready_until",
 )
 
 

@@ -242,7 +242,10 @@ class JimengSubmittingOperator(BaseOperator):
 
         :raises SlotTimedOutError: no slot came free in time.
         """
+        from airflow_provider_jimeng.operators.payment import ExpectedSlot
+
         ended = RenderEvent.from_payload(event)
+        submission.expected = ExpectedSlot.of(ended)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:
             submission.no_slot(ended)
         return ended.waiting_since

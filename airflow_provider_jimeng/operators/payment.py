@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pendulum
@@ -25,9 +25,12 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 from airflow_provider_jimeng.core.limits import (
+    READY_QUERY_SECONDS,
     SETTLE_SECONDS,
+    TRIES_AFTER_END,
     TRY_WHEN_FREE_SECONDS,
     TRY_WHEN_THROTTLED_SECONDS,
+    frees_slot,
     spread,
 )
 from airflow_provider_jimeng.core.outcomes import Outcome
@@ -43,10 +46,13 @@ from airflow_provider_jimeng.core.render import (
 )
 from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
+from airflow_provider_jimeng.hooks.waiting import answer as answer_to
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
@@ -90,9 +96,60 @@ class Paid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Busy:
-    """The API accepts no submit now; nothing is recorded or paid."""
+    """The API accepts no submit now, or ``error`` is ``None`` and no slot came free while the task stood ready.
 
-    error: ConcurrencyLimitedError | RateLimitedError
+    Nothing is recorded or paid.
+    """
+
+    error: ConcurrencyLimitedError | RateLimitedError | None
+
+
+@dataclass(slots=True, kw_only=True)
+class ExpectedSlot:
+    """The slot of a running render of the account, which a task on its worker stands ready for.
+
+    It asks what became of the render and submits when the render has ended. A submit that is refused all the same is
+    tried again a little later, because the API can count an ended render for another moment.
+
+    :param until: epoch second at which the task gives up.
+    """
+
+    render_id: str
+    req_key: str
+    until: float
+    _ended: bool = False
+    _pauses: list[float] = field(default_factory=lambda: list(TRIES_AFTER_END))
+
+    @classmethod
+    def of(cls, event: RenderEvent) -> ExpectedSlot | None:
+        """Return the slot that an event announces, ``None`` if the slot is free already."""
+        if event.task_id is None or event.req_key is None or event.ready_until is None:
+            return None
+        return cls(render_id=event.task_id, req_key=event.req_key, until=event.ready_until)
+
+    def comes_free(self, hook: JimengHook, *, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Wait until the render has ended; return ``False`` if the time is over first."""
+        if self._ended:
+            return True
+        began, pause = time.time(), READY_QUERY_SECONDS
+        log.info("Ready to submit when the render %s of the account ends.", self.render_id)
+        while True:
+            reply = answer_to(lambda: hook.query(self.render_id, self.req_key))
+            self._ended, now = frees_slot(reply), time.time()
+            if self._ended or now >= self.until:
+                log.info(
+                    "Stood ready for %.1f s: the render %s.",
+                    now - began,
+                    "ended" if self._ended else "goes on",
+                )
+                return self._ended
+            pause *= 2 if isinstance(reply, RateLimitedError) else 1
+            sleep(min(pause, self.until - now))
+
+    def next_try(self, error: ConcurrencyLimitedError | RateLimitedError | None) -> float | None:
+        """Return the seconds until another submit on this worker, ``None`` if the task is to wait in the triggerer."""
+        tries_again = self._ended and self._pauses and not isinstance(error, RateLimitedError)
+        return self._pauses.pop(0) if tries_again else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +166,7 @@ class Payment:
     :param asked: fingerprint of the request as the author writes it.
     :param reuses: do renders of other tasks count?
     :param target: the full file name that the video will have, ``None`` if it has none of its own.
+    :param expected: the slot that is about to come free, ``None`` if the request is to leave at once.
     """
 
     hook: JimengHook
@@ -120,14 +178,14 @@ class Payment:
     overwrite: bool
     on_unknown_submit: str
     announcements: Announcements
+    expected: ExpectedSlot | None = None
 
-    def make(self, request: RenderRequest) -> Paid | Twin:
+    def make(self, request: RenderRequest) -> Paid | Twin | Busy:
         """Submit a request, and return the paid render.
 
         :raises UnknownSubmitError: the request left, and nobody knows whether it was accepted; the intent stays.
         """
-        before, intent = self.record.current, self.intent(request)
-        self._refuse_taken_target(intent.fingerprint)
+        self._refuse_taken_target(request.fingerprint)
         log.info(
             "Submitting %s, %s s, estimated cost %s.",
             request.spec.name,
@@ -135,6 +193,9 @@ class Payment:
             self.announcements.cost(request),
         )
         self.hook.prepare()  # its connection, authentication and client are ready before the intent
+        if self.expected is not None and not self.expected.comes_free(self.hook):
+            return Busy(error=None)
+        before, intent = self.record.current, self.intent(request)
         self._begin(intent, before)
         try:
             answer = self._look(intent) or self.hook.submit(request)
@@ -240,12 +301,12 @@ def _left_nothing(error: BaseException, *, sent: bool) -> bool:
 def wait_for_slot(
     task: JimengSubmittingOperator,
     submission: Submission,
-    error: ConcurrencyLimitedError | RateLimitedError,
+    error: ConcurrencyLimitedError | RateLimitedError | None,
     waiting_since: float | None,
 ) -> float:
     """Defer until a slot is likely free, or sleep on the worker; return when the wait began.
 
-    :param error: the refusal of the submit.
+    :param error: the refusal of the submit, ``None`` if the task stood ready and did not submit.
     :param waiting_since: epoch second at which the wait began, ``None`` before the first refusal.
     :raises SlotTimedOutError: no slot came free in time.
     """
@@ -260,18 +321,19 @@ def wait_for_slot(
             "sends as many requests a second as it may"
             if throttled
             else "renders as many videos at a time as it may",
-            error.said,
+            "nothing" if error is None else error.said,
         )
     deadline = waiting_since + longest
     if now >= deadline:
-        submission.no_slot(
-            RenderEvent(
-                outcome=Outcome.SLOT_TIMED_OUT,
-                code=error.code,
-                message=error.message,
-                request_id=error.request_id,
-            ),
+        said = (
+            {}
+            if error is None
+            else {name: getattr(error, name) for name in ("code", "message", "request_id")}
         )
+        submission.no_slot(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, **said))
+    if submission.expected is not None and (pause := submission.expected.next_try(error)) is not None:
+        time.sleep(pause)
+        return waiting_since
     if task.deferrable:
         from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 

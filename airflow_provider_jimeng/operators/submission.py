@@ -2,8 +2,7 @@
 """One try of a task: adopt the render that is paid for, or pay for one; then save its video.
 
 A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task
-pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` if no slot is free.
-An error stops the task.
+pushes to XCom. It answers with :class:`Paid`, or with :class:`Busy` if no slot is free. An error stops the task.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ from airflow_provider_jimeng.operators.base import (
     read_policies,
     refuse_difference,
 )
-from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
+from airflow_provider_jimeng.operators.payment import Busy, ExpectedSlot, Paid, Payment, Twin
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
@@ -109,6 +108,7 @@ class Submission:
         self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
         self._record = TaskRecord(Ledger.open(context, folder), context["ti"])
         self._xcom = Announcements(ti=context["ti"], task_id=task.task_id, output_path=task.output_path)
+        self.expected: ExpectedSlot | None = None
         self._take = 1
         self._unknown: Record | None = None
         self._clients = ExitStack()
@@ -158,7 +158,7 @@ class Submission:
                     answer = self._payment().make(self.request.as_take(self._take))
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 return Busy(error=error)
-            if isinstance(answer, Paid):
+            if not isinstance(answer, Twin):
                 return answer
             if longest is None:
                 raise LedgerError(under_way(answer.record))
@@ -312,6 +312,7 @@ class Submission:
             overwrite=self._overwrite,
             on_unknown_submit=self._policies["on_unknown_submit"],
             announcements=self._xcom,
+            expected=self.expected,
         )
 
     def _save(

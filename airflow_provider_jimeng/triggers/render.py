@@ -2,7 +2,7 @@
 """Waits for a render in the triggerer. A trigger can run twice, so it only reads and never pays.
 
 Each process has one queue for the render slots of each account and model. A render that ends here wakes a task that
-waits for a slot. The queues belong to an event loop, because ``dag.test()`` runs each trigger on its own loop.
+waits for a slot, or a task was woken ahead of that end. The queues belong to an event loop, because ``dag.test()`` runs each trigger on its own loop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ from airflow_provider_jimeng.core.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
-from airflow_provider_jimeng.core.limits import CREDIT_SECONDS, Waiter, choose, pause_between_tries, spread
+from airflow_provider_jimeng.core.limits import (
+    CREDIT_SECONDS,
+    LEAD_SECONDS,
+    READY_SECONDS,
+    Waiter,
+    Wake,
+    choose,
+    ends_soon,
+    longest_query_pause,
+    pause_between_tries,
+    running_at_once,
+    spread,
+)
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.polling import Poller
 from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, format_time, parse_time
@@ -153,8 +165,8 @@ class JimengRenderTrigger(BaseTrigger):
 
             def count_render(settings: ClientSettings) -> None:
                 queue = slot_queue(settings.account, self.req_key)
-                queue.render_began()
-                stack.callback(lambda: queue.render_left(ended=slot_is_free))
+                queue.render_began(poller)
+                stack.callback(lambda: queue.render_left(poller, ended=slot_is_free))
 
             queries = SharedQueries(self.jimeng_conn_id, stack, joined=count_render)
             await queries.prepare()
@@ -220,35 +232,39 @@ def not_cancelled(render_id: str, why: str) -> str:
 class SlotQueue:
     """What one process knows about the slots of one account and model.
 
-    A waiting trigger costs one future. One task per queue wakes a waiter from time to time; it runs only while there are
-    waiters.
+    A waiting trigger costs one future. One task per queue wakes a waiter ahead of the end of a render, and from time to
+    time; it runs only while there are waiters. The running renders are kept with the epoch second until which a task
+    stands ready for the end of each.
 
     ``pause`` returns the seconds between two tries; its arguments are those of :func:`pause_between_tries`.
     """
 
     pause: Callable[..., float] = pause_between_tries
-    running: int = 0
     peak: int = 0
+    _running: dict[Poller, float] = field(default_factory=dict)
     _waiting: dict[Waiter, asyncio.Future[None]] = field(default_factory=dict)
+    _woken: dict[Waiter, Wake] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
     _credits: list[float] = field(default_factory=list)
     _last_wake: float = 0.0
     _jitter: float = 0.5
     _tries: asyncio.Task[None] | None = None
 
-    def render_began(self) -> None:
-        """Count a render that this process polls."""
-        self.running += 1
-        self.peak = max(self.peak, self.running)
+    def render_began(self, poller: Poller) -> None:
+        """Count a render that this process polls. It is queried more often while tasks wait for its slot."""
+        self._running[poller] = 0.0
+        poller.longest_pause = lambda: longest_query_pause(
+            running=len(self._running), waiting=len(self._waiting)
+        )
 
-    def render_left(self, *, ended: bool) -> None:
-        """Count the render no longer. If it ended, its slot is free, and one waiter is woken."""
-        self.running -= 1
-        if ended:
+    def render_left(self, poller: Poller, *, ended: bool) -> None:
+        """Count the render no longer. If it ended, one waiter is woken, unless a task stands ready for the slot."""
+        ready_until = self._running.pop(poller)
+        if ended and time.time() > ready_until:
             self.wake_one()
 
-    async def wait(self, waiter: Waiter, *, deadline: float) -> bool:
-        """Wait for the turn of this waiter; return ``False`` if the deadline passes first.
+    async def wait(self, waiter: Waiter, *, deadline: float) -> Wake | None:
+        """Wait for the turn of this waiter; return ``None`` if the deadline passes first.
 
         If a waiter is cancelled after it was woken, the next one is woken instead.
         """
@@ -256,31 +272,55 @@ class SlotQueue:
         self._waiting[waiter] = turn
         self._take_credit(waiter)
         self._keep_trying()
+        in_time = False
         try:
-            woken = await _before(turn, max(deadline, waiter.not_before))
+            await asyncio.wait([turn], timeout=max(0.0, max(deadline, waiter.not_before) - time.time()))
             await asyncio.sleep(max(0.0, waiter.not_before - time.time()))
-        except BaseException:
-            if turn.done() and not turn.cancelled():
-                self.wake_one()
-            raise
+            in_time = time.time() < deadline
         finally:
-            self._waiting.pop(waiter, None)
-        if woken and time.time() >= deadline:
-            self.wake_one()
-            return False
-        return woken
+            del self._waiting[waiter]
+            wake = self._woken.pop(waiter, None)
+            if wake is not None and not in_time:
+                self._pass_on(wake)
+        return wake if in_time else None
 
     def wake_one(self) -> None:
         """Wake the next waiter. If there is none, keep the free slot for the next one."""
+        if not self._wake(Wake(), settled_by=float("inf")):
+            self._credits.append(time.time())
+
+    def wake_ahead(self) -> None:
+        """Wake one waiter for each render that probably ends soon, if no task stands ready for its slot."""
         now = time.time()
-        asleep = [waiter for waiter, turn in self._waiting.items() if not turn.done()]
-        chosen = choose(asleep, now=now, turns=self._turns)
+        for poller, ready_until in self._running.items():
+            if ready_until < now and ends_soon(poller.cadence.durations, now - poller.submitted_at):
+                wake = Wake(render_id=poller.task_id, until=now + LEAD_SECONDS + READY_SECONDS)
+                if self._wake(wake, settled_by=now):
+                    self._running[poller] = now + LEAD_SECONDS + READY_SECONDS
+
+    def _wake(self, wake: Wake, *, settled_by: float) -> bool:
+        """Wake the next waiter of those that can go at a time; return whether there is one."""
+        asleep = [
+            waiter
+            for waiter, turn in self._waiting.items()
+            if not turn.done() and waiter.not_before <= settled_by
+        ]
+        chosen = choose(asleep, now=time.time(), turns=self._turns)
         if chosen is None:
-            self._credits.append(now)
-            return
+            return False
         self._pause_begins()
         self._turns[chosen.dag_id] = max(self._turns.values(), default=-1) + 1
+        self._woken[chosen] = wake
         self._waiting[chosen].set_result(None)
+        return True
+
+    def _pass_on(self, wake: Wake) -> None:
+        """Let another waiter have what a woken one cannot use."""
+        for poller in self._running:
+            if poller.task_id == wake.render_id:
+                self._running[poller] = 0.0
+                return
+        self.wake_one()
 
     def _take_credit(self, waiter: Waiter) -> None:
         now = time.time()
@@ -302,20 +342,20 @@ class SlotQueue:
 
     async def _try_now_and_then(self) -> None:
         while self._waiting:
+            self.wake_ahead()
+            seen = (
+                (each.submitted_at, each.submitted_at + (each.pending_at or 0.0)) for each in self._running
+            )
+            self.peak = max(self.peak, running_at_once(seen))
             throttled = any(waiter.throttled for waiter in self._waiting)
-            pause = self.pause(running=self.running, peak=self.peak, throttled=throttled)
+            pause = self.pause(running=len(self._running), peak=self.peak, throttled=throttled)
             due = self._last_wake + spread(pause, self._jitter)
             if (left := due - time.time()) > 0:
-                await asyncio.sleep(min(left, 5.0))
+                await asyncio.sleep(min(left, 1.0))
             elif any(not turn.done() for turn in self._waiting.values()):
                 self.wake_one()
             else:
                 await asyncio.sleep(1.0)
-
-
-async def _before(turn: asyncio.Future[None], deadline: float) -> bool:
-    done, _ = await asyncio.wait([turn], timeout=max(0.0, deadline - time.time()))
-    return bool(done)
 
 
 _LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], SlotQueue]] = WeakKeyDictionary()

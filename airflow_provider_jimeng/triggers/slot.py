@@ -20,8 +20,9 @@ __all__ = ["JimengSlotTrigger"]
 class JimengSlotTrigger(BaseTrigger):
     """Wakes a task whose submit the account was too busy for. It reads a connection and sends no request.
 
-    When a render of the same account and model ends in this triggerer process, one waiting task is woken. From time to
-    time a task is woken even if no render ended.
+    When a render of the same account and model ends in this triggerer process, one waiting task is woken. If the
+    durations of earlier renders say when it ends, the task is woken ahead of the end. From time to time a task is woken
+    even if no render ended.
 
     :param req_key: the model. Each model has its own limit.
     :param jimeng_conn_id: connection of the account.
@@ -81,11 +82,13 @@ class JimengSlotTrigger(BaseTrigger):
             throttled=self.throttled,
         )
         queue = slot_queue(await self._account(), self.req_key)
-        woken = await queue.wait(waiter, deadline=self.deadline)
+        wake = await queue.wait(waiter, deadline=self.deadline)
         event = RenderEvent(
-            outcome=Outcome.SLOT_FREE if woken else Outcome.SLOT_TIMED_OUT,
+            outcome=Outcome.SLOT_TIMED_OUT if wake is None else Outcome.SLOT_FREE,
+            task_id=None if wake is None else wake.render_id,
             req_key=self.req_key,
             waiting_since=self.waiting_since,
+            ready_until=None if wake is None else wake.until,
         )
         yield TriggerEvent(event.to_payload())
 

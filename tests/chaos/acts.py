@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 from tests.chaos import rows
-from tests.harness.fake_airflow import Killed
+from tests.harness.fake_airflow import Killed, run_trigger
 
 if TYPE_CHECKING:
     from tests.chaos.rows import Row
@@ -33,6 +37,42 @@ def _fault(**entry: Any) -> Act:
         lab.emulator.faults.add(nth=1, **entry)
 
     return act
+
+
+def _stands_ready(lab: Lab, stage: FakeTask, *, refused: int, seconds: float) -> None:
+    """Refuse the first submits. Then wake the task ahead of the end of a render, and after that as usual."""
+    lab.emulator.faults.add(where="submit", what="error_before", code=50430, http_status=429, times=refused)
+
+    def event_of(trigger: Any) -> Any:
+        if not isinstance(trigger, JimengSlotTrigger):
+            return run_trigger(trigger)
+        render: dict[str, Any] = (
+            {} if "ahead" in woken else {"task_id": "7", "ready_until": time.time() + seconds}
+        )
+        woken.append("ahead")
+        event = RenderEvent(
+            outcome=Outcome.SLOT_FREE, req_key=trigger.req_key, waiting_since=trigger.waiting_since, **render
+        )
+        return event.to_payload()
+
+    woken: list[str] = []
+    stage.run_trigger = event_of
+
+
+def _killed_while_ready(lab: Lab, stage: FakeTask) -> None:
+    _stands_ready(lab, stage, refused=1, seconds=60)
+    stage.interruptions.at("log Ready to submit")
+
+
+def _slot_taken_while_ready(lab: Lab, stage: FakeTask) -> None:
+    """The API does not know the render any more, so its slot is free, but refuses three submits."""
+    _stands_ready(lab, stage, refused=4, seconds=60)
+
+
+def _ready_too_long(lab: Lab, stage: FakeTask) -> None:
+    """No answer says that the render has ended."""
+    _stands_ready(lab, stage, refused=1, seconds=0)
+    lab.emulator.faults.add(where="query", what="error_before", code=50500, http_status=500, nth=1)
 
 
 def _refused(lab: Lab, stage: FakeTask) -> None:
@@ -242,6 +282,9 @@ def _nothing(lab: Lab, stage: FakeTask) -> None:
 ACTS: dict[str, Act] = {
     "killed-before-intent": _killed("xcom estimated_cost_cny"),
     "killed-before-post": _killed("before post"),
+    "killed-while-ready": _killed_while_ready,
+    "slot-taken-while-ready": _slot_taken_while_ready,
+    "ready-too-long": _ready_too_long,
     "refused": _refused,
     "cut-before": _fault(where="submit", what="cut_before"),
     "cut-after": _fault(where="submit", what="cut_after"),
@@ -311,6 +354,9 @@ BETWEEN: dict[str, Act] = {
 
 NEED_A_DEFERRAL = frozenset(
     {
+        "killed-while-ready",
+        "slot-taken-while-ready",
+        "ready-too-long",
         "killed-before-landing",
         "storage-refuses-video",
         "ledger-unreadable",

@@ -58,6 +58,13 @@ TWO: dict[str, Any] = {"accepted": 2, "billed": 2, "asked_again": True}
 ROWS: tuple[Row, ...] = (
     *_both("killed-before-intent", "killed before the POST, before anything is recorded"),
     *_unknown("killed-before-post", "killed before the POST, the intent just recorded", 0),
+    *_both("killed-while-ready", "killed while it stands ready for a slot that is about to come free"),
+    Row(
+        slug="slot-taken-while-ready",
+        what="another client takes the slot that a task stands ready for",
+        then=NOTHING,
+    ),
+    Row(slug="ready-too-long", what="no slot comes free while a task stands ready", then=NOTHING),
     *_both("refused", "connection refused"),
     *_unknown("cut-before", "request sent, connection cut, not accepted", 0),
     *_unknown("cut-after", "request sent, connection cut, accepted", 1),

@@ -762,3 +762,32 @@ def test_the_first_poll_waits_until_something_can_be_ready() -> None:
     assert poller().first_wait(START, MIDDLE, not_before=START + 13) == 13
     assert 60 < poller(cadence=cadence).first_wait(START, MIDDLE, not_before=START + 11) < 101
     assert poller(cadence=cadence, poll_interval=5).first_wait(START, MIDDLE, not_before=START + 11) == 11
+
+
+def test_the_longest_pause_counts_from_the_age_at_which_an_end_is_possible() -> None:
+    waiting = poller(cadence=taught((58.0, 60.0), (58.0, 60.0)), longest_pause=lambda: 3.0)
+    shortest = waiting.cadence.shortest
+
+    early = waiting.decide(GENERATING, START + 20, MIDDLE)
+    due = waiting.decide(GENERATING, START + 150, MIDDLE)
+
+    assert isinstance(early, Wait)
+    assert early.seconds == pytest.approx(min(waiting.cadence.wait_at(20), shortest - 20 + 3))
+    assert isinstance(due, Wait)
+    assert due.seconds == 3.0
+
+
+def test_while_no_duration_is_known_every_age_is_possible() -> None:
+    decision = poller(longest_pause=lambda: 3.0).decide(GENERATING, START + 13, MIDDLE)
+
+    assert isinstance(decision, Wait)
+    assert decision.seconds == 3.0
+
+
+def test_the_longest_pause_shortens_no_interval_that_the_author_sets_and_no_back_off() -> None:
+    fixed = poller(poll_interval=30.0, longest_pause=lambda: 3.0)
+    troubled = poller(longest_pause=lambda: 3.0)
+    back_offs = [troubled.decide(NotSentError("no route"), START + 60 + turn, MIDDLE) for turn in range(4)]
+
+    assert fixed.decide(GENERATING, START + 60, MIDDLE).seconds == 30.0  # type: ignore[union-attr]
+    assert [wait.seconds for wait in back_offs if isinstance(wait, Wait)] == [3.0, 6.0, 12.0, 24.0]

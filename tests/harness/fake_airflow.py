@@ -169,6 +169,7 @@ class FakeTask:
     make_operator: builds the operator of the DAG file. It is called for every execution, as in Airflow.
     has_store: False stands for an Airflow below 3.3.
     on_deferral: is called when the task has been deferred, before its trigger runs.
+    run_trigger: returns the payload of a trigger's event, in place of the function of this name.
     """
 
     make_operator: Callable[[], BaseOperator]
@@ -179,6 +180,7 @@ class FakeTask:
     task_id: str = "render"
     interruptions: Interruptions = field(default_factory=Interruptions)
     on_deferral: Callable[[], None] = lambda: None
+    run_trigger: Callable[[Any], Any] | None = None
     store: StateStore = field(default_factory=StateStore)
     xcoms: dict[str, str] = field(default_factory=dict)
     try_number: int = 0
@@ -283,7 +285,7 @@ class FakeTask:
                 self.state = "deferred"
                 self.interruptions.reach("deferred")
                 self.on_deferral()
-                arguments = {"event": run_trigger(deferral.trigger)}
+                arguments = {"event": (self.run_trigger or run_trigger)(deferral.trigger)}
                 self.state = "running"
                 self.interruptions.reach(f"resumed {method}")
                 operator = self.make_operator()

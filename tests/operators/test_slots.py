@@ -12,7 +12,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_provider_jimeng.core.errors import SlotTimedOutError
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.payment import ExpectedSlot
 from airflow_provider_jimeng.operators.video import JimengSubmitVideoOperator
+from airflow_provider_jimeng.triggers.render import JimengRenderTrigger
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
 
 if TYPE_CHECKING:
@@ -160,3 +163,109 @@ def test_the_estimate_stands_in_xcom_and_log_before_each_post(
         assert stage.run() == "failed"
     assert stage.xcom("estimated_cost_cny") == "1.40"
     assert "estimated cost 1.40 CNY" in caplog.text
+
+
+def soon_free(render_id: str, *, seconds: float, waiting_since: float = 5.0) -> dict[str, Any]:
+    """The event that wakes a task ahead of the end of a render."""
+    return RenderEvent(
+        outcome=Outcome.SLOT_FREE,
+        task_id=render_id,
+        req_key="jimeng_t2v_v30",
+        waiting_since=time.time() - waiting_since,
+        ready_until=time.time() + seconds,
+    ).to_payload()
+
+
+def submits(operator: Any, context: Any, event: Mapping[str, Any]) -> JimengRenderTrigger:
+    """Let the operator resume and submit; return the trigger that waits for its render."""
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.resume_submit(context, event)
+    assert isinstance(deferral.value.trigger, JimengRenderTrigger)
+    return deferral.value.trigger
+
+
+def test_a_task_that_stands_ready_submits_when_the_render_ends_and_not_before(lab: Lab) -> None:
+    lab.emulator.max_concurrent = 1
+    running = JimengHook().submit(prompt="a render of another task")
+    lab.interruptions.at("query", lambda: None)
+    lab.interruptions.at("query", lambda: setattr(lab.clock, "ahead", lab.clock.ahead + 60))
+    stage = lab.task()
+
+    submits(lab.generate(), begun(stage), soon_free(running.task_id, seconds=60))
+
+    bill = lab.emulator.bill()
+    assert (bill["submits"], bill["accepted"]) == (2, 2)
+    assert (stage.record() or {})["state"] == "submitted"
+
+
+def test_nothing_is_recorded_while_a_task_stands_ready(lab: Lab) -> None:
+    stage = lab.task()
+    seen: list[Any] = []
+    lab.interruptions.at("query", lambda: seen.append(stage.record()))
+
+    submits(lab.generate(), begun(stage), soon_free("7", seconds=60))
+
+    assert seen == [None]
+
+
+def test_a_task_that_stood_ready_in_vain_waits_on_without_a_submit(lab: Lab) -> None:
+    lab.emulator.faults.add(where="query", what="error_before", code=50500, http_status=500, times=2)
+    stage = lab.task()
+    event = soon_free("7", seconds=0.1)
+
+    trigger = deferred(lab.generate(), begun(stage), event)
+
+    assert (trigger.waiting_since, trigger.throttled) == (event["waiting_since"], False)
+    assert stage.record() is None
+    assert lab.emulator.bill()["submits"] == 0
+
+
+def test_a_wait_that_has_lasted_too_long_when_the_task_stood_ready_ends(lab: Lab) -> None:
+    lab.emulator.faults.add(where="query", what="error_before", code=50500, http_status=500)
+    event = soon_free("7", seconds=0, waiting_since=61)
+
+    with pytest.raises(OVER, match=r"within max_wait_for_slot\. Nothing was submitted"):
+        lab.generate(max_wait_for_slot=60).resume_submit(begun(lab.task()), event)
+
+
+def test_a_query_that_is_refused_for_its_rate_makes_the_next_one_rarer(lab: Lab) -> None:
+    lab.emulator.faults.add(where="query", what="error_before", code=50429, http_status=429, times=2)
+    slept: list[float] = []
+    slot = ExpectedSlot(render_id="7", req_key="jimeng_t2v_v30", until=time.time() + 60)
+
+    with JimengHook() as hook:
+        assert slot.comes_free(hook, sleep=slept.append)
+
+    assert slept == [2.0, 4.0]
+
+
+def test_a_refusal_right_after_the_end_of_a_render_is_tried_twice_more(lab: Lab) -> None:
+    refuse(lab, 50430, times=2)
+    stage = lab.task()
+
+    submits(lab.generate(), begun(stage), soon_free("7", seconds=60))
+
+    assert lab.emulator.bill()["submits"] == 3
+
+
+def test_a_refusal_for_the_request_rate_is_not_tried_again_at_once(lab: Lab) -> None:
+    refuse(lab, 50429)
+
+    assert deferred(lab.generate(), begun(lab.task()), soon_free("7", seconds=60)).throttled
+    assert lab.emulator.bill()["submits"] == 1
+
+
+def test_of_two_tasks_that_stand_ready_for_one_slot_one_pays_and_the_other_waits_on(lab: Lab) -> None:
+    """Two triggerers can do this, if one has just taken the render over from the other."""
+    lab.emulator.max_concurrent = 1
+    lab.emulator.faults.add(where="render", what="slow", seconds=3600, nth=1)
+    event = soon_free("7", seconds=60)
+    first, second = lab.task(), lab.task(run_id="manual__2")
+
+    submits(lab.generate(), begun(first), event)
+    trigger = deferred(lab.generate(prompt="a blue kite"), begun(second), event)
+
+    assert trigger.waiting_since == event["waiting_since"]
+    assert second.record() is None
+    bill = lab.emulator.bill()
+    assert (bill["submits"], bill["accepted"]) == (4, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.polling import Poller
 from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.triggers.render import slot_queue
 from airflow_provider_jimeng.triggers.slot import JimengSlotTrigger
@@ -44,6 +45,22 @@ async def test_a_slot_that_is_free_wakes_the_task_and_the_start_of_the_wait_ride
     event = await event_of(trigger())
 
     assert (event.outcome, event.waiting_since, event.req_key) == (Outcome.SLOT_FREE, 5.0, "jimeng_t2v_v30")
+
+
+async def test_a_slot_that_comes_free_soon_takes_its_render_and_its_time_along() -> None:
+    queue = slot_queue("connection nowhere", "jimeng_t2v_v30")
+    running = Poller(
+        task_id="42", req_key="jimeng_t2v_v30", submitted_at=time.time() - 26, deadline=time.time() + 60
+    )
+    running.cadence.durations.append((29.0, 30.0))
+    queue.render_began(running)
+
+    event = await event_of(trigger(jimeng_conn_id="nowhere"))
+
+    assert (event.outcome, event.task_id) == (Outcome.SLOT_FREE, "42")
+    assert event.ready_until is not None
+    assert event.ready_until > time.time() + 5
+    assert RenderEvent.from_payload(event.to_payload()) == event
 
 
 async def test_the_deadline_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
