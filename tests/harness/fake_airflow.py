@@ -283,7 +283,7 @@ class FakeTask:
                 self.state = "deferred"
                 self.interruptions.reach("deferred")
                 self.on_deferral()
-                arguments = {"event": run_trigger(deferral.trigger)}
+                arguments = {**(deferral.kwargs or {}), "event": run_trigger(deferral.trigger)}
                 self.state = "running"
                 self.interruptions.reach(f"resumed {method}")
                 operator = self.make_operator()
