@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, RetryPolicy, XComArg
+    from airflow.providers.common.compat.sdk import (
+        BaseOperatorLink,
+        Context,
+        ObjectStoragePath,
+        RetryPolicy,
+        XComArg,
+    )
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
@@ -136,7 +142,7 @@ class JimengSubmittingOperator(BaseOperator):
         "extra_body": "json",
     }
     ui_color = "#e8f0fe"
-    operator_extra_links = (JimengVideoLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (JimengVideoLink(),)
     _saves_video: ClassVar[bool] = False
 
     def __init__(
@@ -237,13 +243,18 @@ class JimengSubmittingOperator(BaseOperator):
                 return answer
             waiting_since = wait_for_slot(self, submission, answer.error, waiting_since)
 
-    def slot_event(self, submission: Submission, event: Mapping[str, Any]) -> float | None:
+    def slot_event(
+        self, submission: Submission, event: Mapping[str, Any], announced_cost: str | None = None
+    ) -> float | None:
         """Read how a wait for a slot ended; return when that wait began.
 
+        :param announced_cost: the estimated cost that this try pushed to XCom before the wait.
         :raises SlotTimedOutError: no slot came free in time.
         """
         from airflow_provider_jimeng.operators.payment import ExpectedSlot
 
+        self.operator_extra_links = ()  # Airflow pushed the link to XCom when the task deferred.
+        submission.xcom.announced_cost = announced_cost
         ended = RenderEvent.from_payload(event)
         submission.expected = ExpectedSlot.of(ended)
         if ended.outcome is Outcome.SLOT_TIMED_OUT:

@@ -40,6 +40,7 @@ from airflow_provider_jimeng.core.render import (
     RenderEvent,
     RenderManifest,
     cost_in_words,
+    format_money,
     format_time,
     in_words,
     landable_until,
@@ -347,7 +348,8 @@ def wait_for_slot(
             dag_id=task.dag_id,
             throttled=throttled,
         )
-        task.defer(trigger=trigger, method_name="resume_submit")
+        announced = format_money(submission.request.estimated_cost())
+        task.defer(trigger=trigger, method_name="resume_submit", kwargs={"announced_cost": announced})
     pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
     time.sleep(max(0.0, min(spread(pause, random.random()), deadline - now)))
     return waiting_since

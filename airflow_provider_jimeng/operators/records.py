@@ -55,9 +55,24 @@ class TaskRecord:
         :raises LedgerError: what was paid is not known.
         """
         try:
-            record = self.current = self.ledger.read()
+            record = self.ledger.read(is_first_try=self.ti.try_number == 1)
         except LedgerError as error:
             raise LedgerError(unreadable(error)) from error
+        return self._know(record)
+
+    def awaited(self, task_id: str | None) -> Render | None:
+        """Return the render that a wait was for, if the output directory has its record: it is asked first.
+
+        To save a paid render, no other place need be asked.
+        """
+        record = self.ledger.read_beside()
+        if record is None or record.render is None or record.render.get("task_id") != task_id:
+            return None
+        self._know(record)
+        return Render.from_payload(record.render)
+
+    def _know(self, record: Record | None) -> Record | None:
+        self.current = record
         if record is not None and record.cleared_since(self.ti.max_tries):
             self.cleared = True
         return record
@@ -121,7 +136,9 @@ class TaskRecord:
     def note(self, render: Render, state: RecordState, manifest: RenderManifest | None = None) -> None:
         """Record how a render ended, if the record can be written. If not, the next try asks the API again, free."""
         try:
-            self._close(render, state, manifest, self.ledger.settle)
+            newly_landed = state is RecordState.LANDED and not self.was_landed
+            write = self.ledger.settle_landed if newly_landed else self.ledger.settle
+            self._close(render, state, manifest, write)
         except LedgerError as error:
             log.warning("%s The record of the render %s is not up to date.", error, render.task_id)
 

@@ -52,12 +52,7 @@ from airflow_provider_jimeng.core.submit_messages import (
 )
 from airflow_provider_jimeng.hooks.jimeng import RenderLinks, ask_for
 from airflow_provider_jimeng.hooks.waiting import poke, poll, poller_for
-from airflow_provider_jimeng.operators.base import (
-    aigc_label,
-    build_request,
-    read_policies,
-    refuse_difference,
-)
+from airflow_provider_jimeng.operators.base import aigc_label, build_request, read_policies, refuse_difference
 from airflow_provider_jimeng.operators.payment import Busy, ExpectedSlot, Paid, Payment, Twin
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
@@ -107,7 +102,7 @@ class Submission:
         self._folder = folder
         self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
         self._record = TaskRecord(Ledger.open(context, folder), context["ti"])
-        self._xcom = Announcements(ti=context["ti"], task_id=task.task_id, output_path=task.output_path)
+        self.xcom = Announcements(ti=context["ti"], task_id=task.task_id, output_path=task.output_path)
         self.expected: ExpectedSlot | None = None
         self._take = 1
         self._unknown: Record | None = None
@@ -140,7 +135,7 @@ class Submission:
             if paid is None:
                 return None
             count("adopted", paid.render.model)
-            self._xcom.paid(paid.render, self._record.current)
+            self.xcom.paid(paid.render, self._record.current)
             paid = self._look_at(paid)
             if paid.ended is None or paid.ended.outcome is Outcome.SUCCEEDED:
                 return paid
@@ -171,8 +166,11 @@ class Submission:
     def resume(self, event: Mapping[str, Any]) -> tuple[Paid, RenderEvent]:
         """Return the render that a wait in the triggerer was for, and how that wait ended."""
         ended = RenderEvent.from_payload(event)
-        announced = self._xcom.render_of(ended, jimeng_conn_id=self._hook.jimeng_conn_id)
-        return Paid(render=self._record.recover(announced) or announced), ended
+        render = self._record.awaited(ended.task_id)
+        if render is None:
+            announced = self.xcom.render_of(ended, jimeng_conn_id=self._hook.jimeng_conn_id)
+            render = self._record.recover(announced) or announced
+        return Paid(render=render), ended
 
     def poll(self, render: Render, *, deadline: float, poll_interval: float | None) -> RenderEvent:
         """Ask on this worker until the render is done, or the deadline (epoch seconds) passes."""
@@ -198,7 +196,7 @@ class Submission:
         if manifest is None:
             return None
         self._record.note(paid.render, RecordState.LANDED, manifest)
-        with self._xcom.failures(paid.render, ended.outcome):
+        with self.xcom.failures(paid.render, ended.outcome):
             refuse_difference(self._task, manifest)
         return publish(self._task, self._context, manifest)
 
@@ -208,7 +206,7 @@ class Submission:
             request = self.request
         except (ParameterError, SettingsError):  # both could be read before the wait
             request = None
-        self._xcom.no_slot(request, str(self._task.model), ended)
+        self.xcom.no_slot(request, str(self._task.model), ended)
         raise slot_error(ended, str(self._task.model))
 
     def _recorded(self) -> Paid | None:
@@ -275,7 +273,7 @@ class Submission:
     def _look_at(self, paid: Paid) -> Paid:
         """Return an adopted render with its saved file, or with how it ended. This does not wait for the render."""
         render = paid.render
-        with self._xcom.failures(render, None):
+        with self.xcom.failures(render, None):
             saved = self._saved(paid)
         if saved is not None:
             return replace(paid, ended=saved.success(), manifest=saved)
@@ -311,7 +309,7 @@ class Submission:
             target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
             on_unknown_submit=self._policies["on_unknown_submit"],
-            announcements=self._xcom,
+            announcements=self.xcom,
             expected=self.expected,
         )
 
@@ -347,10 +345,10 @@ class Submission:
                 self._conclude(render, replace(ended, outcome=Outcome.NOT_FOUND), adopted=False)
                 return None
             final = unlabelled_for_good(unlabelled)
-            self._xcom.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
+            self.xcom.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
             raise final from error
         except JimengError as error:
-            self._xcom.render(render, **landing_fields(error, ended.outcome))
+            self.xcom.render(render, **landing_fields(error, ended.outcome))
             raise
         count_landing(manifest, since=began, again=self._record.was_landed)
         return manifest
@@ -363,7 +361,7 @@ class Submission:
 
         :raises RenderError: what happened, what it can have cost and what comes next.
         """
-        self._xcom.render(render, **outcome_fields(ended))
+        self.xcom.render(render, **outcome_fields(ended))
         count_end(render, ended)
         error = render_error(ended, render, on_lost=self._policies["on_lost"])
         if ended.outcome is Outcome.FAILED:
@@ -393,7 +391,7 @@ class Submission:
         try:
             yield
         except JimengError as error:
-            self._xcom.earlier(None, self._record.current)
+            self.xcom.earlier(None, self._record.current)
             if isinstance(error, ApiError | UnknownSubmitError):
-                self._xcom.failure(self.request, error, self._unknown or self._record.current)
+                self.xcom.failure(self.request, error, self._unknown or self._record.current)
             raise

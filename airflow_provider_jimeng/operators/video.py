@@ -57,10 +57,14 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
         with airflow_errors(self), self.submission(context) as submission:
             return self.pay(submission).render.to_payload()
 
-    def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    def resume_submit(
+        self, context: Context, event: Mapping[str, Any], announced_cost: str | None = None
+    ) -> dict[str, Any]:
         """Continue after a wait for a slot."""
         with airflow_errors(self), self.submission(context) as submission:
-            return self.pay(submission, self.slot_event(submission, event)).render.to_payload()
+            return self.pay(
+                submission, self.slot_event(submission, event, announced_cost)
+            ).render.to_payload()
 
 
 class JimengGenerateVideoOperator(JimengSubmittingOperator):
@@ -162,13 +166,16 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
         with airflow_errors(self), self.submission(context) as submission:
             return self._generate(submission)
 
-    def resume_submit(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    def resume_submit(
+        self, context: Context, event: Mapping[str, Any], announced_cost: str | None = None
+    ) -> dict[str, Any]:
         """Continue after a wait for a slot."""
         with airflow_errors(self), self.submission(context) as submission:
-            return self._generate(submission, self.slot_event(submission, event))
+            return self._generate(submission, self.slot_event(submission, event, announced_cost))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Continue after the wait for the render: save the video, or say how the render ended."""
+        self.operator_extra_links = ()  # Airflow pushed the link to XCom when the task deferred.
         with airflow_errors(self), self.submission(context) as submission:
             paid, ended = submission.resume(event)
             return submission.land(paid, ended) or self._generate(submission)

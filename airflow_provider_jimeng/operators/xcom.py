@@ -225,23 +225,27 @@ def _id(payload: Any) -> Any:
 # --- what a task that submits tells -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Announcements:
     """Pushes to the XCom of one task instance, and counts for metrics.
 
     :param output_path: where the video is to be saved. A rescue reads it from the render's payload.
+    :param announced_cost: the ``estimated_cost_cny`` that this try has pushed already.
     """
 
     ti: Any
     task_id: str
     output_path: str | None
+    announced_cost: str | None = None
 
     def cost(self, request: RenderRequest) -> str:
-        """Push ``estimated_cost_cny``, right before the submit; return the cost in words."""
+        """Push ``estimated_cost_cny``, right before the submit, unless XCom has it; return the cost in words."""
         cost = request.estimated_cost()
-        amount, words = format_money(cost), cost_in_words(cost)
-        push(self.ti, ESTIMATED_COST, amount)
-        return words
+        amount = format_money(cost)
+        if amount is None or amount != self.announced_cost:
+            push(self.ti, ESTIMATED_COST, amount)
+            self.announced_cost = amount
+        return cost_in_words(cost)
 
     def paid(self, render: Render, record: Record | None) -> None:
         """Push a paid render, and what this task instance paid for before it."""

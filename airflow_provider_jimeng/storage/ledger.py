@@ -19,7 +19,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -110,23 +111,35 @@ class Ledger:
         """The number of the next submit. It is higher than the number of any record that was read."""
         return self._last_serial + 1
 
-    def read(self) -> Record | None:
+    def read(self, *, is_first_try: bool = False) -> Record | None:
         """Return the record of this task instance, from both places.
 
+        :param is_first_try: nothing ran before this try. Then the object alone can say that there is no record, because
+            it is written before the first request leaves. This saves a request to Airflow's API server.
         :raises LedgerError: the record cannot be read, so it is unknown whether something was paid. Or the places hold
             different submits, and nothing shows which one is later.
         """
-        stored = None if self._store is None else self._store.read()
-        try:
-            beside = None if self._beside is None else self._beside.read()
-        except LedgerError:
+        beside, unreadable = None, None
+        if self._beside is not None:
+            try:
+                beside = self._beside.read()
+            except LedgerError as error:
+                unreadable = error
+        certainly_none = is_first_try and self._beside is not None and beside is None and unreadable is None
+        stored = None if self._store is None or certainly_none else self._store.read()
+        if unreadable is not None:
             alone = reconcile(stored, None)
             if alone is None or alone.state not in _READABLE_ALONE:
-                raise
-            beside = None
+                raise unreadable
         serials = [record.serial for record in (stored, beside) if record is not None]
         self._last_serial = max(serials, default=0)
         return reconcile(stored, beside)
+
+    def read_beside(self) -> Record | None:
+        """Return the record in the output directory, ``None`` if there is none, or if it cannot be read."""
+        with suppress(LedgerError):
+            return None if self._beside is None else self._beside.read()
+        return None
 
     def begin(self, intent: Record, before: Record | None) -> None:
         """Record a submit that is about to be sent, first in the place that refuses an older try.
@@ -168,6 +181,17 @@ class Ledger:
         if problems and len(problems) == len(self._places):
             raise next(iter(problems.values()))
 
+    def settle_landed(self, record: Record) -> None:
+        """Record a video that was saved for the first time beside it, or like any other step if that fails.
+
+        The state store need not know: a try that finds the render as submitted there finds the saved video, too.
+
+        :raises LedgerError: no place stored it.
+        """
+        beside = [] if self._beside is None else [self._beside]
+        if not beside or self._at_once(lambda place: place.settle(record), enough=1, places=beside):
+            self.settle(record)
+
     def withdraw(self, intent: Record, before: Record | None, *, cause: BaseException) -> None:
         """Withdraw an intent whose submit was certainly not accepted.
 
@@ -203,7 +227,7 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------------------- at once
     def _at_once(
-        self, action: Callable[[_Place], None], *, enough: int, places: list[_Place] | None = None
+        self, action: Callable[[_Place], None], *, enough: int, places: Sequence[_Place] | None = None
     ) -> dict[_Place, LedgerError]:
         """Run an action for every place at the same time. Return the problem of each place that has one.
 

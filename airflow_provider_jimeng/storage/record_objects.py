@@ -54,6 +54,8 @@ class RecordObjects:
     def __init__(self, folder: OutputPath) -> None:
         self._folder = folder
         self._files: dict[tuple[str, ...], AtomicFile] = {}
+        self._of_intents: set[str] = set()
+        """The paths of the pointers that were written for an intent, and are there for certain."""
 
     def read(self, key: TaskKey) -> Record | None:
         """Return the record of a task instance, ``None`` if there certainly is none."""
@@ -133,11 +135,21 @@ class RecordObjects:
         return pointers
 
     def _point(self, record: Record, folder: tuple[str, str], name: str) -> None:
+        """Write the pointer to a record, if it is not there.
+
+        A new intent makes an old pointer young again, so it is written without a look. Nobody removes the pointer of an
+        intent. So the next step of this submit need not look either.
+        """
         pointer = self._file(*folder, name)
-        is_new = _guarded(f"look for {pointer.uri}", pointer.size) is None
-        if is_new or record.state is RecordState.INTENT:  # A new intent makes an old pointer young again.
-            self._write_pointer(record, folder, name)
-        if is_new and len(_names_beside(pointer)) > MAX_POINTERS:
+        if record.state is RecordState.INTENT:
+            self._of_intents.add(pointer.path)
+        elif pointer.path in self._of_intents:
+            self._of_intents.discard(pointer.path)
+            return
+        elif _guarded(f"look for {pointer.uri}", pointer.size) is not None:
+            return
+        self._write_pointer(record, folder, name)
+        if len(_names_beside(pointer)) > MAX_POINTERS:
             with suppress(LedgerError):  # The task that needs an unreadable record reports it.
                 self._tidy(folder, self._behind(*folder), record.key)
 
@@ -193,6 +205,7 @@ class RecordObjects:
 
     def _remove(self, *parts: str) -> None:
         file = self._file(*parts)
+        self._of_intents.discard(file.path)
         _guarded(f"delete {file.uri}", file.remove)
 
     def _names(self, *folder: str) -> list[str]:

@@ -124,7 +124,18 @@ def _storage_refuses_manifest(lab: Lab, stage: FakeTask) -> None:
 
 
 def _unreadable_once(lab: Lab, stage: FakeTask) -> None:
-    stage.interruptions.at("resumed", lambda: stage.interruptions.at("store get", _refuse))
+    def refuse_both() -> None:
+        whole = {name: data for name, data in lab.files().items() if name.startswith(".jimeng/tasks/")}
+
+        def answer_next_time() -> None:
+            for name, data in whole.items():
+                lab.put(name, data)
+            _refuse()
+
+        lab.damage_records()
+        stage.interruptions.at("store get", answer_next_time)
+
+    stage.interruptions.at("resumed", refuse_both)
 
 
 def _unreadable_then(lab: Lab, stage: FakeTask) -> None:

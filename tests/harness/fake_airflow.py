@@ -285,7 +285,10 @@ class FakeTask:
                 self.state = "deferred"
                 self.interruptions.reach("deferred")
                 self.on_deferral()
-                arguments = {"event": (self.run_trigger or run_trigger)(deferral.trigger)}
+                arguments = {
+                    **(deferral.kwargs or {}),
+                    "event": (self.run_trigger or run_trigger)(deferral.trigger),
+                }
                 self.state = "running"
                 self.interruptions.reach(f"resumed {method}")
                 operator = self.make_operator()

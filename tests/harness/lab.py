@@ -206,6 +206,10 @@ class Lab:
             if name.startswith(".jimeng/tasks/"):
                 self.put(name, content[: len(content) // 2])
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return every record in the output directory."""
+        return [json.loads(data) for name, data in self.files().items() if name.startswith(".jimeng/tasks/")]
+
     def tally(self) -> Tally:
         """Count renders and files after every render has ended. A video without a manifest fails the test."""
         assert not self.interruptions.waiting, "this never happened"

@@ -50,10 +50,9 @@ def test_a_render_is_paid_once_landed_and_described(lab: Lab, *, deferrable: boo
     assert stage.run() == "success"
     assert stage.result["uri"].startswith(lab.videos.as_uri())
     assert stage.xcom("task_id") == stage.result["task_id"] == stage.xcom("jimeng_render")["task_id"]
-    record = stage.record()
-    assert record is not None
+    (record,) = lab.records()
     assert (record["state"], record["manifest"]) == ("landed", stage.result)
-    assert "http" not in json.dumps([stage.record(), stage.xcoms]).replace(lab.videos.as_uri(), "")
+    assert "http" not in json.dumps([record, stage.record(), stage.xcoms]).replace(lab.videos.as_uri(), "")
     assert lab.tally() == landed()
 
 
@@ -305,16 +304,22 @@ def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) ->
 
     stage.interruptions.at("after post", block)
     assert stage.run() == "success"
-    record = stage.record()
-    assert record is not None
-    assert record["state"] == "landed"
+    assert [record["state"] for record in lab.records()] == ["landed"]
     assert lab.tally() == landed()
 
 
 def test_a_record_that_cannot_be_closed_does_not_fail_a_landed_task(lab: Lab) -> None:
-    stage = lab.task()
-    stage.interruptions.at("store before landed", refuse)
+    stage, folder = lab.task(), lab.videos / ".jimeng" / "tasks"
+
+    def block() -> None:
+        stage.interruptions.at("store before landed", refuse, times=3)
+        folder.rename(folder.with_name("away"))
+        folder.write_text("in the way")
+
+    stage.interruptions.at("resumed", block)
     assert stage.run() == "success"
+    folder.unlink()
+    folder.with_name("away").rename(folder)
     stage.clear()
     assert stage.run() == "success"
     assert lab.tally() == landed()
@@ -467,7 +472,12 @@ def test_an_unlabelled_video_that_the_api_no_longer_keeps_is_neither_taken_nor_p
 
 def test_an_unreadable_record_does_not_keep_a_finished_render_from_landing(lab: Lab) -> None:
     stage = lab.task(retries=0)
-    stage.interruptions.at("resumed", lambda: stage.interruptions.at("store get", refuse))
+
+    def damage() -> None:
+        lab.damage_records()
+        stage.interruptions.at("store get", refuse)
+
+    stage.interruptions.at("resumed", damage)
     assert stage.run() == "success"
     assert lab.tally() == landed()
 

@@ -141,6 +141,25 @@ def test_a_busy_account_burns_no_retry_and_the_render_is_paid_once(lab: Lab) -> 
     assert lab.emulator.bill()["accepted"] == 1
 
 
+def test_the_estimate_of_a_task_that_waits_for_a_slot_is_pushed_once(lab: Lab) -> None:
+    refuse(lab, 50429)
+    stage, pushes = lab.task(), []
+    stage.interruptions.at("xcom estimated_cost_cny", lambda: pushes.append("1.40"), times=2)
+    assert stage.run() == "success"
+    assert pushes == [stage.xcom("estimated_cost_cny")]
+    stage.interruptions.waiting.clear()
+
+
+def test_a_task_that_waited_pushes_a_changed_estimate_and_not_the_link(lab: Lab) -> None:
+    event = RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time()).to_payload()
+    for announced, pushed in (("1.40", None), ("9.99", "1.40"), (None, "1.40")):
+        stage, operator = lab.task(run_id=f"manual__{announced}"), lab.generate()
+        with pytest.raises(TaskDeferred):
+            operator.resume_submit(begun(stage), event, announced)
+        assert stage.xcom("estimated_cost_cny") == pushed
+        assert operator.operator_extra_links == ()
+
+
 def test_without_deferring_the_worker_waits_by_the_same_rule_and_says_so_once(
     lab: Lab, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -281,6 +282,45 @@ def test_one_place_is_enough_for_the_id_of_a_paid_render(places: Places) -> None
     places.ledger().settle(PAID)
     assert (places.stored(), places.beside()) == ("intent", "submitted")
     assert places.ledger().read() == PAID
+
+
+def test_a_first_try_asks_the_state_store_only_if_the_object_does_not_say_that_nothing_was_paid(
+    subtests: pytest.Subtests, places: Places
+) -> None:
+    def asks(ledger: Ledger, *, is_first_try: bool) -> bool:
+        places.interruptions.at("store get", lambda: None)
+        with suppress(LedgerError):
+            ledger.read(is_first_try=is_first_try)
+        asked = not places.interruptions.waiting
+        places.interruptions.waiting.clear()
+        return asked
+
+    with subtests.test("no object"):
+        assert not asks(places.ledger(), is_first_try=True)
+    with subtests.test("a later try"):
+        assert asks(places.ledger(), is_first_try=False)
+    with subtests.test("no output directory"):
+        assert asks(places.ledger(objects=False), is_first_try=True)
+    places.ledger(store=False).write(PAID)
+    with subtests.test("an object"):
+        assert asks(places.ledger(), is_first_try=True)
+    (path,) = places.folder.rglob("tasks/*.json")
+    path.write_text("{")
+    with subtests.test("an unreadable object"):
+        assert asks(places.ledger(), is_first_try=True)
+
+
+def test_a_saved_video_is_recorded_beside_it_and_in_the_store_only_if_that_fails(places: Places) -> None:
+    landed, ledger = make_record(RecordState.LANDED), places.ledger()
+    ledger.begin(INTENT, None)
+    ledger.settle(PAID)
+    ledger.settle_landed(landed)
+    assert (places.stored(), places.beside()) == ("submitted", "landed")
+    assert places.ledger().read() == landed
+    (path,) = places.folder.rglob("tasks/*.json")
+    path.write_text("{")
+    ledger.settle_landed(landed)
+    assert places.stored() == "landed"
 
 
 def test_no_place_for_the_id_of_a_paid_render_is_an_error(places: Places) -> None:
