@@ -45,6 +45,7 @@ from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
+from airflow_provider_jimeng.tracing import traced_submit
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
@@ -121,6 +122,7 @@ class Payment:
     on_unknown_submit: str
     announcements: Announcements
 
+    @traced_submit
     def make(self, request: RenderRequest) -> Paid | Twin:
         """Submit a request, and return the paid render.
 
