@@ -78,7 +78,18 @@ nitpick_ignore_regex = [("py:.*", r".*")]
 # ------------------------------------------------------------------------------------------------------------- contents
 PARTS = {
     "Learn": ["first_video", "image_to_video", "budget", "review", "production", "moving"],
-    "Use": ["install", "connection", "facts", "howto", "campaigns", "finishing", "ui", "emulator", "faq"],
+    "Use": [
+        "install",
+        "connection",
+        "facts",
+        "howto",
+        "campaigns",
+        "finishing",
+        "ui",
+        "integrations",
+        "emulator",
+        "faq",
+    ],
     "Look up": [
         "operators",
         "command-line",

@@ -14,6 +14,7 @@ from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.literals import is_final
 from airflow_provider_jimeng.finishing.request import DEFAULT_THREADS, FinishRequest, read_threads
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.lineage import LineageOperator
 from airflow_provider_jimeng.operators.xcom import add_to_outlets
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
@@ -39,7 +40,7 @@ __all__ = ["JimengFinishVideoOperator"]
 _PARTS = ("visible_label", "poster", "preview", "renditions", "concat", "audio", "require_implicit")
 
 
-class JimengFinishVideoOperator(BaseOperator):
+class JimengFinishVideoOperator(LineageOperator, BaseOperator):
     """Make derivatives of a saved video beside it: with labels, in other sizes, joined, with sound; pictures of it.
 
     The original is never changed. Each derivative has a manifest of its own, which names the sources with their SHA-256.

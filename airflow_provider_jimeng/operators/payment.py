@@ -50,6 +50,7 @@ from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.hooks.waiting import answer as answer_to
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
+from airflow_provider_jimeng.tracing import traced_submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,6 +182,7 @@ class Payment:
     announcements: Announcements
     expected: ExpectedSlot | None = None
 
+    @traced_submit
     def make(self, request: RenderRequest) -> Paid | Twin | Busy:
         """Submit a request, and return the paid render.
 

@@ -24,6 +24,7 @@ from airflow_provider_jimeng.operators.base import (
     check_waiting_literals,
     refuse_difference,
 )
+from airflow_provider_jimeng.operators.lineage import LineageOperator
 from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push_own
 from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
@@ -67,7 +68,7 @@ class JimengSubmitVideoOperator(JimengSubmittingOperator):
             ).render.to_payload()
 
 
-class JimengGenerateVideoOperator(JimengSubmittingOperator):
+class JimengGenerateVideoOperator(LineageOperator, JimengSubmittingOperator):
     """Submit a render, wait for it without holding a worker, and save the video.
 
     XCom: ``task_id`` (text), ``jimeng_render`` (render payload, with outcome, code, message and advice after a
@@ -175,9 +176,12 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Continue after the wait for the render: save the video, or say how the render ended."""
+        from airflow_provider_jimeng.tracing import trace_wait
+
         self.operator_extra_links = ()  # Airflow pushed the link to XCom when the task deferred.
         with airflow_errors(self), self.submission(context) as submission:
             paid, ended = submission.resume(event)
+            trace_wait(paid.render, ended)
             return submission.land(paid, ended) or self._generate(submission)
 
     def _generate(self, submission: Submission, waiting_since: float | None = None) -> dict[str, Any]:
@@ -193,6 +197,7 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
     def _wait(self, submission: Submission, render: Render) -> RenderEvent:
         """Defer until the render is done, or poll on the worker; return how the wait ended."""
         from airflow_provider_jimeng.core.render import deadline_for, in_words
+        from airflow_provider_jimeng.tracing import trace_wait
 
         now = time.time()
         wait_timeout = read_seconds("wait_timeout", self.wait_timeout)
@@ -217,10 +222,12 @@ class JimengGenerateVideoOperator(JimengSubmittingOperator):
                 ),
                 method_name="execute_complete",
             )
-        return submission.poll(render, deadline=deadline, poll_interval=poll_interval)
+        ended = submission.poll(render, deadline=deadline, poll_interval=poll_interval)
+        trace_wait(render, ended)
+        return ended
 
 
-class JimengDownloadVideoOperator(BaseOperator):
+class JimengDownloadVideoOperator(LineageOperator, BaseOperator):
     """Save the video of a finished render. To do it again is free.
 
     XCom: ``jimeng_render`` (render payload) and ``return_value`` (the manifest). Outlets get the manifest as the

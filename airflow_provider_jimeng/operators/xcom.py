@@ -35,6 +35,7 @@ from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, Render, cost_in_words, format_money
 from airflow_provider_jimeng.core.submit_messages import refusal_of, slot_refusal
 from airflow_provider_jimeng.hooks.render_argument import bare_render
+from airflow_provider_jimeng.operators.lineage import LineageOperator
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -108,9 +109,11 @@ def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) 
 
 
 def add_to_outlets(operator: BaseOperator, context: Context, uri: str, extra: Mapping[str, Any]) -> None:
-    """Add what a task made to the asset events of its outlets. An alias gets an asset with the URI of the file."""
+    """Add what a task made to its lineage and to the asset events of its outlets. An alias gets an asset with the URI of the file."""
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
+    if isinstance(operator, LineageOperator):
+        operator.made_files = extra.get("derivatives") or [extra]
     for outlet in operator.outlets or ():
         if isinstance(outlet, AssetAlias):
             context["outlet_events"][outlet].add(Asset(uri=uri), extra=dict(extra))

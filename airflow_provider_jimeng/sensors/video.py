@@ -202,6 +202,9 @@ class JimengVideoSensor(BaseSensorOperator):
         return context.get("task_state_store") if self.mode == "reschedule" else None
 
     def _end(self, context: Context, render: Render, ended: RenderEvent) -> dict[str, Any]:
+        from airflow_provider_jimeng.tracing import trace_wait
+
+        trace_wait(render, ended)
         if ended.outcome is Outcome.SUCCEEDED:
             _announce(context, render)
             return render.to_payload()

@@ -43,6 +43,7 @@ from airflow_provider_jimeng.storage.output import (
     refuse_taken,
     withdraw,
 )
+from airflow_provider_jimeng.tracing import traced_landing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +111,10 @@ def land(
         now=now,
         event=event,
     )
-    return landing.run()
+    with traced_landing(render) as tell:
+        manifest = landing.run()
+        tell(outcome="landed", bytes=manifest.bytes, cost_cny=manifest.cost_cny)
+        return manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

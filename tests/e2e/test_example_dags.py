@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from airflow.providers.common.compat.module_loading import import_string
 
 from tests.harness.dag_runs import call_test, load_dags
+from tests.harness.features import lack
+from tests.harness.mail_server import MailServer, mail_server
 from tests.meta.tree import ROOT
 
 if TYPE_CHECKING:
@@ -33,7 +37,12 @@ VIDEOS = {
     "example_jimeng_camera": 2,
     "example_jimeng_rescue": 1,
     "example_jimeng_finish": 1,
+    "example_jimeng_notification": 1,
 }
+if lack("deadlines") is None:
+    VIDEOS["example_jimeng_deadline"] = 1
+# DAG id → how many mails one run of it sends.
+MAILS = {"example_jimeng_notification": 1}
 # DAG id → how many videos one run of it makes of those that it lands.
 FINISHED = {"example_jimeng_finish": 2}
 # Waits for somebody to answer, on Airflow 3.1 and newer; tests/browser answers it.
@@ -53,6 +62,14 @@ def _examples_in_the_dags_folder() -> Iterator[None]:
     link.symlink_to(ROOT / "example_dags")
     yield
     link.unlink()
+
+
+@pytest.fixture
+def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+    """The mail server behind the connection `smtp_default`."""
+    with mail_server() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", server.connection)
+        yield server
 
 
 def frames(path: Path) -> int:
@@ -83,7 +100,7 @@ def test_every_example_defers_and_never_catches_up() -> None:
 @pytest.mark.usefixtures("_examples_in_the_dags_folder")
 @pytest.mark.parametrize("dag_id", VIDEOS)
 def test_each_example_dag_runs_to_playable_files_and_pays_once_each(
-    dag_id: str, jimeng_emulator: JimengEmulator, tmp_path: Path
+    dag_id: str, jimeng_emulator: JimengEmulator, mails: MailServer, tmp_path: Path
 ) -> None:
     conf: dict[str, Any] = {"output": tmp_path.as_uri()}
     if dag_id == "example_jimeng_campaign":
@@ -91,6 +108,8 @@ def test_each_example_dag_runs_to_playable_files_and_pays_once_each(
     if dag_id in FINISHED:
         conf["label"] = "AI"  # not every machine has a Chinese font
     dag = example_dags()[dag_id]
+    if getattr(dag, "deadline", None):
+        dag.deadline = None  # `dag.test()` of Airflow 3.3 cannot end the run of a DAG that has one
 
     run = call_test(dag, conf, approved="review")
 
@@ -102,3 +121,31 @@ def test_each_example_dag_runs_to_playable_files_and_pays_once_each(
         assert frames(path) == manifest["frames"] == 121
         assert manifest["bytes"] == path.stat().st_size
     assert jimeng_emulator.bill()["billed"] == VIDEOS[dag_id]
+    assert len(mails.mails) == MAILS.get(dag_id, 0)
+    for mail in mails.mails:
+        assert mail["Subject"] == f"Video saved: {dag_id}.render"
+        content = mail.get_body(("html",))
+        assert content is not None
+        assert "Cost: 1.40 CNY" in content.get_content()
+
+
+@pytest.mark.needs("deadlines")
+def test_the_deadline_of_the_example_is_told_by_each_triggerer_as_one_mail(mails: MailServer) -> None:
+    alert = example_dags()["example_jimeng_deadline"].deadline
+    callback = (alert[0] if isinstance(alert, list) else alert).callback
+    run = {
+        "dag_run": {"dag_id": "example_jimeng_deadline", "dag_run_id": "manual__1"},
+        "deadline": {"id": "7"},
+    }
+
+    async def miss(context: dict[str, Any]) -> None:
+        """Do what the triggers of Airflow 3.1 to 3.3 do when a run has missed its deadline."""
+        stored = json.loads(json.dumps(callback.kwargs))
+        await import_string(callback.path)(**stored, context=context)
+
+    for context in (run, run, {}):
+        asyncio.run(miss(json.loads(json.dumps(context))))
+
+    first, second, nameless = mails.mails
+    assert first["Subject"] == "The teaser is late. DAG run is late: example_jimeng_deadline manual__1"
+    assert first["Message-ID"] == second["Message-ID"] != nameless["Message-ID"]

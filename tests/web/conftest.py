@@ -39,10 +39,12 @@ class Reader:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token:
             sent["Authorization"] = f"Bearer {self.token}"
-        reply: Response = self.client.request(
+        # Starlette answers with httpx or with httpx2, whichever is installed; the two are alike.
+        reply: Any = self.client.request(
             method, f"/jimeng/{path}", params=params, headers=sent, follow_redirects=False
         )
-        return reply
+        answer: Response = reply
+        return answer
 
     def renders(self, **params: Any) -> dict[str, Any]:
         """Return one page of the gallery."""
