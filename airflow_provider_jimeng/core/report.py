@@ -8,6 +8,7 @@ outcome of a submit is unknown. These values stay when the task fails.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.frames import bare_link, is_link
 from airflow_provider_jimeng.core.messages import explain
-from airflow_provider_jimeng.core.outcomes import NOTHING_SUBMITTED, Billed, Outcome, ending_of
+from airflow_provider_jimeng.core.outcomes import NOTHING_SUBMITTED, Billed, Explanation, Outcome, ending_of
 from airflow_provider_jimeng.core.render import (
     PAYLOAD_VERSION,
     format_money,
@@ -28,6 +29,9 @@ from airflow_provider_jimeng.core.render import (
 
 if TYPE_CHECKING:
     import pendulum
+
+
+_LABEL = re.compile(r"(.+?)(?:\[(\d{1,9})\])?", re.DOTALL)
 
 
 class End(StrEnum):
@@ -96,10 +100,14 @@ class TaskEnd:
         """Whether it is unknown if the submit of the task is billed."""
         return ending_of(self.outcome).billed is Billed.UNKNOWN
 
+    @property
+    def explanation(self) -> Explanation:
+        """What went wrong and what to do about it."""
+        return explain(self.render) if self.render else NOTHING_SUBMITTED
+
     def meaning(self) -> tuple[str, str]:
-        """Return what went wrong and what to do about it."""
-        explanation = explain(self.render) if self.render else NOTHING_SUBMITTED
-        return explanation.meaning, explanation.advice
+        """Return what went wrong and what to do about it, in English."""
+        return self.explanation.meaning, self.explanation.advice
 
 
 def merge_ends(ends: Iterable[TaskEnd]) -> list[TaskEnd]:
@@ -139,8 +147,7 @@ class Failures:
 
     code: str | None
     outcome: str
-    meaning: str
-    advice: str
+    explanation: Explanation
     tasks: tuple[TaskEnd, ...]
 
     def to_payload(self) -> dict[str, Any]:
@@ -148,8 +155,8 @@ class Failures:
         return {
             "code": self.code,
             "outcome": self.outcome or None,
-            "meaning": self.meaning,
-            "advice": self.advice,
+            "meaning": self.explanation.meaning,
+            "advice": self.explanation.advice,
             "count": len(self.tasks),
             "tasks": [task.label for task in self.tasks],
         }
@@ -209,8 +216,8 @@ class Report:
         for task in self.of(End.FAILED, End.UNFINISHED, End.NO_RENDER):
             groups.setdefault((task.code, task.outcome, *task.meaning()), []).append(task)
         failures = [
-            Failures(code=code, outcome=outcome, meaning=meaning, advice=advice, tasks=tuple(tasks))
-            for (code, outcome, meaning, advice), tasks in groups.items()
+            Failures(code=code, outcome=outcome, explanation=tasks[0].explanation, tasks=tuple(tasks))
+            for (code, outcome, _, _), tasks in groups.items()
         ]
         return sorted(failures, key=lambda group: -len(group.tasks))
 
@@ -244,7 +251,53 @@ class Report:
             }
             for task in self.ends
         ]
-        return {**self.summary(), "renders": renders}
+        since = format_time(self.since)
+        return {**self.summary(), "since": since, "quoted": self.quoted, "renders": renders}
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Report:
+        """Read :meth:`to_payload` back.
+
+        A report of 0.1.0 does not say since when a video counts as new. Its own videos say so: the earliest of them.
+
+        :raises ValueError: it is something else.
+        """
+        try:
+            ends = tuple(_read_end(entry) for entry in payload["renders"])
+            planned = parse_money(payload["cost"]["planned_cny"])
+            made = parse_time(payload["generated_at"])
+            own = [
+                entry["manifest"]["submitted_at"]
+                for entry in payload["renders"]
+                if entry["end"] == End.LANDED
+            ]
+            return cls(
+                dag_id=str(payload["dag_id"]),
+                run_id=str(payload["run_id"]),
+                generated_at=made,
+                since=parse_time(payload["since"])
+                if "since" in payload
+                else min(map(parse_time, own), default=made),
+                planned=planned,
+                quoted=bool(payload.get("quoted", planned is not None)),
+                ends=ends,
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"this is not a report ({type(error).__name__}: {error})") from None
+
+
+def _read_end(entry: Mapping[str, Any]) -> TaskEnd:
+    """Return the end of a task as the file of a report has it."""
+    task, index = _LABEL.fullmatch(entry["task"]).groups()  # type: ignore[union-attr]  # callers handle AttributeError
+    manifest = entry["manifest"]
+    return TaskEnd(
+        task=task,
+        map_index=None if index is None else int(index),
+        render=None if entry["render"] is None else dict(entry["render"]),
+        manifest=None if manifest is None else {**manifest, "submitted_at": str(manifest["submitted_at"])},
+        asked=None if entry["asked"] is None else dict(entry["asked"]),
+        earlier=tuple(dict(item) for item in entry.get("earlier") or ()),
+    )
 
 
 def _unsigned(arguments: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web app that Airflow's API server mounts: three pages, three routes for data, one for videos and their pictures.
+"""The web app that Airflow's API server mounts: its pages, the routes for data, and one for videos and their pictures.
 
 Every route except those of the front end's own files asks Airflow who the reader is and what they can read. All routes are
 ordinary functions, which run in threads, so a slow database or store never blocks the API server's event loop.
@@ -29,7 +29,7 @@ PAGE_SIZE = 50
 LARGEST_PAGE = 100
 MOST_TAKES = 12
 SIGNED_LINK_SECONDS = 300
-_OPENED_BY_PEOPLE = frozenset({"", "render", "compare", "media"})
+_OPENED_BY_PEOPLE = frozenset({"", "render", "compare", "media", "campaign", "costs", "report"})
 """The paths below our prefix that people open by their address."""
 _KEEP_FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -44,7 +44,10 @@ router = APIRouter()
 def build_app() -> FastAPI:
     """Return the app. It has no documentation pages, because those load scripts from other hosts."""
     app = FastAPI(title="Jimeng renders", docs_url=None, redoc_url=None, openapi_url=None)
+    from airflow_provider_jimeng.web.campaign_routes import router as campaigns  # noqa: PLC0415  it uses what is below
+
     app.include_router(router)
+    app.include_router(campaigns)
     app.add_exception_handler(AnyHTTPException, _refusal)
     return app
 
@@ -92,6 +95,18 @@ def compare_page() -> HTMLResponse:
     return _page("compare")
 
 
+@router.get("/campaign", dependencies=[Depends(get_user)])
+def campaign_page() -> HTMLResponse:
+    """Return the page of one DAG run."""
+    return _page("campaign")
+
+
+@router.get("/costs", dependencies=[Depends(get_user)])
+def costs_page() -> HTMLResponse:
+    """Return the page with the table of costs."""
+    return _page("costs")
+
+
 @router.get("/static/icon.svg")
 def icon() -> Response:
     """Return the icon in the navigation."""
@@ -119,7 +134,9 @@ def module(version: str, name: str) -> Response:
 def filters_of_query(
     user: GetUserDep,
     db: SessionDep,
+    *,
     dag_id: Annotated[tuple[str, ...], Query()] = (),
+    run_id: Annotated[tuple[str, ...], Query()] = (),
     state: Annotated[tuple[State, ...], Query()] = (),
     model: Annotated[tuple[str, ...], Query()] = (),
     q: Annotated[str, Query(max_length=500)] = "",
@@ -130,6 +147,7 @@ def filters_of_query(
     return store.Filters(
         readable=access.readable(user, store.dag_ids(db)),
         dag_ids=dag_id,
+        run_ids=run_id,
         states=state,
         models=model,
         text=q.strip(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
+"""The pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
 
 There is no build step. The path of the modules contains a hash of all of them, so a browser can keep them for ever: a new
 release has a new path. The stylesheet is a part of each page, and the page's security policy names its hash.
@@ -95,7 +95,7 @@ def security_policy(*, media: str = "'self'") -> str:
             f"media-src {media}",
             "connect-src 'self'",
             "base-uri 'none'",
-            "form-action 'none'",
+            "form-action 'self'",  # a selection of many files is posted
             "frame-ancestors 'self'",
             "require-trusted-types-for 'script'",
         )

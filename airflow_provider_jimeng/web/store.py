@@ -48,6 +48,7 @@ class Filters:
 
     readable: frozenset[str]
     dag_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     text: str = ""
@@ -300,6 +301,8 @@ def _matching(ranked: Subquery, filters: Filters) -> Subquery:
                 ranked.c.run_id == filters.text,
             )
         )
+    if filters.run_ids:
+        conditions.append(ranked.c.run_id.in_(filters.run_ids))
     if filters.prompt is not None:
         conditions.append(ranked.c.prompt == filters.prompt)
     if filters.since is not None:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the three data routes, and the notice for a request that failed.
+// Requests to the routes for data, and the notice for a request that failed.
 
 import { h, icon } from "./dom.js";
 import { airflowAddress, leavingFrame } from "./host.js";
@@ -30,6 +30,19 @@ export function fetchRenders(query, signal) {
 
 export function fetchRender(ref, signal) {
   return getJson(`api/render?${new URLSearchParams(Object.entries(ref))}`, signal);
+}
+
+export function fetchCampaign(query, signal) {
+  return getJson(`api/campaign?${query}`, signal);
+}
+
+export function fetchCosts(query, signal) {
+  return getJson(`api/costs?${query}`, signal);
+}
+
+/** Returns the call and the command that make a render again; null if they are not known. */
+export function fetchAgain(ref) {
+  return getJson(`api/again?${new URLSearchParams(Object.entries(ref))}`);
 }
 
 /** Returns where the frames are on the sheet of a render's preview. */

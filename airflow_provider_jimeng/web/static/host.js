@@ -80,6 +80,11 @@ export function renderAddress(ref) {
   return `render?${refQuery(ref)}`;
 }
 
+/** Returns the address of the page of the run to which a task instance belongs. */
+export function campaignAddress({ dag_id, run_id }) {
+  return `campaign?${new URLSearchParams({ dag_id, run_id })}`;
+}
+
 /** Returns the address of a render's video, or of a picture beside it: "poster" or "preview". */
 export function mediaAddress(ref, part) {
   return `media?${refQuery(ref)}${part ? `&part=${part}` : ""}`;
@@ -102,4 +107,23 @@ export function leavingFrame(link) {
     twin.remove();
   });
   return link;
+}
+
+/** Posts a form whose answer is a download. As with links, the page around the frame does it. */
+export function postOutsideFrame(path, fields) {
+  const page = (airflow ?? window).document;
+  const form = page.createElement("form");
+  form.method = "post";
+  form.action = new URL(path, document.baseURI).href;
+  form.hidden = true;
+  for (const [name, value] of Object.entries(fields)) {
+    const field = page.createElement("input");
+    field.type = "hidden";
+    field.name = name;
+    field.value = value;
+    form.append(field);
+  }
+  page.body.append(form);
+  form.submit();
+  form.remove();
 }

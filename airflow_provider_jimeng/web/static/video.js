@@ -5,8 +5,9 @@ import { h, icon } from "./dom.js";
 import { errorNotice, fetchRender, refsOfAddress } from "./api.js";
 import { cardOrNotice, picture, priceText, stateBadge, taskName } from "./card.js";
 import { bytes, clock, moment, number, resolution, span } from "./format.js";
+import { againBlock } from "./files.js";
 import { compareAddress } from "./gallery.js";
-import { leavingFrame, mediaAddress, taskAddress } from "./host.js";
+import { campaignAddress, leavingFrame, mediaAddress, taskAddress } from "./host.js";
 import { has, t } from "./i18n.js";
 
 const LOOK_AT_RENDER_AGAIN_MS = 5000;
@@ -128,6 +129,8 @@ function view(data) {
       h("h1", {}, stateBadge(card), h("span", {}, card.ref.dag_id, h("small", {}, ` ${taskName(card.ref)} · ${card.ref.run_id}`))),
       h("div", { class: "row" },
         leavingFrame(h("a", { class: "button", href: taskAddress(card.ref) }, icon("task"), t("open_task"))),
+        h("a", { class: "button", href: campaignAddress(card.ref) }, t("campaign")),
+        copyButton(t("copy_link"), location.href),
         card.state === "landed" ? leavingFrame(download) : null)),
     h("div", { class: "columns" },
       h("div", {},
@@ -139,6 +142,7 @@ function view(data) {
           h("span", {}, [resolution(card), card.fps ? `${number(card.fps)} fps` : null, card.duration ? span(card.duration) : null].filter(Boolean).join(" · "))),
         data.timeline.length ? h("section", { class: "box" }, h("h2", {}, t("timeline")), timelineElement(data.timeline)) : null,
         h("section", { class: "box manifest" }, h("h2", {}, t(data.manifest ? "manifest" : "details")), manifestList(data)),
+        againBlock(card.ref, copyButton),
         jsonBlock(payload))),
     takesBlock(data),
   ];
