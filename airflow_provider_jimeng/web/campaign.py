@@ -8,6 +8,7 @@ which of its tasks reported.
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.web.store import Filters, Stored, TaskRef
 
-_AT_ONCE = 500
+_AT_ONCE = 1000
 """Renders of one query, where all renders are read one after the other."""
 _NAMED = 50
 """Renders that a group of failures names. Its count is that of all."""
@@ -245,7 +246,14 @@ def arguments_of(session: Session, ref: TaskRef) -> dict[str, Any] | None:
     return payload(session.scalar(statement))
 
 
-payload = store._mapping  # noqa: SLF001
+def payload(value: Any) -> dict[str, Any] | None:
+    """Return a stored value if it is a mapping. Airflow stores values as JSON text, and some databases as JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return dict(value) if isinstance(value, Mapping) else None
 
 
 def _values(session: Session, dag_id: str, run_id: str, key: str) -> list[Any]:

@@ -198,6 +198,7 @@ def test_no_page_of_a_campaign_has_a_serious_obstacle_or_is_wider_than_a_phone(
     report = page.get_by_role("link", name="报告" if locale == "zh-CN" else "Report").get_attribute("href")
     page.goto(address(site, page="costs"))
     expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tfoot th").nth(4)).to_have_text(f"¥{bill(site)}")
     assert not obstacles(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
     visitor.shoot(f"costs-{locale}-{theme}-phone")

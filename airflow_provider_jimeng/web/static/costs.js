@@ -28,7 +28,7 @@ function cells(row, heading) {
     h(heading, { class: "number" }, String(row.renders)),
     h(heading, { class: "number" }, String(row.saved)),
     h(heading, { class: "number" }, span(row.seconds)),
-    MONEY.map((name) => h(heading, { class: "number" }, Number(row[name]) > 0 ? money(row[name]) : "–")),
+    ...MONEY.map((name) => h(heading, { class: "number" }, Number(row[name]) > 0 ? money(row[name]) : "–")),
     h(heading, { class: "number" }, row.unpriced ? String(row.unpriced) : "–"),
   ];
 }
