@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.frames import bare_link, is_link
 from airflow_provider_jimeng.core.messages import explain
-from airflow_provider_jimeng.core.outcomes import NOTHING_SUBMITTED, Billed, Explanation, Outcome, ending_of
+from airflow_provider_jimeng.core.outcomes import (
+    NOT_SUBMITTED,
+    NOTHING_SUBMITTED,
+    Billed,
+    Explanation,
+    Outcome,
+    ending_of,
+)
 from airflow_provider_jimeng.core.render import (
     PAYLOAD_VERSION,
     format_money,
@@ -80,7 +87,7 @@ class TaskEnd:
         """Return how the task ended. A video that was paid before ``since`` was reused."""
         if self.manifest is not None:
             return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
-        if not self.render or self.outcome == Outcome.SLOT_TIMED_OUT:
+        if not self.render or self.outcome in (Outcome.SLOT_TIMED_OUT, NOT_SUBMITTED):
             return End.NO_RENDER
         return End.FAILED if ending_of(self.outcome).over else End.UNFINISHED
 

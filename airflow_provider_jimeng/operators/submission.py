@@ -2,8 +2,7 @@
 """One try of a task: adopt the render that is paid for, or pay for one; then save its video.
 
 A submission owns the record of its task instance, the author's policies, conflicts with other tasks, and what the task
-pushes to XCom. It answers with values, which the operator executes: :class:`Paid`, or :class:`Busy` if no slot is free.
-An error stops the task.
+pushes to XCom. The operator executes its answer: :class:`Paid`, or :class:`Busy` if no slot is free. Errors stop the task.
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ from airflow_provider_jimeng.operators.base import (
 )
 from airflow_provider_jimeng.operators.payment import Busy, Paid, Payment
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
+from airflow_provider_jimeng.operators.refusals import push_refusal
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
@@ -161,7 +161,8 @@ class Submission:
             if isinstance(answer, Paid):
                 return answer
             if longest is None:
-                raise LedgerError(under_way(answer.record))
+                with self._announcing_failures():
+                    raise LedgerError(under_way(answer.record))
             log.info("%s submits the same request at this moment. Looking again.", owner_of(answer.record))
             time.sleep(random.uniform(0.0, longest))
             if (paid := self.adopt()) is not None:
@@ -294,12 +295,11 @@ class Submission:
         """Return the manifest of the adopted render's file, if the file is there and unaltered."""
         if self._target is None:
             return paid.manifest
-        saved = already_landed(self._target, paid.render)
-        if saved is not None or paid.manifest is None:
+        target, file = self._target, paid.manifest
+        saved = already_landed(target, paid.render)
+        if saved is not None or file is None:
             return saved
-        return still_landed(
-            paid.manifest, output_conn_id=self._target.output_conn_id, output_path=self._target.output_path
-        )
+        return still_landed(file, output_conn_id=target.output_conn_id, output_path=target.output_path)
 
     def _payment(self) -> Payment:
         return Payment(
@@ -395,4 +395,6 @@ class Submission:
             self._xcom.earlier(None, self._record.current)
             if isinstance(error, ApiError | UnknownSubmitError):
                 self._xcom.failure(self.request, error, self._unknown or self._record.current)
+            else:
+                push_refusal(self._task, self._context["ti"], error)
             raise

@@ -24,9 +24,9 @@ from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_me
 from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.web.reading import text
 
-_OF_PAYLOAD = ("prompt", "model", "seed", "duration", "aspect_ratio")
+_OF_PAYLOAD = ("prompt", "model", "seed", "duration", "aspect_ratio", "take")
 """What a render's payload says of its request. It is whole, while Airflow shortens long rendered arguments."""
-_OF_ARGUMENTS = ("first_frame", "last_frame", "camera_template", "camera_strength", "take", "extra_body")
+_OF_ARGUMENTS = ("first_frame", "last_frame", "camera_template", "camera_strength", "extra_body")
 _TAKES = range(1, 33)
 """The takes that are tried if the arguments are gone, or if a Clear made a later take."""
 _FOLDER = "generated_videos/"

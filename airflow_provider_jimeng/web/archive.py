@@ -82,11 +82,12 @@ class Reader:
             raise UnavailableError(_FORBIDDEN)
         with self.session() as session:
             stored = store.one(session, ref)
-            if stored is not None and stored.manifest is None:
-                stored = store.landed_beside(session, stored)
+            if stored is None or stored.manifest is None:
+                stored = store.one_of_run(session, ref, frozenset({ref.dag_id}))
             if stored is None or not stored.manifest:
                 raise UnavailableError(_NO_VIDEO)
-            arguments = campaign.arguments_of(session, stored.ref) or {}
+            arguments = stored.manifest if "take" in stored.manifest else None
+            arguments = arguments or campaign.arguments_of(session, stored.ref) or {}
             return Saved(
                 ref=stored.ref,
                 manifest=stored.manifest,

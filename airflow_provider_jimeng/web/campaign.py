@@ -21,7 +21,6 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import select
 
-from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Billed, Outcome, ending_of
 from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.operators import xcom
 from airflow_provider_jimeng.web import cards, store
@@ -71,7 +70,6 @@ def campaign(
     failed = list(renders(session, replace(filters, states=("failed",))))
     models = {text(stored.render.get("model")) or "" for stored in (*running, *listed)}
     usual = store.usual_seconds(session, filters.readable, models)
-    totals.setdefault("may_be_billed_cny", format_money(_sum_of(failed, "may_be_billed")))
     counts = {one["value"]: one["count"] for one in cards.choices(groups, filters)["states"]}
     planned = quoted(_values(session, dag_id, run_id, xcom.QUOTE))
     to_come = counts.get("waiting", 0)
@@ -91,23 +89,6 @@ def campaign(
         "limit": limit,
         "offset": offset,
     }
-
-
-def money_of(card: Mapping[str, Any]) -> tuple[str, Decimal | None]:
-    """Return what kind of money the amount of a card is, and the amount in CNY, ``None`` if it is unknown."""
-    estimate = amount(card.get("estimated_cost_cny"))
-    if not card["paid_here"]:
-        return "paid_elsewhere", None
-    if card["state"] == "landed":
-        return "paid", amount(card.get("cost_cny"))
-    outcome = card.get("outcome") or ""
-    if outcome == Outcome.SUCCEEDED:
-        return "paid", estimate
-    if card["state"] != "failed":
-        return "expected", estimate
-    submitted = card["render_id"] is not None or outcome == UNKNOWN_SUBMIT
-    unknown = submitted and ending_of(outcome).billed is Billed.UNKNOWN
-    return ("may_be_billed", estimate) if unknown else ("not_billed", Decimal(0))
 
 
 def expected_end(
@@ -281,8 +262,3 @@ def _run(session: Session, dag_id: str, run_id: str) -> dict[str, Any] | None:
 
 def _text_of(time: datetime | None) -> str | None:
     return None if time is None else (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
-
-
-def _sum_of(stored: Iterable[Stored], kind: str) -> Decimal:
-    found = (money_of(cards.card(one, {})) for one in stored)
-    return sum((price for of_kind, price in found if of_kind == kind and price is not None), Decimal(0))

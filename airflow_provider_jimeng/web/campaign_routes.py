@@ -89,14 +89,15 @@ def report(ref: RefDep, user: GetUserDep, db: SessionDep, lang: Literal["en", "z
 def costs_as_json(request: Request, filters: FiltersDep, db: SessionDep) -> Response:
     """Return what renders cost by day, DAG, run and model."""
     filters = _within_a_period(filters)
-    table = costs.costs(campaign.renders(db, filters))
+    table = costs.costs(store.find(db, filters), filters)
     return _json(request, {**table, "since": _iso(filters.since), "until": _iso(filters.until)})
 
 
 @router.get("/api/costs.csv")
 def costs_as_csv(filters: FiltersDep, db: SessionDep) -> Response:
     """Return the same table for a spreadsheet."""
-    table = costs.costs(campaign.renders(db, _within_a_period(filters)))
+    filters = _within_a_period(filters)
+    table = costs.costs(store.find(db, filters), filters)
     lines = "".join(costs.csv_lines(costs.COLUMNS, table["rows"]))
     return Response(lines.encode(), media_type=_KINDS["csv"][0], headers=_attachment("costs.csv"))
 

@@ -7,19 +7,15 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.render import format_money
-from airflow_provider_jimeng.web import cards
-from airflow_provider_jimeng.web.campaign import money_of
-from airflow_provider_jimeng.web.reading import amount, moment
+from airflow_provider_jimeng.web.store import facet_of, facet_values
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.web.store import Stored
+    from airflow_provider_jimeng.core.money import Money
+    from airflow_provider_jimeng.web.store import Facets, Filters, Found
 
-MOST_RENDERS = 50_000
-"""So many renders are added up at most, the newest. The table says if there are more."""
 BYTE_ORDER_MARK = "\ufeff"
 """Excel reads a CSV file as UTF-8 only if it begins with this."""
 KEYS = ("day", "dag_id", "run_id", "model")
@@ -28,27 +24,43 @@ COLUMNS = (*KEYS, "renders", "saved", "seconds", *(f"{kind}_cny" for kind in _MO
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def costs(found: Iterable[Stored]) -> dict[str, Any]:
+def costs(found: Found, filters: Filters) -> dict[str, Any]:
     """Return the table: ``rows`` and ``total``, newest day first. Days are those of UTC.
 
-    A render that another run paid for counts as a render and not as money. ``unpriced`` counts unknown prices.
+    A render that another run paid for counts as a render and not as money. One that a later render of its task replaced
+    counts as money only, on the latest day of its run and model. ``unpriced`` counts unknown prices.
     """
     table: dict[tuple[str, ...], dict[str, Any]] = {}
+    latest: dict[tuple[str, ...], dict[str, Any]] = {}
     total = _empty()
-    newest = iter(found)
-    for stored in islice(newest, MOST_RENDERS):
-        card = cards.card(stored, {})
-        time = moment(card["submitted_at"]) or moment(card["seen_at"]) or stored.pushed_at
-        key = (time.date().isoformat(), stored.ref.dag_id, stored.ref.run_id, card["model"] or "")
-        for row in (table.setdefault(key, _empty()), total):
-            _add(row, card)
+    for match in found.renders:
+        entry = match.shown.entry
+        group = (entry.ref.dag_id, entry.ref.run_id, entry.model or "")
+        row = table.setdefault((entry.moment.date().isoformat(), *group), _empty())
+        latest.setdefault(group, row)
+        for sums in (row, total):
+            sums["renders"] += 1
+            sums["saved"] += entry.state == "landed"
+            sums["seconds"] += entry.seconds if entry.state == "landed" else 0
+            _pay(sums, match.money, entry.amount)
+    for replaced in found.groups:
+        facets = replaced.facets
+        group_row = latest.get((facets.dag_id, facets.run_id, facets.model or ""))
+        if facets.replaced and group_row is not None and _fits(facets, filters):
+            for sums in (group_row, total):
+                for _ in range(replaced.count):
+                    _pay(sums, facets.money, facets.amount)
     ordered = sorted(table.items(), key=lambda item: item[0][1:])
     ordered.sort(key=lambda item: item[0][0], reverse=True)
     return {
         "rows": [{**dict(zip(KEYS, key, strict=True)), **_shown(row)} for key, row in ordered],
         "total": _shown(total),
-        "complete": next(newest, None) is None,
     }
+
+
+def _fits(facets: Facets, filters: Filters) -> bool:
+    wanted = facet_values(filters)
+    return all(not values or have in values for have, values in zip(facet_of(facets), wanted, strict=True))
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -81,12 +93,7 @@ def _empty() -> dict[str, Any]:
     }
 
 
-def _add(row: dict[str, Any], card: Mapping[str, Any]) -> None:
-    row["renders"] += 1
-    if card["state"] == "landed":
-        row["saved"] += 1
-        row["seconds"] += amount(card["duration"]) or 0
-    kind, price = money_of(card)
+def _pay(row: dict[str, Any], kind: Money, price: Decimal | None) -> None:
     if kind not in _MONEY:
         return
     if price is None:

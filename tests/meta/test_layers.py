@@ -38,7 +38,7 @@ ALLOWED = {
     "storage": {"airflow", "fsspec", "pendulum"},
     "cli": {"airflow", "argcomplete", "pendulum", "rich"},
     "finishing": {"PIL", "av", "pendulum"},
-    "web": {"airflow", "fastapi", "pendulum", "sqlalchemy", "starlette"},
+    "web": {"airflow", "fastapi", "pendulum", "pydantic", "sqlalchemy", "starlette"},
     "links": {"airflow", "packaging"},
     "report_page": {"jinja2"},
     "images": {"airflow", "PIL"},

@@ -67,7 +67,7 @@ export function costsPage(root) {
       const data = await fetchCosts(query);
       const named = address().get("since") || address().get("until") || address().get("run_id");
       replaceChildren(content,
-        h("p", { class: "soft" }, [named ? null : t("costs_period"), t("costs_utc"), data.complete ? null : t("costs_cut")].filter(Boolean).join(" ")),
+        h("p", { class: "soft" }, [named ? null : t("costs_period"), t("costs_utc")].filter(Boolean).join(" ")),
         data.rows.length ? table(data) : h("div", { class: "notice" }, icon("film"), h("h2", {}, t("none_title")), h("p", {}, t("none_text"))));
     } catch (error) {
       replaceChildren(content, errorNotice(error, load));

@@ -175,7 +175,6 @@ const EN = {
   sum: "Total",
   costs_period: "The last 30 days.",
   costs_utc: "Days are those of UTC. A render that another run paid for costs nothing here.",
-  costs_cut: "There are more renders than this table adds up. Choose a shorter period.",
   yes: "yes",
   no: "no",
 };
@@ -352,7 +351,6 @@ const ZH = {
   sum: "合计",
   costs_period: "最近 30 天。",
   costs_utc: "日期以 UTC 为准。由其他运行付费的生成任务在此不计费用。",
-  costs_cut: "生成任务过多，未能全部计入。请选择更短的时间段。",
   yes: "是",
   no: "否",
 };
