@@ -6,13 +6,14 @@ import { comparePage } from "./compare.js";
 import { galleryPage } from "./gallery.js";
 import { airflowAddress, chooseLanguage, embedded, followTheme } from "./host.js";
 import { LOCALE, OTHER_LANGUAGE, t } from "./i18n.js";
+import { galleryAddress, returnsToPlace } from "./place.js";
 import { renderPage } from "./video.js";
 
 const PAGES = { gallery: galleryPage, render: renderPage, compare: comparePage };
 
 function head(page) {
   const title = h("div", { class: "title" }, h("h1", {}, t("renders")), h("p", {}, t("renders_of_airflow")));
-  const back = h("a", { class: "back", href: "./" }, icon("back"), t("back_to_renders"));
+  const back = h("a", { class: "back", href: galleryAddress() }, icon("back"), t("back_to_renders"));
   return h("header", { class: "head" },
     page === "gallery" ? title : back,
     h("nav", {},
@@ -25,7 +26,7 @@ function start() {
   document.documentElement.lang = LOCALE;
   document.title = t(page === "compare" ? "compare" : "renders");
   followTheme();
-  if (!(page in PAGES)) return;
+  if (!(page in PAGES) || returnsToPlace()) return;
   const root = h("main", { id: "main", tabIndex: -1 });
   document.body.replaceChildren(h("a", { class: "skip", href: "#main" }, t("skip")), head(page), root);
   PAGES[page](root);
