@@ -20,7 +20,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="same-origin">
-<title>Renders</title>
+<title>Jimeng · 即梦</title>
 <link rel="icon" href="data:image/svg+xml;base64,{icon}">
 <style>{style}</style>
 {scripts}
@@ -65,7 +65,7 @@ def style() -> str:
 @cache
 def page(name: str) -> str:
     """Return one page. It contains no data: its script asks for them."""
-    return _document(name, "<noscript>JavaScript is needed.</noscript>")
+    return _document(name, "<noscript>This page needs JavaScript. 此页面需要 JavaScript。</noscript>")
 
 
 def sign_in_page(language: str, href: str) -> str:

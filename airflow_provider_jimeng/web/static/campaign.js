@@ -3,11 +3,12 @@
 
 import { h, icon, replaceChildren } from "./dom.js";
 import { errorNotice, fetchCampaign } from "./api.js";
-import { keyOf, priceText, stateBadge, taskName } from "./card.js";
-import { age, money, moment, resolution, span } from "./format.js";
+import { stateBadge, taskName } from "./card.js";
+import { age, money, moment, moneyText, resolution, span } from "./format.js";
 import { fileButtons } from "./files.js";
 import { airflowAddress, leavingFrame, refQuery, renderAddress } from "./host.js";
 import { explain, LOCALE, t } from "./i18n.js";
+import { keyOf } from "./selection.js";
 
 const STATES = ["landed", "submitted", "running", "waiting", "failed"];
 const RUN_STATES = { queued: "run_queued", running: "run_running", success: "run_success", failed: "run_failed" };
@@ -96,7 +97,7 @@ function row(card, picked) {
     h("td", { class: "words" }, h("a", { href: renderAddress(card.ref), lang: "", title: card.prompt ?? "" }, card.prompt || t("no_prompt"))),
     h("td", {}, h("code", {}, taskName(card.ref))),
     h("td", {}, [card.model, resolution(card), card.duration ? span(card.duration) : null].filter(Boolean).join(" · ")),
-    h("td", { class: "number" }, card.state === "failed" && card.outcome === "failed" ? "–" : priceText(card)),
+    h("td", { class: "number" }, moneyText(card) ?? t("unknown_price")),
     h("td", {}, h("time", { dateTime: when, title: moment(when) }, age(when))));
   return { element, box };
 }

@@ -8,13 +8,14 @@ import { costsPage } from "./costs.js";
 import { galleryPage } from "./gallery.js";
 import { airflowAddress, chooseLanguage, embedded, followTheme } from "./host.js";
 import { LOCALE, OTHER_LANGUAGE, t } from "./i18n.js";
+import { galleryAddress, returnsToPlace } from "./place.js";
 import { renderPage } from "./video.js";
 
 const PAGES = { gallery: galleryPage, render: renderPage, compare: comparePage, campaign: campaignPage, costs: costsPage };
 
 function head(page) {
   const title = h("div", { class: "title" }, h("h1", {}, t("renders")), h("p", {}, t("renders_of_airflow")));
-  const back = h("a", { class: "back", href: "./" }, icon("back"), t("back_to_renders"));
+  const back = h("a", { class: "back", href: galleryAddress() }, icon("back"), t("back_to_renders"));
   return h("header", { class: "head" },
     page === "gallery" ? title : back,
     h("nav", {},
@@ -28,7 +29,7 @@ function start() {
   document.documentElement.lang = LOCALE;
   document.title = t({ compare: "compare", campaign: "campaign", costs: "costs" }[page] ?? "renders");
   followTheme();
-  if (!(page in PAGES)) return;
+  if (!(page in PAGES) || returnsToPlace()) return;
   const root = h("main", { id: "main", tabIndex: -1 });
   document.body.replaceChildren(h("a", { class: "skip", href: "#main" }, t("skip")), head(page), root);
   PAGES[page](root);
