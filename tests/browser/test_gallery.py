@@ -253,7 +253,7 @@ def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Windo
     page.locator(".card a.picture").click()
     expect(page.locator("blockquote")).to_have_text(HOSTILE)
     page.locator(".json summary").click()
-    expect(page.locator("pre")).to_contain_text("onerror")
+    expect(page.locator(".json pre")).to_contain_text("onerror")
     assert page.locator("img").count() == 0
     assert "taken over" not in page.evaluate("document.title").replace(HOSTILE[:60], "")
 
