@@ -144,8 +144,9 @@ def test_airflow_leads_to_the_campaign_and_its_zip_leaves_the_frame(site: Site, 
     finished(site)
     visitor = window()
     page = visitor.page
-    page.goto(f"{site.url}/dags/{DAG_ID}/runs/{site.runs[DAG_ID]}/tasks/plan")
-    expect(page.get_by_role("link", name="Campaign", exact=True)).to_have_attribute("href", address(site))
+    page.goto(f"{site.url}/dags/{DAG_ID}/runs/{site.runs[DAG_ID]}/tasks/plan/details")
+    page.get_by_role("link", name="Campaign", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(len(ROWS))
     page.goto(f"{site.url}/plugin/jimeng-renders")
     frame = page.frame_locator("iframe[title=Renders]")
     frame.locator(".card", has_text="Paper boats").locator("a.picture").click()

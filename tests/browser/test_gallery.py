@@ -238,8 +238,8 @@ def test_a_hostile_prompt_is_text_wherever_it_is_shown(site: Site, window: Windo
     expect(page.locator(".card .prompt")).to_have_text(HOSTILE)
     page.locator(".card a.picture").click()
     expect(page.locator("blockquote")).to_have_text(HOSTILE)
-    page.locator("summary").click()
-    expect(page.locator("pre")).to_contain_text("onerror")
+    page.locator(".json summary").click()
+    expect(page.locator(".json pre")).to_contain_text("onerror")
     assert page.locator("img").count() == 0
     assert "taken over" not in page.evaluate("document.title").replace(HOSTILE[:60], "")
 

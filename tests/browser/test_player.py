@@ -76,7 +76,7 @@ def test_every_value_of_the_manifest_is_shown_and_can_be_copied(site: Site, wind
     until(lambda: page.evaluate(clipboard) == KITE)
     page.get_by_role("button", name="Copy seed").click()
     until(lambda: page.evaluate(clipboard) == "11")
-    page.locator("summary").click()
+    page.locator(".json summary").click()
     page.get_by_role("button", name="Copy JSON").click()
     until(lambda: page.evaluate(clipboard).startswith("{"))
     manifest = json.loads(page.evaluate(clipboard))
@@ -105,7 +105,7 @@ def test_the_video_can_be_downloaded_whole(inside_airflow: bool, site: Site, win
         place.locator("[data-state=landed] a.picture").click()
     else:
         open_render(page, site)
-    place.locator("summary").click()
+    place.locator(".json summary").click()
     manifest = json.loads(place.locator("pre").inner_text())
     with page.expect_download() as started:
         place.get_by_role("link", name="Download").click()

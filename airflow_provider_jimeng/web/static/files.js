@@ -25,7 +25,7 @@ export function fileButtons({ refs = null, query = null }) {
 /** Returns the operator call and the command that make a render again. It loads them when the reader opens it. */
 export function againBlock(ref, copyButton) {
   const content = h("div", {});
-  const element = h("details", { class: "json again" }, h("summary", {}, t("make_again")), content);
+  const element = h("details", { class: "box again" }, h("summary", {}, t("make_again")), content);
   const block = (title, text) => h("section", {}, h("h3", {}, title), copyButton(t("copy_it", { name: title }), text), h("pre", { tabIndex: 0 }, text));
   element.addEventListener("toggle", async () => {
     if (!element.open || content.children.length) return;
