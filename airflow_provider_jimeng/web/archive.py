@@ -215,7 +215,7 @@ def selected(body: bytes, *, form: bool) -> list[TaskRef]:
     for entry in entries:
         dag_id, run_id, task_id, map_index = entry
         names = (dag_id, run_id, task_id)
-        if not all(isinstance(name, str) and 0 < len(name) <= 250 for name in names):
+        if not all(isinstance(name, str) and 0 < len(name) <= 250 and "\0" not in name for name in names):
             raise ValueError("expected names")
         if not isinstance(map_index, int) or not -1 <= map_index < 2**31:
             raise ValueError("expected a map index")

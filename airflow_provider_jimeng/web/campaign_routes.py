@@ -36,6 +36,7 @@ _KINDS = {
     "csv": ("text/csv; charset=utf-8", "renders.csv"),
 }
 Kind = Literal["zip", "txt", "csv"]
+NameDep = Annotated[str, Query(min_length=1, max_length=250, pattern=r"^[^\x00]*$")]
 FiltersDep = Annotated[store.Filters, Depends(filters_of_query)]
 router = APIRouter()
 
@@ -43,8 +44,8 @@ router = APIRouter()
 @router.get("/api/campaign")
 def one_campaign(
     request: Request,
-    dag_id: Annotated[str, Query(min_length=1, max_length=250)],
-    run_id: Annotated[str, Query(min_length=1, max_length=250)],
+    dag_id: NameDep,
+    run_id: NameDep,
     user: GetUserDep,
     db: SessionDep,
     state: Annotated[tuple[str, ...], Query()] = (),

@@ -146,7 +146,8 @@ def test_a_render_that_a_task_only_submitted_is_found_where_it_was_saved(
 
 
 @pytest.mark.parametrize("body", ["", "refs=", "refs=7", "refs=[7]", "refs=[[1,2,3,4]]", 'refs=[["a","b","c",99999999999999]]',
-                                  "refs=" + "[" * 5000, 'refs=[["","b","c",-1]]', "x=1&refs=[]&refs=[]"])  # fmt: skip
+                                  "refs=" + "[" * 5000, 'refs=[["","b","c",-1]]',
+                                  'refs=[["a\\u0000","b","c",-1]]', "x=1&refs=[]&refs=[]"])  # fmt: skip
 def test_what_is_no_selection_is_refused(viewer: Reader, body: str) -> None:
     headers = {"Authorization": f"Bearer {viewer.token}", "Content-Type": "application/x-www-form-urlencoded"}
     assert viewer.client.post("/jimeng/api/files.zip", content=body, headers=headers).status_code == 422

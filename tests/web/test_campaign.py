@@ -141,6 +141,7 @@ def test_a_campaign_is_shown_to_those_who_may_see_its_dag(
     assert viewer.get("api/campaign", {**secret, "dag_id": "secret_never"}).status_code == 403
     assert without_xcom.get("api/campaign", RUN).status_code == 403
     assert viewer.get("api/campaign", {**RUN, "run_id": "no such run"}).status_code == 404
+    assert viewer.get("api/campaign", {**RUN, "run_id": "\0"}).status_code == 422
     for path in (
         "campaign",
         "costs",
