@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -205,10 +205,9 @@ class Submission:
 
     def no_slot(self, ended: RenderEvent) -> NoReturn:
         """Push ``jimeng_refusal`` after a wait in which no slot became free, and raise the error that says so."""
-        try:
+        request = None
+        with suppress(ParameterError, SettingsError):  # both could be read before the wait
             request = self.request
-        except (ParameterError, SettingsError):  # both could be read before the wait
-            request = None
         self._xcom.no_slot(request, str(self._task.model), ended)
         raise slot_error(ended, str(self._task.model))
 

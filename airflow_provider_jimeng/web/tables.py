@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow.models.dagrun import DagRun
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.state import State
-from sqlalchemy import Text, and_, case, func, or_, select, tuple_, type_coerce
+from sqlalchemy import Text, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import aliased
 
 from airflow_provider_jimeng.operators import xcom
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from sqlalchemy.orm import Session
-    from sqlalchemy.sql import ColumnElement
+    from sqlalchemy.sql import ColumnElement, Select
 
 KEYS = (xcom.RENDER, xcom.REFUSAL, xcom.INTENT)
 """What a task leaves of a render."""
@@ -35,7 +36,7 @@ ACTIVE = frozenset(str(state) for state in State.unfinished if state is not None
 _RESUMES_SUBMIT = "resume_submit"
 """Airflow keeps the name of the method with which a deferred task goes on: ours, if the task waits for a slot."""
 _SUBMITTERS = ("JimengGenerateVideoOperator", "JimengSubmitVideoOperator")
-_CHUNK = 200
+_CHUNK = 50
 
 Identity = tuple[int, str, int]
 """A task instance in the table of XComs: the run's number, the task and the map index."""
@@ -82,17 +83,13 @@ class TaskNow(NamedTuple):
 def marks(session: Session, since: datetime) -> dict[str, Mark]:
     """Return a mark for each DAG that has XComs of ours, however old; the count is of those since a time."""
     recent = func.count(case((XComModel.timestamp >= since, 1)))
-    statement = (
-        select(_dag_id(), recent, func.max(XComModel.timestamp))
-        .where(XComModel.key.in_(COUNTED))
-        .group_by(_dag_id())
-    )
+    statement = select(_dag_id(), recent, func.max(XComModel.timestamp)).where(_is_ours()).group_by(_dag_id())
     return {dag_id: Mark(count, newest) for dag_id, count, newest in session.execute(statement)}
 
 
 def oldest_of(session: Session, most: int) -> datetime | None:
     """Return when the XCom of ours was pushed that has this many newer ones, ``None`` if there are not so many."""
-    statement = select(XComModel.timestamp).where(XComModel.key.in_(COUNTED))
+    statement = select(XComModel.timestamp).where(_is_ours())
     return session.scalar(statement.order_by(XComModel.timestamp.desc()).offset(most).limit(1))
 
 
@@ -106,9 +103,23 @@ def left_since(session: Session, since: datetime, dag_ids: Collection[str] | Non
 
 def left_by(session: Session, identities: Sequence[Identity]) -> Iterator[Left]:
     """Return the XComs of ours of some task instances."""
-    key = tuple_(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
-    for first in range(0, len(identities), _CHUNK):
-        yield from _left(session, key.in_(identities[first : first + _CHUNK]))
+    groups: dict[tuple[int, str], list[int]] = {}
+    for run, task_id, map_index in identities:
+        groups.setdefault((run, task_id), []).append(map_index)
+    for some in _chunks(list(groups.items())):
+        yield from _left(
+            session,
+            or_(
+                *(
+                    and_(
+                        XComModel.dag_run_id == run,
+                        XComModel.task_id == task_id,
+                        XComModel.map_index.in_(indexes),
+                    )
+                    for (run, task_id), indexes in some
+                )
+            ),
+        )
 
 
 def left_by_task(session: Session, ref: TaskRef) -> Iterator[Left]:
@@ -124,17 +135,13 @@ def left_by_task(session: Session, ref: TaskRef) -> Iterator[Left]:
 
 def left_by_run(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> Iterator[Left]:
     """Return the XComs of ours of some DAG runs."""
-    yield from _left(session, XComModel.dag_id.in_(sorted(dag_ids)), XComModel.run_id.in_(sorted(run_ids)))
+    yield from _left(session, XComModel.dag_run_id.in_(_runs(run_ids, dag_ids)))
 
 
 def began(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> datetime | None:
     """Return when the first XCom of some DAG runs was pushed."""
-    statement = select(func.min(XComModel.timestamp)).where(
-        XComModel.dag_id.in_(sorted(dag_ids)),
-        XComModel.run_id.in_(sorted(run_ids)),
-        XComModel.key.in_(COUNTED),
-    )
-    return session.scalar(statement)
+    of_runs = XComModel.dag_run_id.in_(_runs(run_ids, dag_ids))
+    return session.scalar(select(func.min(XComModel.timestamp)).where(of_runs, _is_ours()))
 
 
 def pushes_of(
@@ -143,7 +150,7 @@ def pushes_of(
     """Return which XComs of ours the task instances of a DAG have since a time: their keys and times."""
     statement = select(
         XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.timestamp
-    ).where(_dag_id() == dag_id, XComModel.key.in_(COUNTED), XComModel.timestamp >= since)
+    ).where(_dag_id() == dag_id, _is_ours(), XComModel.timestamp >= since)
     found: dict[Identity, set[tuple[str, datetime]]] = {}
     for run, task_id, map_index, key, pushed_at in session.execute(statement):
         found.setdefault((run, task_id, map_index), set()).add((key, pushed_at))
@@ -151,7 +158,11 @@ def pushes_of(
 
 
 def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]:
-    """Return the task instances that go on: those of some DAGs, and all that wait for a slot."""
+    """Return the task instances that go on: those of some DAGs, and all that wait for a slot.
+
+    One that was cleared is among them as soon as it is scheduled. The ranges beside the list of states are for SQLite, which
+    knows only how many tasks a state has on average, and would read the whole table.
+    """
     ti = TaskInstance
     waits = or_(
         func.coalesce(ti.next_method, "") == _RESUMES_SUBMIT,
@@ -160,7 +171,11 @@ def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]
     ours = func.coalesce(ti.dag_id, "").in_(sorted(dag_ids))  # an expression for the same reason as _dag_id
     statement = select(
         ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.state, ti.try_number, case((waits, 1), else_=0)
-    ).where(or_(ti.state.in_(sorted(ACTIVE)), ti.state.is_(None)), or_(ours, waits))
+    ).where(
+        ti.state.in_(sorted(ACTIVE)),
+        or_(and_(ti.state >= "a", ti.state < "success"), and_(ti.state > "success", ti.state < "z")),
+        or_(ours, waits),
+    )
     return {
         TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index): TaskNow(
             state, tries or 0, bool(waiting)
@@ -239,7 +254,7 @@ def _left(session: Session, *conditions: ColumnElement[bool]) -> Iterator[Left]:
                 manifest.key == xcom.RETURN_VALUE,
             ),
         )
-        .where(XComModel.key.in_(COUNTED), *conditions)
+        .where(_is_ours(), *conditions)
     )
     for dag, run, number, task, index, key, at, value, returned, state, tries in session.execute(statement):
         yield Left(
@@ -254,16 +269,34 @@ def _left(session: Session, *conditions: ColumnElement[bool]) -> Iterator[Left]:
         )
 
 
+def _is_ours() -> ColumnElement[bool]:
+    """Limit to our keys. The range beside the list is for SQLite, for the same reason as in :func:`active`."""
+    return and_(XComModel.key.between("jimeng_", "jimeng_z"), XComModel.key.in_(COUNTED))
+
+
+def _runs(run_ids: Collection[str], dag_ids: Collection[str]) -> Select[tuple[int]]:
+    return select(DagRun.id).where(DagRun.dag_id.in_(sorted(dag_ids)), DagRun.run_id.in_(sorted(run_ids)))
+
+
 def _dag_id() -> ColumnElement[str]:
     """Return the DAG of an XCom as an expression: with the column, databases start from all tasks of these DAGs."""
     return func.coalesce(XComModel.dag_id, "")
 
 
 def _is_one_of(columns: Any, refs: Iterable[TaskRef]) -> ColumnElement[bool]:
-    keys = [(ref.dag_id, ref.task_id, ref.run_id, ref.map_index) for ref in refs]
-    return tuple_(columns.dag_id, columns.task_id, columns.run_id, columns.map_index).in_(keys)
+    return or_(
+        *(
+            and_(
+                columns.dag_id == ref.dag_id,
+                columns.task_id == ref.task_id,
+                columns.run_id == ref.run_id,
+                columns.map_index == ref.map_index,
+            )
+            for ref in refs
+        )
+    )
 
 
-def _chunks(refs: Sequence[TaskRef]) -> Iterator[Sequence[TaskRef]]:
-    for first in range(0, len(refs), _CHUNK):
-        yield refs[first : first + _CHUNK]
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), _CHUNK):
+        yield items[first : first + _CHUNK]
