@@ -89,6 +89,7 @@ def test_a_frame_is_saved_as_a_picture_of_the_whole_size(
         page.goto(f"{site.url}/plugin/jimeng-renders")
         place = page.frame_locator("iframe[title=Renders]")
         place.get_by_label("DAG", exact=True).select_option("secret_launch")
+        expect(place.locator(".card")).to_have_count(1)
         place.locator("[data-state=landed] a.picture").click()
     else:
         open_render(page, site)
