@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def test_the_keys_of_the_player_work_without_focus(site: Site, window: Window) -
     until(lambda: video.evaluate(FRAME) == 0)
     for key, frame in ((".", 1), ("ArrowRight", 2), (",", 1), ("ArrowLeft", 0)):
         page.keyboard.press(key)
-        until(lambda frame=frame: video.evaluate(FRAME) == frame)
+        until(partial(video.evaluate, f"video => ({FRAME})(video) === {frame}"))
         expect(page.locator(".position")).to_contain_text(f"frame {frame + 1} of 121")
     page.keyboard.press("l")
     until(lambda: not video.evaluate(paused))
