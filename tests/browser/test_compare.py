@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +88,10 @@ def frames(page: Page) -> list[int]:
     return list(page.evaluate(f"{TIMES}.map(time => Math.floor(time * 24 + 0.01))"))
 
 
+def all_show(page: Page, frame: int) -> bool:
+    return set(frames(page)) == {frame}
+
+
 def test_the_keys_move_all_videos_by_frames_and_show_one_of_them_at_a_time(
     site: Site, window: Window
 ) -> None:
@@ -100,7 +105,7 @@ def test_the_keys_move_all_videos_by_frames_and_show_one_of_them_at_a_time(
         before = frames(page)[0]
         page.keyboard.press(key)
         wanted = {"End": 120, "Home": 0}.get(key, before + (step or 0))
-        until(lambda wanted=wanted: set(frames(page)) == {wanted})
+        until(partial(all_show, page, wanted))
     expect(page.locator(".position")).to_contain_text("00:00:00")
     for key in ("1", "2", "3"):
         page.keyboard.press(key)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,11 +88,8 @@ def test_a_card_shows_a_still_whose_frame_the_pointer_chooses_and_plays_under_th
     assert box is not None
     for share in (0.8, 0.2):
         page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
-        until(
-            lambda share=share: card.locator("video").evaluate(
-                "(video, share) => Math.abs(video.currentTime / video.duration - share) < 0.05", share
-            )
-        )
+        near = f"video => Math.abs(video.currentTime / video.duration - {share}) < 0.05"
+        until(partial(card.locator("video").evaluate, near))
     page.mouse.move(0, 0)
     card.locator("a.picture").focus()
     until(lambda: card.locator("video").evaluate("video => !video.paused && video.currentTime > 1.5"))

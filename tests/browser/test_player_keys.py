@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def test_the_keys_of_the_player_work_without_focus(site: Site, window: Window) -
     until(lambda: video.evaluate(FRAME) == 0)
     for key, frame in ((".", 1), ("ArrowRight", 2), (",", 1), ("ArrowLeft", 0)):
         page.keyboard.press(key)
-        until(lambda frame=frame: video.evaluate(FRAME) == frame)
+        until(partial(video.evaluate, f"video => ({FRAME})(video) === {frame}"))
         expect(page.locator(".position")).to_contain_text(f"frame {frame + 1} of 121")
     page.keyboard.press("l")
     until(lambda: not video.evaluate(paused))
@@ -89,6 +90,7 @@ def test_a_frame_is_saved_as_a_picture_of_the_whole_size(
         page.goto(f"{site.url}/plugin/jimeng-renders")
         place = page.frame_locator("iframe[title=Renders]")
         place.get_by_label("DAG", exact=True).select_option("secret_launch")
+        expect(place.locator(".card")).to_have_count(1)
         place.locator("[data-state=landed] a.picture").click()
     else:
         open_render(page, site)

@@ -24,8 +24,8 @@ async function get(address, { signal, headers = {} } = {}) {
   return response;
 }
 
-async function getJson(address, signal) {
-  return (await get(address, { signal })).json();
+async function getJson(address) {
+  return (await get(address)).json();
 }
 
 /** Returns a page of renders and its `tag`. If the page with the tag `known` is still valid, the page is null. */
@@ -36,10 +36,10 @@ export async function fetchRenders(query, { signal, known } = {}) {
 }
 
 /** Returns one render; `within` is the query of the list in which it has a previous and a next one. */
-export function fetchRender(ref, within = new URLSearchParams(), signal) {
+export function fetchRender(ref, within = null) {
   const query = new URLSearchParams(Object.entries(ref));
-  if (within.size) query.set("within", within);
-  return getJson(`api/render?${query}`, signal);
+  if (within !== null) query.set("within", within);
+  return getJson(`api/render?${query}`);
 }
 
 export function fetchCampaign(query, signal) {

@@ -123,7 +123,7 @@ function takeButtons(takes, shown, onTake) {
 }
 
 /** Returns the card of one prompt. `takes` are its renders, and `query` is the gallery's, to which other pages lead back. */
-export function cardElement(takes, { shown = takes[0], query = "", onTake = () => {} } = {}) {
+export function cardElement(takes, { shown = takes[0], query = null, onTake = () => {} } = {}) {
   const card = shown;
   const content = picture(card);
   const prompt = card.prompt || t("no_prompt");

@@ -34,7 +34,7 @@ function takeElement(card, at, first) {
     h("figcaption", {},
       h("header", {},
         h("kbd", { aria: { hidden: "true" } }, String(at + 1)),
-        h("a", { href: renderAddress(card.ref, String(within())) }, t("video_number", { count: at + 1 })),
+        h("a", { href: renderAddress(card.ref, within()) }, t("video_number", { count: at + 1 })),
         leavingFrame(h("a", { class: "task", href: taskAddress(card.ref) }, icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`)))),
       facts(card),
       at && card.prompt !== first.prompt ? promptText(card.prompt, first.prompt) : null));

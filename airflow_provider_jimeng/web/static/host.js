@@ -87,15 +87,15 @@ export function refQuery(ref) {
   return new URLSearchParams(Object.entries(ref)).toString();
 }
 
-/** Returns the address of the page of one render. `within` is the gallery's query, to which the page leads back. */
-export function renderAddress(ref, within = "") {
-  return `render?${refQuery(ref)}${within ? `&within=${encodeURIComponent(within)}` : ""}`;
+/** Returns the address of the page of one render. `within` is the gallery's query, to which the page leads back, or null. */
+export function renderAddress(ref, within = null) {
+  return `render?${refQuery(ref)}${within === null ? "" : `&within=${encodeURIComponent(within)}`}`;
 }
 
-export function compareAddress(refs, within = "") {
+export function compareAddress(refs, within = null) {
   const query = new URLSearchParams();
   for (const ref of refs) for (const [name, value] of Object.entries(ref)) query.append(name, value);
-  if (within) query.set("within", within);
+  if (within !== null) query.set("within", within);
   return `compare?${query}`;
 }
 

@@ -6,19 +6,18 @@ import { startOfDay } from "./format.js";
 
 const PLACE = "jimeng.place";
 
-/** Returns the gallery's query that the address of another page carries. */
+/** Returns the gallery's query that the address of another page carries, or null. */
 export function within() {
-  return new URLSearchParams(new URLSearchParams(location.search).get("within") ?? "");
+  return new URLSearchParams(location.search).get("within");
 }
 
 export function galleryAddress() {
-  const query = within();
-  return query.size ? `./?${query}` : "./";
+  return within() ? `./?${within()}` : "./";
 }
 
 /** Returns the gallery's query as the server takes it: the days of the address become moments. */
 export function serverQuery(address) {
-  const query = new URLSearchParams([...address].filter(([, value]) => value));
+  const query = new URLSearchParams([...address].filter(([, value]) => value)); // the server takes no empty value
   query.delete("since");
   query.delete("until");
   const start = startOfDay(address.get("since"));

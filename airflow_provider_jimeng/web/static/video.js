@@ -140,12 +140,13 @@ function pageKeys(main) {
 
 export function renderPage(root) {
   const [ref] = refsOfAddress();
-  const query = String(within());
+  const query = within();
+  const list = query === null ? null : serverQuery(new URLSearchParams(query));
   const main = h("div", {}, h("div", { class: "stage skeleton" }));
   const content = view(query);
   let before = "";
   const look = async () => {
-    const data = await fetchRender(ref ?? {}, serverQuery(within()));
+    const data = await fetchRender(ref ?? {}, list);
     const text = JSON.stringify(data);
     if (text === before) return;
     before = text;
