@@ -47,6 +47,11 @@ def video_page(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> s
     return f"{base_url()}{URL_PREFIX}/render?{query}"
 
 
+def campaign_page(dag_id: str, run_id: str) -> str:
+    """Return the address of the page that shows all renders of a DAG run together. It contains no secret."""
+    return f"{base_url()}{URL_PREFIX}/campaign?{urlencode({'dag_id': dag_id, 'run_id': run_id})}"
+
+
 class JimengVideoLink(BaseOperatorLink):
     """The button "Video" on the task page. It has no address before Airflow 3.1, where there is no page."""
 
@@ -57,3 +62,13 @@ class JimengVideoLink(BaseOperatorLink):
         if not has_views():
             return ""
         return video_page(ti_key.dag_id, ti_key.run_id, ti_key.task_id, ti_key.map_index)
+
+
+class JimengCampaignLink(BaseOperatorLink):
+    """The button "Campaign" on the task pages of plans and reports. It has no address before Airflow 3.1."""
+
+    name = "Campaign"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the page of the run that a task instance belongs to."""
+        return campaign_page(ti_key.dag_id, ti_key.run_id) if has_views() else ""

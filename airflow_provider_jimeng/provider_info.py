@@ -75,6 +75,7 @@ def get_provider_info() -> dict[str, object]:
         "sensors": _modules("sensors.video"),
         "triggers": _modules("triggers.render", "triggers.slot"),
         "extra-links": [
+            "airflow_provider_jimeng.links.JimengCampaignLink",
             "airflow_provider_jimeng.links.JimengVideoLink",
             "airflow_provider_jimeng.web.links.JimengVideoLink",  # Airflow 2.11 has it in the DAGs that it serialized with 0.1.0
         ],

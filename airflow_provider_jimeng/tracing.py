@@ -39,7 +39,7 @@ def traced_submit(submit: Callable[[Any, RenderRequest], _Answer]) -> Callable[[
             answer = submit(self, request)
             render: Render | None = getattr(answer, "render", None)
             if render is None:
-                tell(outcome="other_task")
+                tell(outcome="no_slot" if hasattr(answer, "error") else "other_task")
             else:
                 tell(outcome="accepted", render_id=render.task_id)
             return answer

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_jimeng.core import gateways, outcomes
+from airflow_provider_jimeng.core import gateways, outcomes, submit_messages
 from airflow_provider_jimeng.core.codes import BUSINESS_CODES, GATEWAY_CODES, GATEWAY_WORDS, entry_for
 from airflow_provider_jimeng.core.envelope import TOO_LARGE
 from airflow_provider_jimeng.core.errors import (
@@ -62,7 +62,7 @@ _RENDER_ERRORS = {
 def explanations() -> list[Explanation]:
     """Return every explanation that a user can see, in both languages."""
     codes = [*BUSINESS_CODES.values(), *GATEWAY_CODES.values(), *GATEWAY_WORDS.values(), TOO_LARGE]
-    return [*codes, *gateways.explanations(), *outcomes.explanations()]
+    return [*codes, *gateways.explanations(), *outcomes.explanations(), *submit_messages.STOPPED.values()]
 
 
 def _chinese() -> dict[str, str]:

@@ -73,6 +73,8 @@ class Outcome(StrEnum):
 
 UNKNOWN_SUBMIT = "unknown_submit"
 """The outcome of a ``jimeng_intent``: no wait began, because the outcome of the submit is unknown."""
+NOT_SUBMITTED = "not_submitted"
+"""The outcome of a ``jimeng_refusal`` of a task that stopped before its submit."""
 _ENDINGS: Mapping[str, Ending] = {
     Outcome.SUCCEEDED: Ending(
         billed=Billed.YES,
@@ -153,6 +155,14 @@ _ENDINGS: Mapping[str, Ending] = {
         meaning_zh="提交请求已发出，但未收到响应：生成任务可能正在进行并会计费，但其 ID 未知。",
         advice='Check the task list and the bill in the console. Then set on_unknown_submit="resubmit" and clear the task.',
         advice_zh='请在控制台核对任务列表与账单，然后设置 on_unknown_submit="resubmit" 并清除任务。',
+    ),
+    NOT_SUBMITTED: Ending(
+        billed=Billed.NO,
+        over=True,
+        meaning="The task stopped before it submitted a request. Nothing was billed for this try.",
+        meaning_zh="任务在提交请求之前已停止，本次尝试未计费。",
+        advice="Do what the message says, then clear the task.",
+        advice_zh="请按消息提示处理，然后清除任务。",
     ),
     "": Ending(
         billed=Billed.UNKNOWN,

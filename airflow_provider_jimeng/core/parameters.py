@@ -227,6 +227,8 @@ class RenderRequest:
             "prompt": self.prompt,
             "seed": self.seed,
             "duration": self.duration,
+            "aspect_ratio": self.aspect_ratio,
+            "take": self.take,
             "estimated_cost_cny": format_money(self.estimated_cost()),
         }
 

@@ -117,12 +117,15 @@ class Render:
     duration: int | None = None
     aspect_ratio: str | None = None
     estimated_cost_cny: Decimal | None = None
+    take: int | None = None
 
     def to_payload(self) -> dict[str, Any]:
         """Return the render as plain JSON data, as it goes into XCom and the records."""
         payload = {f.name: getattr(self, f.name) for f in fields(Render)}
         payload["submitted_at"] = format_time(self.submitted_at)
         payload["estimated_cost_cny"] = format_money(self.estimated_cost_cny)
+        if self.take is None:  # it is as in payloads of versions that did not know it
+            del payload["take"]
         return {"version": PAYLOAD_VERSION, **payload}
 
     @classmethod

@@ -8,6 +8,7 @@ outcome of a submit is unknown. These values stay when the task fails.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.frames import bare_link, is_link
 from airflow_provider_jimeng.core.messages import explain
-from airflow_provider_jimeng.core.outcomes import NOTHING_SUBMITTED, Billed, Outcome, ending_of
+from airflow_provider_jimeng.core.outcomes import (
+    NOT_SUBMITTED,
+    NOTHING_SUBMITTED,
+    Billed,
+    Explanation,
+    Outcome,
+    ending_of,
+)
 from airflow_provider_jimeng.core.render import (
     PAYLOAD_VERSION,
     format_money,
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _TASKS_NAMED = 100
+_LABEL = re.compile(r"(.+?)(?:\[(\d{1,9})\])?", re.DOTALL)
 
 
 class End(StrEnum):
@@ -79,7 +88,7 @@ class TaskEnd:
         """Return how the task ended. A video that was paid before ``since`` was reused."""
         if self.manifest is not None:
             return End.REUSED if parse_time(self.manifest["submitted_at"]) < since else End.LANDED
-        if not self.render or self.outcome == Outcome.SLOT_TIMED_OUT:
+        if not self.render or self.outcome in (Outcome.SLOT_TIMED_OUT, NOT_SUBMITTED):
             return End.NO_RENDER
         return End.FAILED if ending_of(self.outcome).over else End.UNFINISHED
 
@@ -99,10 +108,14 @@ class TaskEnd:
         """Whether it is unknown if the submit of the task is billed."""
         return ending_of(self.outcome).billed is Billed.UNKNOWN
 
+    @property
+    def explanation(self) -> Explanation:
+        """What went wrong and what to do about it."""
+        return explain(self.render) if self.render else NOTHING_SUBMITTED
+
     def meaning(self) -> tuple[str, str]:
-        """Return what went wrong and what to do about it."""
-        explanation = explain(self.render) if self.render else NOTHING_SUBMITTED
-        return explanation.meaning, explanation.advice
+        """Return what went wrong and what to do about it, in English."""
+        return self.explanation.meaning, self.explanation.advice
 
 
 def merge_ends(ends: Iterable[TaskEnd]) -> list[TaskEnd]:
@@ -142,8 +155,7 @@ class Failures:
 
     code: str | None
     outcome: str
-    meaning: str
-    advice: str
+    explanation: Explanation
     tasks: tuple[TaskEnd, ...]
 
     def to_payload(self, *, at_most: int | None = None) -> dict[str, Any]:
@@ -151,8 +163,8 @@ class Failures:
         return {
             "code": self.code,
             "outcome": self.outcome or None,
-            "meaning": self.meaning,
-            "advice": self.advice,
+            "meaning": self.explanation.meaning,
+            "advice": self.explanation.advice,
             "count": len(self.tasks),
             "tasks": [task.label for task in self.tasks[:at_most]],
         }
@@ -212,8 +224,8 @@ class Report:
         for task in self.of(End.FAILED, End.UNFINISHED, End.NO_RENDER):
             groups.setdefault((task.code, task.outcome, *task.meaning()), []).append(task)
         failures = [
-            Failures(code=code, outcome=outcome, meaning=meaning, advice=advice, tasks=tuple(tasks))
-            for (code, outcome, meaning, advice), tasks in groups.items()
+            Failures(code=code, outcome=outcome, explanation=tasks[0].explanation, tasks=tuple(tasks))
+            for (code, outcome, _, _), tasks in groups.items()
         ]
         return sorted(failures, key=lambda group: -len(group.tasks))
 
@@ -248,7 +260,59 @@ class Report:
             for task in self.ends
         ]
         failures = [group.to_payload() for group in self.failures()]
-        return {**self.summary(), "failures": failures, "renders": renders}
+        since = format_time(self.since)
+        return {
+            **self.summary(),
+            "failures": failures,
+            "since": since,
+            "quoted": self.quoted,
+            "renders": renders,
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Report:
+        """Read :meth:`to_payload` back.
+
+        A report of 0.1.0 does not say since when a video counts as new. Its own videos say so: the earliest of them.
+
+        :raises ValueError: it is something else.
+        """
+        try:
+            ends = tuple(_read_end(entry) for entry in payload["renders"])
+            planned = parse_money(payload["cost"]["planned_cny"])
+            made = parse_time(payload["generated_at"])
+            own = [
+                entry["manifest"]["submitted_at"]
+                for entry in payload["renders"]
+                if entry["end"] == End.LANDED
+            ]
+            return cls(
+                dag_id=str(payload["dag_id"]),
+                run_id=str(payload["run_id"]),
+                generated_at=made,
+                since=parse_time(payload["since"])
+                if "since" in payload
+                else min(map(parse_time, own), default=made),
+                planned=planned,
+                quoted=bool(payload.get("quoted", planned is not None)),
+                ends=ends,
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"this is not a report ({type(error).__name__}: {error})") from None
+
+
+def _read_end(entry: Mapping[str, Any]) -> TaskEnd:
+    """Return the end of a task as the file of a report has it."""
+    task, index = _LABEL.fullmatch(entry["task"]).groups()  # type: ignore[union-attr]  # callers handle AttributeError
+    manifest = entry["manifest"]
+    return TaskEnd(
+        task=task,
+        map_index=None if index is None else int(index),
+        render=None if entry["render"] is None else dict(entry["render"]),
+        manifest=None if manifest is None else {**manifest, "submitted_at": str(manifest["submitted_at"])},
+        asked=None if entry["asked"] is None else dict(entry["asked"]),
+        earlier=tuple(dict(item) for item in entry.get("earlier") or ()),
+    )
 
 
 def _unsigned(arguments: Any) -> Any:

@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.errors import (
+    LedgerError,
+    MissingConnectionError,
+    NotSentError,
+    ParameterError,
+    SettingsError,
+    UnreadableImageError,
+)
+from airflow_provider_jimeng.core.outcomes import NOT_SUBMITTED, Explanation, Outcome, ending_of
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import (
     PAYLOAD_VERSION,
@@ -20,12 +28,52 @@ from airflow_provider_jimeng.core.render import (
 if TYPE_CHECKING:
     import pendulum
 
-    from airflow_provider_jimeng.core.errors import ApiError
-    from airflow_provider_jimeng.core.outcomes import Explanation
+    from airflow_provider_jimeng.core.errors import ApiError, JimengError
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.record import Record
     from airflow_provider_jimeng.core.render import RenderEvent
 
+_CLEAR = "Repair it as the message says, then clear the task."
+_CLEAR_ZH = "请按消息提示修正，然后清除任务。"
+STOPPED: Mapping[type[JimengError], Explanation] = {
+    UnreadableImageError: Explanation(
+        meaning="An input image could not be read. Nothing was submitted or billed.",
+        meaning_zh="无法读取输入图片，未提交请求，未计费。",
+        advice="Check the image and its storage, then clear the task.",
+        advice_zh="请检查图片及其存储，然后清除任务。",
+    ),
+    ParameterError: Explanation(
+        meaning="An argument was refused. Nothing was submitted or billed.",
+        meaning_zh="参数被拒绝，未提交请求，未计费。",
+        advice=_CLEAR,
+        advice_zh=_CLEAR_ZH,
+    ),
+    MissingConnectionError: Explanation(
+        meaning="The Airflow connection does not exist. Nothing was submitted or billed.",
+        meaning_zh="Airflow 连接不存在，未提交请求，未计费。",
+        advice="Add the connection, then clear the task.",
+        advice_zh="请添加该连接，然后清除任务。",
+    ),
+    SettingsError: Explanation(
+        meaning="The Airflow connection cannot be used. Nothing was submitted or billed.",
+        meaning_zh="Airflow 连接无法使用，未提交请求，未计费。",
+        advice=_CLEAR,
+        advice_zh=_CLEAR_ZH,
+    ),
+    NotSentError: Explanation(
+        meaning="The request did not reach the API. Nothing was billed.",
+        meaning_zh="请求未到达 API，未计费。",
+        advice="Check the network and the endpoint of the connection. A retry submits again.",
+        advice_zh="请检查网络与连接的端点，重试会再次提交。",
+    ),
+    LedgerError: Explanation(
+        meaning="The record of what was paid could not be used, so nothing was submitted now.",
+        meaning_zh="无法使用付费记录，因此本次未提交请求。",
+        advice="Read the message. A retry reads the record again.",
+        advice_zh="请查看消息，重试会再次读取记录。",
+    ),
+}
+"""Why a task stopped before its submit, by the class of its error. The first class that fits counts."""
 CHECK = "Check the task list and the bill in the console: the API cannot list renders whose id is unknown."
 
 
@@ -39,6 +87,25 @@ def slot_refusal(
 ) -> dict[str, Any]:
     """Return what a wait without a free slot leaves in XCom, in the form of :func:`refusal_of`."""
     return _refusal(summary, ended.outcome, ended, ended.outcome.ending, refused_at)
+
+
+def not_submitted(
+    summary: Mapping[str, Any], error: JimengError, refused_at: pendulum.DateTime
+) -> dict[str, Any]:
+    """Return what a task that stopped before its submit leaves in XCom, in the form of :func:`refusal_of`."""
+    kinds = (entry for error_class, entry in STOPPED.items() if isinstance(error, error_class))
+    explanation = next(kinds, ending_of(NOT_SUBMITTED))
+    return {
+        "version": PAYLOAD_VERSION,
+        **summary,
+        "refused_at": format_time(refused_at),
+        "outcome": NOT_SUBMITTED,
+        "code": None,
+        "message": str(error),
+        "request_id": None,
+        "meaning": explanation.meaning,
+        "advice": explanation.advice,
+    }
 
 
 def _refusal(

@@ -322,6 +322,7 @@ class JimengSubmittingHook(BaseHook):
             duration=request.duration,
             aspect_ratio=request.aspect_ratio,
             estimated_cost_cny=request.estimated_cost(),
+            take=request.take,
         )
         self._submitted[task_id] = render
         return render

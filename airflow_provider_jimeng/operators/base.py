@@ -206,22 +206,23 @@ class JimengSubmittingOperator(BaseOperator):
 
     def submission(self, context: Context) -> Submission:
         """Return this try's way to a paid render and its saved file, to be used in a ``with`` block."""
+        from airflow_provider_jimeng.operators.refusals import announced
         from airflow_provider_jimeng.operators.submission import Submission
         from airflow_provider_jimeng.storage.output import OutputPath
 
         place = None
-        if self._saves_video or not is_absent(self.output_path):
-            place = OutputPath.of(self.output_path, self.output_conn_id)
-        self.output_path = (
-            None if place is None else place.output_path
-        )  # a template or another task can give it
-        return Submission(
-            self,
-            context,
-            hook=self.hook_for(str(self.jimeng_conn_id)),
-            target=place if self._saves_video else None,
-            folder=None if place is None else place.folder,
-        )
+        with announced(self, context):
+            if self._saves_video or not is_absent(self.output_path):
+                place = OutputPath.of(self.output_path, self.output_conn_id)
+            # a template or another task can give it
+            self.output_path = None if place is None else place.output_path
+            return Submission(
+                self,
+                context,
+                hook=self.hook_for(str(self.jimeng_conn_id)),
+                target=place if self._saves_video else None,
+                folder=None if place is None else place.folder,
+            )
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""

@@ -28,6 +28,7 @@ from airflow_provider_jimeng.core.plan import (
 )
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
+from airflow_provider_jimeng.links import JimengCampaignLink
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, check_plan_literals
 from airflow_provider_jimeng.operators.xcom import QUOTE, push_result
 from airflow_provider_jimeng.retry import airflow_errors
@@ -113,6 +114,7 @@ class JimengPlanOperator(BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json"}
     ui_color = "#e6f4ea"
+    operator_extra_links = (JimengCampaignLink(),)
 
     def __init__(
         self,

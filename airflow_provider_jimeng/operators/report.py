@@ -19,6 +19,7 @@ from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.render import manifest_or_none, parse_money, parse_time
 from airflow_provider_jimeng.core.report import End, Report, TaskEnd, merge_ends
+from airflow_provider_jimeng.links import JimengCampaignLink
 from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, JimengSubmittingOperator
 from airflow_provider_jimeng.operators.xcom import (
     EARLIER,
@@ -79,6 +80,7 @@ class JimengReportOperator(BaseOperator):
         "fail_if_incomplete",
     )
     ui_color = "#fff4e0"
+    operator_extra_links = (JimengCampaignLink(),)
 
     def __init__(
         self,

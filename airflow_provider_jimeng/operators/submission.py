@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -55,6 +55,7 @@ from airflow_provider_jimeng.hooks.waiting import poke, poll, poller_for
 from airflow_provider_jimeng.operators.base import aigc_label, build_request, read_policies, refuse_difference
 from airflow_provider_jimeng.operators.payment import Busy, ExpectedSlot, Paid, Payment, Twin
 from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
+from airflow_provider_jimeng.operators.refusals import push_refusal
 from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
@@ -156,7 +157,8 @@ class Submission:
             if not isinstance(answer, Twin):
                 return answer
             if longest is None:
-                raise LedgerError(under_way(answer.record))
+                with self._announcing_failures():
+                    raise LedgerError(under_way(answer.record))
             log.info("%s submits the same request at this moment. Looking again.", owner_of(answer.record))
             time.sleep(random.uniform(0.0, longest))
             if (paid := self.adopt()) is not None:
@@ -202,10 +204,9 @@ class Submission:
 
     def no_slot(self, ended: RenderEvent) -> NoReturn:
         """Push ``jimeng_refusal`` after a wait in which no slot became free, and raise the error that says so."""
-        try:
+        request = None
+        with suppress(ParameterError, SettingsError):  # both could be read before the wait
             request = self.request
-        except (ParameterError, SettingsError):  # both could be read before the wait
-            request = None
         self.xcom.no_slot(request, str(self._task.model), ended)
         raise slot_error(ended, str(self._task.model))
 
@@ -292,12 +293,11 @@ class Submission:
         """Return the manifest of the adopted render's file, if the file is there and unaltered."""
         if self._target is None:
             return paid.manifest
-        saved = already_landed(self._target, paid.render)
-        if saved is not None or paid.manifest is None:
+        target, file = self._target, paid.manifest
+        saved = already_landed(target, paid.render)
+        if saved is not None or file is None:
             return saved
-        return still_landed(
-            paid.manifest, output_conn_id=self._target.output_conn_id, output_path=self._target.output_path
-        )
+        return still_landed(file, output_conn_id=target.output_conn_id, output_path=target.output_path)
 
     def _payment(self) -> Payment:
         return Payment(
@@ -394,4 +394,6 @@ class Submission:
             self.xcom.earlier(None, self._record.current)
             if isinstance(error, ApiError | UnknownSubmitError):
                 self.xcom.failure(self.request, error, self._unknown or self._record.current)
+            else:
+                push_refusal(self._task, self._context["ti"], error)
             raise

@@ -39,6 +39,13 @@ def require(user: BaseUser, dag_id: str) -> None:
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Forbidden: you may not read this DAG's XComs.")
 
 
+def may_see_arguments(user: BaseUser, dag_id: str) -> bool:
+    """Return whether the user can see the rendered arguments of a DAG's tasks, as Airflow itself shows them."""
+    details = _details([dag_id])[dag_id]
+    question = {"method": "GET", "details": details, "access_entity": DagAccessEntity.TASK_INSTANCE}
+    return _all_allowed([question], user)
+
+
 def _all_allowed(questions: list[Any], user: BaseUser) -> bool:
     return bool(get_auth_manager().batch_is_authorized_dag(questions, user=user))
 

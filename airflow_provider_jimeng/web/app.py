@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web app that Airflow's API server mounts: three pages, three routes for data, one for videos and their pictures.
+"""The web app that Airflow's API server mounts: its pages, the routes for data, and one for videos and their pictures.
 
 Every route except those of the front end's own files asks Airflow who the reader is and what they can read. All routes are
 ordinary functions, which run in threads, so a slow database or store never blocks the API server's event loop.
@@ -7,9 +7,10 @@ ordinary functions, which run in threads, so a slow database or store never bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Annotated, Literal
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
@@ -23,28 +24,35 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.links import URL_PREFIX, page_path
 from airflow_provider_jimeng.web import access, cards, media, pages, stills, store
+from airflow_provider_jimeng.web.query import LARGEST_INTEGER, RendersQuery, read_query
 from airflow_provider_jimeng.web.reading import text
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.web.entries import Stored
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
 MOST_TAKES = 12
 SIGNED_LINK_SECONDS = 300
-_OPENED_BY_PEOPLE = frozenset({"", "render", "compare", "media"})
+_OPENED_BY_PEOPLE = frozenset({"", "render", "compare", "media", "campaign", "costs", "report"})
 """The paths below our prefix that people open by their address."""
 _KEEP_FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
 _NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 _PRIVATE = {"Cache-Control": "private, no-cache", **_NOSNIFF}
-_ID = Query(min_length=1, max_length=250)
+_ID = Query(min_length=1, max_length=250, pattern=r"^[^\x00]*$")
 
-State = Literal["running", "landed", "failed", "submitted"]
+_NOTHING = "This task instance has rendered nothing that is still known."
 router = APIRouter()
 
 
 def build_app() -> FastAPI:
     """Return the app. It has no documentation pages, because those load scripts from other hosts."""
     app = FastAPI(title="Jimeng renders", docs_url=None, redoc_url=None, openapi_url=None)
+    from airflow_provider_jimeng.web.campaign_routes import router as campaigns  # noqa: PLC0415  it uses what is below
+
     app.include_router(router)
+    app.include_router(campaigns)
     app.add_exception_handler(AnyHTTPException, _refusal)
     return app
 
@@ -63,7 +71,7 @@ def task_ref(
     run_id: Annotated[str, _ID],
     task_id: Annotated[str, _ID],
     user: GetUserDep,
-    map_index: Annotated[int, Query(ge=-1)] = -1,
+    map_index: Annotated[int, Query(ge=-1, le=LARGEST_INTEGER)] = -1,
 ) -> store.TaskRef:
     """Return the task instance that the query names. Answer 403 to a user who cannot read its DAG's XComs."""
     access.require(user, dag_id)
@@ -92,6 +100,18 @@ def compare_page() -> HTMLResponse:
     return _page("compare")
 
 
+@router.get("/campaign", dependencies=[Depends(get_user)])
+def campaign_page() -> HTMLResponse:
+    """Return the page of one DAG run."""
+    return _page("campaign")
+
+
+@router.get("/costs", dependencies=[Depends(get_user)])
+def costs_page() -> HTMLResponse:
+    """Return the page with the table of costs."""
+    return _page("costs")
+
+
 @router.get("/static/icon.svg")
 def icon() -> Response:
     """Return the icon in the navigation."""
@@ -117,64 +137,73 @@ def module(version: str, name: str) -> Response:
 
 # ------------------------------------------------------------------------------------------------------------- data
 def filters_of_query(
-    user: GetUserDep,
-    db: SessionDep,
-    dag_id: Annotated[tuple[str, ...], Query()] = (),
-    state: Annotated[tuple[State, ...], Query()] = (),
-    model: Annotated[tuple[str, ...], Query()] = (),
-    q: Annotated[str, Query(max_length=500)] = "",
-    since: datetime | None = None,
-    until: datetime | None = None,
+    user: GetUserDep, db: SessionDep, query: Annotated[RendersQuery, Query()]
 ) -> store.Filters:
     """Return the filters that the query names, limited to what the user can read."""
-    return store.Filters(
-        readable=access.readable(user, store.dag_ids(db)),
-        dag_ids=dag_id,
-        states=state,
-        models=model,
-        text=q.strip(),
-        since=since,
-        until=until,
-    )
+    return query.filters(access.readable(user, store.dag_ids(db)))
 
 
 @router.get("/api/renders")
 def renders(
+    request: Request,
     filters: Annotated[store.Filters, Depends(filters_of_query)],
     db: SessionDep,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-) -> JSONResponse:
-    """Return one page of cards, the totals of the filtered set, and the choices of each filter."""
-    groups = store.groups(db, filters)
-    totals = cards.totals(groups, filters)
-    shown = store.page(db, filters, limit=limit, offset=offset) if totals["renders"] > offset else []
+) -> Response:
+    """Return one page of cards, the totals of the filtered set, and the choices of each filter.
+
+    The answer is 304 if the reader has this page already.
+    """
+    found, shown = store.find_page(db, filters, limit=limit, offset=offset)
     usual = _usual_seconds(db, filters.readable, shown)
     content = {
         "cards": [cards.card(stored, usual) for stored in shown],
-        "totals": totals,
-        "choices": cards.choices(groups, filters),
+        "totals": cards.totals(found.groups, filters),
+        "choices": cards.choices(found.groups, filters),
         "limit": limit,
         "offset": offset,
+        "period": {
+            "since": None if found.since is None else found.since.isoformat(),
+            "is_default": filters.since is None,
+        },
     }
-    return JSONResponse(content, headers=_PRIVATE)
+    answer = JSONResponse(content, headers=_PRIVATE)
+    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    answer.headers["ETag"] = tag
+    if _has_already(request, tag):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={**_PRIVATE, "ETag": tag})
+    return answer
 
 
 @router.get("/api/render")
-def render(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
+def render(
+    ref: RefDep,
+    user: GetUserDep,
+    db: SessionDep,
+    within: Annotated[str | None, Query(max_length=10_000)] = None,
+) -> JSONResponse:
     """Return one render: its card, payload, manifest, timeline, and other takes of the same prompt.
 
-    If the task only submitted or waited, return what another task of its run saved, if there is such a task.
+    If the task only submitted or waited, return what another task of its run saved, if there is such a task. ``within`` is
+    the query of the gallery from which the reader comes: the answer names the renders before and after this one there.
     """
-    readable = access.readable(user, store.dag_ids(db))
-    stored = _stored(db, ref, readable)
-    if stored.state != "landed":
-        stored = store.landed_beside(db, stored) or stored
+    readable = access.readable(user, store.dag_ids(db)) | {ref.dag_id}
+    stored = store.one_of_run(db, ref, readable)
+    if stored is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, _NOTHING)
     takes = []
     if prompt := text(stored.render.get("prompt")):
         same_prompt = store.Filters(readable=readable, prompt=prompt)
         takes = store.page(db, same_prompt, limit=MOST_TAKES + 1, offset=0)
-    return JSONResponse(cards.detail(stored, _usual_seconds(db, readable, [stored]), takes), headers=_PRIVATE)
+    content = cards.detail(stored, _usual_seconds(db, readable, [stored]), takes)
+    if within is not None:
+        beside = store.neighbours(db, stored.ref, read_query(within).filters(readable))
+        content |= {
+            name: None if other is None else asdict(other)
+            for name, other in zip(("previous", "next"), beside, strict=True)
+        }
+    return JSONResponse(content, headers=_PRIVATE)
 
 
 @router.get("/api/preview")
@@ -245,19 +274,20 @@ def _bytes(request: Request, opened: media.Video | stills.Still, *, download: bo
     return Response(b"" if empty else opened.read(span), status.HTTP_206_PARTIAL_CONTENT, headers=headers)
 
 
-def _stored(db: Session, ref: store.TaskRef, readable: frozenset[str] | None = None) -> store.Stored:
-    stored = store.one(db, ref, readable)
+def _stored(db: Session, ref: store.TaskRef) -> Stored:
+    stored = store.one(db, ref)
     if stored is None:
-        raise HTTPException(
-            status.HTTP_404_NOT_FOUND,
-            "This task instance has rendered nothing that is still known.",
-        )
+        raise HTTPException(status.HTTP_404_NOT_FOUND, _NOTHING)
     return stored
 
 
-def _usual_seconds(db: Session, readable: frozenset[str], shown: list[store.Stored]) -> dict[str, float]:
-    models = {text(stored.render.get("model")) or "" for stored in shown if stored.state == "running"}
-    return store.usual_seconds(db, readable, models)
+def _usual_seconds(db: Session, readable: frozenset[str], shown: Iterable[Stored]) -> dict[str, float]:
+    return store.usual_seconds(db, readable, {one.model or "" for one in shown if one.state == "running"})
+
+
+def _has_already(request: Request, tag: str) -> bool:
+    tags = request.headers.get("if-none-match", "").split(",")
+    return tag in (one.strip().removeprefix("W/") for one in tags)
 
 
 def _signed_links_wanted() -> bool:

@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.codes import CodeEntry
 from airflow_provider_jimeng.core.messages import explain
+from airflow_provider_jimeng.core.money import Money
 from airflow_provider_jimeng.core.outcomes import Outcome, ending_of
 from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, format_money
 from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
+from airflow_provider_jimeng.web.store import facet_of, facet_values
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.web.store import Filters, Group, Stored
+    from airflow_provider_jimeng.web.entries import Stored
+    from airflow_provider_jimeng.web.store import Filters, Group
+
+_FACETS = ("dags", "runs", "states", "models", "ratios", "connections")
+"""The filters with choices, in the order of the fields of a group."""
+MOST_RUNS = 100
 
 
 def _money(value: Any) -> str | None:
@@ -39,9 +46,15 @@ def _differences(value: Any) -> list[dict[str, str]]:
     ]
 
 
+def _seed(value: Any) -> int | None:
+    """Return a seed; a negative one asked for a random seed, which nobody knows."""
+    seed = whole(value)
+    return None if seed is None or seed < 0 else seed
+
+
 _CARD_FIELDS: Mapping[str, Callable[[Any], Any]] = {
-    "prompt": text, "model": text, "seed": whole, "duration": number, "aspect_ratio": text,
-    "submitted_at": time_text, "estimated_cost_cny": _money,
+    "prompt": text, "model": text, "seed": _seed, "take": whole, "duration": number, "aspect_ratio": text,
+    "jimeng_conn_id": text, "submitted_at": time_text, "estimated_cost_cny": _money,
     "outcome": text, "code": text, "message": text, "advice": text,
 }  # fmt: skip
 _FILE_FIELDS: Mapping[str, Callable[[Any], Any]] = {
@@ -63,6 +76,10 @@ def card(stored: Stored, usual_seconds: Mapping[str, float]) -> dict[str, Any]:
         "task_state": stored.task_state,
         "try_number": stored.try_number,
         "paid_here": stored.paid_here,
+        "money": stored.money.value,
+        "amount_cny": format_money(stored.amount),
+        "ratio": stored.ratio,
+        "stored_elsewhere": stored.elsewhere,
         "model_title": model_title(shown["model"]),
         "seen_at": stored.pushed_at.isoformat(),
         "expected_at": _expected_at(stored, usual_seconds),
@@ -122,59 +139,66 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
 
 
 def totals(groups: Iterable[Group], filters: Filters) -> dict[str, Any]:
-    """Return sums of the filtered set: renders, seconds of video, CNY paid, CNY expected, renders of unknown price.
+    """Return sums of the filtered set: renders, seconds of saved video, CNY, and renders of unknown price.
 
-    A render that another run paid for counts as a render and not as money. A render that is done counts as paid, even if
-    its video could not be saved.
+    A render that another run paid for counts as a render and not as money. A render that a later one of the same task
+    replaced counts as money and not as a render.
     """
     count = unpriced = 0
-    seconds = paid = expected = Decimal(0)
+    seconds = Decimal(0)
+    sums = {Money.PAID: Decimal(0), Money.MAY_BE_BILLED: Decimal(0), Money.EXPECTED: Decimal(0)}
+    wanted = facet_values(filters)
     for group in groups:
-        if not (
-            _fits(group.dag_id, filters.dag_ids)
-            and _fits(group.state, filters.states)
-            and _fits(group.model, filters.models)
+        facets = group.facets
+        if not all(
+            not values or have in values for have, values in zip(facet_of(facets), wanted, strict=True)
         ):
             continue
-        count += group.count
-        if group.state == "landed":
-            seconds += (amount(group.seconds) or 0) * group.count
-        billed = group.state == "landed" or group.billed
-        if group.paid_here and (billed or group.state != "failed"):
-            price = amount(group.cost if group.state == "landed" else group.estimate)
-            if price is None:
+        if not facets.replaced:
+            count += group.count
+            seconds += facets.seconds * group.count if facets.state == "landed" else 0
+        if facets.money in sums:
+            if facets.amount is None:
                 unpriced += group.count
-            elif billed:
-                paid += price * group.count
             else:
-                expected += price * group.count
+                sums[facets.money] += facets.amount * group.count
     return {
         "renders": count,
         "seconds": float(seconds),
-        "cost_cny": format_money(paid),
-        "expected_cny": format_money(expected),
+        "cost_cny": format_money(sums[Money.PAID]),
+        "may_be_billed_cny": format_money(sums[Money.MAY_BE_BILLED]),
+        "expected_cny": format_money(sums[Money.EXPECTED]),
         "unpriced": unpriced,
     }
 
 
 def choices(groups: Iterable[Group], filters: Filters) -> dict[str, list[dict[str, Any]]]:
-    """Return how many renders each choice of a filter would show, with the other two filters applied."""
-    filtered = {"dag_id": filters.dag_ids, "model": filters.models, "state": filters.states}
-    counts: dict[str, dict[str, int]] = {name: {} for name in filtered}
+    """Return how many renders each choice of a filter would show, with the other filters applied.
+
+    The runs are the latest ones, and those that are chosen.
+    """
+    wanted = facet_values(filters)
+    counts: list[dict[str, int]] = [{} for _ in wanted]
     for group in groups:
-        values = {"dag_id": group.dag_id, "model": group.model, "state": group.state}
-        for name, value in values.items():
-            others_fit = all(
-                _fits(values[other], wanted) for other, wanted in filtered.items() if other != name
-            )
+        if group.facets.replaced:
+            continue
+        have = facet_of(group.facets)
+        others = [at for at, values in enumerate(wanted) if values and have[at] not in values]
+        for at, counted in enumerate(counts):
+            value = have[at]
             if value is not None:
-                counts[name][value] = counts[name].get(value, 0) + (group.count if others_fit else 0)
+                fits = not others or others == [at]
+                counted[value] = counted.get(value, 0) + (group.count if fits else 0)
+    runs = counts[_FACETS.index("runs")]
+    for run_id in list(runs)[MOST_RUNS:]:
+        if run_id not in filters.run_ids:
+            del runs[run_id]
     return {
-        f"{name.removesuffix('_id')}s": [
-            {"value": value, "count": count, "title": model_title(value) if name == "model" else value}
-            for value, count in sorted(counts[name].items())
+        name: [
+            {"value": value, "count": count, "title": model_title(value) if name == "models" else value}
+            for value, count in (counted.items() if name == "runs" else sorted(counted.items()))
         ]
-        for name in filtered
+        for name, counted in zip(_FACETS, counts, strict=True)
     }
 
 
@@ -202,7 +226,3 @@ def _kept_until(stored: Stored) -> str | None:
 
 def _stage(name: str, at: datetime, seconds: float | None = None) -> dict[str, Any]:
     return {"name": name, "at": at.isoformat(), "seconds": seconds}
-
-
-def _fits(value: str | None, wanted: tuple[str, ...]) -> bool:
-    return not wanted or value in wanted

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
+"""The pages and what they load: the ES modules of ``static/`` as they are, and one stylesheet.
 
 There is no build step. The path of the modules contains a hash of all of them, so a browser can keep them for ever: a new
 release has a new path. The stylesheet is a part of each page, and the page's security policy names its hash.
@@ -20,7 +20,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="same-origin">
-<title>Renders</title>
+<title>Jimeng · 即梦</title>
 <link rel="icon" href="data:image/svg+xml;base64,{icon}">
 <style>{style}</style>
 {scripts}
@@ -65,7 +65,7 @@ def style() -> str:
 @cache
 def page(name: str) -> str:
     """Return one page. It contains no data: its script asks for them."""
-    return _document(name, "<noscript>JavaScript is needed.</noscript>")
+    return _document(name, "<noscript>This page needs JavaScript. 此页面需要 JavaScript。</noscript>")
 
 
 def sign_in_page(language: str, href: str) -> str:
@@ -95,7 +95,7 @@ def security_policy(*, media: str = "'self'") -> str:
             f"media-src {media}",
             "connect-src 'self'",
             "base-uri 'none'",
-            "form-action 'none'",
+            "form-action 'self'",  # a selection of many files is posted
             "frame-ancestors 'self'",
             "require-trusted-types-for 'script'",
         )

@@ -1,225 +1,234 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queries of the pages to Airflow's database.
+"""The renders that a reader asks for: filters, search, order, counts, and the payloads of one page.
 
-A render is an XCom with the key ``jimeng_render``. Its manifest is the ``return_value`` of the same task instance. If the
-API refused the request, the task leaves ``jimeng_refusal`` instead; if the response to a submit was lost, it leaves
-``jimeng_intent``. The pages show both as failed. Several tasks of a run can have the same render (submit, sensor,
-download): the pages show the task that saved the file, or else the latest one. Several runs can have the same render: the
-run that had it first paid for it.
+A render is an XCom with the key ``jimeng_render``. Its manifest is the ``return_value`` of the same task instance. If
+nothing was submitted, the task leaves ``jimeng_refusal`` instead; if the response to a submit was lost, it leaves
+``jimeng_intent``. Several tasks of a run can have the same render (submit, sensor, download): the pages show the task that
+saved the file, or else the latest one. Several runs can have the same render: the run that had it first paid for it.
+
+All but the payloads comes from the index (:mod:`.index`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
-from airflow.models.xcom import XComModel
-from sqlalchemy import String, and_, case, cast, func, or_, select
-
-from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT
-from airflow_provider_jimeng.operators import xcom
-from airflow_provider_jimeng.web.reading import seconds_between
-from airflow_provider_jimeng.web.tables import KEYS, Tables
+from airflow_provider_jimeng.core.money import Money, money_of_replaced
+from airflow_provider_jimeng.web import tables
+from airflow_provider_jimeng.web.entries import Replaced, Stored, stored_of
+from airflow_provider_jimeng.web.index import Index, Shown, first_day, renders_of
+from airflow_provider_jimeng.web.tables import TaskRef
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-    from sqlalchemy.sql import ColumnElement, Subquery
+
+    from airflow_provider_jimeng.web.index import Snapshot
+    from airflow_provider_jimeng.web.tables import Identity, Left
+
+__all__ = [
+    "Facets",
+    "Filters",
+    "Found",
+    "Group",
+    "Match",
+    "Stored",
+    "TaskRef",
+    "dag_ids",
+    "facet_of",
+    "facet_values",
+    "find",
+    "find_page",
+    "groups",
+    "neighbours",
+    "one",
+    "one_of_run",
+    "page",
+    "storage_connection",
+    "usual_seconds",
+    "words_of",
+]
 
 _ESTIMATE_SAMPLE = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRef:
-    """One task instance."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
+_KEPT_RESULTS = 16
+_MOST_LOOKS = 3
+"""How often a page is read again if the index was wrong about a task of it."""
+_WORDS = re.compile(r'"([^"]+)"|“([^”]+)”|([^\s"“”]+)')
+_SNAPSHOT = "jimeng_snapshot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which renders to show. ``readable`` names the DAGs that the reader can see; an empty tuple and ``None`` mean "any"."""
+    """Which renders to show. ``readable`` names the DAGs that the reader can see; an empty tuple and ``None`` mean "any".
+
+    Without ``since`` it is the 30 days before the newest render, unless ``run_ids`` names the runs.
+    """
 
     readable: frozenset[str]
     dag_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    ratios: tuple[str, ...] = ()
+    conn_ids: tuple[str, ...] = ()
     text: str = ""
     prompt: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    sort: str = "newest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """One render as Airflow stores it.
+class Facets(NamedTuple):
+    """What renders are counted by. ``replaced``: they are no renders of their own, and only cost money."""
 
-    ``paid_here`` is false if another run paid for it; ``billed`` is true if the API told a task of this run that the render
-    is done.
-    """
-
-    ref: TaskRef
+    dag_id: str
+    run_id: str
     state: str
-    task_state: str | None
-    try_number: int
-    pushed_at: datetime
-    paid_here: bool
-    render: dict[str, Any]
-    manifest: dict[str, Any] | None
-    billed: bool = False
+    model: str | None
+    ratio: str | None
+    conn_id: str | None
+    money: Money
+    amount: Decimal | None
+    seconds: Decimal
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """How many renders have these values. Money and seconds are the texts of the payloads."""
+    """How many renders have these facets."""
 
-    dag_id: str
-    model: str | None
-    state: str
-    seconds: str | None
-    cost: str | None
-    estimate: str | None
-    paid_here: bool
+    facets: Facets
     count: int
-    billed: bool = False
-    """See ``Stored``."""
+
+
+class Match(NamedTuple):
+    """A render that matches, as one reader sees it."""
+
+    shown: Shown
+    paid_here: bool
+
+    @property
+    def money(self) -> Money:
+        """What the render means for the bill."""
+        return self.shown.money if self.paid_here else Money.PAID_ELSEWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The renders that match filters, in order; and how many renders match text and dates, for totals and choices.
+
+    ``since``: where the period begins; ``None`` if the runs are named.
+    """
+
+    renders: tuple[Match, ...]
+    groups: tuple[Group, ...]
+    since: datetime | None
+
+
+_index = Index()
 
 
 def dag_ids(session: Session) -> list[str]:
-    """Return the DAGs that have renders."""
-    name = func.coalesce(XComModel.dag_id, "")  # an expression for the same reason as in Tables.within
-    statement = select(name).where(XComModel.key.in_(KEYS)).distinct()
-    return [str(dag_id) for dag_id in session.scalars(statement)]
+    """Return the DAGs that have renders, however old, or tasks that wait for a slot."""
+    return sorted(_look(session).newest)
+
+
+def find(session: Session, filters: Filters) -> Found:
+    """Return the renders that match filters."""
+    since = _aware(filters.since)
+    snapshot = _look(session, since)
+    if since is None and filters.run_ids:
+        began = tables.began(session, filters.run_ids, filters.readable)
+        if began is not None and began < snapshot.since:
+            old = renders_of(tables.left_by_run(session, filters.run_ids, filters.readable))
+            return _found(old, filters, None)
+    else:
+        wanted = _default_since(snapshot, filters.readable) if since is None else since
+        snapshot = _look(session, wanted)
+        since = max(wanted, snapshot.since)
+    key = replace(filters, since=since)
+    found = snapshot.results.get(key)
+    if found is None:
+        if len(snapshot.results) >= _KEPT_RESULTS:
+            snapshot.results.clear()
+        found = snapshot.results[key] = _found(snapshot.renders, key, since)
+    return found
+
+
+def find_page(session: Session, filters: Filters, *, limit: int, offset: int) -> tuple[Found, list[Stored]]:
+    """Return what matches, and one page of it with the payloads.
+
+    If a task of the page is in another state than the index says, the index is corrected: somebody can mark a task that is
+    over, or delete its XComs.
+    """
+    looks = 0
+    while True:
+        found = find(session, filters)
+        matches = found.renders[offset : offset + limit]
+        lefts, looks = _read(session, matches), looks + 1
+        if looks == _MOST_LOOKS or not _index.correct(lefts):
+            return found, _stored(session, matches, lefts)
+        session.info.pop(_SNAPSHOT, None)
 
 
 def groups(session: Session, filters: Filters) -> list[Group]:
     """Return counts of the renders that match text and dates, for totals and choices.
 
-    The filters by DAG, state and model do not apply here.
+    The filters by DAG, run, state, model, ratio and connection do not apply here.
     """
-    ranked = _ranked(filters)
-    columns = ("dag_id", "model", "state", "seconds", "cost", "estimate", "paid_here", "billed")
-    keys = [ranked.c[name] for name in columns]
-    statement = select(*keys, func.count().label("count")).where(ranked.c.place == 1).group_by(*keys)
-    return [
-        Group(
-            dag_id=row.dag_id, model=row.model, state=row.state, seconds=row.seconds, cost=row.cost,
-            estimate=row.estimate, paid_here=bool(row.paid_here), billed=bool(row.billed), count=row[-1],
-        )
-        for row in session.execute(statement)
-    ]  # fmt: skip
+    return list(find(session, filters).groups)
 
 
 def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list[Stored]:
-    """Return one page of renders with their payloads, newest first."""
-    ranked = _ranked(filters)
-    wanted = select(ranked).where(ranked.c.place == 1)
-    for name, values in (("dag_id", filters.dag_ids), ("state", filters.states), ("model", filters.models)):
-        if values:
-            wanted = wanted.where(ranked.c[name].in_(values))
-    order = ("moment", "dag_run_id", "task_id", "map_index")
-    wanted = wanted.order_by(*(ranked.c[name].desc() for name in order)).limit(limit).offset(offset)
-    few = wanted.subquery("page")
-    tables = Tables()
-    render = tables.render
-    statement = (
-        tables.select(*_columns(tables), few.c.state, few.c.paid_here, few.c.billed)
-        .join(
-            few,
-            and_(
-                few.c.dag_run_id == render.dag_run_id,
-                few.c.task_id == render.task_id,
-                few.c.map_index == render.map_index,
-            ),
-        )
-        .order_by(*(few.c[name].desc() for name in order))
-    )
-    return [
-        _stored(row, state=row[-3], paid_here=bool(row[-2]), billed=bool(row[-1]))
-        for row in session.execute(statement)
-    ]
+    """Return one page of renders with their payloads, in the order that the filters ask for."""
+    return find_page(session, filters, limit=limit, offset=offset)[1]
 
 
-def one(session: Session, ref: TaskRef, readable: frozenset[str] | None = None) -> Stored | None:
-    """Return the render of a task instance, or ``None``.
+def one(session: Session, ref: TaskRef) -> Stored | None:
+    """Return what one task instance left of a render, without a look at other tasks; ``None`` if there is nothing."""
+    lefts = list(tables.left_by_task(session, ref))
+    return stored_of(lefts) if lefts else None
 
-    ``readable`` names the DAGs among which to look for the run that paid. Without it, ``paid_here`` is true.
-    """
-    tables = Tables()
-    render = tables.render
-    statement = tables.select(
-        *_columns(tables), tables.state(), render.dag_run_id, tables.of_render("task_id")
-    ).where(*_is(render, ref))
-    row = session.execute(statement).first()
-    if row is None:
+
+def one_of_run(session: Session, ref: TaskRef, readable: frozenset[str]) -> Stored | None:
+    """Return the render of a task instance, as the task of its run that saved it left it, if there is one."""
+    shown = _look(session).by_task.get(ref)
+    if shown is not None and _index.correct(_read(session, [Match(shown, paid_here=True)])):
+        session.info.pop(_SNAPSHOT, None)
+        shown = _look(session).by_task.get(ref)
+    if shown is None:
+        run = renders_of(tables.left_by_run(session, [ref.run_id], [ref.dag_id]))
+        shown = next((one for one in run for entry in one.entries if entry.ref == ref), None)
+    if shown is None:
         return None
-    *_, state, dag_run_id, render_id = row
-    runs = [] if readable is None or render_id is None else _runs_with(session, render_id, readable)
-    return _stored(
-        row,
-        state=state,
-        paid_here=not runs or runs[0][0] == dag_run_id,
-        billed=any(billed for run, billed in runs if run == dag_run_id),
-    )
+    if shown.entry.state != "landed":
+        own = next(entry for entry in shown.entries if entry.ref == ref)
+        shown = shown._replace(entry=own)
+    match = Match(shown, shown.paid_here(readable))
+    return next(iter(_stored(session, [match], _read(session, [match]))), None)
 
 
-def _runs_with(session: Session, render_id: str, readable: frozenset[str]) -> list[tuple[int, bool]]:
-    """Return the runs that have a render, the one that paid first, each with ``billed``, in agreement with ``_ranked``."""
-    tables = Tables()
-    render = tables.render
-    statement = (
-        tables.select(render.dag_run_id, tables.billed())
-        .where(tables.within(readable), tables.of_render("task_id") == render_id)
-        .order_by(render.timestamp, render.dag_run_id)
-    )
-    return [(run, bool(billed)) for run, billed in session.execute(statement)]
-
-
-def landed_beside(session: Session, stored: Stored) -> Stored | None:
-    """Return the task instance of the same run that saved what this one submitted or waited for."""
-    render_id = stored.render.get("task_id")
-    if not isinstance(render_id, str):
-        return None
-    tables = Tables()
-    statement = (
-        tables.select(*_columns(tables), tables.state())
-        .where(
-            tables.render.dag_id == stored.ref.dag_id,
-            tables.render.run_id == stored.ref.run_id,
-            tables.of_render("task_id") == render_id,
-            tables.of_manifest("uri").is_not(None),
-        )
-        .order_by(tables.render.timestamp.desc())
-        .limit(1)
-    )
-    row = session.execute(statement).first()
-    return (
-        None if row is None else _stored(row, state=row[-1], paid_here=stored.paid_here, billed=stored.billed)
-    )
+def neighbours(session: Session, ref: TaskRef, filters: Filters) -> tuple[TaskRef | None, TaskRef | None]:
+    """Return the tasks of the renders before and after this one among those that match."""
+    refs = [match.shown.entry.ref for match in find(session, filters).renders]
+    if ref not in refs:
+        return None, None
+    at = refs.index(ref)
+    return (refs[at - 1] if at else None), (refs[at + 1] if at + 1 < len(refs) else None)
 
 
 def storage_connection(session: Session, ref: TaskRef) -> str | None:
     """Return the Airflow connection with which the task saved its file, or ``None`` for the default of the store.
 
-    It comes from the rendered arguments. Airflow keeps those of the last runs only, so for an older run the latest
-    arguments of the task are used.
+    It comes from the rendered arguments of the task.
     """
-    fields = RenderedTaskInstanceFields
-    exact = and_(fields.run_id == ref.run_id, fields.map_index == ref.map_index)
-    statement = (
-        select(fields.rendered_fields)
-        .where(fields.dag_id == ref.dag_id, fields.task_id == ref.task_id)
-        .order_by(case((exact, 0), else_=1), fields.run_id.desc())
-        .limit(1)
-    )
-    rendered = session.scalar(statement)
-    arguments = rendered if isinstance(rendered, Mapping) else {}
+    arguments = tables.latest_arguments(session, ref)
     if conn_id := arguments.get("output_conn_id"):
         return str(conn_id)
     authority = str(arguments.get("output_path") or "").partition("://")[2].partition("/")[0]
@@ -228,145 +237,157 @@ def storage_connection(session: Session, ref: TaskRef) -> str | None:
 
 def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[str]) -> dict[str, float]:
     """Return by model the median seconds from submit to saved file, over its latest renders."""
-    tables = Tables()
-    names = sorted(set(models))
-    if not names:
-        return {}
-    model = tables.of_render("model")
-    statement = (
-        tables.select(model, tables.of_manifest("submitted_at"), tables.of_manifest("landed_at"))
-        .where(tables.within(readable), model.in_(names), tables.of_manifest("uri").is_not(None))
-        .order_by(tables.render.timestamp.desc())
-        .limit(_ESTIMATE_SAMPLE)
-    )
-    by_model: dict[str, list[float]] = {}
-    for name, submitted_at, landed_at in session.execute(statement):
-        seconds = seconds_between(submitted_at, landed_at)
-        if seconds is not None:
-            by_model.setdefault(name, []).append(seconds)
-    return {name: sorted(values)[len(values) // 2] for name, values in by_model.items()}
-
-
-def _ranked(filters: Filters) -> Subquery:
-    """Select one short row per task instance with a render. ``place`` 1 is the task instance that its run shows."""
-    tables = Tables()
-    render = tables.render
-    own_key = cast(render.dag_run_id, String) + ":" + render.task_id + ":" + cast(render.map_index, String)
-    vendor_id = func.coalesce(tables.of_render("task_id"), own_key)
-    has_file = case((tables.of_manifest("uri").is_not(None), 0), else_=1)
-    payer = func.first_value(render.dag_run_id).over(
-        partition_by=vendor_id, order_by=(render.timestamp, render.dag_run_id)
-    )
-    place = func.row_number().over(
-        partition_by=(render.dag_run_id, vendor_id),
-        order_by=(has_file, render.timestamp.desc(), render.task_id, render.map_index),
-    )
-    billed = func.max(tables.billed()).over(partition_by=(render.dag_run_id, vendor_id))
-    prompts = []
-    if (
-        filters.text or filters.prompt is not None
-    ):  # a task that got only a render id has no prompt of its own
-        prompt = func.max(tables.of_render("prompt")).over(partition_by=(render.dag_run_id, vendor_id))
-        prompts = [prompt.label("prompt")]
-    statement = tables.select(
-        render.dag_run_id.label("dag_run_id"),
-        render.run_id.label("run_id"),
-        vendor_id.label("vendor_id"),
-        render.dag_id.label("dag_id"),
-        render.task_id.label("task_id"),
-        render.map_index.label("map_index"),
-        tables.of_render("model").label("model"),
-        tables.of_render("duration").label("seconds"),
-        tables.of_manifest("cost_cny").label("cost"),
-        tables.of_render("estimated_cost_cny").label("estimate"),
-        tables.state().label("state"),
-        tables.moment().label("moment"),
-        case((payer == render.dag_run_id, 1), else_=0).label("paid_here"),
-        billed.label("billed"),
-        place.label("place"),
-        *prompts,
-    ).where(tables.within(filters.readable))
-    return _matching(statement.subquery("ranked"), filters)
-
-
-def _matching(ranked: Subquery, filters: Filters) -> Subquery:
-    """Keep what matches text and dates. It is a step of its own, because payer and place come from all tasks and runs."""
-    conditions: list[ColumnElement[bool]] = []
-    if filters.text:
-        conditions.append(
-            or_(
-                ranked.c.prompt.icontains(filters.text, autoescape=True),
-                ranked.c.vendor_id == filters.text,
-                ranked.c.run_id == filters.text,
+    snapshot = _look(session)
+    usual: dict[str, float] = {}
+    for model in sorted(set(models)):
+        key = readable, model
+        if key not in snapshot.results:
+            took = (
+                shown.entry.took
+                for shown in snapshot.renders
+                if shown.entry.model == model
+                and shown.entry.took is not None
+                and shown.entry.ref.dag_id in readable
             )
-        )
+            sample = sorted(islice(took, _ESTIMATE_SAMPLE))
+            snapshot.results[key] = sample[len(sample) // 2] if sample else None
+        if snapshot.results[key] is not None:
+            usual[model] = snapshot.results[key]
+    return usual
+
+
+# --- payloads ---------------------------------------------------------------------------------------------------------
+
+
+def _read(session: Session, matches: Iterable[Match]) -> dict[Identity, list[Left]]:
+    """Return what the tasks of some renders left, an empty list for a task whose XComs are gone."""
+    entries = [
+        entry for match in matches for entry in match.shown.entries if match.shown.entry.state != "waiting"
+    ]
+    lefts: dict[Identity, list[Left]] = {entry.identity: [] for entry in entries}
+    for left in tables.left_by(session, list(lefts)):
+        lefts[left.identity].append(left)
+    return lefts
+
+
+def _stored(
+    session: Session, matches: Iterable[Match], lefts: Mapping[Identity, Sequence[Left]]
+) -> list[Stored]:
+    """Return renders with their payloads, in the same order. One that was deleted meanwhile is left out."""
+    waiting, found = _look(session).waiting, []
+    for match in matches:
+        entry = match.shown.entry
+        left = lefts.get(entry.identity)
+        stored = stored_of(left) if left else waiting.get(entry.ref)
+        if stored is not None:
+            billed = stored.billed or match.shown.billed
+            found.append(replace(stored, billed=billed, paid_here=match.paid_here))
+    return found
+
+
+# --- over a snapshot --------------------------------------------------------------------------------------------------
+
+
+def _look(session: Session, since: datetime | None = None) -> Snapshot:
+    """Return the state of the index, looked up once for each session, which is one request."""
+    snapshot: Snapshot | None = session.info.get(_SNAPSHOT)
+    if snapshot is None or (since is not None and since < snapshot.since):
+        snapshot = session.info[_SNAPSHOT] = _index.look(session, since)
+    return snapshot
+
+
+def _default_since(snapshot: Snapshot, readable: frozenset[str]) -> datetime:
+    """Return the begin of the default period: 30 days before the newest render that the reader can see."""
+    now = datetime.now(UTC)
+    newest = [moment for dag_id, moment in snapshot.newest.items() if dag_id in readable]
+    return first_day(min(now, max(newest)) if newest else now)
+
+
+def _found(renders: Iterable[Shown], filters: Filters, since: datetime | None) -> Found:
+    in_reach = _matching(renders, filters, since)
+    facets = [_facets(match) for match in in_reach]
+    groups = [Group(facets=values, count=count) for values, count in Counter(facets).items()]
+    fits = _fits(filters)
+    matches = [match for match, values in zip(in_reach, facets, strict=True) if fits(values)]
+    if (sort := _SORT_KEYS.get(filters.sort)) is not None:
+        matches.sort(key=sort, reverse=True)
+    return Found(renders=tuple(matches), groups=(*groups, *_replaced(in_reach)), since=since)
+
+
+def _matching(renders: Iterable[Shown], filters: Filters, since: datetime | None) -> list[Match]:
+    readable, until = filters.readable, _aware(filters.until)
+    found = [shown for shown in renders if shown.entry.ref.dag_id in readable]
+    if since is not None:
+        found = [shown for shown in found if shown.entry.moment >= since]
+    if until is not None:
+        found = [shown for shown in found if shown.entry.moment < until]
     if filters.prompt is not None:
-        conditions.append(ranked.c.prompt == filters.prompt)
-    if filters.since is not None:
-        conditions.append(ranked.c.moment >= _as_text(filters.since))
-    if filters.until is not None:
-        conditions.append(ranked.c.moment < _as_text(filters.until))
-    return select(ranked).where(*conditions).subquery("matching") if conditions else ranked
+        prompt = hash(filters.prompt)
+        found = [shown for shown in found if any(entry.prompt == prompt for entry in shown.entries)]
+    for word in words_of(filters.text):
+        found = [shown for shown in found if any(entry.has(word) for entry in shown.entries)]
+    return [Match(shown, shown.paid_here(readable)) for shown in found]
 
 
-def _as_text(moment: datetime) -> str:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def words_of(text: str) -> list[str]:
+    """Return what a search looks for: each word, and each phrase in quotes, casefolded."""
+    return [(phrase or chinese or word).casefold() for phrase, chinese, word in _WORDS.findall(text)]
 
 
-def _is(xcom: Any, ref: TaskRef) -> tuple[ColumnElement[bool], ...]:
+def _facets(match: Match) -> Facets:
+    entry, ref = match.shown.entry, match.shown.entry.ref
+    return Facets(
+        ref.dag_id, ref.run_id, entry.state, entry.model, entry.ratio, entry.conn_id,
+        match.money, entry.amount, entry.seconds,
+    )  # fmt: skip
+
+
+def _fits(filters: Filters) -> Callable[[Facets], bool]:
+    wanted = [(at, frozenset(values)) for at, values in enumerate(facet_values(filters)) if values]
+    return lambda facets: all(facets[at] in values for at, values in wanted)
+
+
+def facet_of(facets: Facets) -> tuple[str | None, ...]:
+    """Return the facets that can be filtered by."""
+    return facets[:6]
+
+
+def facet_values(filters: Filters) -> tuple[tuple[str, ...], ...]:
+    """Return the values that each facet may have, in the order of :func:`facet_of`; an empty tuple means "any"."""
     return (
-        xcom.dag_id == ref.dag_id,
-        xcom.run_id == ref.run_id,
-        xcom.task_id == ref.task_id,
-        xcom.map_index == ref.map_index,
+        *(filters.dag_ids, filters.run_ids, filters.states),
+        *(filters.models, filters.ratios, filters.conn_ids),
     )
 
 
-def _columns(tables: Tables) -> tuple[Any, ...]:
-    render = tables.render
-    return (
-        render.dag_id,
-        render.run_id,
-        render.task_id,
-        render.map_index,
-        render.timestamp,
-        render.key,
-        render.value,
-        tables.manifest.value,
-        tables.ti.state,
-        tables.ti.try_number,
-    )
+def _replaced(matches: Sequence[Match]) -> list[Group]:
+    """Return the renders that other renders of the same tasks replaced. Each counts once, and not if it is shown itself."""
+    earlier: dict[str, tuple[Match, Replaced]] = {}
+    for match in matches:
+        for entry in match.shown.entries:
+            for item in entry.replaced:
+                earlier[item.render_id] = match, item
+    if not earlier:
+        return []
+    for match in matches:
+        earlier.pop(match.shown.entry.render_id or "", None)
+    return [
+        Group(
+            facets=_facets(match)._replace(
+                money=money_of_replaced(item.state), amount=item.cost, seconds=Decimal(0), replaced=True
+            ),
+            count=1,
+        )
+        for match, item in earlier.values()
+    ]
 
 
-def _stored(row: Any, *, state: str, paid_here: bool, billed: bool = False) -> Stored:
-    dag_id, run_id, task_id, map_index, pushed_at, key, render, manifest, task_state, try_number = row[:10]
-    payload = _mapping(render) or {}
-    return Stored(
-        ref=TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index),
-        state=state,
-        task_state=task_state,
-        try_number=try_number or 0,
-        pushed_at=pushed_at,
-        paid_here=paid_here,
-        render=_unanswered(payload, over=state == "failed") if key == xcom.INTENT else payload,
-        manifest=_mapping(manifest) if state == "landed" else None,
-        billed=billed,
-    )
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _unanswered(intent: Mapping[str, Any], *, over: bool) -> dict[str, Any]:
-    """Return an intent in the form of a render: the request, and an unknown outcome once the task is over."""
-    request = _mapping(intent.get("request")) or {}
-    known = {name: intent.get(name) for name in ("intent_at", "jimeng_conn_id", "fingerprint", "message")}
-    return {**request, **known, "outcome": UNKNOWN_SUBMIT if over else None}
-
-
-def _mapping(value: Any) -> dict[str, Any] | None:
-    """Return a payload, or ``None`` if a custom XCom backend stores it elsewhere."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return dict(value) if isinstance(value, Mapping) else None
+_SORT_KEYS: dict[str, Callable[[Match], Decimal | float]] = {
+    "cost": lambda match: match.shown.entry.amount or Decimal(-1),
+    "length": lambda match: match.shown.entry.length,
+    "render_time": lambda match: -1.0 if match.shown.entry.took is None else match.shown.entry.took,
+}

@@ -1,149 +1,302 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of Airflow's database that belong to a render, and what follows from them, as SQL.
+"""The queries to Airflow's database. They select rows; what the rows mean is decided in Python.
 
-The database compares values by JSON paths and as text, which cannot fail on a payload that others pushed. This works on
-Airflow 3.1 and newer; ``XComModel`` has these columns up to 3.4.
+This works on Airflow 3.1 and newer; ``XComModel`` has these columns up to 3.4. Payloads come as the text that the database
+stores, because SQLite also stores text that is not JSON, and such a value must not fail a query.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow.models.dagrun import DagRun
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import String, and_, case, cast, exists, func, or_, select
-from sqlalchemy.ext.compiler import compiles
+from airflow.utils.state import State
+from sqlalchemy import Text, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql.functions import FunctionElement
 
-from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.operators import xcom
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from sqlalchemy.orm import Session
     from sqlalchemy.sql import ColumnElement, Select
-    from sqlalchemy.sql.compiler import SQLCompiler
 
 KEYS = (xcom.RENDER, xcom.REFUSAL, xcom.INTENT)
-"""The first of them that a task instance left speaks for it."""
-STATES = ("running", "landed", "failed", "submitted")
-"""``submitted``: the task is done and passed the render on, but no task of this run has saved the video."""
-_FAILED_OUTCOMES = sorted(
-    outcome.value for outcome in Outcome if outcome not in (Outcome.SUCCEEDED, Outcome.SLOT_FREE)
-)
-_FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
-_TRIES_OVER = ("success", "up_for_retry")
-"""Task states, besides those of failed tasks, in which a submit without a response gets none any more."""
+"""What a task leaves of a render."""
+COUNTED = (*KEYS, xcom.EARLIER)
+ACTIVE = frozenset(str(state) for state in State.unfinished if state is not None)
+"""The states of a task that goes on. A task that was cleared has the state ``None`` until it is scheduled."""
+_RESUMES_SUBMIT = "resume_submit"
+"""Airflow keeps the name of the method with which a deferred task goes on: ours, if the task waits for a slot."""
+_SUBMITTERS = ("JimengGenerateVideoOperator", "JimengSubmitVideoOperator")
+_CHUNK = 50
+
+Identity = tuple[int, str, int]
+"""A task instance in the table of XComs: the run's number, the task and the map index."""
 
 
-class _Sound(FunctionElement[Any]):
-    """A JSON column. SQLite, unlike others, stores text that is not JSON, such as ``NaN``; a path into it fails the query."""
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class TaskRef:
+    """One task instance."""
 
-    inherit_cache = True
-
-    def __init__(self, column: ColumnElement[Any]) -> None:
-        self.type = column.type
-        super().__init__(column)
-
-
-@compiles(_Sound)
-def _as_it_is(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(element.clauses, **options)
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
 
 
-@compiles(_Sound, "sqlite")
-def _if_valid(element: _Sound, compiler: SQLCompiler, **options: Any) -> str:
-    column = compiler.process(element.clauses, **options)
-    return f"CASE WHEN json_valid({column}) THEN {column} END"
+class Mark(NamedTuple):
+    """How many XComs of ours a DAG has since a time, and when its newest one was pushed."""
+
+    pushes: int
+    newest: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tables:
-    """One set of aliases: XCom of the render, XCom of the manifest, task instance."""
+class Left(NamedTuple):
+    """One XCom of ours, with the return value and the state of its task instance."""
 
-    render: Any = field(default_factory=lambda: aliased(XComModel, name="r"))
-    manifest: Any = field(default_factory=lambda: aliased(XComModel, name="m"))
-    ti: Any = field(default_factory=lambda: aliased(TaskInstance, name="ti"))
+    ref: TaskRef
+    identity: Identity
+    key: str
+    pushed_at: datetime
+    value: Any
+    manifest: Any
+    task_state: str | None
+    try_number: int
 
-    def of_render(self, name: str) -> ColumnElement[Any]:
-        """Return a field of the render's payload, or of the request in an intent, as text."""
-        payload = _Sound(self.render.value)
-        of_intent: ColumnElement[Any] = payload["request", name].as_string()
-        return case((self.render.key == xcom.INTENT, of_intent), else_=payload[name].as_string())
 
-    def of_manifest(self, name: str) -> ColumnElement[Any]:
-        """Return a field of the manifest, as text."""
-        value: ColumnElement[Any] = _Sound(self.manifest.value)[name].as_string()
-        return value
+class TaskNow(NamedTuple):
+    """A task instance that goes on. ``waits``: it is about to submit, or waits for a slot."""
 
-    def select(self, *columns: Any) -> Select[Any]:
-        """Select columns of every task instance that has a render."""
-        render, manifest, ti = self.render, self.manifest, self.ti
-        return (
-            select(*columns)
-            .select_from(render)
-            .join(
-                ti,
-                and_(
-                    ti.dag_id == render.dag_id,
-                    ti.task_id == render.task_id,
-                    ti.run_id == render.run_id,
-                    ti.map_index == render.map_index,
-                ),
-            )
-            .outerjoin(
-                manifest,
-                and_(
-                    manifest.dag_run_id == render.dag_run_id,
-                    manifest.task_id == render.task_id,
-                    manifest.map_index == render.map_index,
-                    manifest.key == xcom.RETURN_VALUE,
-                ),
-            )
-            .where(
-                render.key.in_(KEYS),
-                or_(
-                    render.key == xcom.RENDER,
-                    and_(render.key == xcom.REFUSAL, ~self._has(xcom.RENDER)),
-                    and_(render.key == xcom.INTENT, ~self._has(xcom.RENDER, xcom.REFUSAL)),
-                ),
-            )
-        )
+    state: str | None
+    try_number: int
+    waits: bool
 
-    def within(self, readable: frozenset[str]) -> ColumnElement[bool]:
-        """Limit to DAGs. It is an expression, because else databases start from all tasks of these DAGs, not from our key."""
-        return func.coalesce(self.render.dag_id, "").in_(sorted(readable))
 
-    def _has(self, *keys: str) -> ColumnElement[bool]:
-        render, other = self.render, aliased(XComModel, name="o")
-        return exists().where(
-            other.dag_run_id == render.dag_run_id,
-            other.task_id == render.task_id,
-            other.map_index == render.map_index,
-            other.key.in_(keys),
-        )
+def marks(session: Session, since: datetime) -> dict[str, Mark]:
+    """Return a mark for each DAG that has XComs of ours, however old; the count is of those since a time."""
+    recent = func.count(case((XComModel.timestamp >= since, 1)))
+    statement = select(_dag_id(), recent, func.max(XComModel.timestamp)).where(_is_ours()).group_by(_dag_id())
+    return {dag_id: Mark(count, newest) for dag_id, count, newest in session.execute(statement)}
 
-    def state(self) -> ColumnElement[str]:
-        """Return one of ``STATES``, by task, outcome and file."""
-        return case(
-            (self.of_manifest("uri").is_not(None), "landed"),
-            (
-                or_(
-                    self.of_render("outcome").in_(_FAILED_OUTCOMES),
-                    self.ti.state.in_(_FAILED_TASKS),
-                    and_(self.render.key == xcom.INTENT, self.ti.state.in_(_TRIES_OVER)),
-                ),
-                "failed",
+
+def oldest_of(session: Session, most: int) -> datetime | None:
+    """Return when the XCom of ours was pushed that has this many newer ones, ``None`` if there are not so many."""
+    statement = select(XComModel.timestamp).where(_is_ours())
+    return session.scalar(statement.order_by(XComModel.timestamp.desc()).offset(most).limit(1))
+
+
+def left_since(session: Session, since: datetime, dag_ids: Collection[str] | None = None) -> Iterator[Left]:
+    """Return the XComs of ours since a time, of some DAGs or of all."""
+    conditions = [XComModel.timestamp >= since]
+    if dag_ids is not None:
+        conditions.append(_dag_id().in_(sorted(dag_ids)))
+    yield from _left(session, *conditions)
+
+
+def left_by(session: Session, identities: Sequence[Identity]) -> Iterator[Left]:
+    """Return the XComs of ours of some task instances."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for run, task_id, map_index in identities:
+        groups.setdefault((run, task_id), []).append(map_index)
+    for some in _chunks(list(groups.items())):
+        yield from _left(
+            session,
+            or_(
+                *(
+                    and_(
+                        XComModel.dag_run_id == run,
+                        XComModel.task_id == task_id,
+                        XComModel.map_index.in_(indexes),
+                    )
+                    for (run, task_id), indexes in some
+                )
             ),
-            (self.ti.state == "success", "submitted"),
-            else_="running",
         )
 
-    def billed(self) -> ColumnElement[int]:
-        """Return 1 if the API has said that the render is done. It is then billed, saved or not."""
-        return case((self.of_render("outcome") == Outcome.SUCCEEDED.value, 1), else_=0)
 
-    def moment(self) -> ColumnElement[str]:
-        """Return when the render was submitted or refused, as sortable text."""
-        pushed_at = func.replace(cast(self.render.timestamp, String), " ", "T")
-        return func.coalesce(self.of_render("submitted_at"), self.of_render("refused_at"), pushed_at)
+def left_by_task(session: Session, ref: TaskRef) -> Iterator[Left]:
+    """Return the XComs of ours of one task instance."""
+    yield from _left(
+        session,
+        XComModel.dag_id == ref.dag_id,
+        XComModel.task_id == ref.task_id,
+        XComModel.run_id == ref.run_id,
+        XComModel.map_index == ref.map_index,
+    )
+
+
+def left_by_run(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> Iterator[Left]:
+    """Return the XComs of ours of some DAG runs."""
+    yield from _left(session, XComModel.dag_run_id.in_(_runs(run_ids, dag_ids)))
+
+
+def began(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> datetime | None:
+    """Return when the first XCom of some DAG runs was pushed."""
+    of_runs = XComModel.dag_run_id.in_(_runs(run_ids, dag_ids))
+    return session.scalar(select(func.min(XComModel.timestamp)).where(of_runs, _is_ours()))
+
+
+def pushes_of(
+    session: Session, dag_id: str, since: datetime
+) -> dict[Identity, frozenset[tuple[str, datetime]]]:
+    """Return which XComs of ours the task instances of a DAG have since a time: their keys and times."""
+    statement = select(
+        XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.timestamp
+    ).where(_dag_id() == dag_id, _is_ours(), XComModel.timestamp >= since)
+    found: dict[Identity, set[tuple[str, datetime]]] = {}
+    for run, task_id, map_index, key, pushed_at in session.execute(statement):
+        found.setdefault((run, task_id, map_index), set()).add((key, pushed_at))
+    return {identity: frozenset(pushes) for identity, pushes in found.items()}
+
+
+def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]:
+    """Return the task instances that go on: those of some DAGs, and all that wait for a slot.
+
+    One that was cleared is among them as soon as it is scheduled. The ranges beside the list of states are for SQLite, which
+    knows only how many tasks a state has on average, and would read the whole table.
+    """
+    ti = TaskInstance
+    waits = or_(
+        func.coalesce(ti.next_method, "") == _RESUMES_SUBMIT,
+        and_(func.coalesce(ti.operator, "").in_(_SUBMITTERS), ti.state.in_(("running", "deferred"))),
+    )
+    ours = func.coalesce(ti.dag_id, "").in_(sorted(dag_ids))  # an expression for the same reason as _dag_id
+    statement = select(
+        ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.state, ti.try_number, case((waits, 1), else_=0)
+    ).where(
+        ti.state.in_(sorted(ACTIVE)),
+        or_(and_(ti.state >= "a", ti.state < "success"), and_(ti.state > "success", ti.state < "z")),
+        or_(ours, waits),
+    )
+    return {
+        TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index): TaskNow(
+            state, tries or 0, bool(waiting)
+        )
+        for dag, run, task, index, state, tries, waiting in session.execute(statement)
+    }
+
+
+def arguments_of(session: Session, refs: Sequence[TaskRef]) -> dict[TaskRef, dict[str, Any]]:
+    """Return the rendered arguments of some task instances, as far as Airflow keeps them, and ``estimated_cost_cny``."""
+    found: dict[TaskRef, dict[str, Any]] = {}
+    for some in _chunks(refs):
+        for columns, value, extra in (
+            (RenderedTaskInstanceFields, RenderedTaskInstanceFields.rendered_fields, []),
+            (XComModel, XComModel.value, [XComModel.key == xcom.ESTIMATED_COST]),
+        ):
+            statement = select(
+                columns.dag_id, columns.run_id, columns.task_id, columns.map_index, value
+            ).where(_is_one_of(columns, some), *extra)
+            for dag, run, task, index, got in session.execute(statement):
+                arguments = dict(got) if isinstance(got, Mapping) else {xcom.ESTIMATED_COST: got}
+                found.setdefault(TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index), {}).update(
+                    arguments
+                )
+    return found
+
+
+def latest_arguments(session: Session, ref: TaskRef) -> Mapping[str, Any]:
+    """Return the rendered arguments of a task instance, or else the latest ones of its task.
+
+    Airflow keeps the arguments of the last runs only.
+    """
+    fields = RenderedTaskInstanceFields
+    exact = and_(fields.run_id == ref.run_id, fields.map_index == ref.map_index)
+    statement = (
+        select(fields.rendered_fields)
+        .where(fields.dag_id == ref.dag_id, fields.task_id == ref.task_id)
+        .order_by(case((exact, 0), else_=1), fields.run_id.desc())
+        .limit(1)
+    )
+    rendered = session.scalar(statement)
+    return rendered if isinstance(rendered, Mapping) else {}
+
+
+def _left(session: Session, *conditions: ColumnElement[bool]) -> Iterator[Left]:
+    manifest, ti = aliased(XComModel), TaskInstance
+    statement = (
+        select(
+            XComModel.dag_id,
+            XComModel.run_id,
+            XComModel.dag_run_id,
+            XComModel.task_id,
+            XComModel.map_index,
+            XComModel.key,
+            XComModel.timestamp,
+            type_coerce(XComModel.value, Text).label("value"),
+            type_coerce(manifest.value, Text).label("returned"),
+            ti.state,
+            ti.try_number,
+        )
+        .outerjoin(
+            ti,
+            and_(
+                ti.dag_id == XComModel.dag_id,
+                ti.task_id == XComModel.task_id,
+                ti.run_id == XComModel.run_id,
+                ti.map_index == XComModel.map_index,
+            ),
+        )
+        .outerjoin(
+            manifest,
+            and_(
+                manifest.dag_run_id == XComModel.dag_run_id,
+                manifest.task_id == XComModel.task_id,
+                manifest.map_index == XComModel.map_index,
+                manifest.key == xcom.RETURN_VALUE,
+            ),
+        )
+        .where(_is_ours(), *conditions)
+    )
+    for dag, run, number, task, index, key, at, value, returned, state, tries in session.execute(statement):
+        yield Left(
+            TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index),
+            (number, task, index),
+            key,
+            at,
+            value,
+            returned,
+            state,
+            tries or 0,
+        )
+
+
+def _is_ours() -> ColumnElement[bool]:
+    """Limit to our keys. The range beside the list is for SQLite, for the same reason as in :func:`active`."""
+    return and_(XComModel.key.between("jimeng_", "jimeng_z"), XComModel.key.in_(COUNTED))
+
+
+def _runs(run_ids: Collection[str], dag_ids: Collection[str]) -> Select[tuple[int]]:
+    return select(DagRun.id).where(DagRun.dag_id.in_(sorted(dag_ids)), DagRun.run_id.in_(sorted(run_ids)))
+
+
+def _dag_id() -> ColumnElement[str]:
+    """Return the DAG of an XCom as an expression: with the column, databases start from all tasks of these DAGs."""
+    return func.coalesce(XComModel.dag_id, "")
+
+
+def _is_one_of(columns: Any, refs: Iterable[TaskRef]) -> ColumnElement[bool]:
+    return or_(
+        *(
+            and_(
+                columns.dag_id == ref.dag_id,
+                columns.task_id == ref.task_id,
+                columns.run_id == ref.run_id,
+                columns.map_index == ref.map_index,
+            )
+            for ref in refs
+        )
+    )
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), _CHUNK):
+        yield items[first : first + _CHUNK]

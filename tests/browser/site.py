@@ -99,7 +99,8 @@ def opened_site(home: Path) -> Iterator[Site]:
     """Start Airflow and emulator, with DAGs and no runs."""
     dags = home / "dags"
     dags.mkdir(parents=True)
-    shutil.copy(Path(__file__).parent / "dags" / "films.py", dags)
+    for file in (Path(__file__).parent / "dags").glob("*.py"):
+        shutil.copy(file, dags)
     _copy_the_review_example(dags)
     faults = home / "faults.json"
     faults.write_text(json.dumps(FAULTS))

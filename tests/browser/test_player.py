@@ -47,7 +47,13 @@ def test_the_player_plays_and_can_be_moved_and_other_takes_stand_below_it(site: 
     until(lambda: video.evaluate("video => !video.seeking && Math.abs(video.currentTime - 4) < 0.1"))
     assert video.evaluate("video => video.error") is None
     visitor.shoot("render")
-    expect(page.locator(".takes .card")).to_have_count(2)
+    rows = page.locator(".take-row")
+    expect(rows).to_have_count(2)
+    box = rows.first.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 900, "other takes are in sight without scrolling"
+    rows.first.get_by_label("Select").check()
+    expect(page.locator(".tray .count")).to_have_text("1 selected")
     page.get_by_role("link", name="Compare these takes").click()
     page.wait_for_url(re.compile(r"/jimeng/compare\?"))
     expect(page.locator("figure.take")).to_have_count(3)
@@ -76,7 +82,8 @@ def test_every_value_of_the_manifest_is_shown_and_can_be_copied(site: Site, wind
     until(lambda: page.evaluate(clipboard) == KITE)
     page.get_by_role("button", name="Copy seed").click()
     until(lambda: page.evaluate(clipboard) == "11")
-    page.locator("summary").click()
+    page.locator(".json summary").click()
+    page.locator(".manifest summary").click()
     page.get_by_role("button", name="Copy JSON").click()
     until(lambda: page.evaluate(clipboard).startswith("{"))
     manifest = json.loads(page.evaluate(clipboard))
@@ -105,7 +112,7 @@ def test_the_video_can_be_downloaded_whole(inside_airflow: bool, site: Site, win
         place.locator("[data-state=landed] a.picture").click()
     else:
         open_render(page, site)
-    place.locator("summary").click()
+    place.locator(".json summary").click()
     manifest = json.loads(place.locator("pre").inner_text())
     with page.expect_download() as started:
         place.get_by_role("link", name="Download").click()

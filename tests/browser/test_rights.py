@@ -62,6 +62,6 @@ def test_the_page_says_when_its_session_has_ended(site: Site, window: Window) ->
     page.goto(site.gallery)
     expect(page.locator(".card").first).to_be_visible()
     page.context.clear_cookies()
-    page.get_by_label("Search prompts").fill("kite")
+    page.get_by_label("Search", exact=True).fill("kite")
     expect(page.get_by_role("alert")).to_contain_text("You are signed out")
     expect(page.get_by_role("alert").get_by_role("link", name="Sign in")).to_be_visible()

@@ -40,7 +40,7 @@ ALLOWED = {
     "storage": {"airflow", "fsspec", "pendulum"},
     "cli": {"airflow", "argcomplete", "pendulum", "rich"},
     "finishing": {"PIL", "av", "pendulum"},
-    "web": {"airflow", "fastapi", "pendulum", "sqlalchemy", "starlette"},
+    "web": {"airflow", "fastapi", "pendulum", "pydantic", "sqlalchemy", "starlette"},
     "lineage": {"airflow", "attrs"},
     "links": {"airflow", "packaging"},
     "notifications": {"airflow", "asgiref"},

@@ -54,6 +54,7 @@ def test_widgets_are_those_of_the_form(listed: Any) -> None:
 
 def test_links_triggers_and_configuration_are_listed(listed: Any) -> None:
     assert listed("links") == [
+        {"extra_link_class_name": "airflow_provider_jimeng.links.JimengCampaignLink"},
         {"extra_link_class_name": "airflow_provider_jimeng.links.JimengVideoLink"},
         {"extra_link_class_name": "airflow_provider_jimeng.web.links.JimengVideoLink"},
     ]

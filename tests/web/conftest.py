@@ -138,6 +138,11 @@ def _forget_all(session: Session) -> None:
     from airflow.models.xcom import XComModel
     from sqlalchemy import delete
 
+    from airflow_provider_jimeng.web import store
+
     for model in (XComModel, RenderedTaskInstanceFields, TaskInstance, DagRun):
         session.execute(delete(model))
     session.commit()
+    session.info.clear()
+    store.dag_ids(session)  # the gallery's index notices that all renders are gone
+    session.info.clear()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.web.conftest import Reader
     from tests.web.records import Records
 
-PAGES = ["", "render", "compare"]
+PAGES = ["", "render", "compare", "campaign", "costs"]
 PER_TASK = ["api/render", "media"]
 
 

@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
+from airflow_provider_jimeng.core.money import Money
 from airflow_provider_jimeng.web.cards import card, failure, timeline, totals
 from airflow_provider_jimeng.web.reading import seconds_between
-from airflow_provider_jimeng.web.store import Filters, Group, Stored, TaskRef
+from airflow_provider_jimeng.web.store import Facets, Filters, Group, Stored, TaskRef
 from tests.web.records import NOW, manifest_payload, render_payload
 
 STORED = Stored(
@@ -19,15 +21,16 @@ STORED = Stored(
     render=render_payload(),
     manifest=manifest_payload("/video.mp4"),
 )
-GROUP = Group(
+FACETS = Facets(
     dag_id="ads",
-    model="t2v_720p",
+    run_id="r",
     state="landed",
-    seconds="5",
-    cost="1.40",
-    estimate="1.40",
-    paid_here=True,
-    count=1,
+    model="t2v_720p",
+    ratio="16:9",
+    conn_id="jimeng_default",
+    money=Money.PAID,
+    amount=Decimal("1.40"),
+    seconds=Decimal(5),
 )
 EVERYBODY = Filters(readable=frozenset({"ads"}))
 
@@ -90,18 +93,26 @@ def test_a_wait_for_a_slot_without_success_is_not_explained_by_the_code_of_its_l
     assert failure({"outcome": "failed", "code": "50430"})["kind"] == "busy"
 
 
-def test_totals_add_decimals_and_never_guess_a_price() -> None:
+def test_totals_add_each_kind_of_money_and_never_guess_a_price() -> None:
+    running = FACETS._replace(state="running", money=Money.EXPECTED)
     found = [
-        replace(GROUP, cost="0.10", count=3),
-        replace(GROUP, cost=None),
-        replace(GROUP, cost="Infinity"),
-        replace(GROUP, cost="9.99", paid_here=False),
-        replace(GROUP, state="running", estimate="2.5", cost=None),
-        replace(GROUP, state="failed", estimate="2.5", cost=None),
-        replace(GROUP, state="submitted", estimate="what", cost=None, seconds="long"),
+        Group(facets=facets, count=count)
+        for count, facets in (
+            (3, FACETS._replace(amount=Decimal("0.10"))),
+            (1, FACETS._replace(amount=None)),
+            (1, FACETS._replace(amount=Decimal("9.99"), money=Money.PAID_ELSEWHERE)),
+            (1, running._replace(amount=Decimal("2.5"))),
+            (1, running._replace(state="waiting", amount=Decimal(1))),
+            (1, running._replace(state="failed", money=Money.NOT_BILLED)),
+            (2, running._replace(state="failed", money=Money.MAY_BE_BILLED)),
+            (1, running._replace(state="submitted", amount=None)),
+            (1, FACETS._replace(replaced=True, amount=Decimal(7))),
+            (1, FACETS._replace(replaced=True, money=Money.MAY_BE_BILLED, amount=Decimal(4))),
+        )
     ]
     assert totals(found, EVERYBODY) == {
-        "renders": 9, "seconds": 30.0, "cost_cny": "0.30", "expected_cny": "2.50", "unpriced": 3,
+        "renders": 11, "seconds": 25.0, "cost_cny": "7.30", "may_be_billed_cny": "6.80", "expected_cny": "3.50",
+        "unpriced": 2,
     }  # fmt: skip
     assert totals(found, replace(EVERYBODY, dag_ids=("other",)))["renders"] == 0
 

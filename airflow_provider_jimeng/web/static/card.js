@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The card of one render.
+// The card of one prompt: its newest render, and the other takes of it on the page.
 
 import { h, icon } from "./dom.js";
 import { leavingFrame, renderAddress, taskAddress } from "./host.js";
-import { explain, t } from "./i18n.js";
-import { age, cost, money, moment, resolution, span } from "./format.js";
+import { explain, has, t } from "./i18n.js";
+import { age, moment, moneyText, resolution, shape, span } from "./format.js";
+import { keyOf } from "./selection.js";
 import { movesWhilePointedAt, still } from "./still.js";
-
-export function keyOf(ref) {
-  return JSON.stringify([ref.dag_id, ref.run_id, ref.task_id, ref.map_index]);
-}
+import { selectBox } from "./tray.js";
 
 export function taskName(ref) {
   return ref.map_index >= 0 ? `${ref.task_id} [${ref.map_index}]` : ref.task_id;
@@ -20,7 +18,7 @@ export function stateBadge(card) {
 }
 
 /** Returns age and expected end of a running render, and the share of the expected time that has passed, 0 to 1. */
-export function progress(card, now = Date.now()) {
+function progress(card, now = Date.now()) {
   const since = Date.parse(card.submitted_at ?? card.seen_at);
   const elapsed = Math.max(0, now - since);
   const expected = card.expected_at ? Date.parse(card.expected_at) : null;
@@ -60,28 +58,35 @@ export function failurePanel(card) {
   );
 }
 
+function quietPanel(state, text) {
+  return h("div", { class: `panel ${state}` }, icon(state), h("span", {}, text));
+}
+
 /** Returns the content of a card's picture area. */
 export function picture(card) {
   if (card.state === "landed") return still(card.ref);
   if (card.state === "running") return runningPanel(card);
   if (card.state === "failed") return failurePanel(card);
-  return h("div", { class: "panel submitted" }, icon("submitted"), h("span", {}, t("submitted_only")));
-}
-
-export function priceText(card) {
-  if (!card.paid_here) return t("paid_elsewhere");
-  const amount = cost(card);
-  if (amount === null || amount === undefined) return t("unknown_price");
-  return card.cost_cny || card.outcome === "succeeded" ? money(amount) : `≈ ${money(amount)}`;
+  if (card.state === "waiting") return quietPanel("waiting", t("waiting_for_slot"));
+  return quietPanel("submitted", t("submitted_only"));
 }
 
 /** Returns in what a video differs from its request, in words. */
 export function differences(card) {
-  return card.differs.map(({ field, asked, got }) => t("differs_in", { field, asked, got })).join("; ");
+  return card.differs.map(({ field, asked, got }) => t("differs_in", { field: has(field) ? t(field) : field, asked, got })).join("; ");
 }
 
-function facts(card) {
-  const price = card.state === "failed" && card.outcome !== "succeeded" ? null : priceText(card);
+/** Returns what tells one take of a prompt from another: its seed, take and place in the run. */
+export function takeFacts(card) {
+  return [
+    Number.isInteger(card.seed) ? `${t("seed")} ${card.seed}` : null,
+    card.take > 1 ? t("take", { count: card.take }) : null,
+    card.ref.map_index >= 0 ? `[${card.ref.map_index}]` : null,
+  ].filter(Boolean);
+}
+
+export function facts(card) {
+  const price = moneyText(card);
   return h(
     "ul",
     { class: "facts" },
@@ -89,33 +94,49 @@ function facts(card) {
     resolution(card) ? h("li", {}, resolution(card)) : null,
     card.duration ? h("li", {}, span(card.duration)) : null,
     card.differs?.length ? h("li", { class: "differs", title: differences(card) }, t("differs")) : null,
-    price ? h("li", { title: card.paid_here ? "" : t("reused_hint") }, price) : null,
+    price ? h("li", { class: "money", data: { money: card.money }, title: card.money === "paid_elsewhere" ? t("reused_hint") : "" }, price) : null,
+    takeFacts(card).map((fact) => h("li", {}, fact)),
   );
 }
 
-/** Returns a card. `picks` knows which renders are selected for comparison, and gets each change. */
-export function cardElement(card, picks) {
+function footer(card) {
+  const when = card.submitted_at ?? card.seen_at;
+  return h("footer", {},
+    leavingFrame(
+      h("a", { class: "task", href: taskAddress(card.ref), title: `${card.ref.dag_id} · ${taskName(card.ref)} · ${card.ref.run_id}` },
+        icon("task"),
+        h("span", {}, h("b", {}, card.ref.dag_id), ` ${card.ref.task_id}`),
+        card.ref.map_index >= 0 ? h("em", {}, `[${card.ref.map_index}]`) : null)),
+    h("time", { dateTime: when, title: moment(when) }, age(when)));
+}
+
+/** Returns the buttons that show one take of the prompt each. */
+function takeButtons(takes, shown, onTake) {
+  const several = new Set(takes.map(({ ref }) => ref.run_id)).size > 1;
+  const name = (card, at) => takeFacts(card).join(" · ") || t("take", { count: at + 1 });
+  return h("ul", { class: "variants", aria: { label: t("takes") } }, takes.map((card, at) =>
+    h("li", {},
+      h("button", {
+        type: "button", class: "variant", data: { state: card.state }, title: `${t(`state_${card.state}`)} · ${card.ref.run_id}`,
+        aria: { pressed: String(card === shown) }, on: { click: () => onTake(card) },
+      }, h("span", {}, name(card, at)), several ? h("small", {}, card.ref.run_id) : null))));
+}
+
+/** Returns the card of one prompt. `takes` are its renders, and `query` is the gallery's, to which other pages lead back. */
+export function cardElement(takes, { shown = takes[0], query = null, onTake = () => {} } = {}) {
+  const card = shown;
   const content = picture(card);
   const prompt = card.prompt || t("no_prompt");
-  const when = card.submitted_at ?? card.seen_at;
-  const link = h("a", { class: "picture", href: renderAddress(card.ref), aria: { label: t("open_render", { name: prompt }) } }, content);
-  const pick = h("input", { type: "checkbox", checked: picks.has(card.ref), on: { change: () => picks.toggle(card, pick) } });
+  const link = h("a", { class: "picture", href: renderAddress(card.ref, query) }, h("span", { class: "spoken" }, t("open_render", { name: prompt })), content);
   const element = h(
     "article",
-    { class: "card", data: { state: card.state, key: keyOf(card.ref) } },
+    { class: "card", data: { state: card.state, key: keyOf(card.ref), shape: shape(card) } },
     link,
-    card.state === "landed" ? h("label", { class: "pick" }, pick, t("add_to_compare")) : null,
+    selectBox(card),
     h("p", { class: card.prompt ? "prompt" : "prompt none", title: card.prompt ?? "", lang: "" }, prompt),
     facts(card),
-    h(
-      "footer",
-      {},
-      leavingFrame(
-        h("a", { class: "task", href: taskAddress(card.ref), title: `${card.ref.dag_id} · ${taskName(card.ref)} · ${card.ref.run_id}` },
-          icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`)),
-      ),
-      h("time", { dateTime: when, title: moment(when) }, age(when)),
-    ),
+    takes.length > 1 ? takeButtons(takes, card, onTake) : null,
+    footer(card),
   );
   if (card.state === "landed") movesWhilePointedAt(element, content);
   element.refresh = () => {
@@ -127,13 +148,13 @@ export function cardElement(card, picks) {
 }
 
 /** Returns a card, or a notice in its place if the card cannot be shown. The other cards stay. */
-export function cardOrNotice(card, picks) {
+export function cardOrNotice(takes, options) {
   try {
-    return cardElement(card, picks);
+    return cardElement(takes, options);
   } catch {
     const element = h("article", { class: "card", data: { state: "failed" } },
       h("div", { class: "picture" }, h("div", { class: "panel failed" }, h("strong", {}, icon("failed"), t("card_broken")))),
-      h("p", { class: "prompt", lang: "" }, String(card?.prompt ?? "")));
+      h("p", { class: "prompt", lang: "" }, String(takes[0]?.prompt ?? "")));
     element.refresh = () => {};
     return element;
   }

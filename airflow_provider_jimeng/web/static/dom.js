@@ -17,6 +17,12 @@ const ICONS = {
   next: "m9.5 5-1.4 1.4 5.6 5.6-5.6 5.6L9.5 19l7-7z",
   task: "M4 5h7v2H6v11h11v-5h2v7H4zm9-1h7v7h-2V7.4l-6.8 6.8-1.4-1.4L16.6 6H13z",
   compare: "M4 5h7v14H4zm2 2v10h3V7zm7-2h7v14h-7zm2 2v10h3V7z",
+  waiting: "M6 3h12v4l-4.2 5 4.2 5v4H6v-4l4.2-5L6 7zm2 2v1.3l4 4.8 4-4.8V5zm4 8-4 4.7V19h8v-1.3z",
+  frame_back: "M6 5h2.2v14H6zm12 0v14l-9-7z",
+  frame_next: "M15.8 5H18v14h-2.2zM6 5l9 7-9 7z",
+  picture: "M4 5h16v14H4zm2 2v8l3.5-4 3 3.4 2.3-2.6L18 15.6V7zm2 1h2.5v2.5H8z",
+  full: "M4 4h6v2H6v4H4zm10 0h6v6h-2V6h-4zM4 14h2v4h4v2H4zm14 0h2v6h-6v-2h4z",
+  campaign: "M4 5h7v6H4zm9 0h7v6h-7zM4 13h7v6H4zm9 0h7v6h-7z",
   close: "m6.4 5 5.6 5.6L17.6 5 19 6.4 13.4 12l5.6 5.6-1.4 1.4-5.6-5.6L6.4 19 5 17.6l5.6-5.6L5 6.4z",
   film: "M4 5h16v14H4zm2 2v2h2V7zm0 4v2h2v-2zm0 4v2h2v-2zm10-8v2h2V7zm0 4v2h2v-2zm0 4v2h2v-2zm-6-8v4h4V7zm0 6v4h4v-4z",
 };

@@ -9,7 +9,8 @@ function readable(frame) {
   }
 }
 
-const airflow = readable(window.parent) ? window.parent : null;
+/** The window of Airflow's page around ours, or null. */
+export const airflow = readable(window.parent) ? window.parent : null;
 const AIRFLOW_ROOT = new URL("../", document.baseURI);
 
 export const embedded = airflow !== null;
@@ -19,6 +20,16 @@ function stored(key) {
     return localStorage.getItem(key);
   } catch {
     return null;
+  }
+}
+
+/** Returns the time zone that the reader chose in Airflow, else the browser's. */
+export function timeZone() {
+  const chosen = stored("timezone")?.replace(/^"|"$/g, "");
+  try {
+    return new Intl.DateTimeFormat("en", chosen ? { timeZone: chosen } : {}).resolvedOptions().timeZone;
+  } catch {
+    return undefined; // Airflow stored a name that this browser does not know
   }
 }
 
@@ -76,13 +87,36 @@ export function refQuery(ref) {
   return new URLSearchParams(Object.entries(ref)).toString();
 }
 
-export function renderAddress(ref) {
-  return `render?${refQuery(ref)}`;
+/** Returns the address of the page of one render. `within` is the gallery's query, to which the page leads back, or null. */
+export function renderAddress(ref, within = null) {
+  return `render?${refQuery(ref)}${within === null ? "" : `&within=${encodeURIComponent(within)}`}`;
+}
+
+export function compareAddress(refs, within = null) {
+  const query = new URLSearchParams();
+  for (const ref of refs) for (const [name, value] of Object.entries(ref)) query.append(name, value);
+  if (within !== null) query.set("within", within);
+  return `compare?${query}`;
+}
+
+/** Returns the address of the page of one DAG run. */
+export function campaignAddress({ dag_id, run_id }) {
+  return `campaign?${new URLSearchParams({ dag_id, run_id })}`;
 }
 
 /** Returns the address of a render's video, or of a picture beside it: "poster" or "preview". */
 export function mediaAddress(ref, part) {
   return `media?${refQuery(ref)}${part ? `&part=${part}` : ""}`;
+}
+
+/** Follows a link in the page around the frame. */
+function followOutside(link) {
+  const twin = airflow.document.createElement("a");
+  twin.href = link.href;
+  if (link.download) twin.download = link.download;
+  airflow.document.body.append(twin);
+  twin.click();
+  twin.remove();
 }
 
 /**
@@ -94,12 +128,36 @@ export function leavingFrame(link) {
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
-    const twin = airflow.document.createElement("a");
-    twin.href = link.href;
-    if (link.download) twin.download = link.download;
-    airflow.document.body.append(twin);
-    twin.click();
-    twin.remove();
+    followOutside(link);
   });
   return link;
+}
+
+/** Posts a form whose answer is a download. As with links, the page around the frame does it. */
+export function postOutsideFrame(path, fields) {
+  const page = (airflow ?? window).document;
+  const form = page.createElement("form");
+  form.method = "post";
+  form.action = new URL(path, document.baseURI).href;
+  form.hidden = true;
+  for (const [name, value] of Object.entries(fields)) {
+    const field = page.createElement("input");
+    field.type = "hidden";
+    field.name = name;
+    field.value = value;
+    form.append(field);
+  }
+  page.body.append(form);
+  form.submit();
+  form.remove();
+}
+
+/** Saves bytes as a file of the reader. */
+export function saveFile(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  if (airflow) followOutside(link);
+  else link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser reads it after the click
 }

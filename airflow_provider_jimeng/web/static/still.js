@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The picture of a saved video on a card: its poster, or else its first frame. While the pointer is on the card, it moves
-// through the frames of the preview; without a preview, and under the keyboard's focus, the video plays.
+// The picture of a saved video on a card: its poster, or else its first frame. Under the pointer it moves through the frames
+// of the preview, or else of the video. Under the keyboard's focus the video plays.
 
 import { h, icon } from "./dom.js";
 import { fetchTiles } from "./api.js";
@@ -8,7 +8,6 @@ import { mediaAddress } from "./host.js";
 import { t } from "./i18n.js";
 
 const STILL_AT = 0.1; // seconds; the first frame is often black
-const CARD_RATIO = 16 / 9;
 const nearTheScreen = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {
@@ -49,12 +48,12 @@ function loadVideo(element) {
 }
 
 /** Returns the element that shows one frame of a preview at a time, as large as the card allows. */
-function frameElement(ref, tiles) {
+function frameElement({ ref, clientWidth, clientHeight }, tiles) {
   const sheet = { width: Math.max(...tiles.map((tile) => tile.x + tile.width)), height: Math.max(...tiles.map((tile) => tile.y + tile.height)) };
   const [{ width, height }] = tiles;
   const frame = h("i", {});
   frame.style.aspectRatio = `${width} / ${height}`;
-  frame.style[width / height < CARD_RATIO ? "height" : "width"] = "100%";
+  frame.style[width / height < clientWidth / clientHeight ? "height" : "width"] = "100%";
   frame.style.backgroundImage = `url("${mediaAddress(ref, "preview")}")`;
   frame.style.backgroundSize = `${(100 * sheet.width) / width}% ${(100 * sheet.height) / height}%`;
   const share = (start, free) => `${free > 0 ? (100 * start) / free : 0}%`;
@@ -69,7 +68,22 @@ function frameElement(ref, tiles) {
   return element;
 }
 
-/** Moves the picture of a card while the pointer, or the focus, is on the card. */
+/** Shows the frame of a video at a share of its length. A frame that is still being looked for is not asked for again. */
+function showFrame(video, share) {
+  video.wanted = share;
+  const seek = () => {
+    if (video.seeking || video.readyState < HTMLMediaElement.HAVE_METADATA) return;
+    const time = video.wanted * Math.max(0, video.duration - STILL_AT);
+    if (Math.abs(video.currentTime - time) > 1 / 48) video.currentTime = time;
+  };
+  if (!video.scrubs) {
+    video.scrubs = true;
+    for (const type of ["loadedmetadata", "seeked"]) video.addEventListener(type, seek);
+  }
+  seek();
+}
+
+/** Moves the picture of a card: the pointer chooses the frame, and under the focus the video plays. */
 export function movesWhilePointedAt(card, element) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let tiles = null; // a promise once the pointer was here
@@ -80,32 +94,34 @@ export function movesWhilePointedAt(card, element) {
     if (!calm.matches) loadVideo(element)?.play().catch(() => {}); // the browser rejects the play if a pause follows at once
   };
   const stop = () => element.querySelector("video")?.pause();
-  const point = async (event) => {
-    const box = element.getBoundingClientRect();
-    pointer = (event.clientX - box.left) / box.width;
-    if (scrub) return scrub.show(pointer);
-    if (tiles) return null;
-    tiles = fetchTiles(element.ref).catch(() => []);
-    const found = await tiles;
-    if (found.length) {
-      scrub = frameElement(element.ref, found);
-      element.append(scrub);
-      stop();
+  const show = () => {
+    if (pointer === null) return;
+    if (scrub) scrub.show(pointer);
+    else {
+      const video = loadVideo(element);
+      video?.pause();
+      if (video) showFrame(video, pointer);
     }
-    return pointer === null ? null : scrub ? scrub.show(pointer) : play();
   };
-  const enter = (event) => {
-    if (!scrub && element.querySelector("video")) play();
-    point(event);
+  const point = async (event) => {
+    if (event.pointerType === "touch") return;
+    const box = element.getBoundingClientRect();
+    pointer = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    tiles ??= fetchTiles(element.ref).catch(() => []);
+    const found = await tiles;
+    if (found.length && !scrub) {
+      scrub = frameElement(element, found);
+      element.append(scrub);
+    }
+    show();
   };
   const leave = () => {
     pointer = null;
     if (scrub) scrub.hidden = true;
     stop();
   };
-  card.addEventListener("pointerenter", enter);
-  card.addEventListener("pointermove", point);
+  for (const type of ["pointerenter", "pointermove"]) card.addEventListener(type, point);
   card.addEventListener("pointerleave", leave);
-  card.addEventListener("focusin", play);
-  card.addEventListener("focusout", stop);
+  card.querySelector("a.picture").addEventListener("focus", play);
+  card.querySelector("a.picture").addEventListener("blur", stop);
 }

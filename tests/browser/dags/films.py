@@ -41,6 +41,9 @@ with DAG("slow_study", schedule=None, catchup=False):
         prompt="Fog lifts from a mountain lake, a slow study", poll_interval=2, **RENDER
     )
 
+with DAG("upright", schedule=None, catchup=False):
+    JimengGenerateVideoOperator(prompt="A dancer turns in an alley", aspect_ratio="9:16", **RENDER)
+
 with DAG("studio", schedule=None, catchup=False):
     JimengGenerateVideoOperator.partial(**RENDER).expand_kwargs(
         [

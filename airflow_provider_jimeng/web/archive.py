@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many saved videos as one ZIP, or as a list of their files.
+
+The ZIP is written while it is sent, and a video passes through in parts, so memory does not grow with the videos. They
+are stored as they are: a video does not become smaller. Each render is looked up and its right is asked when its turn
+comes, so whoever loses a right during the download gets no further file of that DAG.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from airflow_provider_jimeng.web import campaign, media, store
+from airflow_provider_jimeng.web.costs import csv_lines
+from airflow_provider_jimeng.web.reading import moment, text, whole
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from airflow_provider_jimeng.web.store import TaskRef
+
+LIST_NAME = "renders.csv"
+MISSING_NAME = "missing.txt"
+COLUMNS = (
+    "file", "prompt", "model", "seed", "take", "aspect_ratio", "duration", "dag_id", "run_id", "task_id", "map_index",
+    "render_id", "submitted_at", "landed_at", "cost_cny", "width", "height", "bytes", "sha256", "uri",
+)  # fmt: skip
+_FROM_MANIFEST = (
+    "prompt", "model", "seed", "aspect_ratio", "duration", "submitted_at", "landed_at", "cost_cny", "width", "height",
+    "bytes", "sha256", "uri",
+)  # fmt: skip
+_PROMPT_CHARACTERS, _RUN_CHARACTERS = 48, 48
+_NOT_IN_NAMES = re.compile(r"[^\w]+")
+_FORBIDDEN = "You may not see the renders of this DAG. / 你无权查看该 DAG 的生成任务。"
+_NO_VIDEO = "No saved video is known. / 没有已保存的视频。"
+_CUT = "The file ended before its end, so what is here is not whole. / 文件读取中断，压缩包内的内容不完整。"
+
+
+class UnavailableError(Exception):
+    """A render has no video that this reader can get now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A saved video: its manifest, the connection of its store, and which take it is, if that is known."""
+
+    ref: TaskRef
+    manifest: Mapping[str, Any]
+    conn_id: str | None
+    take: int | None
+
+    def row(self, file: str = "") -> dict[str, Any]:
+        """Return what a list tells of the video."""
+        known = {name: _cell(self.manifest.get(name)) for name in _FROM_MANIFEST}
+        render_id = text(self.manifest.get("task_id"))
+        return {**known, **asdict(self.ref), "file": file, "take": self.take, "render_id": render_id}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Whoever downloads: what opens a database session, and what says if they can see the renders of a DAG now."""
+
+    session: Callable[[], AbstractContextManager[Session]]
+    may_see: Callable[[str], bool]
+
+    def saved(self, ref: TaskRef) -> Saved:
+        """Return a saved video.
+
+        :raises UnavailableError: there is none, or the reader cannot see it.
+        """
+        if not self.may_see(ref.dag_id):
+            raise UnavailableError(_FORBIDDEN)
+        with self.session() as session:
+            stored = store.one(session, ref)
+            if stored is None or stored.manifest is None:
+                stored = store.one_of_run(session, ref, frozenset({ref.dag_id}))
+            if stored is None or not stored.manifest:
+                raise UnavailableError(_NO_VIDEO)
+            arguments = stored.manifest if "take" in stored.manifest else None
+            arguments = arguments or campaign.arguments_of(session, stored.ref) or {}
+            return Saved(
+                ref=stored.ref,
+                manifest=stored.manifest,
+                conn_id=store.storage_connection(session, stored.ref),
+                take=_take(arguments.get("take")),
+            )
+
+    def rows(self, refs: Iterable[TaskRef]) -> Iterator[dict[str, Any]]:
+        """Yield a row for each saved video that the reader can see."""
+        for ref in refs:
+            try:
+                yield self.saved(ref).row()
+            except UnavailableError:
+                continue
+
+
+@dataclass(slots=True)
+class Names:
+    """Gives each video of an archive a name that people can read and that no other has."""
+
+    _used: set[str] = field(default_factory=set)
+
+    def of(self, saved: Saved) -> str:
+        """Return prompt, take and run as a file name, with a number if the name is used already."""
+        words = [
+            _slug(text(saved.manifest.get("prompt")) or saved.ref.task_id, _PROMPT_CHARACTERS),
+            f"take{saved.take}" if saved.take else "",
+            _slug(saved.ref.run_id, _RUN_CHARACTERS),
+            str(saved.ref.map_index) if saved.ref.map_index >= 0 else "",
+        ]
+        stem = "_".join(word for word in words if word)
+        name, number = f"{stem}.mp4", 2
+        while name.casefold() in self._used:
+            name, number = f"{stem}-{number}.mp4", number + 1
+        self._used.add(name.casefold())
+        return name
+
+
+class _Pipe(io.RawIOBase):
+    """Takes what the ZIP writer writes, until it is sent. It cannot seek, so the writer never goes back."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written += data
+        return len(data)
+
+    def take(self) -> bytes:
+        """Return what was written since the last call."""
+        taken = bytes(self._written)
+        self._written.clear()
+        return taken
+
+
+def archive(refs: Iterable[TaskRef], reader: Reader) -> Iterator[bytes]:
+    """Yield a ZIP with the videos, a list of them, and a text file that names what is not there."""
+    pipe, names = _Pipe(), Names()
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as target:
+        for ref in refs:
+            try:
+                saved = reader.saved(ref)
+                video = media.open_video(saved.manifest, saved.conn_id)
+                row = saved.row(names.of(saved))
+                rows.append(row)
+                yield from _stored(target, pipe, row["file"], video, moment(saved.manifest.get("landed_at")))
+            except UnavailableError as error:
+                missing.append(_line(ref, str(error)))
+            except media.MediaGoneError as error:
+                missing.append(_line(ref, str(error)))
+            except _CutError as error:
+                missing.append(_line(ref, f"{error}: {_CUT}"))
+                rows.pop()
+        target.writestr(LIST_NAME, "".join(csv_lines(COLUMNS, rows)).encode())
+        if missing:
+            target.writestr(MISSING_NAME, ("\n".join(missing) + "\n").encode())
+        yield pipe.take()
+    yield pipe.take()
+
+
+class _CutError(Exception):
+    """A video could not be read to its end. The message is its name in the archive."""
+
+
+def _stored(
+    target: zipfile.ZipFile, pipe: _Pipe, name: str, video: media.Video, at: datetime | None
+) -> Iterator[bytes]:
+    """Write one video and yield the bytes of the archive as they become ready."""
+    time = (at or datetime.now(UTC)).astimezone(UTC)
+    entry = zipfile.ZipInfo(
+        name, date_time=(time.year, time.month, time.day, time.hour, time.minute, time.second)
+    )
+    entry.file_size = video.size  # so that a video of more than 2 GiB gets the fields of ZIP64
+    entry.external_attr = 0o644 << 16
+    with target.open(entry, "w") as written:
+        pieces = video.pieces()
+        while True:
+            try:
+                piece = next(pieces, None)
+            except media.MediaGoneError as error:
+                raise _CutError(name) from error
+            if piece is None:
+                return
+            written.write(piece)
+            yield pipe.take()
+
+
+def selected(body: bytes, *, form: bool) -> list[TaskRef]:
+    """Return the renders that a posted selection names: a JSON list of ``[dag_id, run_id, task_id, map_index]``.
+
+    :param form: the list is the field ``refs`` of a form. Only a form can start a download of this size in a browser.
+    :raises ValueError: it is something else.
+    """
+    found: dict[TaskRef, None] = {}
+    if form:
+        (body,) = parse_qs(body).get(b"refs", (b"",))
+    entries = json.loads(body)
+    if not isinstance(entries, list):
+        raise ValueError("expected a list")  # noqa: TRY004 - callers handle one error
+    for entry in entries:
+        dag_id, run_id, task_id, map_index = entry
+        names = (dag_id, run_id, task_id)
+        if not all(isinstance(name, str) and 0 < len(name) <= 250 and "\0" not in name for name in names):
+            raise ValueError("expected names")
+        if not isinstance(map_index, int) or not -1 <= map_index < 2**31:
+            raise ValueError("expected a map index")
+        found[store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)] = None
+    return list(found)
+
+
+def _take(value: Any) -> int | None:
+    """Return the number of a take; an argument that was not given means the first one."""
+    if value is None:
+        return None
+    found = (
+        whole(int(value)) if isinstance(value, str) and value.isascii() and value.isdigit() else whole(value)
+    )
+    return found if found is not None and 0 < found < 10**6 else None
+
+
+def _slug(words: str, longest: int) -> str:
+    """Return words as a part of a file name: letters and digits of any script, the rest as hyphens."""
+    clean = _NOT_IN_NAMES.sub("-", unicodedata.normalize("NFC", words)).strip("-_")
+    return clean[:longest].strip("-_")
+
+
+def _line(ref: TaskRef, reason: str) -> str:
+    task = ref.task_id if ref.map_index < 0 else f"{ref.task_id}[{ref.map_index}]"
+    return f"{ref.dag_id} · {ref.run_id} · {task}: {reason}"
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The renders of a period in memory: one short entry for each task instance, brought up to date before each answer.
+
+A look at the database costs two short queries however many tasks others run: one mark for each DAG with XComs of ours,
+and the task instances that go on. Only what changed since the last look is read again. XComs that were deleted show in
+the marks. Each API server process has an index of its own, and nothing depends on what another process has seen.
+
+The index knows no rights: each reader's request leaves out what that reader cannot see.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_jimeng.core.money import Money, money_of
+from airflow_provider_jimeng.web import tables
+from airflow_provider_jimeng.web.entries import Entry, Stored, entry_of, entry_of_stored, waiting
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from airflow_provider_jimeng.web.tables import Identity, Left, Mark, TaskNow, TaskRef
+
+DEFAULT_DAYS = 30
+MOST_ENTRIES = 100_000
+"""About 200 MB. If there are more in a period, the period begins later."""
+_MARGIN = timedelta(days=1)
+"""A render counts from its submit, and its XCom is pushed at another moment."""
+_OVERLAP = timedelta(minutes=2)
+"""XComs are read again from so long before the newest known one: transactions end in another order than they begin."""
+_WIDE_SECONDS = 600.0
+"""A longer period than the default one is kept so long after it was last asked for."""
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+GroupKey = tuple[str, str, object]
+
+
+class Payer(NamedTuple):
+    """A run that has a render; the first of several has paid for it."""
+
+    pushed_at: datetime
+    run: int
+    dag_id: str
+
+
+class Shown(NamedTuple):
+    """One render of one run, for which several tasks can stand. ``payers``: all runs that have it, if there are several."""
+
+    entry: Entry
+    entries: tuple[Entry, ...]
+    billed: bool
+    money: Money
+    payer: Payer
+    payers: tuple[Payer, ...]
+
+    def paid_here(self, readable: Collection[str]) -> bool:
+        """Return whether, of the runs that a reader can see, this one had the render first."""
+        return not self.payers or self.payer == min(
+            payer for payer in self.payers if payer.dag_id in readable
+        )
+
+    @property
+    def order(self) -> tuple[datetime, int, str, int]:
+        """Sorts by time, and renders of the same moment always in the same order."""
+        return (self.entry.moment, *self.entry.identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the index held at one moment. ``newest`` has, for each DAG, when it last had news of a render."""
+
+    renders: tuple[Shown, ...]
+    by_task: dict[TaskRef, Shown]
+    waiting: dict[TaskRef, Stored]
+    newest: dict[str, datetime]
+    since: datetime
+    results: dict[Any, Any] = field(default_factory=dict)
+    """What readers asked of this snapshot before."""
+
+
+@dataclass(slots=True)
+class Groups:
+    """Entries by the run and the render that they belong to."""
+
+    by_identity: dict[Identity, Entry] = field(default_factory=dict)
+    identities: dict[TaskRef, Identity] = field(default_factory=dict)
+    going_on: set[Identity] = field(default_factory=set)
+    groups: dict[GroupKey, dict[Identity, Entry]] = field(default_factory=dict)
+    renders: dict[str, tuple[GroupKey, ...]] = field(default_factory=dict)
+    shown: dict[GroupKey, Shown] = field(default_factory=dict)
+
+    def put(self, entries: Iterable[Entry], gone: Iterable[Identity] = ()) -> None:
+        """Replace entries by newer ones, and remove those that are gone."""
+        touched: set[GroupKey] = set()
+        for identity in gone:
+            self._remove(identity, touched)
+        for entry in entries:
+            self._remove(entry.identity, touched)
+            key = _group_of(entry)
+            self.by_identity[entry.identity] = entry
+            self.identities[entry.ref] = entry.identity
+            if entry.task_state is None or entry.task_state in tables.ACTIVE:
+                self.going_on.add(entry.identity)
+            self.groups.setdefault(key, {})[entry.identity] = entry
+            if entry.render_id is not None:
+                runs = self.renders.get(entry.render_id, ())
+                if key not in runs:
+                    self.renders[entry.render_id] = (*runs, key)
+            touched.add(key)
+        shared = {key for one in touched if isinstance(one[2], str) for key in self.renders.get(one[2], ())}
+        for key in touched | shared:
+            self._show(key)
+
+    def _remove(self, identity: Identity, touched: set[GroupKey]) -> None:
+        entry = self.by_identity.pop(identity, None)
+        if entry is None:
+            return
+        key = _group_of(entry)
+        touched.add(key)
+        if self.identities.get(entry.ref) == identity:
+            del self.identities[entry.ref]
+        self.going_on.discard(identity)
+        del self.groups[key][identity]
+        if not self.groups[key]:
+            del self.groups[key]
+            if entry.render_id is not None:
+                runs = tuple(run for run in self.renders[entry.render_id] if run != key)
+                if runs:
+                    self.renders[entry.render_id] = runs
+                else:
+                    del self.renders[entry.render_id]
+
+    def _show(self, key: GroupKey) -> None:
+        entries = tuple(entry for entry in self.groups.get(key, {}).values() if entry.shown)
+        if not entries:
+            self.shown.pop(key, None)
+            return
+        best = min(entries, key=_place) if len(entries) > 1 else entries[0]
+        billed = any(entry.billed for entry in entries)
+        runs = self.renders.get(best.render_id, ()) if best.render_id is not None else ()
+        self.shown[key] = Shown(
+            entry=best,
+            entries=entries,
+            billed=billed,
+            money=money_of(
+                done=best.state == "landed" or billed,
+                over=best.state == "failed",
+                outcome=best.outcome,
+                refused=best.refused,
+            ),
+            payer=_payer(entries),
+            payers=tuple(_payer(self.groups[run].values()) for run in runs) if len(runs) > 1 else (),
+        )
+
+
+class Index:
+    """See the module. All methods can be called from any thread."""
+
+    def __init__(self, most: int = MOST_ENTRIES) -> None:
+        self._most = most
+        self._capped = False
+        self._lock = threading.Lock()
+        self._looked_at = 0.0
+        self._wide_until = 0.0
+        self._forget(_NEVER)
+        self._snapshot: Snapshot | None = None
+        self._version = self._taken = 0
+
+    def look(self, session: Session, since: datetime | None = None) -> Snapshot:
+        """Return the present state. Requests that wait for the same look share it.
+
+        :param since: begin of the period that is wanted, by default 30 days before the newest render.
+        """
+        asked = time.monotonic()
+        with self._lock:
+            snapshot = self._snapshot
+            if snapshot is None or self._looked_at < asked or (since is not None and since < self._since):
+                self._looked_at = time.monotonic()
+                try:
+                    snapshot = self._look(session, since)
+                except BaseException:
+                    self._forget(_NEVER)  # half of what was read is not a state
+                    self._snapshot = None
+                    raise
+            return snapshot
+
+    def correct(self, lefts: Mapping[Identity, Sequence[Left]]) -> bool:
+        """Take in what the tasks of a page have left just now. Return whether something had changed."""
+        with self._lock:
+            before = self._version
+            known = self._groups.by_identity
+            gone = [identity for identity, left in lefts.items() if not left and identity in known]
+            self._put([entry_of(left) for left in lefts.values() if left], gone)
+            return self._version != before
+
+    # --- with the lock held -------------------------------------------------------------------------------------------
+
+    def _forget(self, since: datetime) -> None:
+        self._since = since
+        self._marks: dict[str, Mark] = {}
+        self._counts: dict[str, int] = {}
+        self._groups = Groups()
+        self._waiting: dict[TaskRef, tuple[TaskNow, Stored]] = {}
+        self._whole = since != _NEVER
+
+    def _look(self, session: Session, since: datetime | None) -> Snapshot:
+        marks = tables.marks(session, self._since)
+        wanted = self._period(session, marks, since)
+        if not self._whole or wanted != self._since:
+            self._forget(wanted)
+            self._version += 1
+            marks = tables.marks(session, self._since)
+        self._read_news(session, marks)
+        going_on = tables.active(session, marks.keys())
+        self._read_again(session, self._moved(going_on))
+        self._wait(session, going_on)
+        if self._snapshot is None or self._version != self._taken:
+            self._snapshot, self._taken = self._take(marks), self._version
+        return self._snapshot
+
+    def _period(self, session: Session, marks: dict[str, Mark], since: datetime | None) -> datetime:
+        """Return where the index begins: at the start of a day, so that it seldom moves."""
+        newest = max((mark.newest for mark in marks.values()), default=_NEVER)
+        default = first_day(newest) - _MARGIN
+        now = time.monotonic()
+        if since is not None and since - _MARGIN < default:
+            self._wide_until = now + _WIDE_SECONDS
+            wanted = midnight(since - _MARGIN)
+            wanted = min(wanted, self._since) if self._whole else wanted
+        elif now < self._wide_until and self._whole:
+            wanted = min(default, self._since)
+        else:
+            wanted = default
+        total = sum(mark.pushes for mark in marks.values())
+        if self._whole and self._capped and wanted <= self._since and total <= self._most:
+            return self._since
+        if wanted != self._since or total > self._most:
+            first = tables.oldest_of(session, self._most * 4 // 5)
+            self._capped = first is not None and first > wanted
+            wanted = first if first is not None and self._capped else wanted
+        return wanted
+
+    def _read_news(self, session: Session, marks: dict[str, Mark]) -> None:
+        changed = {dag for dag, mark in marks.items() if mark != self._marks.get(dag)}
+        recent = {dag for dag in changed if marks[dag].newest >= self._since}
+        if recent:
+            known = [self._marks[dag].newest - _OVERLAP if dag in self._marks else _NEVER for dag in recent]
+            some = None if len(recent) == len(marks) else recent
+            self._apply(session, tables.left_since(session, max(self._since, min(known)), some))
+        for dag in marks.keys() | self._counts.keys():
+            count = marks[dag].pushes if dag in marks else 0
+            if self._counts.get(dag, 0) != count:
+                self._compare(session, dag)
+        self._marks = marks
+
+    def _apply(self, session: Session, lefts: Iterable[Left]) -> None:
+        """Take in XComs. Those of a task instance belong together, so a known one is read again as a whole."""
+        by_task: dict[Identity, list[Left]] = {}
+        for left in lefts:
+            by_task.setdefault(left.identity, []).append(left)
+        known = self._groups.by_identity
+        again = [identity for identity in by_task if identity in known]
+        self._put([entry_of(found) for identity, found in by_task.items() if identity not in known])
+        self._read_again(session, again)
+
+    def _compare(self, session: Session, dag_id: str) -> None:
+        """Find out which XComs of a DAG were deleted, or pushed by a transaction that ended late."""
+        there = tables.pushes_of(session, dag_id, self._since)
+        here = {
+            identity: entry
+            for identity, entry in self._groups.by_identity.items()
+            if entry.ref.dag_id == dag_id
+        }
+        stale = [i for i, entry in here.items() if self._recent(entry) != there.get(i, frozenset())]
+        self._read_again(session, [*stale, *(there.keys() - here.keys())])
+
+    def _moved(self, going_on: dict[TaskRef, TaskNow]) -> list[Identity]:
+        """Return the task instances whose state or try is another one than at the last look."""
+        groups = self._groups
+        moved = [one for one in groups.going_on if groups.by_identity[one].ref not in going_on]
+        for ref, now in going_on.items():
+            identity = groups.identities.get(ref)
+            if identity is not None:
+                entry = groups.by_identity[identity]
+                if (now.state, now.try_number) != (entry.task_state, entry.try_number):
+                    moved.append(identity)
+        return moved
+
+    def _read_again(self, session: Session, identities: Collection[Identity]) -> None:
+        if not identities:
+            return
+        by_task: dict[Identity, list[Left]] = {}
+        for left in tables.left_by(session, list(identities)):
+            by_task.setdefault(left.identity, []).append(left)
+        self._put(map(entry_of, by_task.values()), gone=[i for i in identities if i not in by_task])
+
+    def _put(self, entries: Iterable[Entry], gone: Iterable[Identity] = ()) -> None:
+        entries, gone, known = list(entries), list(gone), self._groups.by_identity
+        changed = [entry for entry in entries if known.get(entry.identity) != entry]
+        for identity in (*gone, *(entry.identity for entry in changed)):
+            if (old := known.get(identity)) is not None:
+                self._counts[old.ref.dag_id] -= len(self._recent(old))
+        for entry in changed:
+            dag_id = entry.ref.dag_id
+            self._counts[dag_id] = self._counts.get(dag_id, 0) + len(self._recent(entry))
+        if changed or gone:
+            self._groups.put(changed, gone)
+            self._version += 1
+
+    def _recent(self, entry: Entry) -> frozenset[tuple[str, datetime]]:
+        return frozenset(push for push in entry.pushes if push[1] >= self._since)
+
+    def _wait(self, session: Session, going_on: dict[TaskRef, TaskNow]) -> None:
+        waits = {ref: now for ref, now in going_on.items() if now.waits and not self._told(ref)}
+        new = [ref for ref, now in waits.items() if self._waiting.get(ref, (None,))[0] != now]
+        if not new and len(waits) == len(self._waiting):
+            return
+        arguments = tables.arguments_of(session, new)
+        seen_at = datetime.now(UTC)
+        for ref in new:
+            before = self._waiting.get(ref)
+            at = seen_at if before is None else before[1].pushed_at
+            self._waiting[ref] = waits[ref], waiting(ref, waits[ref], arguments.get(ref, {}), at)
+        self._waiting = {ref: self._waiting[ref] for ref in waits}
+        self._version += 1
+
+    def _told(self, ref: TaskRef) -> bool:
+        identity = self._groups.identities.get(ref)
+        return identity is not None and self._groups.by_identity[identity].shown
+
+    def _take(self, marks: dict[str, Mark]) -> Snapshot:
+        stored = {ref: one for ref, (_, one) in self._waiting.items()}
+        renders = [*self._groups.shown.values(), *map(_shown_waiting, stored.values())]
+        renders.sort(key=lambda shown: shown.order, reverse=True)
+        newest = {dag: mark.newest for dag, mark in marks.items()}
+        for ref, one in stored.items():
+            newest.setdefault(ref.dag_id, one.pushed_at)
+        return Snapshot(
+            renders=tuple(renders),
+            by_task={entry.ref: shown for shown in renders for entry in shown.entries},
+            waiting=stored,
+            newest=newest,
+            since=self._since,
+        )
+
+
+def midnight(moment: datetime) -> datetime:
+    """Return the begin of a day, in UTC."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def first_day(newest: datetime) -> datetime:
+    """Return where the default period begins whose newest render is of this moment."""
+    return midnight(newest) - timedelta(days=DEFAULT_DAYS) if newest > _NEVER else _NEVER
+
+
+def renders_of(lefts: Iterable[Left]) -> list[Shown]:
+    """Return the renders of some task instances, newest first, without an index."""
+    by_task: dict[Identity, list[Left]] = {}
+    for left in lefts:
+        by_task.setdefault(left.identity, []).append(left)
+    groups = Groups()
+    groups.put(map(entry_of, by_task.values()))
+    return sorted(groups.shown.values(), key=lambda shown: shown.order, reverse=True)
+
+
+def _shown_waiting(stored: Stored) -> Shown:
+    ref = stored.ref
+    entry = entry_of_stored(stored, identity=(0, f"{ref.run_id} {ref.task_id}", ref.map_index))
+    return Shown(
+        entry=entry,
+        entries=(entry,),
+        billed=False,
+        money=Money.EXPECTED,
+        payer=Payer(stored.pushed_at, 0, ref.dag_id),
+        payers=(),
+    )
+
+
+def _group_of(entry: Entry) -> GroupKey:
+    own = entry.identity if entry.render_id is None else entry.render_id
+    return entry.ref.dag_id, entry.ref.run_id, own
+
+
+def _payer(entries: Iterable[Entry]) -> Payer:
+    first = min(entries, key=lambda entry: entry.pushed_at)
+    return Payer(first.pushed_at, first.identity[0], first.ref.dag_id)
+
+
+def _place(entry: Entry) -> tuple[bool, float, str, int]:
+    """The task that saved the video stands for its render, or else the latest one."""
+    return entry.state != "landed", -entry.pushed_at.timestamp(), entry.identity[1], entry.identity[2]

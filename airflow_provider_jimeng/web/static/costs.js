@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of costs by day, DAG, run and model.
+
+import { h, icon, replaceChildren } from "./dom.js";
+import { errorNotice, fetchCosts } from "./api.js";
+import { money, span } from "./format.js";
+import { campaignAddress, leavingFrame } from "./host.js";
+import { t } from "./i18n.js";
+
+const KEPT = ["dag_id", "run_id", "model", "state", "q"];
+const MONEY = ["paid_cny", "may_be_billed_cny", "expected_cny"];
+
+/** Returns the query for the server: days of the address are days of UTC, as in the table. */
+function queryOf(address) {
+  const query = new URLSearchParams();
+  for (const name of KEPT) for (const value of address.getAll(name)) query.append(name, value);
+  for (const [name, days] of [["since", 0], ["until", 1]]) {
+    const day = new Date(`${address.get(name) ?? ""}T00:00:00Z`);
+    if (Number.isNaN(day.getTime())) continue;
+    day.setUTCDate(day.getUTCDate() + days);
+    query.set(name, day.toISOString());
+  }
+  return query;
+}
+
+function cells(row, heading) {
+  return [
+    h(heading, { class: "number" }, String(row.renders)),
+    h(heading, { class: "number" }, String(row.saved)),
+    h(heading, { class: "number" }, span(row.seconds)),
+    ...MONEY.map((name) => h(heading, { class: "number" }, Number(row[name]) > 0 ? money(row[name]) : "–")),
+    h(heading, { class: "number" }, row.unpriced ? String(row.unpriced) : "–"),
+  ];
+}
+
+function table(data) {
+  const heads = ["day", "dag", "run", "model", "total_renders", "state_landed", "duration_seconds", "total_cost", "may_be_billed", "still_expected", "unknown_price"];
+  return h("div", { class: "table", tabIndex: 0, aria: { role: "region", label: t("costs") } },
+    h("table", {},
+      h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, t(name))))),
+      h("tbody", {}, data.rows.map((row) =>
+        h("tr", {}, h("td", {}, row.day), h("td", {}, row.dag_id), h("td", { class: "words" }, h("a", { href: campaignAddress(row) }, row.run_id)),
+          h("td", {}, row.model), cells(row, "td")))),
+      h("tfoot", {}, h("tr", {}, h("th", { scope: "row", colSpan: 4 }, t("sum")), cells(data.total, "th")))));
+}
+
+export function costsPage(root) {
+  const address = () => new URLSearchParams(location.search);
+  const content = h("div", { aria: { live: "polite" } });
+  const csv = h("div", { class: "row" });
+  const day = (name, text) => h("label", { class: "day" }, h("span", {}, text), h("input", { type: "date", name, on: { change: () => change() } }));
+  const form = h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } }, day("since", t("from")), day("until", t("to")), csv);
+  const change = () => {
+    const query = address();
+    for (const name of ["since", "until"]) {
+      if (form.elements[name].value) query.set(name, form.elements[name].value);
+      else query.delete(name);
+    }
+    history.pushState(null, "", `?${query}`);
+    load();
+  };
+  const load = async () => {
+    const query = queryOf(address());
+    for (const name of ["since", "until"]) form.elements[name].value = address().get(name) ?? "";
+    replaceChildren(csv, leavingFrame(h("a", { class: "button", href: `api/costs.csv?${query}`, download: "" }, icon("download"), t("files_csv"))));
+    try {
+      const data = await fetchCosts(query);
+      const named = address().get("since") || address().get("until") || address().get("run_id");
+      replaceChildren(content,
+        h("p", { class: "soft" }, [named ? null : t("costs_period"), t("costs_utc")].filter(Boolean).join(" ")),
+        data.rows.length ? table(data) : h("div", { class: "notice" }, icon("film"), h("h2", {}, t("none_title")), h("p", {}, t("none_text"))));
+    } catch (error) {
+      replaceChildren(content, errorNotice(error, load));
+    }
+  };
+  const about = address().get("run_id") ?? address().get("dag_id");
+  root.append(h("div", { class: "heading" }, h("h1", {}, t("costs"), about ? h("small", {}, about) : null)), form, content);
+  addEventListener("popstate", load);
+  load();
+}

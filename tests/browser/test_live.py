@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A page that nobody reloads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pendulum
+import pytest
+
+from tests.browser.site import Site, Visitor, expect, until
+from tests.browser.test_gallery import pushed
+from tests.web.records import Records, render_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page, Route
+
+    Window = Callable[..., Visitor]
+
+pytestmark = pytest.mark.real
+
+
+def add(records: Records, dag_id: str, number: int, **more: object) -> None:
+    """Add a failed render, which needs no file, a minute after the one before it."""
+    at = pendulum.now("UTC").add(minutes=number)
+    payload = render_payload(
+        prompt=f"Render {number} of {dag_id}", submitted_at=at, outcome="failed", task_id=str(number)
+    )
+    records.add(dag_id=dag_id, run_id=f"run_{number}", state="failed", render=payload, at=at, **more)  # type: ignore[arg-type]
+
+
+def test_an_idle_page_shows_what_happens_without_a_reload(site: Site, window: Window) -> None:
+    page = window().page
+    with pushed(site, "idle") as records:
+        page.goto(f"{site.gallery}?dag_id=idle")
+        expect(page.locator(".notice")).to_contain_text("Nothing fits")
+        page.evaluate("window.still_the_same_page = true")
+        add(records, "idle", 1)
+        expect(page.locator(".card")).to_have_count(1)
+        add(records, "idle", 2)
+        expect(page.locator(".card .prompt").first).to_have_text("Render 2 of idle")
+        assert page.evaluate("window.still_the_same_page")
+
+
+def test_new_renders_wait_behind_a_button_for_a_reader_who_has_scrolled(site: Site, window: Window) -> None:
+    visitor = window(size=(700, 500))
+    page = visitor.page
+    with pushed(site, "scrolled") as records:
+        for number in range(8):
+            add(records, "scrolled", number)
+        page.goto(f"{site.gallery}?dag_id=scrolled")
+        expect(page.locator(".card")).to_have_count(8)
+        page.locator(".card a.picture").last.focus()
+        page.locator(".card").last.scroll_into_view_if_needed()
+        before = page.evaluate("scrollY")
+        for number in (8, 9):
+            add(records, "scrolled", number)
+        pill = page.get_by_role("button", name="2 new")
+        expect(pill).to_be_visible()
+        expect(page.locator(".card")).to_have_count(8)
+        assert page.evaluate("scrollY") == before
+        visitor.shoot("new-renders")
+        pill.click()
+        expect(page.locator(".card")).to_have_count(10)
+        expect(page.locator(".card .prompt").first).to_have_text("Render 9 of scrolled")
+        assert page.evaluate("scrollY") == 0
+
+
+def test_a_page_that_gets_no_data_says_so_and_recovers(site: Site, window: Window) -> None:
+    visitor = window()
+    visitor.expected_status = 503
+    page = visitor.page
+    page.goto(f"{site.gallery}?dag_id=spring_campaign")
+    expect(page.locator(".card")).to_have_count(3)
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, body="")
+
+    page.route("**/jimeng/api/renders?*", refuse)
+    expect(page.locator(".stale")).to_contain_text("might be out of date")
+    expect(page.locator(".card")).to_have_count(3)
+    page.unroute("**/jimeng/api/renders?*")
+    come_back(page)
+    expect(page.locator(".stale")).to_be_hidden()
+
+
+def come_back(page: Page) -> None:
+    """Tell the page what the browser tells it when its tab is shown again."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_a_page_that_comes_back_to_the_front_asks_at_once(site: Site, window: Window) -> None:
+    visitor = window()
+    page = visitor.page
+    page.goto(f"{site.gallery}?dag_id=spring_campaign")
+    expect(page.locator(".card")).to_have_count(3)
+    page.clock.install()  # from now on no timer of the page goes off
+    page.reload()
+    expect(page.locator(".card")).to_have_count(3)
+    visitor.requests.clear()
+    come_back(page)
+    until(lambda: any("/api/renders?" in url for url in visitor.requests))
