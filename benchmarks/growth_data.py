@@ -30,6 +30,7 @@ WRITTEN_WHOLE = 50
 """The number of records that are written with their pointers. Older records have none, as after their removal."""
 VIDEO = b"\0" * 1024
 PICTURES = 20
+PAID = "paid and saved before"
 
 Place = Callable[[str], OutputPath]
 """Returns an empty directory of a store, by name."""
@@ -181,7 +182,7 @@ def kinds_of_rows(place: Place) -> dict[str, tuple[Callable[[int], Any], bool]]:
         "an unknown column in each": (lambda n: {"prompt": f"{n}", f"column {n}": 1}, False),
         "new, in a directory": (lambda n: {"prompt": f"a kite {n}"}, True),
         "new, with file names": (lambda n: {"prompt": f"a kite {n}", "output_name": f"kite {n}"}, True),
-        "paid and saved before": (lambda n: {"prompt": f"a kite {n}"}, True),
+        PAID: (lambda n: {"prompt": f"a kite {n}"}, True),
     }
     return {
         kind: (lambda count, row=row: [row(n) for n in range(count)], into)

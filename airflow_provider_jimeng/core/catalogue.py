@@ -140,7 +140,7 @@ _FAMILY_S2: dict[str, Any] = {
     "sizes_confidence": "H",
     "price_cny_per_second": Decimal("0.65"),
     "price_confidence": "L",
-    "note": "being withdrawn (M)",
+    "note": "the vendor is withdrawing it (confidence M)",
 }
 
 
@@ -154,7 +154,7 @@ _MODELS = (
     ModelSpec(name="i2v_first_tail_720p", req_key="jimeng_i2v_first_tail_v30",
               title="3.0 720P first and last frame to video", doc_page="1791184", **_TWO_IMAGES, **_FAMILY_720P),
     ModelSpec(name="i2v_recamera_720p", req_key="jimeng_i2v_recamera_v30",
-              title="3.0 720P camera movement from an image", doc_page="1785201", camera=True, note="no 1080P sibling",
+              title="3.0 720P camera movement from an image", doc_page="1785201", camera=True, note="there is no 1080P version",
               **_ONE_IMAGE, **_FAMILY_720P),
     ModelSpec(name="t2v_1080p", req_key="jimeng_t2v_v30_1080p", title="3.0 1080P text to video",
               aspect_ratios=_RATIOS_V30, note="key ends in p", **_FAMILY_1080P),

@@ -80,7 +80,7 @@ class MissingConnectionError(SettingsError):
 
 
 class TransportError(JimengError):
-    """No readable answer came back. A submit may have been accepted, unless the subclass says otherwise."""
+    """No readable answer came back. The API might have accepted a submit, unless the subclass says otherwise."""
 
     retryable = True
     retry_delay = 30.0
@@ -94,7 +94,7 @@ class NotSentError(TransportError):
 
 
 class NoReplyError(TransportError):
-    """The request was sent and no answer came. A submit may have been accepted and may be billed."""
+    """The request was sent and no answer came. The API might have accepted a submit, and might bill it."""
 
 
 class UnreadableReplyError(TransportError):
@@ -186,7 +186,7 @@ class PermissionDeniedError(ApiError):
 
 
 class ServerError(ApiError):
-    """The API failed inside. A query can be sent again; a submit may have been accepted."""
+    """The API failed inside. A query can be sent again. The API might have accepted a submit."""
 
     retryable = True
     billed = Billed.UNKNOWN
@@ -219,14 +219,14 @@ class RenderFailedError(RenderError):
 
 
 class RenderExpiredError(RenderError):
-    """The API says that the render expired. It may have been billed; a new one needs consent (``on_lost``)."""
+    """The API says that the render expired. It might be billed, so a new one needs consent (``on_lost``)."""
 
     outcome = Outcome.EXPIRED
     billed = outcome.ending.billed
 
 
 class RenderNotFoundError(RenderError):
-    """The API no longer knows the render. It may have been billed; a new one needs consent (``on_lost``)."""
+    """The API no longer knows the render. It might be billed, so a new one needs consent (``on_lost``)."""
 
     outcome = Outcome.NOT_FOUND
     billed = outcome.ending.billed

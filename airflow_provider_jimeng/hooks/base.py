@@ -73,7 +73,7 @@ class JimengSubmittingHook(BaseHook):
         self._settings = self._auth = self._client = None
 
     def get_conn(self) -> JimengClient:
-        """Return a client of the connection, to be used in a ``with`` block."""
+        """Return a client of the connection. Use it in a ``with`` block."""
         settings = self.settings
         if self._auth is None:
             self._auth = auth_for(settings)

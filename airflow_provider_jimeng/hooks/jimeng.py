@@ -103,7 +103,7 @@ class JimengHook(JimengSubmittingHook):
         *,
         aigc_meta: Mapping[str, str] | None = None,
     ) -> QueryReply:
-        """Ask what became of a render.
+        """Ask the API for the state of a render, and return its answer.
 
         :param render_or_id: a render, its payload, or its ``task_id``. For an id that this hook did not submit, give
             ``model`` too.
@@ -122,7 +122,7 @@ class JimengHook(JimengSubmittingHook):
         *,
         aigc_meta: Mapping[str, str] | None = None,
     ) -> QueryReply:
-        """Ask what became of a render from an event loop; see :meth:`query`."""
+        """Ask the API for the state of a render from an event loop; see :meth:`query`."""
         async with self._open_lease() as lease:
             settings = lease.client.settings
             render = self._render_of(render_or_id, model, settings)
@@ -186,7 +186,7 @@ class JimengHook(JimengSubmittingHook):
         aigc_meta: Mapping[str, str] | None = None,
         require_tagged: bool = False,
     ) -> RenderManifest:
-        """Save the video of a finished render through a fresh link. To do it again is free.
+        """Download the video of a finished render with a fresh link, and save it. A repetition costs nothing.
 
         :param output_path: a directory URI that ends in ``/``, or a full file name; a path object is a file if it ends
             in ``.mp4``, else a directory.
@@ -220,7 +220,7 @@ class JimengHook(JimengSubmittingHook):
         aigc_meta: Mapping[str, str] | None = None,
         require_tagged: bool = False,
     ) -> RenderManifest:
-        """Save the video of a finished render in a thread, since stores are synchronous; see :meth:`download`."""
+        """Download and save the video of a finished render in a thread, because stores are synchronous; see :meth:`download`."""
         return await asyncio.to_thread(
             self.download,
             render_or_id,

@@ -105,22 +105,22 @@ class JimengSubmittingOperator(BaseOperator):
     :param prompt: what the video shows, in Chinese or English: at most 800 characters, 150 for S2.0.
     :param model: short name or ``req_key``; see the table of models.
     :param duration: seconds, 5 or 10.
-    :param aspect_ratio: for example ``16:9``, for models that take one.
+    :param aspect_ratio: for example ``16:9``. Only some models accept it.
     :param seed: -1 (default) is random; the same seed and arguments give nearly the same video.
     :param first_frame: an image: an http(s) link, which is sent as it is, or a path or URI that ``ObjectStoragePath``
         opens.
-    :param last_frame: the last image, for models that take two.
+    :param last_frame: the last image. Only models with two images accept it.
     :param camera_template: camera movement, for ``i2v_recamera_720p``.
     :param camera_strength: ``weak``, ``medium`` or ``strong``, for ``i2v_recamera_720p``.
     :param aigc_meta: implicit label of GB 45438-2025: ``producer_id`` and ``content_propagator``, optionally
         ``content_producer`` and ``propagate_id``. Default: the label of the connection.
     :param require_tagged: save only a video that has the implicit label. A saved video without it is downloaded again.
     :param take: version number. Use 2, 3, … to pay for another video of the same request.
-    :param extra_body: fields that are added to the request body last and not checked, for new fields of the API.
+    :param extra_body: fields to add to the request body, for new fields of the API. They replace fields of the same name and are not checked.
     :param max_cost_cny: refuse a render if its estimated cost in CNY is higher or unknown.
     :param jimeng_conn_id: Airflow connection of type ``jimeng``.
-    :param on_rerun: what a Clear does: ``adopt`` (default) goes on with the recorded render, free; ``render`` pays for
-        a new take.
+    :param on_rerun: what the task does after a Clear: ``adopt`` (default) continues with the recorded render at no cost;
+        ``render`` pays for a new take.
     :param on_unknown_submit: what a new try does if nobody knows whether the API accepted the last submit: ``fail``
         (default) or ``resubmit``.
     :param on_lost: what a new try does if the API no longer knows an accepted render: ``fail`` (default) or
@@ -130,9 +130,9 @@ class JimengSubmittingOperator(BaseOperator):
     :param output_path: directory URI that ends in ``/``, or a full file name, or a path object. The records are kept
         beside the video.
     :param output_conn_id: Airflow connection of the storage.
-    :param max_wait_for_slot: seconds to wait while the account renders as many videos as it may.
+    :param max_wait_for_slot: seconds to wait at most for a free slot of the account.
     :param deferrable: wait in the triggerer instead of on the worker.
-    :param retries: as in Airflow; at least 1 by default, so that after a crash another try goes on with the render.
+    :param retries: as in Airflow; at least 1 by default, so that another try continues with the render after a crash.
     """
 
     template_fields: Sequence[str] = _SUBMITTING_FIELDS

@@ -74,9 +74,9 @@ class JimengPlanOperator(BaseOperator):
     ``JimengGenerateVideoOperator.partial(task_id=…, deferrable=True).expand_kwargs(plan.output)`` renders it; what a
     row carries (model, output_path, …) must not be given to ``partial`` as well. Without that, it is a quote.
 
-    Every row is checked, its images are opened, and all that is wrong is said at once. Identical rows become
-    different takes. A row whose video lies under ``output_path`` already costs nothing and is returned all the same:
-    its task returns that video. No rows at all return an empty list with a warning; Airflow skips its mapped task.
+    The plan checks every row, opens its images, and lists all that is wrong in one error. Identical rows become
+    different takes. A row whose video is already under ``output_path`` costs nothing. It is returned too, and its task
+    returns that video. If there are no rows, the plan warns and returns an empty list; Airflow skips the mapped task.
 
     XCom: ``quote`` (rows, new, landed, running, cost_cny, at_risk_cny, by_model, quoted_at) and ``return_value`` (a list
     of dicts).
@@ -87,13 +87,13 @@ class JimengPlanOperator(BaseOperator):
         ``camera_strength``, ``take``, ``extra_body``, ``output_name`` (below ``output_path``), ``output_path``.
     :param rows_sheet: name of the sheet of an Excel workbook; by default the first one that is not hidden.
     :param ignore_columns: names of columns that are not for the renders; any other unknown column is refused.
-    :param max_cost_cny: refuse a campaign that may cost more, or whose cost is unknown. Renders that run already count,
-        for one that fails is paid anew.
-    :param output_path: directory URI ending in ``/`` for all rows; with it, rows that are paid already are found.
+    :param max_cost_cny: refuse a campaign that can cost more, or whose cost is unknown. Renders that still run count too,
+        because a render that fails is paid for again.
+    :param output_path: directory URI that ends in ``/``, for all rows. The plan finds the rows in it that are already paid for.
     :param output_conn_id: Airflow connection of the storage.
     :param rows_conn_id: Airflow connection of the storage of the ``rows`` file.
     :param overwrite: let a row replace the file of another request under its ``output_name``.
-    :param jimeng_conn_id: Airflow connection of type ``jimeng``, whose prices and models count.
+    :param jimeng_conn_id: Airflow connection of type ``jimeng``. Its prices and models are used.
 
     Defaults for rows that leave them blank, where the row's model takes them: ``model``, ``duration``,
     ``aspect_ratio``, ``seed``, ``first_frame``, ``last_frame``, ``camera_template``, ``camera_strength``,

@@ -51,8 +51,8 @@ class JimengRescueOperator(BaseOperator):
     and ``counts``, the full number of each. ``jimeng rescue --json`` lists all. The task fails while there are problems
     that another try can solve.
 
-    :param output_path: directory URI that ends in ``/``. The records in it and in the directories below are read.
-        Renders whose own place is elsewhere, or not known, are saved in it.
+    :param output_path: directory URI that ends in ``/``. The task reads the records in it and in the directories below.
+        A render whose own place is elsewhere or unknown is saved in this directory.
     :param task_ids: tasks whose XCom and records are read. Default: every record under ``output_path``.
     :param dag_id: DAG of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.
     :param run_id: run of ``task_ids``; default: this one. Without ``task_ids`` it limits the records.

@@ -77,7 +77,7 @@ class JimengGenerateVideoOperator(LineageOperator, JimengSubmittingOperator):
     :param output_path: directory URI that ends in ``/``, or a full file name, that ``ObjectStoragePath`` opens; or a
         path object.
     :param poll_interval: seconds between two queries; by default they depend on the age of the render.
-    :param wait_timeout: seconds to wait at most; a retry continues the wait, free.
+    :param wait_timeout: seconds to wait at most. A retry continues the wait at no cost.
     :param overwrite: replace a file that holds the video of another request.
     :param on_difference: what the task does if the saved video differs from its request in length, picture or frame rate:
         ``warn`` (default) logs it, ``fail`` fails the task. The file is kept, and nothing is paid again.
