@@ -97,25 +97,44 @@ def configure(home: Path, stack: ExitStack, *, postgres: bool) -> None:
 def add_renders(session: Session, first: int, last: int) -> None:
     """Add saved renders, as their tasks store them."""
     import pendulum
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import insert
 
-    from tests.web.records import Records
+    from tests.web.records import Records, manifest_payload, render_payload
 
     records, now = Records(session), pendulum.now("UTC")
+    tasks: list[dict[str, Any]] = []
+    pushed: list[dict[str, Any]] = []
     for number in range(first, last):
         at = now.subtract(seconds=number * SECONDS_APART)
         words = " ".join(WORDS[(number // 10**place) % 10] for place in range(4))
-        records.landed(
-            f"s3://videos/{number}.mp4",
-            dag_id=f"dag_{number % DAGS}",
-            run_id=f"run_{number // DAGS // 25:06}",
-            map_index=number // DAGS % 25,
-            render_id=f"render-{number}",
-            at=at,
-            submitted_at=at,
-            prompt=f"Take {number} of {words}, in a campaign in which every prompt is as long as prompts are "
-            * 3,
-            commit=False,
+        prompt = f"Take {number} of {words}, in a campaign whose prompts are all as long as prompts are. " * 3
+        known = {"task_id": f"render-{number}", "submitted_at": at, "prompt": prompt}
+        ref: dict[str, Any] = {
+            "dag_id": f"dag_{number % DAGS}",
+            "run_id": f"run_{number // DAGS // 25:06}",
+            "task_id": "render",
+        }
+        ref["map_index"] = number // DAGS % 25
+        run = records.run(ref["dag_id"], ref["run_id"], at)
+        tasks.append(
+            {
+                **ref,
+                "state": "success",
+                "pool": "default_pool",
+                "try_number": 1,
+                "operator": "Any",
+                "start_date": at,
+            }
         )
+        payload, manifest = render_payload(**known), manifest_payload(f"s3://videos/{number}.mp4", **known)
+        pushed += [
+            {**ref, "dag_run_id": run, "key": key, "value": value, "timestamp": at}
+            for key, value in (("jimeng_render", payload), ("return_value", manifest))
+        ]
+    session.execute(insert(TaskInstance.__table__), tasks)  # type: ignore[arg-type]
+    session.execute(insert(XComModel.__table__), pushed)  # type: ignore[arg-type]
     session.commit()
     analyse(session)
 

@@ -115,7 +115,11 @@ def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timeline(stored: Stored) -> list[dict[str, Any]]:
-    """Return the known stages in order: ``name``, ``at``, and ``seconds`` if the stage has a length."""
+    """Return the known stages in order: ``name``, ``at``, and ``seconds`` if the stage has a length.
+
+    A change of state is seen at the first query after it. So the length of a stage that queries saw lies between
+    ``seconds_from`` and ``seconds_to``.
+    """
     manifest = stored.manifest or {}
     submitted = moment(stored.render.get("submitted_at"))
     landed = moment(manifest.get("landed_at"))
@@ -124,10 +128,10 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
         return []
     stages = [_stage("submitted", submitted)]
     if queued is not None:
-        stages.append(_stage("queued", submitted, queued))
+        stages.append(_stage("queued", submitted, queued, bounds=(0, queued)))
     if rendering is not None:
         start = submitted + timedelta(seconds=queued or 0)
-        stages.append(_stage("rendering", start, rendering))
+        stages.append(_stage("rendering", start, rendering, bounds=(0, (queued or 0) + rendering)))
     if landed is not None:
         if queued is not None or rendering is not None:
             done = submitted + timedelta(seconds=(queued or 0) + (rendering or 0))
@@ -224,5 +228,14 @@ def _kept_until(stored: Stored) -> str | None:
     return (submitted + timedelta(seconds=SAFE_RETENTION_SECONDS)).isoformat()
 
 
-def _stage(name: str, at: datetime, seconds: float | None = None) -> dict[str, Any]:
-    return {"name": name, "at": at.isoformat(), "seconds": seconds}
+def _stage(
+    name: str, at: datetime, seconds: float | None = None, *, bounds: tuple[float, float] | None = None
+) -> dict[str, Any]:
+    shortest, longest = (seconds, seconds) if bounds is None else bounds
+    return {
+        "name": name,
+        "at": at.isoformat(),
+        "seconds": seconds,
+        "seconds_from": shortest,
+        "seconds_to": longest,
+    }

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The renders of a period in memory: one short entry for each task instance, brought up to date before each answer.
 
-A look at the database costs two short queries however many tasks others run: one mark for each DAG with XComs of ours,
-and the task instances that go on. Only what changed since the last look is read again. XComs that were deleted show in
-the marks. Each API server process has an index of its own, and nothing depends on what another process has seen.
+A look at the database costs two short queries however many tasks others run: the number of XComs of ours, and the task
+instances that go on. If the number changed, or after some seconds, a mark for each DAG tells where something was pushed or
+deleted, and only that is read again. Each API server process has an index of its own, and nothing depends on what another
+process has seen.
 
 The index knows no rights: each reader's request leaves out what that reader cannot see.
 """
@@ -15,11 +16,11 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.money import Money, money_of
 from airflow_provider_jimeng.web import tables
-from airflow_provider_jimeng.web.entries import Entry, Stored, entry_of, entry_of_stored, waiting
+from airflow_provider_jimeng.web.entries import Entry, Stored, entry_of, waiting
+from airflow_provider_jimeng.web.grouping import Groups, Shown, shown_waiting
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -35,39 +36,9 @@ _OVERLAP = timedelta(minutes=2)
 """XComs are read again from so long before the newest known one: transactions end in another order than they begin."""
 _WIDE_SECONDS = 600.0
 """A longer period than the default one is kept so long after it was last asked for."""
+TRUST_SECONDS = 15.0
+"""The marks are compared at least so often: an XCom can be replaced while its task stays in the same state."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-GroupKey = tuple[str, str, object]
-
-
-class Payer(NamedTuple):
-    """A run that has a render; the first of several has paid for it."""
-
-    pushed_at: datetime
-    run: int
-    dag_id: str
-
-
-class Shown(NamedTuple):
-    """One render of one run, for which several tasks can stand. ``payers``: all runs that have it, if there are several."""
-
-    entry: Entry
-    entries: tuple[Entry, ...]
-    billed: bool
-    money: Money
-    payer: Payer
-    payers: tuple[Payer, ...]
-
-    def paid_here(self, readable: Collection[str]) -> bool:
-        """Return whether, of the runs that a reader can see, this one had the render first."""
-        return not self.payers or self.payer == min(
-            payer for payer in self.payers if payer.dag_id in readable
-        )
-
-    @property
-    def order(self) -> tuple[datetime, int, str, int]:
-        """Sorts by time, and renders of the same moment always in the same order."""
-        return (self.entry.moment, *self.entry.identity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,86 +54,11 @@ class Snapshot:
     """What readers asked of this snapshot before."""
 
 
-@dataclass(slots=True)
-class Groups:
-    """Entries by the run and the render that they belong to."""
-
-    by_identity: dict[Identity, Entry] = field(default_factory=dict)
-    identities: dict[TaskRef, Identity] = field(default_factory=dict)
-    going_on: set[Identity] = field(default_factory=set)
-    groups: dict[GroupKey, dict[Identity, Entry]] = field(default_factory=dict)
-    renders: dict[str, tuple[GroupKey, ...]] = field(default_factory=dict)
-    shown: dict[GroupKey, Shown] = field(default_factory=dict)
-
-    def put(self, entries: Iterable[Entry], gone: Iterable[Identity] = ()) -> None:
-        """Replace entries by newer ones, and remove those that are gone."""
-        touched: set[GroupKey] = set()
-        for identity in gone:
-            self._remove(identity, touched)
-        for entry in entries:
-            self._remove(entry.identity, touched)
-            key = _group_of(entry)
-            self.by_identity[entry.identity] = entry
-            self.identities[entry.ref] = entry.identity
-            if entry.task_state is None or entry.task_state in tables.ACTIVE:
-                self.going_on.add(entry.identity)
-            self.groups.setdefault(key, {})[entry.identity] = entry
-            if entry.render_id is not None:
-                runs = self.renders.get(entry.render_id, ())
-                if key not in runs:
-                    self.renders[entry.render_id] = (*runs, key)
-            touched.add(key)
-        shared = {key for one in touched if isinstance(one[2], str) for key in self.renders.get(one[2], ())}
-        for key in touched | shared:
-            self._show(key)
-
-    def _remove(self, identity: Identity, touched: set[GroupKey]) -> None:
-        entry = self.by_identity.pop(identity, None)
-        if entry is None:
-            return
-        key = _group_of(entry)
-        touched.add(key)
-        if self.identities.get(entry.ref) == identity:
-            del self.identities[entry.ref]
-        self.going_on.discard(identity)
-        del self.groups[key][identity]
-        if not self.groups[key]:
-            del self.groups[key]
-            if entry.render_id is not None:
-                runs = tuple(run for run in self.renders[entry.render_id] if run != key)
-                if runs:
-                    self.renders[entry.render_id] = runs
-                else:
-                    del self.renders[entry.render_id]
-
-    def _show(self, key: GroupKey) -> None:
-        entries = tuple(entry for entry in self.groups.get(key, {}).values() if entry.shown)
-        if not entries:
-            self.shown.pop(key, None)
-            return
-        best = min(entries, key=_place) if len(entries) > 1 else entries[0]
-        billed = any(entry.billed for entry in entries)
-        runs = self.renders.get(best.render_id, ()) if best.render_id is not None else ()
-        self.shown[key] = Shown(
-            entry=best,
-            entries=entries,
-            billed=billed,
-            money=money_of(
-                done=best.state == "landed" or billed,
-                over=best.state == "failed",
-                outcome=best.outcome,
-                refused=best.refused,
-            ),
-            payer=_payer(entries),
-            payers=tuple(_payer(self.groups[run].values()) for run in runs) if len(runs) > 1 else (),
-        )
-
-
 class Index:
     """See the module. All methods can be called from any thread."""
 
-    def __init__(self, most: int = MOST_ENTRIES) -> None:
-        self._most = most
+    def __init__(self, *, most: int = MOST_ENTRIES, trust_seconds: float = TRUST_SECONDS) -> None:
+        self._most, self._trust_seconds = most, trust_seconds
         self._capped = False
         self._lock = threading.Lock()
         self._looked_at = 0.0
@@ -196,7 +92,10 @@ class Index:
             known = self._groups.by_identity
             gone = [identity for identity, left in lefts.items() if not left and identity in known]
             self._put([entry_of(left) for left in lefts.values() if left], gone)
-            return self._version != before
+            changed = self._version != before
+            if changed:
+                self._trusted_until = 0.0
+            return changed
 
     # --- with the lock held -------------------------------------------------------------------------------------------
 
@@ -207,8 +106,23 @@ class Index:
         self._groups = Groups()
         self._waiting: dict[TaskRef, tuple[TaskNow, Stored]] = {}
         self._whole = since != _NEVER
+        self._pushes = 0
+        self._trusted_until = 0.0
 
     def _look(self, session: Session, since: datetime | None) -> Snapshot:
+        pushes, now = tables.pushes(session), time.monotonic()
+        too_short = since is not None and since < self._since
+        if not self._whole or too_short or pushes != self._pushes or now >= self._trusted_until:
+            self._read_marked(session, since)
+            self._pushes, self._trusted_until = pushes, now + self._trust_seconds
+        going_on = tables.active(session, self._marks.keys())
+        self._read_again(session, self._moved(going_on))
+        self._wait(session, going_on)
+        if self._snapshot is None or self._version != self._taken:
+            self._snapshot, self._taken = self._take(), self._version
+        return self._snapshot
+
+    def _read_marked(self, session: Session, since: datetime | None) -> None:
         marks = tables.marks(session, self._since)
         wanted = self._period(session, marks, since)
         if not self._whole or wanted != self._since:
@@ -216,12 +130,6 @@ class Index:
             self._version += 1
             marks = tables.marks(session, self._since)
         self._read_news(session, marks)
-        going_on = tables.active(session, marks.keys())
-        self._read_again(session, self._moved(going_on))
-        self._wait(session, going_on)
-        if self._snapshot is None or self._version != self._taken:
-            self._snapshot, self._taken = self._take(marks), self._version
-        return self._snapshot
 
     def _period(self, session: Session, marks: dict[str, Mark], since: datetime | None) -> datetime:
         """Return where the index begins: at the start of a day, so that it seldom moves."""
@@ -333,11 +241,11 @@ class Index:
         identity = self._groups.identities.get(ref)
         return identity is not None and self._groups.by_identity[identity].shown
 
-    def _take(self, marks: dict[str, Mark]) -> Snapshot:
+    def _take(self) -> Snapshot:
         stored = {ref: one for ref, (_, one) in self._waiting.items()}
-        renders = [*self._groups.shown.values(), *map(_shown_waiting, stored.values())]
+        renders = [*self._groups.shown.values(), *map(shown_waiting, stored.values())]
         renders.sort(key=lambda shown: shown.order, reverse=True)
-        newest = {dag: mark.newest for dag, mark in marks.items()}
+        newest = {dag: mark.newest for dag, mark in self._marks.items()}
         for ref, one in stored.items():
             newest.setdefault(ref.dag_id, one.pushed_at)
         return Snapshot(
@@ -357,41 +265,3 @@ def midnight(moment: datetime) -> datetime:
 def first_day(newest: datetime) -> datetime:
     """Return where the default period begins whose newest render is of this moment."""
     return midnight(newest) - timedelta(days=DEFAULT_DAYS) if newest > _NEVER else _NEVER
-
-
-def renders_of(lefts: Iterable[Left]) -> list[Shown]:
-    """Return the renders of some task instances, newest first, without an index."""
-    by_task: dict[Identity, list[Left]] = {}
-    for left in lefts:
-        by_task.setdefault(left.identity, []).append(left)
-    groups = Groups()
-    groups.put(map(entry_of, by_task.values()))
-    return sorted(groups.shown.values(), key=lambda shown: shown.order, reverse=True)
-
-
-def _shown_waiting(stored: Stored) -> Shown:
-    ref = stored.ref
-    entry = entry_of_stored(stored, identity=(0, f"{ref.run_id} {ref.task_id}", ref.map_index))
-    return Shown(
-        entry=entry,
-        entries=(entry,),
-        billed=False,
-        money=Money.EXPECTED,
-        payer=Payer(stored.pushed_at, 0, ref.dag_id),
-        payers=(),
-    )
-
-
-def _group_of(entry: Entry) -> GroupKey:
-    own = entry.identity if entry.render_id is None else entry.render_id
-    return entry.ref.dag_id, entry.ref.run_id, own
-
-
-def _payer(entries: Iterable[Entry]) -> Payer:
-    first = min(entries, key=lambda entry: entry.pushed_at)
-    return Payer(first.pushed_at, first.identity[0], first.ref.dag_id)
-
-
-def _place(entry: Entry) -> tuple[bool, float, str, int]:
-    """The task that saved the video stands for its render, or else the latest one."""
-    return entry.state != "landed", -entry.pushed_at.timestamp(), entry.identity[1], entry.identity[2]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
-from fastapi import HTTPException, status
+from fastapi import HTTPException
 from pydantic import BaseModel, Field, ValidationError
 
 from airflow_provider_jimeng.web.store import Filters
@@ -67,4 +67,4 @@ def read_query(text: str) -> RendersQuery:
         return RendersQuery(**fields)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_context=False, include_input=False)
-        raise HTTPException(status.HTTP_422_UNPROCESSABLE_ENTITY, detail) from error
+        raise HTTPException(422, detail) from error

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_provider_jimeng.core.money import Money, money_of_replaced
 from airflow_provider_jimeng.web import tables
 from airflow_provider_jimeng.web.entries import Replaced, Stored, stored_of
-from airflow_provider_jimeng.web.index import Index, Shown, first_day, renders_of
+from airflow_provider_jimeng.web.grouping import Shown, renders_of
+from airflow_provider_jimeng.web.index import Index, first_day
 from airflow_provider_jimeng.web.tables import TaskRef
 
 if TYPE_CHECKING:

@@ -108,6 +108,7 @@ class Records:
         manifest: Any = None,
         refusal: Any = None,
         intent: Any = None,
+        earlier: Any = None,
         arguments: dict[str, Any] | None = None,
         at: pendulum.DateTime = NOW,
         commit: bool = True,
@@ -133,6 +134,7 @@ class Records:
             "return_value": manifest,
             "jimeng_refusal": refusal,
             "jimeng_intent": intent,
+            "jimeng_earlier": earlier,
         }
         for key, value in pushed.items():
             if value is not None:

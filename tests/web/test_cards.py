@@ -56,6 +56,14 @@ def test_a_timeline_holds_only_what_was_seen() -> None:
     ]  # fmt: skip
 
 
+def test_what_queries_saw_of_a_timeline_has_bounds() -> None:
+    bounds = {one["name"]: (one["seconds_from"], one["seconds_to"]) for one in timeline(STORED)}
+    assert bounds == {
+        "submitted": (None, None), "queued": (0, 10.0), "rendering": (0, 70.0), "landing": (5.0, 5.0),
+        "landed": (None, None),
+    }  # fmt: skip
+
+
 def test_a_render_that_may_still_be_adopted_says_until_when() -> None:
     for outcome, kept in (
         ("timed_out", True),

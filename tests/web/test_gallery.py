@@ -513,3 +513,103 @@ def test_a_page_of_the_gallery_costs_four_queries_however_long_it_is(admin: Read
     finally:
         event.remove(engine, "before_cursor_execute", remember)
     assert len(statements) <= 4, statements
+
+
+def test_every_word_of_a_search_is_somewhere_in_what_is_known_of_a_render(
+    admin: Reader, records: Records
+) -> None:
+    from airflow_provider_jimeng.core.catalogue import MODELS
+
+    records.landed(
+        "s3://bucket/clips/spring-kite_07.mp4", dag_id="ads_spring", run_id="manual__2026", task_id="draw",
+        render_id="761", prompt="红色的风筝和汉服女孩 at the Old bridge", seed=4711, model="t2v_1080p", commit=False,
+    )  # fmt: skip
+    records.landed(FILE, run_id="r2", render_id="900", prompt="a red kite, an old bridge", seed=-1)
+    title = MODELS["t2v_1080p"].title.split()[0]
+    for query, found in {
+        "汉服 女孩": ["761"], "女孩 BRIDGE": ["761"], "kite red": ["900"], "red 761": [], '"old bridge"': ["900", "761"],
+        '"bridge old"': [], "“red kite” bridge": ["900"], "4711": ["761"], "spring": ["761"], "ads_spring draw": ["761"],
+        "manual__2026": ["761"], "t2v_1080": ["761"], "1080p": ["761"], f"{title} 女孩": ["761"], "kite_07.mp4": ["761"],
+        "761": ["761"], "-1": [], "": ["900", "761"], '"': ["900", "761"],
+    }.items():  # fmt: skip
+        assert sorted(admin.ids(q=query)) == sorted(found), query
+
+
+def test_runs_ratios_and_connections_are_filters_with_choices(admin: Reader, records: Records) -> None:
+    records.landed(FILE, run_id="r1", render_id="1", aspect_ratio="9:16", jimeng_conn_id="studio")
+    records.landed(FILE, run_id="r2", render_id="2", aspect_ratio=None, width=720, height=1264)
+    records.landed(FILE, run_id="r2", task_id="other", render_id="3")
+
+    assert sorted(admin.ids(run_id="r2")) == ["2", "3"]
+    assert sorted(admin.ids(ratio="9:16")) == ["1", "2"]
+    assert admin.ids(conn_id=["studio", "none"], run_id=["r1", "r2"]) == ["1"]
+    choices = admin.renders(ratio="9:16")["choices"]
+    assert {one["value"]: one["count"] for one in choices["runs"]} == {"r1": 1, "r2": 1}
+    assert {one["value"]: one["count"] for one in choices["ratios"]} == {"9:16": 2, "16:9": 1}
+    assert {one["value"]: one["count"] for one in choices["connections"]} == {
+        "studio": 1,
+        "jimeng_default": 1,
+    }
+
+
+def test_renders_are_sorted_by_cost_length_and_render_time_and_have_neighbours_in_that_order(
+    admin: Reader, records: Records
+) -> None:
+    refs = {}
+    for name, cost, length, seconds in (
+        ("1", "2.80", 5.0, 90),
+        ("2", None, 10.0, 60),
+        ("3", "7.00", 3.0, 80),
+    ):
+        refs[name] = records.landed(
+            FILE, run_id=f"r{name}", render_id=name, duration_seconds=length, submitted_at=NOW.add(minutes=int(name)),
+            cost_cny=None if cost is None else Decimal(cost), landed_at=NOW.add(minutes=int(name), seconds=seconds),
+        )  # fmt: skip
+    orders = {"newest": "321", "cost": "312", "length": "213", "render_time": "132"}
+    for sort, order in orders.items():
+        assert admin.ids(sort=sort) == list(order)
+        for at, name in enumerate(order):
+            found = admin.get("api/render", {**refs[name], "within": f"dag_id=ads&sort={sort}"}).json()
+            assert found["previous"] == (refs[order[at - 1]] if at else None)
+            assert found["next"] == (refs[order[at + 1]] if at < 2 else None)
+    alone = admin.get("api/render", {**refs["1"], "within": "run_id=r1&q=boat"}).json()
+    assert alone["previous"] is alone["next"] is None
+    elsewhere = admin.get("api/render", {**refs["1"], "within": "run_id=r2"}).json()
+    assert elsewhere["previous"] is elsewhere["next"] is None
+    assert "previous" not in admin.get("api/render", refs["1"]).json()
+    assert admin.get("api/render", {**refs["1"], "within": "sort=luck"}).status_code == 422
+
+
+def test_integers_beyond_the_database_are_refused_on_every_route(admin: Reader, records: Records) -> None:
+    from airflow_provider_jimeng.web.app import router
+
+    ref = records.landed(FILE)
+    asked = 0
+    routes: list[Any] = list(router.routes)
+    for route in routes:
+        for dependant in _dependants(route):
+            for field in dependant.query_params:
+                if field.field_info.annotation is int:
+                    asked += 1
+                    for value in (2**31, 10**20, -(10**20)):
+                        reply = admin.get(route.path.lstrip("/"), {**ref, field.alias: value})
+                        assert reply.status_code == 422, (route.path, field.alias, value)
+    assert asked >= 5
+    assert admin.get("media", {**ref, "dag_id": "a\0"}).status_code == 422
+
+
+def _dependants(route: Any) -> list[Any]:
+    found = [route.dependant] if hasattr(route, "dependant") else []
+    for dependant in found:
+        found.extend(dependant.dependencies)
+    return found
+
+
+def test_a_payload_that_an_xcom_back_end_keeps_elsewhere_is_a_card_that_says_so(
+    admin: Reader, records: Records
+) -> None:
+    ref = records.add(render="s3://xcoms/elsewhere.json", state="success")
+    (card,) = admin.renders()["cards"]
+    assert (card["ref"], card["stored_elsewhere"], card["state"]) == (ref, True, "submitted")
+    records.add(run_id="r2", render=render_payload(task_id="2"), state="deferred")
+    assert [card["stored_elsewhere"] for card in admin.renders(q="2")["cards"]] == [False]

@@ -60,6 +60,14 @@ class Campaign:
         self.session.execute(update(task).where(task.c.run_id == run_id).values(**values))
         self.session.commit()
 
+    def land(self, run_id: str, manifest: Any) -> None:
+        self.push(run_id, "return_value", manifest)
+        self.set_task(run_id, state="success")
+
+    def start_again(self, run_id: str, **values: Any) -> None:
+        self.forget(run_id)
+        self.set_task(run_id, state="running", **values)
+
     def push(self, run_id: str, key: str, value: Any) -> None:
         self.forget(run_id, key)
         ref = {"dag_id": "ads", "run_id": run_id, "task_id": "render", "map_index": -1}
@@ -85,23 +93,23 @@ def _model(name: str) -> Any:
 def test_the_index_that_followed_each_step_agrees_with_one_that_reads_all_anew(
     session: Session, records: Records
 ) -> None:
-    campaign, following = Campaign(session, records), Index()
+    campaign, following = Campaign(session, records), Index(trust_seconds=0)
     paid = render_payload(task_id="1", submitted_at=NOW)
     manifest = manifest_payload(FILE, task_id="1")
     refusal = {"refused_at": NOW.isoformat(), "outcome": "failed", "code": "50411"}
     steps: list[Any] = [
         lambda: records.add(run_id="a", state="deferred", render=paid, at=campaign.tick()),
         lambda: campaign.set_task("a", state="scheduled"),
-        lambda: (campaign.push("a", "return_value", manifest), campaign.set_task("a", state="success")),
+        lambda: campaign.land("a", manifest),
         lambda: records.add(run_id="b", state="running", at=campaign.tick()),
         lambda: campaign.push("b", "jimeng_refusal", refusal),
         lambda: campaign.set_task("b", state="up_for_retry"),
         lambda: campaign.set_task("b", state="queued", try_number=2),
-        lambda: (campaign.forget("b"), campaign.set_task("b", state="running")),
+        lambda: campaign.start_again("b"),
         lambda: campaign.push("b", "jimeng_intent", intent_payload()),
         lambda: campaign.set_task("b", state="failed"),
         lambda: campaign.set_task("b", state="scheduled"),
-        lambda: (campaign.forget("b"), campaign.set_task("b", state="running", try_number=3)),
+        lambda: campaign.start_again("b", try_number=3),
         lambda: campaign.push("b", "jimeng_render", render_payload(task_id="1")),
         lambda: campaign.push("b", "jimeng_render", render_payload(task_id="2", outcome="timed_out")),
         lambda: campaign.push("b", "jimeng_earlier", {"renders": [{"task_id": "1", "state": "lost"}]}),
@@ -290,6 +298,7 @@ def test_a_page_that_did_not_change_is_not_sent_again(
 def test_processes_with_indexes_of_their_own_give_the_same_tag(
     admin: Reader, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tag = ""
     for number in range(5):
         records.landed(FILE, run_id=f"r{number}", render_id=str(number))
         tag = admin.get("api/renders").headers["etag"]
