@@ -44,7 +44,10 @@ router = APIRouter()
 def build_app() -> FastAPI:
     """Return the app. It has no documentation pages, because those load scripts from other hosts."""
     app = FastAPI(title="Jimeng renders", docs_url=None, redoc_url=None, openapi_url=None)
+    from airflow_provider_jimeng.web import review  # noqa: PLC0415  it imports what is shared from this module
+
     app.include_router(router)
+    app.include_router(review.router)
     app.add_exception_handler(AnyHTTPException, _refusal)
     return app
 

@@ -130,12 +130,13 @@ def anonymous(api_server: TestClient, session: Session) -> Reader:
 
 
 def _forget_all(session: Session) -> None:
+    from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from sqlalchemy import delete
 
-    for model in (XComModel, RenderedTaskInstanceFields, TaskInstance, DagRun):
+    for model in (XComModel, RenderedTaskInstanceFields, TaskInstance, DagRun, DagModel):
         session.execute(delete(model))
     session.commit()

@@ -7,6 +7,7 @@ import { failurePanel, priceText, taskName } from "./card.js";
 import { resolution, span } from "./format.js";
 import { leavingFrame, mediaAddress, renderAddress, taskAddress } from "./host.js";
 import { t } from "./i18n.js";
+import { reviewPanel } from "./review.js";
 
 const TOLERANCE = 0.06; // seconds; about one and a half frames at 24 frames per second
 const SPEEDS = [0.25, 0.5, 1, 2];
@@ -28,7 +29,8 @@ function takeElement(card, at, prompt) {
         card.duration ? h("li", {}, span(card.duration)) : null,
         h("li", {}, priceText(card))),
       card.prompt === prompt ? null : h("p", { class: "prompt", lang: "", title: card.prompt ?? "" }, card.prompt ?? t("no_prompt")),
-      leavingFrame(h("a", { class: "task", href: taskAddress(card.ref) }, icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`)))));
+      leavingFrame(h("a", { class: "task", href: taskAddress(card.ref) }, icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`))),
+      reviewPanel(card)));
   video?.addEventListener("error", () => {
     video.closest(".stage")?.replaceChildren(h("p", { class: "gone" }, icon("film"), t("media_gone")));
   });

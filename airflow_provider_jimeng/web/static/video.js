@@ -8,6 +8,7 @@ import { bytes, clock, moment, number, resolution, span } from "./format.js";
 import { compareAddress } from "./gallery.js";
 import { leavingFrame, mediaAddress, taskAddress } from "./host.js";
 import { has, t } from "./i18n.js";
+import { reviewPanel } from "./review.js";
 
 const LOOK_AT_RENDER_AGAIN_MS = 5000;
 const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "meaning", "advice"]);
@@ -132,6 +133,7 @@ function view(data) {
     h("div", { class: "columns" },
       h("div", {},
         player(card),
+        reviewPanel(card),
         promptBlock(card)),
       h("div", {},
         h("section", { class: "box headline" },
