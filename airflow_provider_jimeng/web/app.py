@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from urllib.parse import quote
 
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
 from airflow.utils.session import create_session
@@ -22,7 +23,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.links import URL_PREFIX, page_path
-from airflow_provider_jimeng.web import access, cards, media, pages, stills, store
+from airflow_provider_jimeng.web import access, cards, media, pages, questions, stills, store
 from airflow_provider_jimeng.web.reading import text
 
 PAGE_SIZE = 50
@@ -144,6 +145,7 @@ def filters_of_query(
 @router.get("/api/renders")
 def renders(
     filters: Annotated[store.Filters, Depends(filters_of_query)],
+    user: GetUserDep,
     db: SessionDep,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
@@ -153,8 +155,11 @@ def renders(
     totals = cards.totals(groups, filters)
     shown = store.page(db, filters, limit=limit, offset=offset) if totals["renders"] > offset else []
     usual = _usual_seconds(db, filters.readable, shown)
+    verdicts = questions.verdicts(
+        db, shown, lambda dag_ids: access.readable(user, dag_ids, DagAccessEntity.HITL_DETAIL)
+    )
     content = {
-        "cards": [cards.card(stored, usual) for stored in shown],
+        "cards": [cards.card(stored, usual) | {"review": verdicts.get(stored.ref)} for stored in shown],
         "totals": totals,
         "choices": cards.choices(groups, filters),
         "limit": limit,

@@ -142,6 +142,9 @@ def test_a_question_is_answered_below_the_video_by_those_who_have_the_right_and_
     assert paid(site, "published") == 1
     page.reload()
     expect(decision(page)).to_contain_text("Lovely")
+    page.goto(site.gallery)
+    card = page.locator(".card").filter(has_text=REVIEWS["published"][1])
+    expect(card.locator(".verdict")).to_contain_text("Publish chosen by ada")
 
 
 def test_a_question_is_answered_by_keyboard_alone(site: Site, window: Window) -> None:

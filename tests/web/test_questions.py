@@ -230,3 +230,31 @@ def test_without_a_question_there_is_nothing(admin: Reader, records: Records, qu
     assert asked(admin, running) == []
     questions.ask(run_id="r2", task_id="review")  # its DAG is unknown, as after `airflow db clean`
     assert asked(admin, running) == []
+
+
+def test_a_card_shows_the_last_question_about_its_render(
+    admin: Reader, viewer: Reader, records: Records, questions: Questions
+) -> None:
+    for index in range(3):
+        records.landed(FILE, map_index=index, render_id=str(index))
+    records.landed(FILE, dag_id="other", render_id="3")
+    decided: dict[str, Any] = {
+        "responded_at": NOW,
+        "chosen_options": ["Publish"],
+        "responded_by": {"id": "7", "name": "vera"},
+    }
+    questions.ask(map_index=0, state="success", created_at=NOW, **decided)
+    questions.ask(map_index=1, state="success", created_at=NOW, **decided)
+    questions.ask(map_index=1, task_id="lead", created_at=NOW.add(minutes=1))
+    questions.dag(chain("ads", "render", "review", "lead"))
+
+    shown = {card["render_id"]: card["review"] for card in viewer.renders()["cards"]}
+
+    by_vera = {"by": "vera", "at": NOW.isoformat(), "options": ["Publish"]}
+    assert shown == {
+        "0": {"state": "decided", "subject": "Publish?", "decided": by_vera},
+        "1": {"state": "open", "subject": "Publish?", "decided": None},
+        "2": None,
+        "3": None,
+    }
+    assert shown == {card["render_id"]: card["review"] for card in admin.renders()["cards"]}

@@ -80,6 +80,15 @@ export function differences(card) {
   return card.differs.map(({ field, asked, got }) => t("differs_in", { field, asked, got })).join("; ");
 }
 
+/** Returns whether the last question about a render is open, or who decided what, and when; null without a question. */
+function verdict({ review }) {
+  if (review?.state === "open") return h("p", { class: "verdict" }, icon("running"), t("waits_for_answer"));
+  if (!review?.decided) return null;
+  const { by, at, options } = review.decided;
+  return h("p", { class: "verdict", title: `${review.subject}\n${moment(at)}` },
+    icon("landed"), h("b", {}, options.join(", ")), h("span", {}, ` ${by === null ? t("decided_by_default") : t("decided_by", { name: by })} · ${age(at)}`));
+}
+
 function facts(card) {
   const price = card.state === "failed" && card.outcome !== "succeeded" ? null : priceText(card);
   return h(
@@ -107,6 +116,7 @@ export function cardElement(card, picks) {
     card.state === "landed" ? h("label", { class: "pick" }, pick, t("add_to_compare")) : null,
     h("p", { class: card.prompt ? "prompt" : "prompt none", title: card.prompt ?? "", lang: "" }, prompt),
     facts(card),
+    verdict(card),
     h(
       "footer",
       {},

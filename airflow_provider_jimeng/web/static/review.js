@@ -80,7 +80,7 @@ function decisionElement({ by, at, options, filled }) {
   const time = h("time", { dateTime: at }, moment(at));
   return h("div", { class: "decision" },
     h("p", {}, icon("landed"), h("b", {}, chosen), " ", h("span", {}, by === null ? t("decided_by_default") : t("decided_by", { name: by })), " ", time),
-    filled.map(({ title, value }) => h("p", { class: "filled" }, h("span", {}, `${title}: `), h("q", { lang: "" }, String(value === true ? t("yes") : value)))));
+    filled.map(({ title, value }) => h("p", {}, h("span", {}, value === true ? title : `${title}: `), value === true ? null : h("q", { lang: "" }, String(value)))));
 }
 
 /** Returns the fields and options of an open question. `element` shows what becomes of the answer. */
