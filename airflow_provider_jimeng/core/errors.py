@@ -146,7 +146,10 @@ class ApiError(JimengError):
         return fit(f"{self.message or 'no message'} ({', '.join(parts)})")
 
     def _text(self) -> str:
-        return f"{self.said}. {self.entry.meaning} {self.entry.advice}" if self.entry else self.said
+        # Airflow does not wrap lines of a log, so what a reader can act on comes first.
+        return (
+            f"{self.entry.meaning} {self.entry.advice} The API said: {self.said}" if self.entry else self.said
+        )
 
 
 class InputRejectedError(ApiError):

@@ -135,7 +135,7 @@ def render_error(
     cost = format_money(render.estimated_cost_cny)
     price = " an unknown amount" if cost is None else f" about {cost} CNY"
     happened = _what_happened(event, f"Render {render.task_id} ({render.model})", price)
-    return _RENDER_ERRORS[event.outcome](f"{happened} {then}", event=event, retryable=retryable)
+    return _RENDER_ERRORS[event.outcome](f"{happened} {then}{_said(event)}", event=event, retryable=retryable)
 
 
 def wait_error(event: RenderEvent) -> RenderError:
@@ -150,7 +150,7 @@ def wait_error(event: RenderEvent) -> RenderError:
     elif event.outcome is Outcome.LOST_CONTACT:
         then = " Repair the connection and wait for the same render again: nothing is paid twice."
     happened = _what_happened(event, f"Render {event.task_id}", "")
-    return _RENDER_ERRORS[event.outcome](happened + then, event=event, retryable=retryable)
+    return _RENDER_ERRORS[event.outcome](f"{happened}{then}{_said(event)}", event=event, retryable=retryable)
 
 
 def _what_happened(event: RenderEvent, name: str, price: str) -> str:
@@ -160,7 +160,7 @@ def _what_happened(event: RenderEvent, name: str, price: str) -> str:
         case Outcome.FAILED:
             entry = entry_for(event.code)
             meaning = f" {entry.meaning} {entry.advice}" if entry else ""
-            return f"{name} failed: {answer_of(event)}.{meaning} It is not billed."
+            return f"{name} failed. It is not billed.{meaning}"
         case Outcome.EXPIRED:
             return f"{name} expired before its video was saved. {billed}"
         case Outcome.NOT_FOUND:
@@ -169,18 +169,24 @@ def _what_happened(event: RenderEvent, name: str, price: str) -> str:
                 f"is wrong. {billed}"
             )
         case Outcome.LOST_CONTACT:
-            return f"The API refused the connection's credentials while {within} was running: {answer_of(event)}."
+            return f"The API refused the connection's credentials while {within} was running."
         case Outcome.NO_LINK:
-            return f"{name} is done, but the API gives no link to its video: {answer_of(event)}. {billed}"
+            return f"{name} is done, but the API gives no link to its video. {billed}"
     return f"{name} was not finished when the wait ended; {event.message or 'the API had not answered'}."
+
+
+def _said(event: RenderEvent) -> str:
+    """Return the API's own words on an end that they explain. They come last: Airflow does not wrap lines of a log."""
+    explains = event.outcome in (Outcome.FAILED, Outcome.LOST_CONTACT, Outcome.NO_LINK)
+    return f" The API said: {answer_of(event)}." if explains else ""
 
 
 def slot_error(event: RenderEvent, model: str) -> SlotTimedOutError:
     """Return the error for a wait for a render slot that timed out."""
-    last = f": {answer_of(event)}" if event.message else ""
+    last = f" The API said: {answer_of(event)}." if event.message else ""
     return SlotTimedOutError(
-        f"No slot for {model} came free within max_wait_for_slot{last}. Nothing was submitted or billed. "
-        f"{event.outcome.ending.advice}",
+        f"No slot for {model} came free within max_wait_for_slot. Nothing was submitted or billed. "
+        f"{event.outcome.ending.advice}{last}",
         event=event,
     )
 

@@ -52,6 +52,15 @@ class End(StrEnum):
     NO_RENDER = "no_render"
 
 
+_IN_WORDS = {
+    End.LANDED: "saved",
+    End.REUSED: "reused",
+    End.FAILED: "failed",
+    End.UNFINISHED: "unfinished",
+    End.NO_RENDER: "without a render",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnd:
     """What one task instance left. ``map_index`` is ``None`` if it is not known or the task is not mapped.
@@ -245,6 +254,15 @@ class Report:
             },
             "failures": [group.to_payload(at_most=_TASKS_NAMED) for group in self.failures()],
         }
+
+    def table(self) -> str:
+        """Return the counts and the costs as lines of text for a log."""
+        costs = {"planned": self.planned, "paid": self.actual, "paid by earlier runs": self.earlier}
+        costs |= {"perhaps billed": self.open}
+        lines = [f"{'tasks':<22}{len(self.ends):>6}"]
+        lines += [f"{_IN_WORDS[end]:<22}{len(self.of(end)):>6}" for end in End]
+        lines += [f"CNY {name:<18}{format_money(cost) or 'unknown':>12}" for name, cost in costs.items()]
+        return "\n".join(lines)
 
     def to_payload(self) -> dict[str, Any]:
         """Return the summary and every task's payloads as plain JSON data."""

@@ -109,9 +109,8 @@ class TaskRecord:
             record = self.read()
         except LedgerError as error:
             log.warning(
-                "%s The task goes on with the render %s: saving it is free.",
-                error.__cause__,
-                announced.task_id,
+                "The task goes on with the render %s, because saving it is free. Its record cannot be read: %s",
+                *(announced.task_id, error.__cause__),
             )
             return None
         if record is None:
@@ -140,14 +139,14 @@ class TaskRecord:
             write = self.ledger.settle_landed if newly_landed else self.ledger.settle
             self._close(render, state, manifest, write)
         except LedgerError as error:
-            log.warning("%s The record of the render %s is not up to date.", error, render.task_id)
+            log.warning("The record of the render %s is not up to date: %s", render.task_id, error)
 
     def is_replaced(self, render: Render) -> bool:
         """Return whether the stored record names another submit than the render's. An unreadable record does not."""
         try:
             stored = self.ledger.read() if self.ledger.keeps else None
         except LedgerError as error:
-            log.warning("%s The render %s is paid for, and this try goes on with it.", error, render.task_id)
+            log.warning("This try goes on with the render %s, which is paid for. %s", render.task_id, error)
             return False
         if stored is None or (self.current is not None and stored.same_submit(self.current)):
             return False

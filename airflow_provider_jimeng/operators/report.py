@@ -108,10 +108,11 @@ class JimengReportOperator(BaseOperator):
             report = self._gather(context)
             uris = self._write(report, target) if target is not None else {"html": None, "json": None}
         summary = {**report.summary(), "uris": uris}
-        counts = summary["counts"]
-        self.log.info("Counts: %s. Cost: %s. Files: %s.", counts, summary["cost"], uris)
+        self.log.info("The campaign:\n%s", report.table())
         for group in summary["failures"]:
             self.log.warning("%d × %s %s", group["count"], group["meaning"], group["advice"])
+        if uris["html"]:
+            self.log.info("The report is saved: %s", uris["html"])
         missing = len(report.of(End.FAILED, End.UNFINISHED, End.NO_RENDER))
         if missing and as_bool("fail_if_incomplete", self.fail_if_incomplete):
             push_result(context["ti"], RETURN_VALUE, summary)

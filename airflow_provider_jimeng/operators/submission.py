@@ -236,7 +236,7 @@ class Submission:
         if self._record.cleared:
             error.args = (argument_refused(record, error),)
             raise error
-        log.warning("%s Going on with the recorded render, which is paid for.", error)
+        log.warning("Going on with the recorded render, which is paid for. %s", error)
         return Paid.of(self._record.adopt(record), landed=record.state is RecordState.LANDED)
 
     def _reuse(self, take: int) -> Paid | None:
@@ -373,7 +373,7 @@ class Submission:
         elif ended.outcome.ending.over:
             if self._policies["on_lost"] == "resubmit" and not self._record.resubmitted_in_this_try:
                 self._record.close(render, RecordState.LOST)
-                log.warning("%s Submitting in this try already.", error)
+                log.warning("Submitting again in this try. %s", error)
                 return
             self._record.note(render, RecordState.LOST)
         raise error

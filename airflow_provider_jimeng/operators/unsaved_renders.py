@@ -311,7 +311,7 @@ class UnsavedRenders:
                     event=ended,
                 )
             except TargetTakenError as error:
-                log.warning("%s The render is landed in the directory instead.", error)
+                log.warning("The render is saved in the directory instead. %s", error)
         raise AssertionError  # a directory always has a free name
 
     def _list_running(self, unsaved: UnsavedRender) -> None:

@@ -210,7 +210,10 @@ class Claim:
                     if asides:
                         file.remove_aside()
                 except LandingError as error:
-                    log.warning("%s The next task that saves this video removes it.", error)
+                    log.warning(
+                        "The next task that saves this video removes a claim that this one could not: %s",
+                        error,
+                    )
                     left.add(token)
         return frozenset(left)
 

@@ -209,7 +209,7 @@ class _Landing:
             except DamagedMediaError as error:
                 if not downloads_left:
                     raise
-                log.warning("%s Downloading the video once more.", error)
+                log.warning("Downloading the video once more. %s", error)
         raise AssertionError  # The last round returns or raises.
 
     def _manifest(self, received: Received, media: MediaInfo) -> RenderManifest:

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
 
-def readable(user: BaseUser, dag_ids: Iterable[str]) -> frozenset[str]:
-    """Return the DAGs whose renders the user can see. If these are all, it takes one call to the auth manager."""
+def readable(
+    user: BaseUser, dag_ids: Iterable[str], entity: DagAccessEntity = DagAccessEntity.XCOM
+) -> frozenset[str]:
+    """Return the DAGs of which the user can see an entity, by default the XComs and so the renders.
+
+    If these are all, it takes one call to the auth manager.
+    """
     wanted = sorted(set(dag_ids))
     if not wanted:
         return frozenset()
-    questions = {dag_id: _questions(details) for dag_id, details in _details(wanted).items()}
+    questions = {dag_id: _questions(details, entity) for dag_id, details in _details(wanted).items()}
     if _all_allowed([question for pair in questions.values() for question in pair], user):
         return frozenset(wanted)
     if len(wanted) == 1:
@@ -50,10 +55,10 @@ def _all_allowed(questions: list[Any], user: BaseUser) -> bool:
     return bool(get_auth_manager().batch_is_authorized_dag(questions, user=user))
 
 
-def _questions(details: DagDetails) -> list[dict[str, Any]]:
+def _questions(details: DagDetails, entity: DagAccessEntity) -> list[dict[str, Any]]:
     return [
         {"method": "GET", "details": details},
-        {"method": "GET", "details": details, "access_entity": DagAccessEntity.XCOM},
+        {"method": "GET", "details": details, "access_entity": entity},
     ]
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
 from airflow.utils.session import create_session
@@ -23,7 +24,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.links import URL_PREFIX, page_path
-from airflow_provider_jimeng.web import access, cards, media, pages, stills, store
+from airflow_provider_jimeng.web import access, cards, media, pages, questions, stills, store
 from airflow_provider_jimeng.web.query import LARGEST_INTEGER, RendersQuery, read_query
 from airflow_provider_jimeng.web.reading import text
 
@@ -49,10 +50,13 @@ router = APIRouter()
 def build_app() -> FastAPI:
     """Return the app. It has no documentation pages, because those load scripts from other hosts."""
     app = FastAPI(title="Jimeng renders", docs_url=None, redoc_url=None, openapi_url=None)
-    from airflow_provider_jimeng.web.campaign_routes import router as campaigns  # noqa: PLC0415  it uses what is below
+    # Both use what is below.
+    from airflow_provider_jimeng.web import review  # noqa: PLC0415
+    from airflow_provider_jimeng.web.campaign_routes import router as campaigns  # noqa: PLC0415
 
     app.include_router(router)
     app.include_router(campaigns)
+    app.include_router(review.router)
     app.add_exception_handler(AnyHTTPException, _refusal)
     return app
 
@@ -147,6 +151,7 @@ def filters_of_query(
 def renders(
     request: Request,
     filters: Annotated[store.Filters, Depends(filters_of_query)],
+    user: GetUserDep,
     db: SessionDep,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
@@ -157,8 +162,11 @@ def renders(
     """
     found, shown = store.find_page(db, filters, limit=limit, offset=offset)
     usual = _usual_seconds(db, filters.readable, shown)
+    verdicts = questions.verdicts(
+        db, shown, lambda dag_ids: access.readable(user, dag_ids, DagAccessEntity.HITL_DETAIL)
+    )
     content = {
-        "cards": [cards.card(stored, usual) for stored in shown],
+        "cards": [cards.card(stored, usual) | {"review": verdicts.get(stored.ref)} for stored in shown],
         "totals": cards.totals(found.groups, filters),
         "choices": cards.choices(found.groups, filters),
         "limit": limit,

@@ -37,12 +37,14 @@ REVIEWS = {
     "published": ("example_jimeng_review", "A take that everybody likes"),
     "rejected": ("example_jimeng_review", "A take that is not good enough"),
     "anew": ("example_jimeng_review", "A take that deserves another one"),
+    "unconfirmed": ("example_jimeng_review", "A take whose next one nobody confirms"),
     "silence": ("hurried_review", "A take that nobody looks at"),
 }
 """How each run of a review ends: its DAG and its prompt."""
 USERS = (
     User(name="ada", password="ada-password"),
     User(name="vera", password="vera-password", role="viewer"),
+    User(name="oscar", password="oscar-password", role="user"),
 )
 
 

@@ -138,8 +138,8 @@ def test_the_error_of_a_row_is_of_its_kind_and_carries_everything(subtests: pyte
             assert error.http_status == entry.http_status
             assert error.entry is entry
             assert str(error) == (
-                f"{entry.message} (code {entry.code}, HTTP {entry.http_status}, request id r1). "
-                f"{entry.meaning} {entry.advice}"
+                f"{entry.meaning} {entry.advice} "
+                f"The API said: {entry.message} (code {entry.code}, HTTP {entry.http_status}, request id r1)"
             )
 
 

@@ -208,6 +208,17 @@ def test_the_summary_counts_tasks_and_money() -> None:
     assert summary["generated_at"] == "2026-03-01T13:00:00Z"
 
 
+def test_the_log_shows_counts_and_costs_one_a_line() -> None:
+    table = report(LANDED, REUSED, FAILED, planned=Decimal("2.80"), quoted=True).table()
+    assert [line.split() for line in table.splitlines()] == [
+        ["tasks", "3"], ["saved", "1"], ["reused", "1"], ["failed", "1"], ["unfinished", "0"],
+        ["without", "a", "render", "0"],
+        ["CNY", "planned", "2.80"], ["CNY", "paid", "1.40"], ["CNY", "paid", "by", "earlier", "runs", "0.50"],
+        ["CNY", "perhaps", "billed", "0.00"],
+    ]  # fmt: skip
+    assert "unknown" in report(LANDED).table()
+
+
 def test_failures_are_grouped_by_reason_the_largest_group_first() -> None:
     more = [TaskEnd(task="render", map_index=20 + i, render=FAILED.render) for i in range(2)]
     groups = report(*ALL, *more).summary()["failures"]

@@ -132,6 +132,7 @@ def anonymous(api_server: TestClient, session: Session) -> Reader:
 
 
 def _forget_all(session: Session) -> None:
+    from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
@@ -140,7 +141,7 @@ def _forget_all(session: Session) -> None:
 
     from airflow_provider_jimeng.web import store
 
-    for model in (XComModel, RenderedTaskInstanceFields, TaskInstance, DagRun):
+    for model in (XComModel, RenderedTaskInstanceFields, TaskInstance, DagRun, DagModel):
         session.execute(delete(model))
     session.commit()
     session.info.clear()

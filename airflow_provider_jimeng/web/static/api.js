@@ -55,6 +55,11 @@ export function fetchAgain(ref) {
   return getJson(`api/again?${new URLSearchParams(Object.entries(ref))}`);
 }
 
+/** Returns the questions about a render, open and answered. */
+export function fetchQuestions(ref) {
+  return getJson(`api/review?${new URLSearchParams(Object.entries(ref))}`);
+}
+
 /** Returns where the frames are on the sheet of a render's preview. */
 export async function fetchTiles(ref) {
   return (await getJson(`api/preview?${new URLSearchParams(Object.entries(ref))}`)).tiles;

@@ -85,6 +85,15 @@ export function takeFacts(card) {
   ].filter(Boolean);
 }
 
+/** Returns whether the last question about a render is open, or who decided what, and when; null without a question. */
+function verdict({ review }) {
+  if (review?.state === "open") return h("p", { class: "verdict" }, icon("running"), t("waits_for_answer"));
+  if (!review?.decided) return null;
+  const { by, at, options } = review.decided;
+  return h("p", { class: "verdict", title: `${review.subject}\n${moment(at)}` },
+    icon("landed"), h("b", {}, options.join(", ")), h("span", {}, ` ${by === null ? t("decided_by_default") : t("decided_by", { name: by })} · ${age(at)}`));
+}
+
 export function facts(card) {
   const price = moneyText(card);
   return h(
@@ -136,6 +145,7 @@ export function cardElement(takes, { shown = takes[0], query = null, onTake = ()
     h("p", { class: card.prompt ? "prompt" : "prompt none", title: card.prompt ?? "", lang: "" }, prompt),
     facts(card),
     takes.length > 1 ? takeButtons(takes, card, onTake) : null,
+    verdict(card),
     footer(card),
   );
   if (card.state === "landed") movesWhilePointedAt(element, content);

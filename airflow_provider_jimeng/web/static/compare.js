@@ -12,6 +12,7 @@ import { leavingFrame, renderAddress, taskAddress } from "./host.js";
 import { t } from "./i18n.js";
 import { useKeys } from "./keys.js";
 import { galleryAddress, within } from "./place.js";
+import { reviewPanel } from "./review.js";
 import { transport } from "./transport.js";
 import { stageVideo } from "./video.js";
 
@@ -37,7 +38,8 @@ function takeElement(card, at, first) {
         h("a", { href: renderAddress(card.ref, within()) }, t("video_number", { count: at + 1 })),
         leavingFrame(h("a", { class: "task", href: taskAddress(card.ref) }, icon("task"), h("span", {}, h("b", {}, card.ref.dag_id), ` ${taskName(card.ref)}`)))),
       facts(card),
-      at && card.prompt !== first.prompt ? promptText(card.prompt, first.prompt) : null));
+      at && card.prompt !== first.prompt ? promptText(card.prompt, first.prompt) : null,
+      reviewPanel(card)));
   return { element, video };
 }
 

@@ -14,6 +14,7 @@ import { t } from "./i18n.js";
 import { useKeys } from "./keys.js";
 import { keepUpToDate } from "./live.js";
 import { serverQuery, within } from "./place.js";
+import { reviewPanel } from "./review.js";
 import { keyOf } from "./selection.js";
 import { still } from "./still.js";
 import { transport } from "./transport.js";
@@ -103,9 +104,10 @@ function headline(card) {
 function view(query) {
   const top = h("div", {});
   const stage = h("div", {});
+  const review = h("div", {});
   const below = h("div", {});
   const side = h("div", { class: "side" });
-  const element = h("div", { class: "one" }, top, h("div", { class: "columns" }, h("div", {}, stage, below), side));
+  const element = h("div", { class: "one" }, top, h("div", { class: "columns" }, h("div", {}, stage, review, below), side));
   let staged = "";
   element.show = (data) => {
     const { card } = data;
@@ -114,6 +116,7 @@ function view(query) {
       staged = played;
       element.player = player(card);
       stage.replaceChildren(element.player);
+      review.replaceChildren(reviewPanel(card));
     }
     const open = [...side.querySelectorAll("details[open]")].map(({ className }) => className);
     top.replaceChildren(heading(data, query));
