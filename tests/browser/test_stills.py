@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_jimeng.finishing import finish
 from tests.browser.site import Site, Visitor, expect, until
-from tests.browser.test_gallery import pushed
+from tests.browser.test_gallery import LONG_AGO, pushed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def test_a_card_shows_the_poster_without_the_video_and_moves_through_the_preview
 ) -> None:
     visitor = window()
     page = visitor.page
-    page.goto(f"{site.gallery}?dag_id={DAG_ID}")
+    page.goto(f"{site.gallery}?dag_id={DAG_ID}&since={LONG_AGO}")
     card = page.locator(".card")
     expect(card.locator("img.ready")).to_be_attached()
     picture = card.locator(".still")
