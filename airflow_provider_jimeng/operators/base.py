@@ -24,10 +24,9 @@ from airflow_provider_jimeng.core.literals import (
     check_request,
     is_final,
 )
-from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.output_path import path_as_text, warning_of
 from airflow_provider_jimeng.core.parameters import check_aigc_meta, read_extra_body, refuse_arguments
-from airflow_provider_jimeng.core.render import RenderEvent, difference_in_words
+from airflow_provider_jimeng.core.render import difference_in_words
 from airflow_provider_jimeng.links import JimengVideoLink
 from airflow_provider_jimeng.retry import with_default_policy
 
@@ -252,15 +251,11 @@ class JimengSubmittingOperator(BaseOperator):
         :param announced_cost: the estimated cost that this try pushed to XCom before the wait.
         :raises SlotTimedOutError: no slot came free in time.
         """
-        from airflow_provider_jimeng.operators.payment import ExpectedSlot
+        from airflow_provider_jimeng.operators.payment import read_slot_event
 
         self.operator_extra_links = ()  # Airflow pushed the link to XCom when the task deferred.
         submission.xcom.announced_cost = announced_cost
-        ended = RenderEvent.from_payload(event)
-        submission.expected = ExpectedSlot.of(ended)
-        if ended.outcome is Outcome.SLOT_TIMED_OUT:
-            submission.no_slot(ended)
-        return ended.waiting_since
+        return read_slot_event(submission, event)
 
 
 def check_policy(argument: str, value: Any) -> None:

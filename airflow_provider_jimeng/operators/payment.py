@@ -53,7 +53,7 @@ from airflow_provider_jimeng.storage.output import refuse_taken
 from airflow_provider_jimeng.tracing import traced_submit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError
     from airflow_provider_jimeng.core.parameters import RenderRequest
@@ -355,3 +355,15 @@ def wait_for_slot(
     pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
     time.sleep(max(0.0, min(spread(pause, random.random()), deadline - now)))
     return waiting_since
+
+
+def read_slot_event(submission: Submission, event: Mapping[str, Any]) -> float | None:
+    """Tell a submission how its wait for a slot ended, and return when that wait began.
+
+    :raises SlotTimedOutError: no slot came free in time.
+    """
+    ended = RenderEvent.from_payload(event)
+    submission.expected = ExpectedSlot.of(ended)
+    if ended.outcome is Outcome.SLOT_TIMED_OUT:
+        submission.no_slot(ended)
+    return ended.waiting_since

@@ -107,7 +107,7 @@ def test_the_source_distribution_holds_what_the_project_is_made_of_and_nothing_e
     files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()]
     kinds = {path.suffix for path in files}
     assert kinds <= {
-        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".whl", ".yml", ".yaml", ".cff", ".po"
+        "", ".py", ".md", ".toml", ".txt", ".typed", ".js", ".css", ".svg", ".html", ".json", ".png", ".jpg", ".webp", ".whl", ".yml", ".yaml", ".cff", ".po"
     }  # fmt: skip
     assert not [
         path

@@ -46,6 +46,12 @@ class Reader:
         answer: Response = reply
         return answer
 
+    def posted(self, path: str, content: bytes, headers: dict[str, str]) -> Response:
+        """Post a body and return the answer."""
+        reply: Any = self.client.post(path, content=content, headers=headers)
+        answer: Response = reply
+        return answer
+
     def renders(self, **params: Any) -> dict[str, Any]:
         """Return one page of the gallery."""
         reply = self.get("api/renders", params)

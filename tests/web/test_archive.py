@@ -43,8 +43,7 @@ def post(reader: Reader, kind: str, refs: Any) -> Response:
     """Post a selection as the page does: as a form."""
     headers = {"Authorization": f"Bearer {reader.token}", "Content-Type": "application/x-www-form-urlencoded"}
     body = urlencode({"refs": json.dumps(refs)})
-    reply: Response = reader.client.post(f"/jimeng/api/files.{kind}", content=body, headers=headers)
-    return reply
+    return reader.posted(f"/jimeng/api/files.{kind}", body.encode(), headers)
 
 
 def listed(ref: dict[str, Any]) -> list[Any]:
@@ -158,9 +157,8 @@ def test_a_selection_needs_a_sign_in_and_has_a_limit(anonymous: Reader, viewer: 
     headers = {"Authorization": f"Bearer {viewer.token}", "Content-Type": "application/json"}
     large = viewer.client.post("/jimeng/api/files.zip", content=b" " * (9 * 1024 * 1024), headers=headers)
     assert large.status_code == 413
-    assert opened(viewer.client.post("/jimeng/api/files.zip", content=b"[]", headers=headers)).namelist() == [
-        LIST_NAME
-    ]
+    empty = viewer.posted("/jimeng/api/files.zip", b"[]", headers)
+    assert opened(empty).namelist() == [LIST_NAME]
 
 
 def test_large_videos_pass_through_in_parts_and_a_right_lost_on_the_way_counts(
