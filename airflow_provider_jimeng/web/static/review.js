@@ -3,7 +3,8 @@
 
 import { h, icon } from "./dom.js";
 import { fetchQuestions } from "./api.js";
-import { keyOf, taskName } from "./card.js";
+import { taskName } from "./card.js";
+import { keyOf } from "./selection.js";
 import { moment } from "./format.js";
 import { airflowAddress, leavingFrame, taskAddress } from "./host.js";
 import { t } from "./i18n.js";
