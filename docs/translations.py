@@ -32,6 +32,8 @@ NOT_WORDS = re.compile(
 )
 """Code, links and the names of classes stay as they are in every language."""
 KEPT = re.compile(r"`[^`]+`|\]\([^)\s]+\)")
+CHINESE_PICTURE = re.compile(r"(\(images/[\w-]+)\.zh-CN(\.\w+\))")
+"""The Chinese form of a picture has the name of the English one with this ending."""
 
 
 def templates() -> Iterator[tuple[str, Path]]:
@@ -134,7 +136,8 @@ def damaged() -> list[str]:
         f"{path.relative_to(TRANSLATED)}: {english[:70]}"
         for path in sorted(TRANSLATED.rglob("*.po"))
         for english, chinese in sure(read(path))
-        if Counter(KEPT.findall(english)) - Counter(KEPT.findall(chinese)) or "您" in chinese
+        if Counter(KEPT.findall(english)) - Counter(KEPT.findall(CHINESE_PICTURE.sub(r"\1\2", chinese)))
+        or "您" in chinese
     ]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index follows the database, whatever happens there between two looks. It also runs on PostgreSQL."""
+"""The index follows the database, whatever happens there between two looks."""
 
 from __future__ import annotations
 
