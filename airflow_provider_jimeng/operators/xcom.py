@@ -89,11 +89,12 @@ def push(ti: Any, key: str, value: Any) -> None:
 
 
 def push_own(ti: Any, key: str, payload: Mapping[str, Any]) -> None:
-    """Push a payload with the map index of its task instance, so that a report need not ask every instance.
+    """Push a payload, for a mapped task with its map index, so that a report need not ask every instance.
 
     :raises LedgerError: as :func:`push` does.
     """
-    push(ti, key, {**payload, "map_index": getattr(ti, "map_index", -1)})
+    index = getattr(ti, "map_index", -1)
+    push(ti, key, payload if index < 0 else {**payload, "map_index": index})
 
 
 def push_result(ti: Any, key: str, value: Any) -> None:

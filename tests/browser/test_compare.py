@@ -42,7 +42,7 @@ def test_picked_takes_play_in_step_and_obey_one_set_of_controls(site: Site, wind
     expect(page.get_by_role("heading", name=KITE)).to_be_visible()
     facts = page.locator(".take .facts").all_inner_texts()
     assert {re.search(r"Seed (\d+)", text).group(1) for text in facts} == {"11", "22", "33"}  # type: ignore[union-attr]
-    expect(page.locator(".heading p")).to_have_text("Different: Model, Seed")
+    expect(page.locator(".heading p")).to_have_text("Different: Model, Seed, Take")
     expect(page.locator(".take .changed")).to_have_count(0)
 
     until(lambda: min(page.evaluate(TIMES)) > 1)

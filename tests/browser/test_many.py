@@ -79,7 +79,8 @@ def test_a_page_of_fifty_costs_two_requests_its_modules_and_the_videos_in_sight(
     visitor.requests.clear()
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".card .prompt").first).to_have_text("Take 50 of the archive")
-    assert len({url for url in visitor.requests if "/media?" not in url}) == 1
+    of_cards = ("/media?", "/api/preview?")  # the pointer can be above a card
+    assert len({url for url in visitor.requests if not any(part in url for part in of_cards)}) == 1
     page.reload()
     expect(page.locator(".pager span")).to_have_text("51–100 of 500")
     page.locator(".card").last.scroll_into_view_if_needed()

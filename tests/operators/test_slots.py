@@ -96,7 +96,7 @@ def test_a_wait_that_goes_on_keeps_its_beginning_and_its_end(lab: Lab, kind: str
 def test_a_wait_that_has_lasted_as_long_as_it_may_ends_on_the_worker(lab: Lab) -> None:
     refuse(lab, 50430)
     event = RenderEvent(outcome=Outcome.SLOT_FREE, waiting_since=time.time() - 61).to_payload()
-    with pytest.raises(OVER, match=r"max_wait_for_slot: .*code 50430.*Nothing was submitted"):
+    with pytest.raises(OVER, match=r"max_wait_for_slot\. Nothing was submitted.*code 50430"):
         lab.generate(max_wait_for_slot=60).resume_submit(begun(lab.task()), event)
 
 
