@@ -107,7 +107,7 @@ test-real: test-browser test-real-rest ## run the tests that need chromium, Post
 # The browser tests need their own process, because playwright keeps an event loop running in it.
 .PHONY: test-browser
 test-browser: $(VENV)/.real-ready ## run the tests of test-real that need a browser
-	$(BIN)/pytest -m real tests/browser $(PYTEST_ARGS)
+	$(BIN)/pytest -m "real and not nightly" tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-real-rest
 test-real-rest: $(VENV)/.real-ready ## run the tests of test-real that need no browser, two files at a time

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
+import pytest
 
 from tests.harness.emulator import EmulatorServer
 from tests.harness.servers import PostgresServer
@@ -28,6 +29,13 @@ CHROMIUM_FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+LOOKS = [
+    ("en-GB", "light"),
+    ("zh-CN", "dark"),
+    pytest.param("en-GB", "dark", marks=pytest.mark.nightly),
+    pytest.param("zh-CN", "light", marks=pytest.mark.nightly),
+]
+"""The language and the theme of a page. Each of both is looked at on each change, and each pair at night."""
 FAULTS = [
     {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
     {"where": "query", "what": "status_word", "word": "generating", "prompt_contains": "slow study"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.browser.site import Site, Visitor, expect, until
+from tests.browser.site import LOOKS, Site, Visitor, expect, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +62,7 @@ def opened(page: Page, site: Site, name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+@pytest.mark.parametrize(("locale", "theme"), LOOKS)
 def test_no_page_breaks_a_grave_rule_of_axe(
     theme: Literal["light", "dark"], locale: str, site: Site, window: Window
 ) -> None:

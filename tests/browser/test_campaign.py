@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.browser.dags.campaigns import ROWS
-from tests.browser.site import Site, Visitor, expect
+from tests.browser.site import LOOKS, Site, Visitor, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,8 +183,7 @@ def test_a_campaign_of_others_is_not_shown(site: Site, window: Window) -> None:
     expect(page.get_by_text("secret_launch")).to_have_count(0)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+@pytest.mark.parametrize(("locale", "theme"), LOOKS)
 def test_no_page_of_a_campaign_has_a_serious_obstacle_or_is_wider_than_a_phone(
     site: Site, window: Window, theme: str, locale: str
 ) -> None:

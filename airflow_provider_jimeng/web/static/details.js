@@ -49,8 +49,9 @@ function shownValue(name, value) {
 
 /** Returns the length of a stage. Polling often knows only bounds of it. */
 function lengthOf({ seconds, seconds_from: from, seconds_to: to }) {
-  if (Number.isFinite(from) && Number.isFinite(to)) return { middle: (from + to) / 2, text: t("between", { from: span(from), to: span(to) }), bounds: true };
-  return Number.isFinite(seconds) ? { middle: seconds, text: span(seconds), bounds: false } : null;
+  if (Number.isFinite(from) && Number.isFinite(to) && span(from) !== span(to)) return { middle: (from + to) / 2, text: t("between", { from: span(from), to: span(to) }), bounds: true };
+  const length = Number.isFinite(seconds) ? seconds : to;
+  return Number.isFinite(length) ? { middle: length, text: span(length), bounds: false } : null;
 }
 
 /** Returns the stages from submit to saved file, as far as Airflow saw them. */
