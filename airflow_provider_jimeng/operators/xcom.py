@@ -278,7 +278,8 @@ class Announcements:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
         earlier = [] if record is None else record.bill(except_id=None if render is None else render.task_id)
         if earlier:
-            push_own(self.ti, EARLIER, {"version": PAYLOAD_VERSION, "renders": earlier})
+            payload = {"version": PAYLOAD_VERSION, "map_index": self.ti.map_index, "renders": earlier}
+            push(self.ti, EARLIER, payload)
 
     def failure(self, request: RenderRequest, error: JimengError, record: Record | None) -> None:
         """Push and count why no render was paid for; ``jimeng_intent`` if one may have been paid for nevertheless.
