@@ -17,10 +17,19 @@ def test_the_pages_for_newcomers_make_a_video_as_printed(tmp_path: Path) -> None
     wheels = built_wheel(tmp_path / "dist")
     newcomer = Reader(ROOT / "README.md", tmp_path, wheels)
     quick_start(newcomer)
-    for page, number_of_commands in (("install", 4), ("connection", 6)):  # the fifth of install is make
-        commands = Reader(ROOT / "docs" / f"{page}.md", tmp_path, wheels).shell_blocks[:number_of_commands]
-        script = "".join(commands)
-        newcomer.type(f"source videos/bin/activate\nexport AIRFLOW__CORE__TEST_CONNECTION=Enabled\n{script}")
+    shell = "source videos/bin/activate\n"
+    pages = {
+        name: Reader(ROOT / "docs" / f"{name}.md", tmp_path, wheels) for name in ("install", "connection")
+    }
+    newcomer.type(shell + "".join(pages["install"].shell_blocks[:4]))  # the fifth is for the repository
+    *add, test = pages["connection"].shell_blocks
+    newcomer.type(shell + "".join(add))
+    _install, emulator, connection, _standalone = newcomer.shell_blocks[0].splitlines()
+    with newcomer.running("emulator", f"{emulator.removesuffix(' &')} --port {newcomer.port}") as server:
+        wait_for_port(newcomer.port, server, timeout_seconds=60)
+        tested = newcomer.type(f"{shell}export AIRFLOW__CORE__TEST_CONNECTION=Enabled\n{connection}\n{test}")
+    assert "accepted the credentials" in tested
+
     reader = Reader(ROOT / "docs" / "first_video.md", tmp_path, wheels)
     install, emulator, connection, run, look, _account = reader.shell_blocks
     (tmp_path / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
