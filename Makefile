@@ -151,7 +151,7 @@ matrix: $(WHEEL)/.ready ## run all tests on every supported Airflow; ONLY=3.0 ru
 	$(BIN)/python -m tests.harness.matrix run --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: matrix-fast
-matrix-fast: $(WHEEL)/.ready ## run the tests that depend on Airflow, on the oldest and the newest; .ci/run uses only the oldest
+matrix-fast: $(WHEEL)/.ready ## run the tests that depend on Airflow, on the oldest and the newest
 	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: lock-matrix

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
+SITE = ROOT / "build" / "docs"
+
 PAGES = ("docs/index.html", "docs/image_to_video.html", "search.html")
 """Pictures, code, tables and a form. axe needs a minute for each of the longest pages."""
 PHONE = {"width": 390, "height": 800}
@@ -32,34 +32,12 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def build(folder: Path, doctrees: Path, language: str) -> None:
-    """Build the pages of one language."""
-    env = {
-        **os.environ,
-        "AIRFLOW_HOME": str(doctrees / "airflow"),
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        "DOCS_LANGUAGE": language,
-    }
-    options = [
-        "--quiet",
-        "--fail-on-warning",
-        "--conf-dir",
-        "docs",
-        "--doctree-dir",
-        str(doctrees / language),
-    ]
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, ".", str(folder)], cwd=ROOT, env=env, check=True
-    )
-
-
 @pytest.fixture(scope="module")
-def documentation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the pages in both languages."""
-    home = tmp_path_factory.mktemp("documentation")
-    build(home / "html", home / "doctrees", "en")
-    build(home / "html" / "zh", home / "doctrees", "zh_CN")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(home / "html")))
+def documentation() -> Iterator[str]:
+    """The address of the pages in both languages, as `make docs` built them."""
+    if not (SITE / "zh" / "docs" / "index.html").exists():
+        subprocess.run(["make", "docs"], cwd=ROOT, check=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE)))
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
