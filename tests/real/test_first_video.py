@@ -28,7 +28,7 @@ def test_the_pages_for_newcomers_make_a_video_as_printed(tmp_path: Path) -> None
     with newcomer.running("emulator", f"{emulator.removesuffix(' &')} --port {newcomer.port}") as server:
         wait_for_port(newcomer.port, server, timeout_seconds=60)
         tested = newcomer.type(f"{shell}export AIRFLOW__CORE__TEST_CONNECTION=Enabled\n{connection}\n{test}")
-    assert "accepted the credentials" in tested
+    assert "Connection success!" in tested
 
     reader = Reader(ROOT / "docs" / "first_video.md", tmp_path, wheels)
     install, emulator, connection, run, look, _account = reader.shell_blocks
