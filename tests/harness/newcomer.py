@@ -97,8 +97,11 @@ def quick_start(reader: Reader) -> float:
 
 
 def _trigger(reader: Reader, airflow: Service) -> None:
-    """Start the DAG as soon as Airflow knows it. The UI unpauses it with the same click."""
-    command = f"source videos/bin/activate; airflow dags unpause {DAG_ID} && airflow dags trigger {DAG_ID}"
+    """Start the DAG as soon as Airflow knows it. The UI unpauses it with the same click.
+
+    ``dags unpause`` succeeds without doing anything if Airflow does not know the DAG yet, so the trigger comes first.
+    """
+    command = f"source videos/bin/activate; airflow dags trigger {DAG_ID} && airflow dags unpause {DAG_ID}"
 
     def started() -> bool:
         done = subprocess.run(
