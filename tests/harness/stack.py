@@ -154,7 +154,7 @@ class AirflowStack:
             jobs = self.api.get_all("/jobs", "jobs", job_type="TriggererJob", is_alive=True)
             return len(jobs) >= len(alive)
 
-        self._wait_until(healthy, timeout_seconds, "Airflow is not healthy")
+        self.wait_until(healthy, timeout_seconds, "Airflow is not healthy")
 
     def _launch(self, name: str, *command: str) -> Service:
         service = Service(
@@ -169,7 +169,8 @@ class AirflowStack:
         service.start()
         return service
 
-    def _wait_until(self, ready: Callable[[], bool], timeout_seconds: float, what: str) -> None:
+    def wait_until(self, ready: Callable[[], bool], timeout_seconds: float, what: str) -> None:
+        """Ask until the answer is yes. Otherwise raise `StackTimeoutError` with `what` and the last lines of every log."""
         deadline = time.monotonic() + timeout_seconds
         while not ready():
             if time.monotonic() > deadline:
@@ -193,7 +194,7 @@ class AirflowStack:
                 return True
             return False
 
-        self._wait_until(known, timeout_seconds, f"{dag_id} was not found")
+        self.wait_until(known, timeout_seconds, f"{dag_id} was not found")
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None) -> str:
         """Unpause the DAG and start a run of it; returns the run id."""
@@ -229,7 +230,7 @@ class AirflowStack:
                 progress(self.task_instances(dag_id, run_id))
             return state in wanted
 
-        self._wait_until(reached, timeout, f"{dag_id} {run_id} did not reach {sorted(wanted)}")
+        self.wait_until(reached, timeout, f"{dag_id} {run_id} did not reach {sorted(wanted)}")
         return state
 
     def wait_for_task(
@@ -252,7 +253,7 @@ class AirflowStack:
                     found.update(row)
             return bool(found)
 
-        self._wait_until(reached, timeout, f"{task_id}[{map_index}] did not reach {sorted(wanted)}")
+        self.wait_until(reached, timeout, f"{task_id}[{map_index}] did not reach {sorted(wanted)}")
         return found
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
