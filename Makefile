@@ -67,10 +67,11 @@ LOCK_ARGS := $(LOCK_BASE) --extra emulator --extra aiohttp --extra excel --extra
 
 # ----------------------------------------------------------------------------------------------------------- checks
 .PHONY: lint
-lint: $(VENV)/.dev-ready ## check rules and format with ruff
+lint: $(VENV)/.dev-ready ## check rules and format with ruff, and the spelling with codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff check --preview --select AIR .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell .github airflow_provider_jimeng benchmarks docs example_dags *.md
 
 .PHONY: format
 format: $(VENV)/.dev-ready ## repair rules and format with ruff
