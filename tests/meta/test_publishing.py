@@ -182,9 +182,9 @@ def test_hooks_of_git_run_tools_that_are_locked_in_the_projects_own_environment(
     assert repo["repo"] == "local"
     programs = [hook["entry"].split()[0] for hook in repo["hooks"]]
     assert all(hook["language"] == "system" for hook in repo["hooks"])
-    assert set(programs) == {".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/python"}
+    assert set(programs) == {f".venv/bin/{name}" for name in ("ruff", "codespell", "mypy", "python")}
     locked = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
-    assert all(f"\n{name}==" in locked for name in ("ruff", "mypy"))
+    assert all(f"\n{name}==" in locked for name in ("ruff", "codespell", "mypy"))
     entries = [hook["entry"].replace(" --force-exclude", "") for hook in repo["hooks"]]
     lint = re.findall(
         r"^\t\$\(BIN\)/ruff (.*?)(?: --check)? \.$", MAKEFILE.partition(".PHONY: format")[0], re.MULTILINE
