@@ -49,7 +49,6 @@ ALLOWED = {
     "images": {"airflow", "PIL"},
     "row_sources": {"airflow", "openpyxl"},
     "exceptions": set(),
-    "first_frames": {"airflow", "av", "PIL"},
     "fonts": {"PIL"},
     "pytest_plugin": {"airflow", "pytest"},
     "retry": {"airflow"},
