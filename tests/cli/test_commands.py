@@ -179,7 +179,7 @@ def test_a_quote_counts_every_row_and_holds_the_cap(jimeng: CommandLine, emulato
         (("--image", "https://example.com/a.png"), "first_frame"),
         (("--max-cost", "1"), "max_cost_cny"),
         (("--aigc-meta", "label"), "JSON object"),
-        (("--rows", "rows.csv"), "stands in the rows"),
+        (("--rows", "rows.csv"), "cannot be combined with --rows"),
     ],
     ids=["fps", "4-s", "6-s", "8-s", "wrong-key", "image", "cost", "label", "rows"],
 )
