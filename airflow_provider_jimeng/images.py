@@ -81,7 +81,7 @@ def _read(argument: str, reference: str) -> bytes:
         said = f"{shown(reference)} cannot be opened ({why})."
         if isinstance(error, FOR_GOOD):
             raise ParameterError(argument, said) from error
-        raise UnreadableImageError(argument, f"{said} A retry may read it.") from error
+        raise UnreadableImageError(argument, f"{said} A retry might read it.") from error
 
 
 def _parse(kind: str, data: bytes) -> ImageFile:

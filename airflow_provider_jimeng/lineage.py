@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What OpenLineage hears of a task: the files that went in, the files that came out, and the render that made them.
+"""Tells OpenLineage the input files of a task, its output files, and the render that made them.
 
-Only the provider of OpenLineage imports this module, through the operators. The package does not depend on it.
+Only the provider of OpenLineage imports this module, through the operators. The package does not need that provider.
 """
 
 from __future__ import annotations

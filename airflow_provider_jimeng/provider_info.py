@@ -80,7 +80,7 @@ def get_provider_info() -> dict[str, object]:
             "airflow_provider_jimeng.web.links.JimengVideoLink",  # Airflow 2.11 has it in the DAGs that it serialized with 0.1.0
         ],
         "notifications": ["airflow_provider_jimeng.notifications.render.JimengRenderNotifier"],
-        "cli": ["airflow_provider_jimeng.cli.definition.get_jimeng_cli_commands"],
+        "cli": ["airflow_provider_jimeng.cli.main.get_jimeng_cli_commands"],
         "config": CONFIG,
     }
 

@@ -1,36 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a campaign's rows come from: a list, a data frame, a file in any store, a link."""
+"""Reads the rows of a campaign: from a list, a data frame, a file in any store, or a link.
+
+openpyxl, which reads Excel workbooks, is in the extra ``[excel]``.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping
+import warnings
+import zipfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.client.media import fetch_file
 from airflow_provider_jimeng.core.arguments import is_absent, parse_text, read_text
+from airflow_provider_jimeng.core.columns import read_ignored
 from airflow_provider_jimeng.core.errors import ParameterError, TransportError, UnreadableRowsError
 from airflow_provider_jimeng.core.frames import is_link
 from airflow_provider_jimeng.core.links import host_of
-from airflow_provider_jimeng.core.row_text import ENDINGS
-from airflow_provider_jimeng.core.rows import Row, read_ignored, rows_of_file, rows_of_list, rows_of_table
+from airflow_provider_jimeng.core.rows import ENDINGS, Row, rows_of_file, rows_of_list, rows_of_table
 from airflow_provider_jimeng.core.texts import shorten, without_queries
 from airflow_provider_jimeng.images import FOR_GOOD
-from airflow_provider_jimeng.spreadsheet import ENDINGS as WORKBOOKS, check_library, sheet_lines
+
+if TYPE_CHECKING:
+    from openpyxl.worksheet.worksheet import Worksheet
+
+    from airflow_provider_jimeng.core.rows import Line
 
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""A workbook may hold pictures; the rows themselves have some hundred kilobytes."""
+"""A workbook can contain pictures. The rows themselves have some hundred kilobytes."""
 _OTHER_SHEETS = ("xls", "xlsb", "ods", "numbers", "et", "gsheet")
 _LOST_SLASH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)
 _LONGEST_READ = 20_000
 _LONGEST_SHOWN = 400
 _TRY_LATER = (408, 425, 429)
+_WORKBOOKS = ("xlsx", "xlsm")
+MAX_XML_BYTES = 128 * 1024 * 1024
+"""The limit of a workbook's unpacked XML. That of a campaign has some hundred kilobytes."""
+_MOST_LINES = 1_048_576
+"""An Excel sheet has no more."""
+_PROLOG_BYTES = 1024
+_ZIP = b"PK"
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s+ref="([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})"')
 
 
 def read_rows(
@@ -41,7 +62,7 @@ def read_rows(
     :param conn_id: Airflow connection of the store in which the file lies.
     :param sheet: which sheet of an Excel workbook to read; ``None``: the first one that is not hidden.
     :param ignore_columns: names of columns that are not for the renders.
-    :raises ParameterError: the rows cannot be read as a whole; what is wrong with one row is told by the row.
+    :raises ParameterError: the rows cannot be read as a whole. A problem of one row is in the row.
     """
     ignored = read_ignored(ignore_columns)
     if isinstance(rows, str) and rows.lstrip().startswith("["):
@@ -73,7 +94,7 @@ def _records(rows: Any) -> Any:
     labels = [str(name) for name in names]
     twice = next((name for name in labels if labels.count(name) > 1), None)
     if twice is not None:
-        raise ParameterError("rows", f"the data frame has the column {twice!r} twice. Keep one.")
+        raise ParameterError("rows", f"the data frame has the column {twice!r} twice. Keep one of them.")
     return rows.to_dict("records") if method == "to_dict" else getattr(rows, method)()
 
 
@@ -86,14 +107,14 @@ def _rows_of_path(rows: Any, conn_id: str | None, sheet: str | None, ignored: Co
     if _LOST_SLASH.match(name):
         raise ParameterError(
             "rows",
-            f"{name!r} has one slash behind the scheme: pathlib.Path drops the other. Give a URI as text.",
+            f"{name!r} has one slash after the scheme, because pathlib.Path removes the other. Give a URI as text.",
         )
     if is_link(name) and not host_of(name):
-        raise ParameterError("rows", f"{name!r} is no complete link.")
+        raise ParameterError("rows", f"{name!r} is not a complete link.")
     shown = shorten(without_queries(name[:_LONGEST_READ]), _LONGEST_SHOWN)
     ending = _ending(name, shown)
-    if ending in WORKBOOKS:
-        check_library(shown)
+    if ending in _WORKBOOKS:
+        _check_library(shown)
     if is_link(name) and not conn_id:
         content = _fetch(name, shown)
     else:
@@ -101,26 +122,27 @@ def _rows_of_path(rows: Any, conn_id: str | None, sheet: str | None, ignored: Co
     if len(content) > MAX_FILE_BYTES:
         raise ParameterError("rows", f"{shown} has more than {MAX_FILE_BYTES:,} bytes. Split it.")
     file_name = shown.removesuffix("?…").rstrip("/").rpartition("/")[2]
-    if ending in WORKBOOKS:
-        return rows_of_table(sheet_lines(file_name, content, sheet), ignored)
+    if ending in _WORKBOOKS:
+        return rows_of_table(_sheet_lines(file_name, content, sheet), ignored)
     return rows_of_file(file_name, content, ignored, warn=log.warning)
 
 
 def _ending(name: str, shown: str) -> str:
-    """Return a file's ending, of a link that of its path; nothing is read before it is known.
+    """Return the ending of a file's name. For a link, it is the ending of the path.
 
-    :raises ParameterError: the file cannot be read, or not with this ending.
+    :raises ParameterError: no file with this ending is read.
     """
     path = name.partition("#")[0].partition("?")[0] if "://" in name else name
     ending = path.rpartition("/")[2].rpartition(".")[2].lower()
-    if ending in (*ENDINGS, *WORKBOOKS):
+    if ending in (*ENDINGS, *_WORKBOOKS):
         return ending
     if ending in _OTHER_SHEETS:
         raise ParameterError(
-            "rows", f"{shown}: .{ending} is not read. Save the sheet as .xlsx, or export it as “CSV UTF-8”."
+            "rows",
+            f"{shown}: .{ending} files are not read. Save the sheet as .xlsx, or export it as “CSV UTF-8”.",
         )
-    endings = ", ".join(f".{known}" for known in (*ENDINGS, *WORKBOOKS))
-    raise ParameterError("rows", f"{shown} has none of the endings that are read: {endings}.")
+    endings = ", ".join(f".{known}" for known in (*ENDINGS, *_WORKBOOKS))
+    raise ParameterError("rows", f"{shown} is not a file of rows. Its name must end in one of {endings}.")
 
 
 def _fetch(link: str, shown: str) -> bytes:
@@ -136,29 +158,29 @@ def _fetch(link: str, shown: str) -> bytes:
                 "rows", f"{shown} cannot be read: the server answers HTTP {status}. Is the link still valid?"
             )
         reason = f"the server answers HTTP {status}."
-    raise UnreadableRowsError("rows", f"{shown} cannot be read: {reason} A retry may read it.")
+    raise UnreadableRowsError("rows", f"{shown} cannot be read: {reason} A retry might read it.")
 
 
 def _read(place: ObjectStoragePath | str, shown: str, conn_id: str | None) -> bytes:
-    """Read a file of a store. Errors of stores may quote a signed link, so none is kept as a cause."""
+    """Read a file of a store. Errors of stores can quote a signed link, so none of them is kept as a cause."""
     try:
-        # Below Airflow 3 a connection of None hides the one that stands in the URL.
+        # Below Airflow 3, a connection of None hides the connection in the URL.
         options = {"conn_id": conn_id} if conn_id else {}
         path = (
             place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(_absolute(place), **options)
         )
         with path.open("rb") as file:
             return bytes(file.read(MAX_FILE_BYTES + 1))
-    except Exception as error:  # noqa: BLE001  no two stores agree on their classes
+    except Exception as error:  # noqa: BLE001  each store has its own classes
         for_good = isinstance(error, FOR_GOOD)
         reason = f"{shown} cannot be read ({type(error).__name__}: {error})."
     if for_good:
         raise ParameterError("rows", reason)
-    raise UnreadableRowsError("rows", f"{reason} A retry may read it.")
+    raise UnreadableRowsError("rows", f"{reason} A retry might read it.")
 
 
 def _absolute(name: str) -> str:
-    """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""
+    """Return a path without a scheme as an absolute path, because Airflow 2 reads it from the root."""
     return name if "://" in name else str(Path(name).expanduser().absolute())
 
 
@@ -170,3 +192,130 @@ def _parse(text: str) -> Any:
         raise ParameterError(
             "rows", "is text that is not a list. Pass the list itself, or the path of a file."
         ) from None
+
+
+# --- Excel workbooks -------------------------------------------------------------------------------------------------
+
+
+def _check_library(name: str) -> None:
+    """Refuse a workbook if openpyxl is not installed.
+
+    :raises ParameterError: the message says what to install, or how to do without.
+    """
+    if importlib.util.find_spec("openpyxl") is None:
+        raise ParameterError(
+            "rows",
+            f"{name} is an Excel workbook, and openpyxl, which reads workbooks, is not installed. Run "
+            "pip install 'airflow-provider-jimeng[excel]', or save the sheet as “CSV UTF-8”.",
+        )
+
+
+def _sheet_lines(name: str, content: bytes, sheet: str | None) -> list[Line]:
+    """Return the lines of a sheet that hold something: their numbers and their cells, formulas as last calculated.
+
+    :param sheet: the sheet's name; ``None``: the first one that is not hidden.
+    :raises ParameterError: the file is not a workbook, is too large, or has no such sheet.
+    """
+    if content.startswith(_OLD_OFFICE):
+        raise ParameterError(
+            "rows",
+            f"{name} has a password, or an old version of Excel saved it. Save it as .xlsx without a password.",
+        )
+    if not content.startswith(_ZIP):
+        raise ParameterError(
+            "rows",
+            f"{name} is not an Excel workbook, although its ending says so. A link can lead to a page that asks for a login.",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # openpyxl warns about parts that it does not keep, but nothing is written back
+        try:
+            _check_size(name, content)
+            return [*_lines(name, content, sheet)]
+        except ParameterError:
+            raise
+        except Exception as error:  # noqa: BLE001  a broken part can raise any class
+            reason = f"{type(error).__name__}: {error}"
+    raise ParameterError(
+        "rows", f"{name} cannot be read as an Excel workbook ({reason}). Save it again, or as “CSV UTF-8”."
+    )
+
+
+def _check_size(name: str, content: bytes) -> None:
+    """Refuse a workbook that is too large, before it is unpacked. ZIP members never unpack to more than they declare."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = [part for part in archive.infolist() if part.filename.lower().endswith((".xml", ".rels"))]
+        size = sum(part.file_size for part in parts)
+        if size > MAX_XML_BYTES:
+            raise ParameterError(
+                "rows",
+                f"{name} unpacks to {size:,} bytes; the limit is {MAX_XML_BYTES:,}. Copy the rows to a new "
+                "workbook: the formats of empty cells can make it large.",
+            )
+        for part in parts:
+            with archive.open(part) as file:
+                if b"<!DOCTYPE" in file.read(_PROLOG_BYTES):
+                    raise ParameterError(
+                        "rows", f"{name} is not an Excel workbook: its XML defines entities."
+                    )
+
+
+def _lines(name: str, content: bytes, sheet: str | None) -> Iterator[Line]:
+    from openpyxl import load_workbook
+
+    calculated = load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
+    written = load_workbook(io.BytesIO(content), read_only=True, keep_links=False)
+    values = _sheet(name, calculated.worksheets, sheet)
+    formulas = next(other for other in written.worksheets if other.title == values.title)
+    merged = _merged(content, values)
+    above: dict[int, tuple[int, Any]] = {}
+    for worksheet in (values, formulas):
+        worksheet.reset_dimensions()  # some programs declare a wrong size
+    both = zip(values.iter_rows(values_only=True), formulas.iter_rows(values_only=True), strict=True)
+    for number, (cells, texts) in enumerate(islice(both, _MOST_LINES), start=1):
+        line = [_cell(name, number, *pair) for pair in zip(cells, texts, strict=True)]
+        if not any(cell is not None and str(cell).strip() for cell in line):
+            continue
+        for column, (bottom, value) in above.items():
+            if number <= bottom:
+                line += [None] * (column + 1 - len(line))
+                line[column] = value
+        for column, bottom in merged.get(number, ()):
+            above[column] = (bottom, line[column] if column < len(line) else None)
+        yield number, line
+
+
+def _sheet(name: str, sheets: list[Any], wanted: str | None) -> Worksheet:
+    shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
+    if wanted is None:
+        return (shown or sheets)[0]
+    for sheet in sheets:
+        if sheet.title.strip() == wanted.strip():
+            return sheet
+    names = ", ".join(repr(sheet.title) for sheet in sheets)
+    raise ParameterError("rows_sheet", f"{name} has no sheet {wanted!r}. Its sheets are: {names}.")
+
+
+def _cell(name: str, line: int, value: Any, written: Any) -> Any:
+    if value is None and isinstance(written, str) and written.startswith("="):
+        raise ParameterError(
+            "rows",
+            f"{name}, line {line}: the result of the formula {written[:80]!r} is not saved in the file. Open the workbook in "
+            "Excel and save it there, or replace the formula by its value.",
+        )
+    return value
+
+
+def _merged(content: bytes, sheet: Any) -> dict[int, list[tuple[int, int]]]:
+    """Return the cells that are merged with those below: by their line, each one's column index and last line."""
+    from openpyxl.utils import column_index_from_string
+
+    merged: dict[int, list[tuple[int, int]]] = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        xml = archive.read(sheet._worksheet_path)  # noqa: SLF001  the read-only mode has no merged cells
+    for left, top, _, bottom in _MERGED.findall(xml):
+        if int(bottom) > int(top):
+            column = column_index_from_string(left.decode()) - 1
+            merged.setdefault(int(top), []).append((column, int(bottom)))
+    return merged

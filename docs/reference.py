@@ -15,9 +15,9 @@ from typing import Any
 import pendulum
 
 from airflow_provider_jimeng.core import errors
+from airflow_provider_jimeng.core.columns import COLUMNS
 from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS, STANDARD_FIELDS
 from airflow_provider_jimeng.core.render import RenderManifest
-from airflow_provider_jimeng.core.rows import COLUMNS
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 

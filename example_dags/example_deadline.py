@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mail if a run is not finished an hour after it was queued. Deadlines need Airflow 3.1.
 
-A triggerer sends the mail, and knows little about the run, so the subject names the DAG itself. Each triggerer can send it.
-All of them give it the same Message-ID, by which a mailbox drops repetitions. A late run goes on, and pays nothing more.
+A triggerer sends the mail. It knows little about the run, so the subject names the DAG. If several triggerers send the
+mail, all mails have the same Message-ID, so that a mailbox drops repetitions. A late run continues, and nothing is paid twice.
 """
 
 from __future__ import annotations

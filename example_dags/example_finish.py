@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daily teaser that is finished for two channels: visible label, poster, a wide and a tall version. Needs `[media]`.
+"""Finish a daily teaser for two channels: visible label, poster, a wide and a tall version. It needs the extra `[media]`.
 
-On Airflow 3.1 and newer, a person approves the video before it is finished. Nobody answers within a day: nothing is
-finished. The asset event carries the manifests of all files, so a consumer knows what to publish where.
+On Airflow 3.1 and newer, a person approves the video before it is finished. If nobody answers within a day, nothing
+is finished. The asset event has the manifests of all files, so a consumer knows what to publish where.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ with DAG(
             task_id="review",
             subject="Finish and publish this video?",
             body="[Watch the video]({{ video_page(dag.dag_id, run_id, 'render') }})",
-            defaults=[ApprovalOperator.REJECT],  # what silence means
+            defaults=[ApprovalOperator.REJECT],  # used if nobody answers
             response_timeout=timedelta(days=1),
         )
         render >> review >> finish

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mail what a render cost and where it is, or why it failed and what to do. A chat or a webhook works in the same way.
 
-The mail server is the connection `smtp_default`. The notifier of another provider takes the place of `SmtpNotifier`:
-Slack, Teams, PagerDuty, a webhook, or a function of your own.
+The mail server is the connection `smtp_default`. You can replace `SmtpNotifier` with the notifier of
+another provider (Slack, Teams, PagerDuty, a webhook), or with a function of your own.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from airflow_provider_jimeng.links import has_views, video_page
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 PUBLISH, REJECT, NEW_TAKE = "Publish", "Reject", "Reject and pay for a new take"
-PRICE = "1.40"  # CNY, the most that a new take may cost
+PRICE = "1.40"  # CNY, the most that a new take can cost
 LOOK = "**{{ params.prompt }}**\n\n[Watch the video]({{ video_page(dag.dag_id, run_id, '%s') }})"
 
 if has_views():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who pays: an Airflow connection, or the environment variables and files that other clients use too."""
+"""Finds the account that pays: an Airflow connection, or the environment variables and files that other clients use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ URL, TIMEOUT = "JIMENG_VIDEO_API_URL", "JIMENG_VIDEO_API_TIMEOUT"
 POLL_INTERVAL, POLL_ATTEMPTS = "JIMENG_VIDEO_POLL_INTERVAL", "JIMENG_VIDEO_MAX_POLL_ATTEMPTS"
 VARIABLES = (ACCESS_KEY, SECRET_KEY, TOKEN, URL, TIMEOUT, POLL_INTERVAL, POLL_ATTEMPTS)
 ATTEMPT_SECONDS = 10.0
-"""Seconds that one attempt stands for if only the number of attempts is set."""
+"""The seconds of one attempt, if only the number of attempts is set."""
 _NAMES = {
     "login": ACCESS_KEY,
     "password": SECRET_KEY,
@@ -33,13 +33,13 @@ _NAMES = {
     "extra.session_token": TOKEN,
     "extra.timeout_seconds": TIMEOUT,
 }
-"""The variable that stands for a field of a connection."""
+"""The variable in place of a field of a connection."""
 
 _in_airflow = False
 
 
 def inside_airflow() -> None:
-    """Note that this process is ``airflow jimeng …``, which reads connections from Airflow's database too."""
+    """Remember that this process is ``airflow jimeng …``, which also reads connections from Airflow's database."""
     global _in_airflow  # noqa: PLW0603 - a process is one or the other
     _in_airflow = True
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # as Airflow's own `connections` commands do
@@ -53,7 +53,7 @@ def is_inside_airflow() -> bool:
 def conn_id_of(args: argparse.Namespace) -> str:
     """Return the id of the connection to use; :data:`ENVIRONMENT` for the environment.
 
-    :raises MissingConnectionError: nothing is configured. The text names every way.
+    :raises MissingConnectionError: nothing is configured. The message names every way to configure an account.
     """
     if args.conn:
         return str(args.conn)
@@ -72,7 +72,7 @@ def conn_id_of(args: argparse.Namespace) -> str:
 def environment_settings() -> ClientSettings:
     """Return the settings that the environment describes.
 
-    :raises SettingsError: naming the variable and the remedy, never what it holds.
+    :raises SettingsError: the message names the variable and the remedy, never its value.
     """
     from airflow_provider_jimeng.client.settings import ClientSettings
 
@@ -104,18 +104,18 @@ def settings_for(args: argparse.Namespace) -> ClientSettings:
     conn_id = conn_id_of(args)
     if conn_id == ENVIRONMENT:
         return environment_settings()
-    from airflow_provider_jimeng.cli.hook import CommandHook
+    from airflow_provider_jimeng.cli.operators import CommandHook
 
     return CommandHook(jimeng_conn_id=conn_id).settings
 
 
 def poll_interval() -> float | None:
-    """Return the seconds between two queries that the environment asks for, ``None`` for the usual schedule."""
+    """Return the seconds between two queries that the environment sets, or ``None`` for the usual schedule."""
     return _number(POLL_INTERVAL)
 
 
 def wait_timeout() -> float | None:
-    """Return how long to wait for a render, as the environment asks for; ``None`` for the usual time."""
+    """Return the longest wait for a render in seconds that the environment sets, or ``None`` for the usual time."""
     attempts = _number(POLL_ATTEMPTS)
     return None if attempts is None else attempts * (poll_interval() or ATTEMPT_SECONDS)
 

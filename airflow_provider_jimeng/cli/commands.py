@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command and option, declared once: for ``jimeng``'s parser, for Airflow's, and for the page of the docs."""
+"""Every command and option, declared once: for ``jimeng``'s parser, for Airflow's, and for the page of the docs.
+
+At the end are the functions that read the values of options that several commands share.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jimeng.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROGRAM = "jimeng"
-SUMMARY = "Render videos with Jimeng AI, pay once for each, and find out what is true about your account."
+SUMMARY = "Render videos with Jimeng AI, pay for each of them once, and check your account."
 DEFAULT_OUTPUT = "./generated_videos/"
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
@@ -21,15 +28,15 @@ EXIT_CODES: Mapping[int, str] = {
     2: "usage: an argument, the connection or a row is wrong; nothing was sent",
     3: "the API refused the request; nothing was paid",
     4: "the render failed, or the API no longer knows it",
-    5: "a submit was sent, and nobody knows whether the API accepted it",
-    6: "paid, but not saved yet; the same command goes on, free",
+    5: "a submit was sent, and it is unknown whether the API accepted it",
+    6: "paid, but not saved yet; the same command continues, free",
     130: "interrupted",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One argument of a command: its flags, and what ``add_argument`` takes beside them."""
+    """One argument of a command: its flags, and the other arguments of ``add_argument``."""
 
     flags: tuple[str, ...]
     settings: Mapping[str, Any]
@@ -50,10 +57,10 @@ class Command:
     def load(self) -> Callable[[argparse.Namespace], int]:
         """Import the module of the command and return its function."""
         module, _, name = self.handler.partition(":")
-        found: Callable[[argparse.Namespace], int] = getattr(
+        function: Callable[[argparse.Namespace], int] = getattr(
             import_module(f"airflow_provider_jimeng.cli.{module}"), name
         )
-        return found
+        return function
 
 
 def option(*flags: str, **settings: Any) -> Option:
@@ -83,7 +90,7 @@ OUTPUT = option(
     default=DEFAULT_OUTPUT,
     help="file ending in .mp4, directory or URI (default %(default)s)",
 )
-MAX_COST = option("--max-cost", metavar="CNY", help="refuse what costs more, or whose cost is unknown")
+MAX_COST = option("--max-cost", metavar="CNY", help="refuse a cost above this, or an unknown cost")
 LABEL = option(
     "--aigc-meta",
     metavar="JSON",
@@ -131,14 +138,14 @@ RENDER = Command(
         LABEL,
         MAX_COST,
         OUTPUT,
-        option("--rows", metavar="FILE", help="render a whole list: .csv, .tsv, .xlsx, .jsonl or .json"),
+        option("--rows", metavar="FILE", help="render all rows of a .csv, .tsv, .xlsx, .jsonl or .json file"),
         *SHEET,
         option(
             "--parallel",
             type=int,
             default=4,
             metavar="N",
-            help="rows in work at a time (default %(default)s)",
+            help="rows that are rendered at a time (default %(default)s)",
         ),
         option(
             "--on-unknown-submit",
@@ -166,14 +173,14 @@ COMMANDS: tuple[Command, ...] = (
     RENDER,
     Command(
         name="query",
-        help="ask what became of a render",
-        handler="one_render:query",
+        help="show the status of a render",
+        handler="free:query",
         options=(
             *RENDER_ID,
             option(
                 "--link",
                 action="store_true",
-                help="show the link too: whoever has it can load the video for an hour",
+                help="also show the link; everybody who has it can load the video for an hour",
             ),
             *COMMON,
         ),
@@ -181,7 +188,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="download",
         help="save the video of a finished render; free",
-        handler="one_render:download",
+        handler="free:download",
         options=(
             *RENDER_ID,
             OUTPUT,
@@ -193,13 +200,13 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="cancel",
         help="cancel a render that still waits in the queue",
-        handler="one_render:cancel",
+        handler="free:cancel",
         options=(*RENDER_ID, *COMMON),
     ),
     Command(
         name="models",
         help="list the models, what they take and what they cost",
-        handler="catalogue:models",
+        handler="free:models",
         options=(
             option("--conn", metavar="ID", help="show the models and prices of an Airflow connection"),
             JSON,
@@ -209,7 +216,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="quote",
         help="check every row of a list and say what it costs; nothing is paid",
-        handler="rows:quote",
+        handler="free:quote",
         options=(
             option("rows", metavar="ROWS", help=".csv, .tsv, .xlsx, .jsonl or .json file, or a link"),
             *REQUEST,
@@ -226,7 +233,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="rescue",
         help="save every paid video below a directory that is not saved yet",
-        handler="rescue:rescue",
+        handler="free:rescue",
         options=(
             option(
                 "output_path", metavar="OUTPUT_PATH", help="directory or URI that the renders were saved to"
@@ -235,7 +242,7 @@ COMMANDS: tuple[Command, ...] = (
                 "--wait",
                 metavar="SECONDS",
                 default="0",
-                help="wait so long for renders that still run (default %(default)s)",
+                help="how long to wait for renders that still run (default %(default)s)",
             ),
             LABEL,
             *COMMON,
@@ -273,9 +280,13 @@ COMMANDS: tuple[Command, ...] = (
                 help="another version, such as ratio=9:16,size=1080,fit=blur; can be given several times. Fields: name, "
                 "ratio, size, fit, focus=0.3/0.5, kbps, crf, preset, faststart",
             ),
-            option("--concat", metavar="NAME", help="join all videos to one of this name, beside the first"),
+            option(
+                "--concat",
+                metavar="NAME",
+                help="join all videos into one file of this name, beside the first",
+            ),
             option("--cross-fade", metavar="SECONDS", help="with --concat: fade into the next video"),
-            option("--audio", metavar="FILE", help="file with sound for what is made"),
+            option("--audio", metavar="FILE", help="file with the sound of the new files"),
             option(
                 "--require-implicit",
                 action="store_true",
@@ -288,7 +299,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         name="doctor",
-        help="check the account and the API against what this package assumes",
+        help="compare the account and the API with what this package assumes",
         handler="doctor:doctor",
         options=(
             option("--pay", metavar="MODEL", help="also pay for one render of this model"),
@@ -300,12 +311,12 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="completion",
         help="print the completion script of a shell",
-        handler="completion:completion",
+        handler="main:completion",
         options=(option("shell", choices=("bash", "zsh", "fish", "tcsh", "powershell"), help="your shell"),),
     ),
 )
 EMULATOR = "emulator"
-EMULATOR_HELP = "serve an emulator of the API: no account, no cost"
+EMULATOR_HELP = "run an emulator of the API, without an account and without cost"
 
 
 def build_parser(prog: str = PROGRAM) -> argparse.ArgumentParser:
@@ -325,3 +336,39 @@ def build_parser(prog: str = PROGRAM) -> argparse.ArgumentParser:
         sub.set_defaults(handler=command)
     commands.add_parser(EMULATOR, help=EMULATOR_HELP, add_help=False)
     return parser
+
+
+def output_path_of(text: str) -> str:
+    """Return an output path: a path is made absolute, and ends in / unless it names an .mp4 file; a URI stays."""
+    if "://" in text:
+        return text
+    is_file = text.lower().endswith(".mp4") and not Path(text).expanduser().is_dir()
+    absolute = str(Path(text).expanduser().absolute())
+    return absolute if is_file else f"{absolute.rstrip('/')}/"
+
+
+def folder_path_of(text: str) -> str:
+    """Return the path or URI of a directory, ending in /."""
+    return f"{(text if '://' in text else str(Path(text).expanduser().absolute())).rstrip('/')}/"
+
+
+def place_of(text: str | None) -> str | None:
+    """Return the path of a file to read, made absolute; a link or a URI stays as it is."""
+    if not text or "://" in text:
+        return text or None
+    return str(Path(text).expanduser().absolute())
+
+
+def read_label(text: str | None) -> dict[str, Any] | None:
+    """Return the implicit label of ``--aigc-meta``."""
+    if not text:
+        return None
+    try:
+        label = json.loads(text)
+    except ValueError:
+        label = None
+    if not isinstance(label, dict):
+        raise ParameterError(
+            "--aigc-meta", 'expected a JSON object such as {"producer_id": "…", "content_propagator": "…"}.'
+        )
+    return label

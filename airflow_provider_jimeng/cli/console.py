@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands print: results on stdout, everything else on stderr, and never a secret."""
+"""Prints the results on stdout, everything else on stderr, and no secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 HIDDEN = "***"
 _secrets: set[str] = set()
 _results: list[TextIO] = []
-"""The stream of the results, while everything else that prints on stdout is sent to stderr."""
+"""The stream of the results. Everything else that is printed on stdout goes to stderr in the meantime."""
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def redact(text: str) -> str:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Return whether a person sees a stream, so that a table or a bar makes sense."""
+    """Return whether a stream is a terminal, so that a table or a bar makes sense."""
     try:
         return stream.isatty()
     except ValueError:  # The stream is closed.
@@ -80,7 +80,7 @@ def show_json(payload: Any) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows: as a table in a terminal, else as lines whose fields are separated by tabs, after a header."""
+    """Print rows as a table in a terminal. Otherwise print a header and lines whose fields are separated by tabs."""
     texts = [[redact(_text(value)) for value in row] for row in rows]
     if not is_terminal(results()):
         for line in (list(columns), *texts):
@@ -108,7 +108,7 @@ def _text(value: Any) -> str:
 
 
 class LogLines(logging.Handler):
-    """Prints log records on stderr. A bar can take them in its place."""
+    """Prints log records on stderr. While bars are shown, they replace the printer."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)

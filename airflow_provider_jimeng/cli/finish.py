@@ -7,9 +7,9 @@ import argparse
 import logging
 from typing import Any
 
+from airflow_provider_jimeng.cli.commands import place_of
 from airflow_provider_jimeng.cli.console import log_to_stderr, say, show_json
 from airflow_provider_jimeng.cli.main import OTHER, USAGE, report
-from airflow_provider_jimeng.cli.paths import place_of
 from airflow_provider_jimeng.core.errors import (
     LandingError,
     MissingLabelError,
@@ -22,7 +22,7 @@ _SHORT_NAMES = {"ratio": "aspect_ratio", "kbps": "max_bitrate_kbps"}
 
 
 def finish(args: argparse.Namespace) -> int:
-    """Make what is not made yet, beside each video, and print the path of each file. The exit code is 0 if all exist."""
+    """Make the missing files beside each video, and print the path of each file. The exit code is 0 if all exist."""
     try:
         from airflow_provider_jimeng.finishing.derivatives import finish as make
     except ImportError as error:
@@ -30,7 +30,7 @@ def finish(args: argparse.Namespace) -> int:
             "VIDEO", f"cannot be finished here ({error}). Run pip install 'airflow-provider-jimeng[media]'."
         ) from None
     if not args.json:
-        log_to_stderr(logging.INFO)  # making a file takes long, and the log has a line each 10 %
+        log_to_stderr(logging.INFO)  # making a file takes long, so the log has a line for each 10 %
     try:
         made = make(
             [place_of(video) for video in args.video],
@@ -96,5 +96,5 @@ def _point(text: str) -> list[float]:
         return [float(share) for share in text.split("/")]
     except ValueError:
         raise ParameterError(
-            "--rendition", f"expected focus=0.3/0.5 or the like, got focus={text}."
+            "--rendition", f"expected focus=X/Y such as focus=0.3/0.5, got focus={text}."
         ) from None

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entry point: read the arguments, run the command, and turn every error into a message and an exit code."""
+"""The entry points: read the arguments, run the command, and turn every error into a message and an exit code.
+
+``jimeng …`` begins in :func:`main`, and ``airflow jimeng …`` in :func:`get_jimeng_cli_commands`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,19 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.cli.commands import EMULATOR, PROGRAM, Command, build_parser
-from airflow_provider_jimeng.cli.console import log_to_stderr, note, results_alone_on_stdout, show_json
+from airflow_provider_jimeng.cli.commands import (
+    COMMANDS,
+    EMULATOR,
+    EMULATOR_HELP,
+    PROGRAM,
+    SUMMARY,
+    Command,
+    build_parser,
+)
+from airflow_provider_jimeng.cli.console import log_to_stderr, note, results_alone_on_stdout, say, show_json
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
@@ -26,6 +39,9 @@ from airflow_provider_jimeng.core.errors import (
     UnknownSubmitError,
 )
 
+if TYPE_CHECKING:
+    from airflow.cli.cli_config import CLICommand
+
 OTHER, USAGE, REFUSED, FAILED, UNKNOWN, UNSAVED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 
 
@@ -38,21 +54,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serve(words[1:], prog=f"{PROGRAM} {EMULATOR}")
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:
-        from airflow_provider_jimeng.cli.completion import complete
+        import argcomplete
 
-        complete(parser)
+        argcomplete.autocomplete(parser)  # answers the shell, and ends the process
     args = parser.parse_args(words)
     args.again = [PROGRAM, *words]
     return run(args.handler, args)
 
 
+def completion(args: argparse.Namespace) -> int:
+    """Print the script by which a shell completes the command line. argcomplete comes with Airflow."""
+    from argcomplete.shell_integration import shellcode
+
+    say(shellcode([PROGRAM], shell=args.shell))
+    return 0
+
+
+def get_jimeng_cli_commands() -> list[CLICommand]:
+    """Return the group ``jimeng`` for Airflow's own command line (Airflow 3.2 and newer).
+
+    It has every command except ``completion``, because Airflow completes its own command line.
+    """
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+    from airflow_provider_jimeng.emulator.__main__ import declare_options, serve
+
+    ours = [
+        ActionCommand(
+            name=command.name,
+            help=command.help,
+            func=partial(_run_in_airflow, command),
+            args=tuple(Arg(flags=each.flags, **each.settings) for each in command.options),
+        )
+        for command in COMMANDS
+        if command.name != "completion"
+    ]
+    options: list[Arg] = []
+    declare_options(lambda *flags, **settings: options.append(Arg(flags=flags, **settings)))
+    emulator = ActionCommand(
+        name=EMULATOR,
+        help=EMULATOR_HELP,
+        func=lambda args: sys.exit(serve(args)),
+        args=tuple(options),
+    )
+    return [GroupCommand(name=PROGRAM, help=SUMMARY, subcommands=[*ours, emulator])]
+
+
+def _run_in_airflow(command: Command, args: argparse.Namespace) -> None:
+    """Run a command and end the process with its exit code, which Airflow would ignore."""
+    from airflow_provider_jimeng.cli.account import inside_airflow
+
+    inside_airflow()
+    args.again = ["airflow", *sys.argv[1:]]
+    sys.exit(run(command, args))
+
+
 @contextmanager
 def _without_httpx_command() -> Iterator[None]:
-    """Keep httpx from importing its own command line, with click, pygments and rich: a third of its import."""
+    """Prevent httpx from importing its own command line, with click, pygments and rich. It takes a third of the import."""
     name = "httpx._main"
     added = name not in sys.modules and "httpx" not in sys.modules
     if added:
-        sys.modules[name] = None  # type: ignore[assignment]  # httpx takes a failed import for a missing extra
+        sys.modules[name] = None  # type: ignore[assignment]  # httpx treats a failed import as a missing extra
     try:
         yield
     finally:
@@ -61,7 +124,7 @@ def _without_httpx_command() -> Iterator[None]:
 
 
 def run(command: Command, args: argparse.Namespace) -> int:
-    """Run a command and return its exit code; a failure is one message on stderr, or a JSON document."""
+    """Run a command and return its exit code. A failure is one message on stderr, or a JSON document."""
     as_json, verbose = getattr(args, "json", False), getattr(args, "verbose", False)
     args.log_lines = log_to_stderr(logging.INFO if verbose else logging.WARNING)
     try:
@@ -70,19 +133,19 @@ def run(command: Command, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         note("Interrupted.")
         return INTERRUPTED
-    except BrokenPipeError:  # The reader of a pipe has gone, as `| head` does.
+    except BrokenPipeError:  # The reader of a pipe has closed it, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OTHER
     except JimengError as error:
         return report(error, as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - a person sees one line, and the traceback when asking for it
+    except Exception as error:  # noqa: BLE001 - a person sees one line, and the traceback with --verbose
         if as_json:
             show_json({"error": type(error).__name__, "message": str(error), "exit_code": OTHER})
         return unexpected(error, verbose=verbose)
 
 
 def unexpected(error: BaseException, *, verbose: bool) -> int:
-    """Report an error that is not one of ours. Its traceback shows lines of code, and no values."""
+    """Report an error that is not a JimengError. Its traceback shows lines of code, and no values."""
     if verbose:
         note("".join(traceback.format_exception(error)))
     note(f"{PROGRAM}: unexpected error, please report it: {type(error).__name__}: {error}")
@@ -90,7 +153,7 @@ def unexpected(error: BaseException, *, verbose: bool) -> int:
 
 
 def report(error: JimengError, *, as_json: bool, paid: bool = False, code: int | None = None) -> int:
-    """Say what went wrong and what follows; return the exit code, by default that of the error."""
+    """Print what went wrong and what to do. Return the exit code, by default that of the error."""
     code = exit_code(error, paid=paid) if code is None else code
     if as_json:
         show_json(as_payload(error, code))
@@ -114,7 +177,7 @@ def as_payload(error: JimengError, code: int) -> dict[str, object]:
 def exit_code(error: JimengError, *, paid: bool = False) -> int:
     """Return the exit code of an error.
 
-    :param paid: there is a render that is paid for and not saved.
+    :param paid: whether a render is paid for and not saved.
     """
     match error:
         case UnknownSubmitError():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paid part of the doctor: one real render, watched from its submit to its file.
 
-It is paid once, as any other render of the command line: run again, the doctor looks at the render that is paid for.
+It is paid once, as each render of the command line. If the doctor runs again, it looks at the paid render.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_jimeng.cli.board import Board
-from airflow_provider_jimeng.cli.commands import DEFAULT_OUTPUT
-from airflow_provider_jimeng.cli.findings import Finding, as_assumed, fact, finding
-from airflow_provider_jimeng.cli.hook import CommandHook
-from airflow_provider_jimeng.cli.paths import output_path_of
-from airflow_provider_jimeng.cli.payer import CommandRender, Gate
+from airflow_provider_jimeng.cli.commands import DEFAULT_OUTPUT, output_path_of
+from airflow_provider_jimeng.cli.doctor import Finding, as_assumed, fact, finding
+from airflow_provider_jimeng.cli.operators import CommandHook, CommandRender, Gate
 from airflow_provider_jimeng.cli.render import Job, Work
 from airflow_provider_jimeng.client.media import open_media
 from airflow_provider_jimeng.client.observer import Observer
@@ -50,7 +48,7 @@ _HEAD_BYTES = 4 * 1024 * 1024
 
 @dataclass(slots=True, kw_only=True)
 class Watched:
-    """What the queries of one render showed. Times are seconds since the submit."""
+    """The answers to the queries of one render. Times are in seconds since the submit."""
 
     words: list[str] = field(default_factory=list)
     first_word: str | None = None
@@ -62,7 +60,7 @@ class Watched:
 
 @dataclass(slots=True, kw_only=True)
 class PaidChecks:
-    """Pays for one render, unless an earlier doctor has, and compares what it shows with what is assumed."""
+    """Pays for one render, unless an earlier run has paid, and compares its facts with what is assumed."""
 
     settings: ClientSettings
     conn_id: str
@@ -74,7 +72,7 @@ class PaidChecks:
     def run(self) -> None:
         """Collect the findings.
 
-        :raises JimengError: the render was refused or failed, or its video cannot be saved. What was found stays.
+        :raises JimengError: the render was refused or failed, or its video cannot be saved. The findings until then stay.
         """
         for each in self._findings():
             self.findings.append(each)
@@ -182,7 +180,7 @@ class PaidChecks:
         life = life_of(link)
         yield finding(
             "link_life",
-            "the link does not tell" if life is None else f"{life / 3600:.2f} h",
+            "the link does not say" if life is None else f"{life / 3600:.2f} h",
             None if life is None else abs(life - LINK_SECONDS) < _LIFE_TOLERANCE_SECONDS,
         )
         other = again.video_url
@@ -231,18 +229,18 @@ class PaidChecks:
             None if seconds is None else abs(seconds - wanted) < 0.5,
             assumed=f"{wanted} s",
         )
-        asked = bool(self.settings.aigc_meta)
-        nothing = "no label was asked for: set aigc_meta in the connection"
+        requested = bool(self.settings.aigc_meta)
+        nothing = "no label was requested: set aigc_meta in the connection"
         yield finding(
             "label_echoed",
-            str(watched.tagged) if asked else nothing,
-            watched.tagged is True if asked else None,
+            str(watched.tagged) if requested else nothing,
+            watched.tagged is True if requested else None,
         )
-        there = media.aigc is not None
+        labelled = media.aigc is not None
         yield finding(
             "label_in_file",
-            ("there" if there else "not there") if asked else nothing,
-            there if asked else None,
+            ("in the file" if labelled else "not in the file") if requested else nothing,
+            labelled if requested else None,
         )
 
     def _cancel(self, client: JimengClient, observer: Observer, render: Render) -> Finding:
@@ -256,9 +254,9 @@ class PaidChecks:
 
 
 def life_of(link: str) -> float | None:
-    """Return the seconds from mint to expiry that the text of a link tells; ``None`` if it tells nothing.
+    """Return the lifetime of a link in seconds, as its text says; ``None`` if the text does not say it.
 
-    The second part of the path, or one near it, is the expiry in hexadecimal; ``dy_q`` is when the link was made.
+    The second part of the path, or a part near it, is the expiry in hexadecimal. ``dy_q`` is the time of the creation.
     """
     parts = urlsplit(link)
     try:
@@ -270,7 +268,7 @@ def life_of(link: str) -> float | None:
 
 
 def codec_of(data: bytes) -> str | None:
-    """Return the codec that the sample description of an MP4 file names; ``None`` if it is not in these bytes."""
+    """Return the codec in the sample description of an MP4 file; ``None`` if it is not in these bytes."""
     at = data.find(b"stsd")
     name = data[at + 16 : at + 20].decode("ascii", errors="replace") if at >= 0 else ""
     return _CODECS.get(name, name) or None

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.cli.account import conn_id_of, poll_interval, wait_timeout
 from airflow_provider_jimeng.cli.board import FAILED, SAVED, Board, Line
+from airflow_provider_jimeng.cli.commands import folder_path_of, output_path_of, place_of, read_label
 from airflow_provider_jimeng.cli.console import note, say, show_fields, show_json
 from airflow_provider_jimeng.cli.main import INTERRUPTED, OTHER, UNSAVED, as_payload, exit_code, unexpected
-from airflow_provider_jimeng.cli.paths import output_path_of, place_of, read_label
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import JimengError, ParameterError, UnknownSubmitError
 from airflow_provider_jimeng.core.parameters import refuse_arguments
 from airflow_provider_jimeng.core.render import cost_in_words, landable_until
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.cli.payer import CommandRender, Gate
+    from airflow_provider_jimeng.cli.operators import CommandPlan, CommandRender, Gate
     from airflow_provider_jimeng.core.render import Render
 
 SAME_REQUEST = "same request; `--take 2` pays for another video"
@@ -31,7 +31,7 @@ SAME_REQUEST = "same request; `--take 2` pays for another video"
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """One video of the command, and what became of it."""
+    """One video of the command, and its result."""
 
     operator: CommandRender
     line: Line
@@ -87,7 +87,7 @@ class Work:
                 raise
 
     def _work(self) -> None:
-        from airflow_provider_jimeng.cli.payer import StoppedError
+        from airflow_provider_jimeng.cli.operators import StoppedError
 
         while True:
             try:
@@ -107,9 +107,9 @@ class Work:
 
 
 def request_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options say about the video, as arguments of the operators.
+    """Return the options that describe the video, as arguments of the operators.
 
-    :raises ParameterError: an option that other clients have and the API does not.
+    :raises ParameterError: the API does not have the option, although other clients have it.
     """
     refuse_arguments({"fps": args.fps} if args.fps else {})
     return {
@@ -124,19 +124,52 @@ def request_arguments(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def plan_of(
+    args: argparse.Namespace, described: dict[str, Any], *, conn_id: str, output: str | None
+) -> CommandPlan:
+    """Return the operator that checks and quotes the rows of a list."""
+    from airflow_provider_jimeng.cli.operators import CommandPlan
+
+    return CommandPlan(
+        task_id="plan",
+        rows=place_of(args.rows) or "",
+        rows_sheet=args.sheet,
+        ignore_columns=args.ignore_columns,
+        max_cost_cny=args.max_cost,
+        output_path=None if output is None else folder_path_of(output),
+        overwrite=getattr(args, "overwrite", False),
+        jimeng_conn_id=conn_id,
+        **described,
+    )
+
+
+def plan_rows(args: argparse.Namespace, described: dict[str, Any], *, conn_id: str) -> list[dict[str, Any]]:
+    """Check and quote every row of ``--rows``; return the arguments of their renders.
+
+    :raises ParameterError: a row is wrong, or the list costs more than ``--max-cost``. Nothing was paid.
+    """
+    from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
+
+    plan = plan_of(args, described, conn_id=conn_id, output=args.output)
+    planned = plan.plan()
+    quoted = make_quote(planned)
+    if not args.json:
+        note(quote_table(quoted))
+    check_cap(quoted, args.max_cost)
+    return [{**plan.arguments_of(item), "jimeng_conn_id": conn_id} for item in planned]
+
+
 def render(args: argparse.Namespace) -> int:
     """Render one video or a list, and save it."""
-    from airflow_provider_jimeng.cli.payer import CommandRender, Gate
+    from airflow_provider_jimeng.cli.operators import CommandRender, Gate
 
     described = request_arguments(args)
     conn_id, gate = conn_id_of(args), Gate()
     board = Board(quiet=args.json, log_lines=args.log_lines)
     common = _common(args)
     if args.rows:
-        from airflow_provider_jimeng.cli.rows import plan_rows
-
         if args.prompt:
-            raise ParameterError("PROMPT", "stands in the rows. Give either a prompt or --rows.")
+            raise ParameterError("PROMPT", "cannot be combined with --rows. Give one of them.")
         rows = plan_rows(args, described, conn_id=conn_id)
     else:
         rows = [
@@ -158,7 +191,9 @@ def render(args: argparse.Namespace) -> int:
         work.run()
     except KeyboardInterrupt:
         if gate.is_busy:
-            note("A submit was not answered. The same command says whether its outcome is known.")
+            note(
+                "There was no answer to a submit. Run the same command again: it says whether the outcome is known."
+            )
         return _interrupted(args, jobs)
     return _report(args, jobs)
 
@@ -238,7 +273,7 @@ def _render_of(job: Job) -> Render:
 
 
 def _remedy(args: argparse.Namespace, job: Job) -> str:
-    """Return what the command line offers, where the message names arguments of a DAG file."""
+    """Return the remedy on the command line, because the message names arguments of a DAG file."""
     if isinstance(job.error, UnknownSubmitError):
         return (
             " On the command line: `jimeng download ID --model MODEL` saves a render that the console shows, and "
@@ -251,7 +286,7 @@ def _remedy(args: argparse.Namespace, job: Job) -> str:
 
 
 def command_again(args: argparse.Namespace) -> str:
-    """Return the same command, without options that must not be repeated. Signed links are not printed."""
+    """Return the command to run again, without options that must not be repeated. Signed links are not printed."""
     words = [word for word in args.again if word != "--no-wait"]
     if any("://" in word and "?" in word for word in words):
         return "the same command again"
@@ -259,7 +294,7 @@ def command_again(args: argparse.Namespace) -> str:
 
 
 def _interrupted(args: argparse.Namespace, jobs: list[Job]) -> int:
-    """Say what is paid, until when it is kept, and the command that goes on."""
+    """Print what is paid, until when it is kept, and the command that continues."""
     unsaved = [job for job in jobs if job.line.render is not None and job.line.state not in (SAVED, FAILED)]
     if args.json:
         show_json(
@@ -270,7 +305,7 @@ def _interrupted(args: argparse.Namespace, jobs: list[Job]) -> int:
             }
         )
     if not unsaved:
-        note("Interrupted. Nothing is paid that is not saved.")
+        note("Interrupted. No paid video is left to save.")
         return INTERRUPTED
     for job in unsaved:
         found = _render_of(job)
@@ -278,12 +313,12 @@ def _interrupted(args: argparse.Namespace, jobs: list[Job]) -> int:
             f"Interrupted. Paid: render {found.task_id} ({cost_in_words(found.estimated_cost_cny)}). "
             f"The API keeps it until {landable_until(found)}."
         )
-    note(f"To go on, free: {command_again(args)}")
+    note(f"To continue without paying again: {command_again(args)}")
     return INTERRUPTED
 
 
 def _open(uri: str) -> None:
-    """Open a saved video with the program that the desktop has for it. The keys of the account are not passed on."""
+    """Open a saved video with the default program of the desktop. The program does not get the keys of the account."""
     import os
 
     from airflow_provider_jimeng.cli.account import VARIABLES

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this package assumes about the API without a live account to prove it: each fact with confidence and source.
+"""The facts about the API that this package assumes, because no live account has proved them.
 
-``jimeng doctor`` compares the facts with what an account shows, and a page of the docs lists them. Confidence: H, official
-text or two independent sources; M, one good source; L, a weak source or a conclusion of our own.
+``jimeng doctor`` compares the facts with what an account shows, and a page of the docs lists them. Confidence H is an
+official text or two independent sources, M is one good source, and L is a weak source or a conclusion of our own.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MAX_SKEW_SECONDS = 900.0
 """How far the date of a signature can be from the API's clock."""
 
 MAX_REQUESTS_PER_SECOND = float(SETTINGS_BY_NAME["max_requests_per_second"].default)
-"""The request rate to begin with. The API publishes none."""
+"""The request rate at the beginning. The vendor does not publish a limit."""
 
 FREE, PAID, NEVER = "free", "paid", "never"
-"""Who sees a fact: the free part of the doctor, its paid part, or neither."""
+"""Which part of the doctor compares a fact: the free part, the paid part, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def _hours(seconds: float) -> str:
 ASSUMPTIONS: Mapping[str, Assumption] = _table(
     Assumption(
         name="clock",
-        fact="how far a clock can be off",
+        fact="how wrong a clock can be",
         assumed=f"{MAX_SKEW_SECONDS / 60:g} min",
         confidence="M",
         source="signing documents 6369/67268; the exact limit is not published",
@@ -97,20 +97,20 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
         fact="answer to a query of a model that the account has not opened",
         assumed=_answer("ECAuth"),
         confidence="L",
-        source="public error reports are about submits; that a query tells it too is a conclusion",
+        source="public error reports about submits; for queries, it is a conclusion",
         seen_by=FREE,
     ),
     Assumption(
         name="request_rate",
-        fact="requests a second that are granted",
+        fact="accepted requests a second",
         assumed=f"{MAX_REQUESTS_PER_SECOND:g}",
         confidence="L",
-        source="none is published; relays send one every 1 to 3 s",
+        source="no limit is published; relays send one request every 1 to 3 s",
         seen_by=FREE,
     ),
     Assumption(
         name="limited_status",
-        fact="HTTP status of a request too many",
+        fact="answer to a request above the rate limit",
         assumed=_answer("ECReqLimit"),
         confidence="M",
         source="product pages; the common page 6444/69728 says 404",
@@ -126,10 +126,10 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     ),
     Assumption(
         name="fresh_id",
-        fact="a fresh id is known at once",
+        fact="the API knows a new id at once",
         assumed="not always",
         confidence="L",
-        source="a conclusion: an id counts as lost only after three answers over 20 s",
+        source="a conclusion; an id counts as lost only after three answers over 20 s",
         seen_by=PAID,
     ),
     Assumption(
@@ -150,7 +150,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     ),
     Assumption(
         name="link_life",
-        fact="life of a link",
+        fact="lifetime of a link",
         assumed=_hours(LINK_SECONDS),
         confidence="H",
         source="product documents; the text of two published links agrees (M-H)",
@@ -161,15 +161,15 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
         fact="each query makes a new link",
         assumed="yes",
         confidence="M-H",
-        source="the mint time in a published link, 12.6 h after its submit",
+        source="the creation time in a published link, 12.6 h after the submit",
         seen_by=PAID,
     ),
     Assumption(
         name="ranges",
-        fact="a download can go on in the middle",
+        fact="a download can continue in the middle",
         assumed="yes",
         confidence="L",
-        source="a conclusion; without it a download starts again",
+        source="a conclusion; otherwise, a download starts from the beginning",
         seen_by=PAID,
     ),
     Assumption(
@@ -185,13 +185,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
         fact="codec of the video",
         assumed="avc1 (H.264)",
         confidence="L",
-        source="a conclusion; nothing here depends on it",
+        source="a conclusion; nothing in this package depends on it",
         seen_by=PAID,
     ),
     Assumption(
         name="size",
         fact="picture size",
-        assumed="the catalogue's",
+        assumed="as in the catalogue",
         confidence="Pro and S2.0 H, 1080P M-L, 720P L",
         source="product documents for Pro; other clients and a sibling product for the rest",
         seen_by=PAID,
@@ -222,7 +222,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
     ),
     Assumption(
         name="label_in_file",
-        fact="the AIGC label stands in the file",
+        fact="the AIGC label is in the file",
         assumed="moov.udta.meta, entry AIGC",
         confidence="M-H",
         source="TC260-PG-20257A, GB 45438-2025",
@@ -248,12 +248,12 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
         fact="price of a second",
         assumed="0.28 (720P), 0.63 (1080P), 1.00 (Pro), 0.65 (S2.0) CNY",
         confidence="M-H; S2.0 L",
-        source="four price lists that agree; for S2.0 one",
+        source="four price lists that agree; one for S2.0",
     ),
     Assumption(
         name="billing",
         fact="what is billed",
-        assumed="renders that succeed, and nothing else",
+        assumed="only renders that succeed",
         confidence="M",
         source="price page 85621/1544715",
     ),
@@ -262,28 +262,28 @@ ASSUMPTIONS: Mapping[str, Assumption] = _table(
         fact="a submit that was not answered can be billed",
         assumed="yes",
         confidence="M",
-        source="a conclusion: the API has no idempotency token",
+        source="a conclusion; the API has no idempotency token",
     ),
     Assumption(
         name="concurrency",
         fact="renders at a time, for each model",
         assumed="1 or 2",
         confidence="M",
-        source="console; only submits are limited",
+        source="console; the limit is on submits",
     ),
     Assumption(
         name="label_needs_every_query",
         fact="each query whose link is used has to ask for the label",
         assumed="yes",
         confidence="M",
-        source="a conclusion: the label is written while the query is answered",
+        source="a conclusion; the label is written while the query is answered",
     ),
     Assumption(
         name="cancel_queued",
         fact="a queued render can be cancelled",
         assumed="yes; one that is generating cannot",
         confidence="M",
-        source="FAQ; the SDKs have the call, no document names video models for it",
+        source="FAQ; the SDKs have the call, but no document names video models for it",
     ),
     Assumption(
         name="seed",

@@ -2,8 +2,9 @@
 """The code table: what each code of the API and its gateway means, and what to do about it.
 
 Sources: product pages of library 85621 and the common return codes (docs 6444/69728) for business codes, the
-gateway's public error pages (docs 6369/68677, 6469/1126806) for the others. The class of an error follows the number,
-or the gateway's name, never the text of a message. Only code 10000 with status ``done`` is billed (confidence M).
+gateway's public error pages (docs 6369/68677, 6469/1126806) for the others. The class of an error depends on the number,
+or on the name that the gateway uses, and never on the text of a message. Only code 10000 with status ``done`` is billed
+(confidence M).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class ErrorKind(Enum):
 
     @property
     def fails_render(self) -> bool:
-        """Whether a query's answer of this kind ends the render, rather than only the query."""
+        """Whether an answer of this kind to a query ends the render, and not only the query."""
         return self in (ErrorKind.INPUT_REJECTED, ErrorKind.INPUT_MODERATED, ErrorKind.OUTPUT_MODERATED)
 
 
@@ -83,7 +84,7 @@ class CodeEntry(Explanation):
 
     @property
     def fails_render(self) -> bool:
-        """Whether a query's answer with this code ends the render, rather than only the query."""
+        """Whether an answer with this code to a query ends the render, and not only the query."""
         return self.kind.fails_render and not self.gateway
 
 
@@ -121,7 +122,7 @@ _NEW_SEED = (
 )
 _WAIT = ("You need to do nothing: the task tries again.", "无需处理，会自动重试。")
 _BROKE = (
-    "While a task waits, you need to do nothing. After a submit, nobody knows the outcome.",
+    "While a task waits, you need to do nothing. After a submit, the outcome is unknown.",
     "等待期间出现时无需处理；提交后出现时，结果未知。",
 )
 _KEY = (
@@ -145,7 +146,7 @@ _BUSINESS_ROWS = (
     _business(50512, 400, "Post Text Risk Not Pass", _K.INPUT_MODERATED,
               "Moderation refused the text of the result.", "生成结果中的文字未通过审核。", _CHANGE_PROMPT),
     _business(50413, 400, "Post Text Risk Not Pass", _K.INPUT_MODERATED,
-              "The prompt holds sensitive or copyrighted words.", "提示词含有敏感词或受版权保护的内容。",
+              "The prompt contains sensitive or copyrighted words.", "提示词含有敏感词或受版权保护的内容。",
               _CHANGE_PROMPT),
     _business(50513, 400, "Pre Video Risk Not Pass", _K.INPUT_MODERATED,
               "Moderation refused the input video.", "输入视频未通过审核。",
@@ -163,13 +164,13 @@ _BUSINESS_ROWS = (
               "The finished picture resembles protected work.", "生成的图片与受版权保护的作品相似。", _NEW_SEED),
     _business(50520, 400, "Risk Internal Error", _K.INPUT_MODERATED,
               "The moderation service failed on this request.", "审核服务处理该请求时出错。",
-              ("The vendor documents this as final. Change the input, or clear the task later.", "官方文档称重试无效；请修改输入，或稍后清除任务。")),
+              ("The vendor says that a retry does not help. Change the input, or clear the task later.", "官方文档称重试无效；请修改输入，或稍后清除任务。")),
     _business(50521, 400, "Antidirt Internal Error", _K.INPUT_MODERATED,
               "The text moderation service failed on this request.", "文本审核服务处理该请求时出错。",
-              ("The vendor documents this as final. Change the prompt, or clear the task later.", "官方文档称重试无效；请修改提示词，或稍后清除任务。")),
+              ("The vendor says that a retry does not help. Change the prompt, or clear the task later.", "官方文档称重试无效；请修改提示词，或稍后清除任务。")),
     _business(50522, 400, "Image Copyright Internal Error", _K.INPUT_MODERATED,
               "The copyright check failed on this request.", "版权检测服务处理该请求时出错。",
-              ("The vendor documents this as final. Change the image, or clear the task later.", "官方文档称重试无效；请更换图片，或稍后清除任务。")),
+              ("The vendor says that a retry does not help. Change the image, or clear the task later.", "官方文档称重试无效；请更换图片，或稍后清除任务。")),
     _business(50429, 429, "Request Has Reached API Limit, Please Try Later", _K.RATE_LIMITED,
               "There are too many requests per second.", "每秒请求数过多。", _WAIT, name="ECReqLimit"),
     _business(50430, 429, "Request Has Reached API Concurrent Limit, Please Try Later", _K.BUSY,
@@ -237,8 +238,8 @@ _GATEWAY_ROWS = (
     _gateway(100005, "MissingSignature", 401, _K.AUTHENTICATION,
              "No signature was sent.", "请求中没有签名。", _KEY),
     _gateway(100006, "InvalidTimestamp", 400, _K.AUTHENTICATION,
-             "The signature's time is too old or too new.", "签名时间过早或过晚。",
-             ("Set the clock of this machine.", "请校准本机时钟。")),
+             "The time of the signature is too old or too new.", "签名时间过早或过晚。",
+             ("Correct the clock of this machine.", "请校准本机时钟。")),
     _gateway(100007, "ServiceNotFound", 404, _K.INPUT_REJECTED,
              "The gateway has no such service.", "网关上没有该服务。", _ADDRESS),
     _gateway(100008, "InvalidActionOrVersion", 404, _K.INPUT_REJECTED,

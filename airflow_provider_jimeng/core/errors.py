@@ -25,7 +25,7 @@ class JimengError(Exception):
     ``retry_delay``: seconds until a retry makes sense; ``None`` leaves the delay to the task.
     ``billed``: whether the vendor charges for the submit or the render that the error is about.
 
-    A message has at most 3,800 characters and contains no query of a link, whatever it quotes.
+    A message has at most 3,800 characters. Links in it have no query.
     """
 
     retryable: bool = False
@@ -42,7 +42,7 @@ class JimengError(Exception):
         return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Support pickling for every class, whatever arguments its constructor takes."""
+        """Make every class picklable, because constructors take different arguments."""
         return _restore, (type(self), self.args), self.__dict__
 
 
@@ -60,13 +60,13 @@ class ParameterError(JimengError, ValueError):
 
 
 class UnreadableImageError(ParameterError):
-    """The store of an image does not answer, or not in time. Nothing was sent or paid; a retry can read the image."""
+    """The store of an image does not answer in time. Nothing was sent or paid. A retry can read the image."""
 
     retryable = True
 
 
 class UnreadableRowsError(ParameterError):
-    """The store of a plan's rows does not answer. Nothing was sent or paid; a retry can read the rows."""
+    """The store of a plan's rows does not answer. Nothing was sent or paid. A retry can read the rows."""
 
     retryable = True
 
@@ -76,11 +76,11 @@ class SettingsError(JimengError, ValueError):
 
 
 class MissingConnectionError(SettingsError):
-    """The Airflow connection does not exist. Nothing was sent or paid; add the connection and clear the task."""
+    """The Airflow connection does not exist. Nothing was sent or paid. Add the connection and clear the task."""
 
 
 class TransportError(JimengError):
-    """No readable answer came back. The API might have accepted a submit, unless the subclass says otherwise."""
+    """There is no readable answer. The API might have accepted a submit, unless the subclass says otherwise."""
 
     retryable = True
     retry_delay = 30.0
@@ -98,7 +98,7 @@ class NoReplyError(TransportError):
 
 
 class UnreadableReplyError(TransportError):
-    """The answer is not the API's JSON: for example a proxy's HTML page, half a document or an empty body."""
+    """The answer is not the API's JSON. It is, for example, a proxy's HTML page, half a document or an empty body."""
 
     def __init__(self, message: str, *, http_status: int) -> None:
         self.http_status = http_status
@@ -106,7 +106,7 @@ class UnreadableReplyError(TransportError):
 
 
 class RedirectedError(UnreadableReplyError):
-    """The endpoint redirects. The client follows no redirect, so nothing was accepted; change the connection's host."""
+    """The endpoint redirects. The client does not follow it, so nothing was accepted. Change the connection's host."""
 
     retryable = False
     billed = Billed.NO
@@ -137,7 +137,7 @@ class ApiError(JimengError):
 
     @property
     def said(self) -> str:
-        """What the API answered: message, code, HTTP status and request id."""
+        """The answer of the API: message, code, HTTP status and request id."""
         parts = [f"code {self.code or 'none'}"]
         if self.http_status is not None:
             parts.append(f"HTTP {self.http_status}")
@@ -146,35 +146,35 @@ class ApiError(JimengError):
         return fit(f"{self.message or 'no message'} ({', '.join(parts)})")
 
     def _text(self) -> str:
-        # Airflow does not wrap lines of a log, so what a reader can act on comes first.
+        # Airflow does not wrap the lines of a log, so the meaning and the advice come first.
         return (
             f"{self.entry.meaning} {self.entry.advice} The API said: {self.said}" if self.entry else self.said
         )
 
 
 class InputRejectedError(ApiError):
-    """The API cannot use an argument or an image. Not billed; the same request fails again."""
+    """The API cannot use an argument or an image. Nothing is billed. The same request fails again."""
 
 
 class InputModeratedError(ApiError):
-    """Moderation refused the prompt or an input image. Not billed; change the input."""
+    """Moderation refused the prompt or an input image. Nothing is billed. Change the input."""
 
 
 class OutputModeratedError(ApiError):
-    """Moderation refused the finished picture. Not billed; a new submit can succeed."""
+    """Moderation refused the finished picture. Nothing is billed. A new submit can succeed."""
 
     retryable = True
 
 
 class RateLimitedError(ApiError):
-    """There were too many requests per second. The request was certainly not accepted; send it again later."""
+    """There were too many requests per second. The request was certainly not accepted. Send it again later."""
 
     retryable = True
     retry_delay = 30.0
 
 
 class ConcurrencyLimitedError(ApiError):
-    """The account has reached its concurrency limit for this model. Not accepted; wait for a slot."""
+    """The account has reached its concurrency limit for this model. The request was not accepted. Wait for a slot."""
 
     retryable = True
     retry_delay = 60.0
@@ -189,14 +189,14 @@ class PermissionDeniedError(ApiError):
 
 
 class ServerError(ApiError):
-    """The API failed inside. A query can be sent again. The API might have accepted a submit."""
+    """The API had an internal error. A query can be sent again. The API might have accepted a submit."""
 
     retryable = True
     billed = Billed.UNKNOWN
 
 
 class UnknownCodeError(ApiError):
-    """The code table has no row for the code. It ends a render only if it repeats and its number is one of a failure."""
+    """The code table has no row for the code. It ends a render only if it is repeated and its number is that of a failure."""
 
 
 class RenderError(JimengError):
@@ -215,28 +215,28 @@ class RenderError(JimengError):
 
 
 class RenderFailedError(RenderError):
-    """The API ended the render with a failure code. Not billed. A retry starts a new render if the code allows it."""
+    """The API ended the render with a failure code. Nothing is billed. A retry starts a new render if the code allows it."""
 
     outcome = Outcome.FAILED
     billed = outcome.ending.billed
 
 
 class RenderExpiredError(RenderError):
-    """The API says that the render expired. It might be billed, so a new one needs consent (``on_lost``)."""
+    """The API says that the render expired. It might be billed, so a new render needs consent (``on_lost``)."""
 
     outcome = Outcome.EXPIRED
     billed = outcome.ending.billed
 
 
 class RenderNotFoundError(RenderError):
-    """The API no longer knows the render. It might be billed, so a new one needs consent (``on_lost``)."""
+    """The API no longer knows the render. It might be billed, so a new render needs consent (``on_lost``)."""
 
     outcome = Outcome.NOT_FOUND
     billed = outcome.ending.billed
 
 
 class RenderTimedOutError(RenderError):
-    """The deadline passed before the render was finished. The record is kept; a retry continues the wait."""
+    """The deadline passed before the render was finished. The record is kept. A retry continues the wait."""
 
     outcome = Outcome.TIMED_OUT
     billed = outcome.ending.billed
@@ -245,7 +245,7 @@ class RenderTimedOutError(RenderError):
 
 
 class LostContactError(RenderError):
-    """The API kept refusing the credentials. The render can still finish; a Clear continues the wait."""
+    """The API refused the credentials several times. The render can still finish. A Clear continues the wait."""
 
     outcome = Outcome.LOST_CONTACT
     billed = outcome.ending.billed
@@ -263,7 +263,7 @@ class ChangedRequestError(JimengError):
 
 
 class UnknownSubmitError(JimengError):
-    """The outcome of a submit is unknown. A render may be running, and billed, under an unknown id.
+    """The outcome of a submit is unknown. A render might be running, and might be billed, under an unknown id.
 
     ``retryable``: the author allows another submit (``on_unknown_submit="resubmit"``).
     """
@@ -276,7 +276,7 @@ class UnknownSubmitError(JimengError):
 
 
 class LandingError(JimengError):
-    """The video could not be saved. The render stays recorded; a retry saves the video without paying again."""
+    """The video could not be saved. The render stays recorded. A retry saves the video without paying again."""
 
     retryable = True
     retry_delay = 30.0
@@ -284,7 +284,7 @@ class LandingError(JimengError):
 
 
 class NoLinkError(LandingError, RenderError):
-    """The API gives no link to the video, or not yet. It may be billed; a retry asks for the link again, free."""
+    """The API does not give a link to the video. The render might be billed. A retry asks for the link again, free."""
 
     outcome = Outcome.NO_LINK
     billed = outcome.ending.billed

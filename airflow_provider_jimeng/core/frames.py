@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image inputs: what the API takes, and how it will crop them (docs 85621/1777001)."""
+"""Image inputs: the limits of the API, and how the API crops an image (docs 85621/1777001)."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def is_link(reference: str) -> bool:
 
 
 def bare_link(link: str) -> str:
-    """Return a link without query, fragment and user: it still names the image but contains no signature."""
+    """Return a link without query, fragment and user: it still names the image, but it contains no signature."""
     parts = urlsplit(link)
     return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower(), parts.path, "", ""))
 
@@ -139,8 +139,8 @@ def check_frame(argument: str, frame: Frame) -> None:
     if len(frame.data) > MAX_IMAGE_BYTES:
         raise ParameterError(
             argument,
-            f"the image has more than {MAX_IMAGE_BYTES:,} bytes (4.7 MB), which is what the API takes. "
-            "Save it smaller, or as a JPEG of lower quality.",
+            f"the image has more than {MAX_IMAGE_BYTES:,} bytes (4.7 MB), which is the limit of the API. "
+            "Make it smaller, or save it as a JPEG of lower quality.",
         )
     if frame.format not in IMAGE_FORMATS:
         raise ParameterError(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 """With these HTTP statuses a gateway says that it did not execute a request, whatever the body is."""
 _OPEN_STATUSES = frozenset({408, 499})
-"""The gateway or the API timed out. The request may have been carried out."""
+"""The gateway or the API timed out. The API might have carried out the request."""
 _OWN_TYPES = frozenset({"new_api_error", "one_api_error"})
 _WRAPPER = "fail_to_fetch_task"
 _NOT_SENT_ON = frozenset(

@@ -155,7 +155,7 @@ def wait_error(event: RenderEvent) -> RenderError:
 
 def _what_happened(event: RenderEvent, name: str, price: str) -> str:
     within = f"{name[0].lower()}{name[1:]}"
-    billed = f"It may have been billed{price}."
+    billed = f"It might have been billed{price}."
     match event.outcome:
         case Outcome.FAILED:
             entry = entry_for(event.code)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a wait can end: the outcomes, with everything that follows from each."""
+"""How a wait can end: the outcomes, what follows from each, and what each means for the bill."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ending(Explanation):
 
     @property
     def can_continue(self) -> bool:
-        """Whether the API may still be working on the render, so that a retry or a Clear waits for it again."""
+        """Whether the API might still be working on the render, so that a retry or a Clear waits for it again."""
         return not self.over and self.billed is Billed.UNKNOWN
 
 
@@ -95,7 +95,7 @@ _ENDINGS: Mapping[str, Ending] = {
     Outcome.EXPIRED: Ending(
         billed=Billed.UNKNOWN,
         over=True,
-        meaning="The render expired before its video was saved. It may have been billed.",
+        meaning="The render expired before its video was saved. It might have been billed.",
         meaning_zh="生成任务在视频保存前已过期，可能已计费。",
         advice=_ON_LOST,
         advice_zh=_ON_LOST_ZH,
@@ -103,7 +103,7 @@ _ENDINGS: Mapping[str, Ending] = {
     Outcome.NOT_FOUND: Ending(
         billed=Billed.UNKNOWN,
         over=True,
-        meaning="The API no longer knows the render. It may have been billed.",
+        meaning="The API no longer knows the render. It might have been billed.",
         meaning_zh="API 已不再保留该生成任务，可能已计费。",
         advice=_ON_LOST,
         advice_zh=_ON_LOST_ZH,
@@ -111,7 +111,7 @@ _ENDINGS: Mapping[str, Ending] = {
     Outcome.NO_LINK: Ending(
         billed=Billed.UNKNOWN,
         over=False,
-        meaning="The API says that the render is done, but it gives no link to the video. It may have been billed.",
+        meaning="The API says that the render is done, but it gives no link to the video. It might have been billed.",
         meaning_zh="API 表示生成已完成，但未给出视频链接，可能已计费。",
         advice="Clear the task: it asks for the link again and pays nothing.",
         advice_zh="清除任务即可重新获取链接，无需再次付费。",
@@ -151,7 +151,7 @@ _ENDINGS: Mapping[str, Ending] = {
     UNKNOWN_SUBMIT: Ending(
         billed=Billed.UNKNOWN,
         over=False,
-        meaning="A submit was sent and its answer was lost: a render may be running, and may be billed, under an unknown id.",
+        meaning="A submit was sent and its answer was lost. A render might be running, and might be billed, under an unknown id.",
         meaning_zh="提交请求已发出，但未收到响应：生成任务可能正在进行并会计费，但其 ID 未知。",
         advice='Check the task list and the bill in the console. Then set on_unknown_submit="resubmit" and clear the task.',
         advice_zh='请在控制台核对任务列表与账单，然后设置 on_unknown_submit="resubmit" 并清除任务。',
@@ -192,3 +192,50 @@ def ending_of(outcome: str) -> Ending:
 def explanations() -> list[Explanation]:
     """Return every explanation of this module."""
     return [*_ENDINGS.values(), NOTHING_SUBMITTED]
+
+
+class Money(StrEnum):
+    """Whether somebody pays for a render.
+
+    ``expected``: the render, or its task, goes on. ``paid_elsewhere``: another run has paid for it.
+    """
+
+    PAID = "paid"
+    MAY_BE_BILLED = "may_be_billed"
+    NOT_BILLED = "not_billed"
+    EXPECTED = "expected"
+    PAID_ELSEWHERE = "paid_elsewhere"
+
+
+_BY_BILLED = {Billed.YES: Money.PAID, Billed.NO: Money.NOT_BILLED, Billed.UNKNOWN: Money.MAY_BE_BILLED}
+_BY_RECORD = {
+    "landed": Money.PAID,
+    "submitted": Money.MAY_BE_BILLED,
+    "lost": Money.MAY_BE_BILLED,
+}
+
+
+def money_of(*, done: bool, over: bool, outcome: str, refused: bool = False, paid_here: bool = True) -> Money:
+    """Return what a render means for the bill.
+
+    :param done: the video is saved, or the API said that the render is done.
+    :param over: the task stopped without a video.
+    :param outcome: how the render ended, empty if that is not known.
+    :param refused: nothing was submitted.
+    :param paid_here: false if another run submitted the render.
+    """
+    if not paid_here:
+        return Money.PAID_ELSEWHERE
+    if refused:
+        return Money.NOT_BILLED
+    if done:
+        return Money.PAID
+    return _BY_BILLED[ending_of(outcome).billed] if over else Money.EXPECTED
+
+
+def money_of_replaced(state: str) -> Money:
+    """Return what a render means for the bill that another one of the same task has replaced.
+
+    :param state: the state of the record when the next render replaced it.
+    """
+    return _BY_RECORD.get(state, Money.NOT_BILLED)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A campaign before it is paid: rows become checked requests with version numbers, and arguments of the mapped tasks.
+"""Makes checked requests of the rows of a campaign, with version numbers, and the arguments of the mapped tasks.
 
-Other modules read the files, open the images and look up what is paid already.
+Other modules read the files, open the images and look up which rows are paid already.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
     DEFAULT_MODEL,
-    ModelSpec,
     find_model,
 )
+from airflow_provider_jimeng.core.columns import COLUMNS
 from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
 from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
@@ -27,7 +27,6 @@ from airflow_provider_jimeng.core.links import check_links
 from airflow_provider_jimeng.core.literals import TEMPLATE_MARKS
 from airflow_provider_jimeng.core.output_path import check_lengths, is_inside, read_output_path, split_uri
 from airflow_provider_jimeng.core.parameters import RenderRequest
-from airflow_provider_jimeng.core.rows import COLUMNS, Row
 from airflow_provider_jimeng.core.texts import MAX_TEXT_LENGTH, shorten
 
 if TYPE_CHECKING:
@@ -124,9 +123,9 @@ def _valid(spec: ModelSpec, argument: str) -> dict[str, Any]:
 
 
 def _settle(argument: str, value: Any) -> Any:
-    r"""Return a value that Airflow passes on unchanged. Airflow renders the arguments of mapped tasks as templates.
+    r"""Return a value that Airflow does not change when it renders the arguments of the mapped task as templates.
 
-    So a template in a row would run on the worker, with all its connections, and is refused. Line ends become ``\n``.
+    A template in a row would run on the worker, with all its connections, so it is refused. Line ends become ``\n``.
     """
     if isinstance(value, str):
         mark = next((mark for mark in TEMPLATE_MARKS if mark in value), None)
@@ -147,7 +146,7 @@ _LONGEST_END = 100
 _ROWS_NAMED = 10
 _LONGEST_COLUMN = 40
 MAX_LOG_LINES = 1_000
-"""A campaign can have tens of thousands of bad rows. Nobody reads so many lines, and Airflow stores them."""
+"""A campaign can have tens of thousands of bad rows. Airflow stores every line of a log."""
 
 
 class RowState(StrEnum):

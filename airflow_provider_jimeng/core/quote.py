@@ -17,9 +17,9 @@ from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, format_money, t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuote:
-    """The part of one model. ``new`` of the ``rows`` are to be paid; ``cost`` in CNY is ``None`` if it is unknown.
+    """The part of one model. ``new`` of the ``rows`` are to be paid. ``cost`` in CNY is ``None`` if it is unknown.
 
-    ``at_risk`` is what the rows that still run cost if their renders fail, unbilled, and new ones take their place.
+    ``at_risk`` is the cost of new renders for the rows whose renders still run, because these can fail, unbilled.
     """
 
     rows: int
@@ -30,9 +30,9 @@ class ModelQuote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What a campaign costs before it starts; ``cost`` in CNY is ``None`` if one price is unknown.
+    """What a campaign costs before it starts. ``cost`` in CNY is ``None`` if one price is unknown.
 
-    ``at_risk`` comes on top if all the renders fail that were running when it was made.
+    ``at_risk`` is the additional cost if all renders fail that were running when the quote was made.
     """
 
     rows: int
@@ -108,8 +108,8 @@ def check_cap(quote: Quote, max_cost_cny: Any) -> None:
     if quote.cost + quote.at_risk > cap:
         more = remedy = ""
         if quote.at_risk:
-            more = f" and {format_money(quote.at_risk)} CNY more if those fail that still run,"
-            remedy = " wait until those that run are done,"
+            more = f" and {format_money(quote.at_risk)} CNY more if the running renders fail,"
+            remedy = " wait until the running renders are done,"
         raise ParameterError(
             "max_cost_cny",
             f"the campaign costs about {format_money(quote.cost)} CNY for {quote.new} new renders,{more} over the cap of "
@@ -118,13 +118,31 @@ def check_cap(quote: Quote, max_cost_cny: Any) -> None:
         )
 
 
+QUOTE_COLUMNS = ("model", "rows", "new", "CNY")
+
+
+def quote_rows(quote: Quote) -> list[tuple[str, int, int, str]]:
+    """Return one row for each model, and the row of the total, with :data:`QUOTE_COLUMNS`."""
+    total = ModelQuote(rows=quote.rows, new=quote.new, cost=quote.cost)
+    return [
+        (name, part.rows, part.new, format_money(part.cost) or "unknown")
+        for name, part in (*quote.by_model.items(), ("total", total))
+    ]
+
+
+def quote_notes(quote: Quote) -> list[str]:
+    """Return the lines below the rows: what is paid already, and what failures of running renders add."""
+    notes = [f"saved already: {quote.landed}; paid already and still running: {quote.running}"]
+    if quote.at_risk != 0:
+        more = format_money(quote.at_risk)
+        notes.append(f"more, if all running renders fail: {f'{more} CNY' if more else 'an unknown amount'}")
+    return notes
+
+
 def quote_table(quote: Quote) -> str:
     """Return the quote as lines of text for a log."""
-    lines = [f"{'model':<22}{'rows':>6}{'new':>6}{'CNY':>12}"]
-    total = ModelQuote(rows=quote.rows, new=quote.new, cost=quote.cost, at_risk=quote.at_risk)
-    for name, part in (*quote.by_model.items(), ("total", total)):
-        lines.append(f"{name:<22}{part.rows:>6}{part.new:>6}{format_money(part.cost) or 'unknown':>12}")
-    lines.append(f"landed already: {quote.landed}; paid already and on the way: {quote.running}")
-    if quote.at_risk != 0:
-        lines.append(f"more, if all fail that still run: {format_money(quote.at_risk) or 'unknown'}")
-    return "\n".join(lines)
+    lines = [
+        f"{name:<22}{rows:>6}{new:>6}{cost:>12}"
+        for name, rows, new, cost in (QUOTE_COLUMNS, *quote_rows(quote))
+    ]
+    return "\n".join([*lines, *quote_notes(quote)])

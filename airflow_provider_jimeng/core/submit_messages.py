@@ -146,14 +146,14 @@ def unknown_now(record: Record, error: Exception, *, on_unknown_submit: str) -> 
     then = 'The next try submits, and can pay, again, because on_unknown_submit="resubmit" allows it.'
     if on_unknown_submit != "resubmit":
         then = _NO_SUBMIT
-    return f"{error} {_may_run(record)} {CHECK} {then}"
+    return f"{error} {_might_run(record)} {CHECK} {then}"
 
 
 def unknown_before(record: Record) -> str:
     """Return the message for a try that an intent of an earlier try, or of another task, stops."""
     return (
-        f"An earlier submit by {owner_of(record)}, began at {record.intent_at}, and its answer is not known. "
-        f"{_may_run(record)} {CHECK} Nothing was submitted now. {_NO_SUBMIT}"
+        f"An earlier submit by {owner_of(record)} began at {record.intent_at}, and its answer is unknown. "
+        f"{_might_run(record)} {CHECK} Nothing was submitted now. {_NO_SUBMIT}"
     )
 
 
@@ -163,9 +163,9 @@ _NO_SUBMIT = (
 )
 
 
-def _may_run(record: Record) -> str:
+def _might_run(record: Record) -> str:
     cost = cost_of(record.request) or "an unknown amount of"
-    return f"A render may be running, and may be billed about {cost} CNY. {found_by_hand(record)}"
+    return f"A render might be running, and might be billed about {cost} CNY. {found_by_hand(record)}"
 
 
 def found_by_hand(record: Record) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make texts from outside safe to show: short, encodable, and without the signatures of links.
+"""Makes texts from outside safe to show: short, encodable, and without the signatures of links.
 
-Error messages reach logs, XCom and the database, whatever they quote: a reply of megabytes, an image as base64, a
+Error messages get into logs, XCom and the database. They can quote a reply of megabytes, an image as base64, or a
 presigned link.
 """
 

@@ -54,13 +54,13 @@ def declare_options(add: Callable[..., object]) -> None:
         "--max-concurrent",
         type=_limit,
         default=2,
-        help='renders in flight per req_key; 0 or "none" is no limit (default %(default)s)',
+        help='renders in flight per req_key; 0 or "none" means no limit (default %(default)s)',
     )
     add(
         "--max-qps",
         type=_limit,
         default=5,
-        help='submits and queries per second; 0 or "none" is no limit (default %(default)s)',
+        help='submits and queries per second; 0 or "none" means no limit (default %(default)s)',
     )
     add(
         "--url-lifetime",

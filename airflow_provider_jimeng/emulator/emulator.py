@@ -48,14 +48,14 @@ class JimengEmulator:
     :param access_key: Access Key ID of the one account. ``secret_key`` and ``session_token`` belong to it.
     :param bearer: token of a gateway. If it is set, the gateway is served at ``/jimeng/``.
     :param render_seconds: seconds from the submit until the render is done, by ``clock``.
-    :param max_concurrent: renders in flight per ``req_key``. A further submit gets 50430. ``None`` is no limit.
-    :param max_qps: submits and queries per second. Further ones get 50429. ``None`` is no limit.
+    :param max_concurrent: renders in flight per ``req_key``. A further submit gets 50430. ``None`` means no limit.
+    :param max_qps: submits and queries per second. Further ones get 50429. ``None`` means no limit.
     :param url_lifetime: seconds until a video link expires.
     :param faults: what goes wrong. ``emulator.faults.add(where=…, what=…)`` adds more.
     :param clock: returns epoch seconds. The caller advances a virtual clock.
     :param unactivated: models, by name or ``req_key``, that the account has not activated. They get 50400.
     :param retention_seconds: seconds after the submit until a render is ``not_found``.
-    :param max_skew_seconds: how far ``X-Date`` can differ from the clock. ``None`` is no limit.
+    :param max_skew_seconds: how far ``X-Date`` can differ from the clock. ``None`` means no limit.
     :param gateway_submit: shape of the gateway's responses to a submit: ``native``, ``openai`` or ``bare``.
     :param gateway_query: shape of its responses to a query: ``native`` or ``wrapped``.
     :param gateway_links: ``direct`` links lead to the media host, ``own`` links to the gateway. Those need its token.

@@ -143,7 +143,7 @@ class RenderStore:
 
 @dataclass(slots=True)
 class RateLimit:
-    """Admits a number of calls in any one second; ``None`` is no limit. Refused calls do not count (L)."""
+    """Admits a number of calls in any one second; ``None`` means no limit. Refused calls do not count (L)."""
 
     max_per_second: float | None
     _recent: deque[float] = field(default_factory=deque)

@@ -15,8 +15,7 @@ from airflow_provider_jimeng.core.errors import LandingError, MissingLabelError,
 from airflow_provider_jimeng.core.mp4 import inspect_mp4, read_label
 from airflow_provider_jimeng.core.output_path import check_lengths
 from airflow_provider_jimeng.core.texts import without_queries
-from airflow_provider_jimeng.finishing.derivative_file import Derivative
-from airflow_provider_jimeng.finishing.originals import Original, read_originals
+from airflow_provider_jimeng.finishing.files import Derivative, Original, read_originals
 from airflow_provider_jimeng.finishing.pictures import draw_poster, draw_preview
 from airflow_provider_jimeng.finishing.request import (
     DEFAULT_THREADS,
@@ -57,7 +56,7 @@ def finish(
 ) -> list[dict[str, Any]]:
     """Make the derivatives of a saved video, or of several, beside it. Return their manifests.
 
-    The original is never changed. What exists already, made in the same way of the same bytes, is not made again.
+    The original is never changed. A file that exists already, with the same recipe and source, is not made again.
 
     :param video: a manifest, the URI of a video, or a list of them.
     :param visible_label: true, a text, a dict, or a :class:`~.request.VisibleLabel`.
@@ -68,10 +67,10 @@ def finish(
     :param audio: the URI of a file with sound, a dict, or a :class:`~.request.Audio`.
     :param require_implicit: refuse a source without an implicit label.
     :param output_conn_id: Airflow connection of the storage.
-    :param threads: how many threads the decoder may use, and the encoder.
+    :param threads: number of threads for the decoder, and for the encoder.
     :raises ParameterError: an argument is wrong; nothing was made.
     :raises MissingLabelError: a source has no implicit label, and ``require_implicit`` is set.
-    :raises LandingError: a file cannot be read or written, or is not what its manifest says.
+    :raises LandingError: a file cannot be read or written, or differs from its manifest.
     """
     request = FinishRequest.of(
         visible_label=visible_label,
@@ -85,7 +84,7 @@ def finish(
     count = read_threads(threads)
     originals = read_originals(video, output_conn_id)
     if request.concat and len(originals) < 2:
-        raise ParameterError("concat", "needs two videos at least. Give a list of manifests or URIs.")
+        raise ParameterError("concat", "needs at least two videos. Give a list of manifests or URIs.")
     with ExitStack() as stack:
         job = _Job(
             request=request,
@@ -121,7 +120,7 @@ class _Job:
     stack: ExitStack
 
     def derivatives_of(self, originals: Sequence[Original]) -> list[Derivative]:
-        """Return everything that is made of one video, or of one concatenation. Files may be in place already."""
+        """Return everything that is made of one video, or of one concatenation. Some files can exist already."""
         extras = [each for each in (self.request.poster, self.request.preview) if each is not None]
         derivatives = [self._derivative(originals, version) for version in (*self.request.versions, *extras)]
         paths = [original.file.path for original in originals]
@@ -180,7 +179,7 @@ class _Job:
         if len(labels) > 1:
             raise ParameterError(
                 "concat",
-                f"the videos have {len(labels)} different implicit labels, and a file can hold one. Render them with "
+                f"the videos have {len(labels)} different implicit labels, and a file can have only one. Render them with "
                 "the same aigc_meta, or finish them one by one.",
             )
         label = next(iter(labels), None)
@@ -206,7 +205,7 @@ class _Job:
             if version.at is not None and version.at >= source.seconds:
                 raise ParameterError(
                     "poster.at",
-                    f"is {version.at:g} s, and the video ends at {source.seconds:g} s. Give less.",
+                    f"is {version.at:g} s, and the video ends at {source.seconds:g} s. Give a smaller number.",
                 )
             overlay = self._drawn_label(source.width, source.height)
             make = self._poster_maker(derivative, source, version, overlay)
@@ -225,7 +224,8 @@ class _Job:
         shortest = min(source.seconds for source in sources)
         if fade >= shortest:
             raise ParameterError(
-                "concat.cross_fade", f"is {fade:g} s, and the shortest video {shortest:g} s. Give less."
+                "concat.cross_fade",
+                f"is {fade:g} s, and the shortest video has {shortest:g} s. Give a smaller number.",
             )
         if len(sources) > 1 and any(source.has_audio for source in sources) and self.track is None:
             log.warning("The sound of the videos is left out of the concatenation. Give audio for a track.")
@@ -307,7 +307,7 @@ def _fingerprint_of(font: Path | None) -> str:
 
 
 def _facts_of(handle: Any) -> dict[str, Any]:
-    """Return what a manifest tells of a video file."""
+    """Return what a manifest says about a video file."""
     info = inspect_mp4(handle)
     handle.seek(0)
     digest, size = hashlib.sha256(), 0
@@ -327,7 +327,7 @@ def _facts_of(handle: Any) -> dict[str, Any]:
 
 
 class _Progress:
-    """Logs a line each 10 %."""
+    """Logs a line for each 10 %."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to make of a saved video: labels, poster, preview, renditions, concatenation, sound. Pure data, checked once."""
+"""The request of a finish: labels, poster, preview, renditions, concatenation and sound. It is checked once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Part:
 
         :param value: an object of this class, a dict of its fields, or true for all defaults. A template can have turned
             the dict into text.
-        :raises ParameterError: the value names the argument, the limit and the remedy.
+        :raises ParameterError: the message names the argument, the limit and the remedy.
         """
         if isinstance(value, cls):
             return value
@@ -76,12 +76,12 @@ class _Part:
 class VisibleLabel(_Part):
     """A text on the picture that says that the video is generated (GB 45438-2025, section 5.4).
 
-    :param text: what it says. Chinese characters need a font that has them.
+    :param text: text of the label. Chinese characters need a font that has them.
     :param position: one of :data:`POSITIONS`.
     :param show: ``opening`` (the first ``seconds``) or ``throughout``.
-    :param seconds: how long an opening label is shown, 2 at least. A shorter video shows it throughout.
-    :param size: height of the text as a share of the picture's shortest side, 0.05 at least.
-    :param font: path of a font file. By default one is found that has all characters.
+    :param seconds: how long an opening label is shown, at least 2. A shorter video shows it throughout.
+    :param size: height of the text as a share of the picture's shortest side, at least 0.05.
+    :param font: path of a font file. The default is a font that has all characters.
     """
 
     text: str = DEFAULT_TEXT
@@ -116,7 +116,7 @@ class VisibleLabel(_Part):
 class Poster(_Part):
     """One frame as a picture.
 
-    :param at: seconds from the start; ``None`` takes the sharpest frame of the first second.
+    :param at: seconds from the start. ``None`` uses the sharpest frame of the first second.
     :param format: ``jpeg`` or ``webp``.
     """
 
@@ -133,7 +133,7 @@ class Poster(_Part):
 class Preview(_Part):
     """A sheet of small frames and a WebVTT track that names them, for scrubbing.
 
-    :param seconds: time between two frames. It grows for a long video, so that a sheet has 100 frames at most.
+    :param seconds: time between two frames. It grows for a long video, so that a sheet has at most 100 frames.
     :param width: width of a frame in pixels.
     """
 
@@ -149,15 +149,15 @@ class Preview(_Part):
 class Rendition(_Part):
     """One version of the video.
 
-    :param name: stands in the file name, ``kite.<name>.mp4``. By default it is made of ratio and size.
+    :param name: part of the file name, ``kite.<name>.mp4``. The default consists of ratio and size.
     :param aspect_ratio: such as ``9:16``; ``None`` keeps that of the source.
     :param size: shortest side in pixels. By default nothing is enlarged.
     :param fit: how a picture of another ratio is fitted: ``crop``, or ``blur`` for a blurred copy behind the whole picture.
-    :param focus: the point that a crop keeps in sight, as shares of width and height from the upper left.
-    :param max_bitrate_kbps: limit of the bit rate of the picture; ``None`` sets no limit.
+    :param focus: the point that a crop keeps in the picture, as shares of width and height from the upper left.
+    :param max_bitrate_kbps: limit of the bit rate of the picture. ``None`` sets no limit.
     :param crf: quality of H.264, 0 (best) to 51.
-    :param preset: how long x264 may search for a smaller file, ``ultrafast`` to ``veryslow``.
-    :param faststart: players can start before the whole file is there.
+    :param preset: how long x264 searches for a smaller file, ``ultrafast`` to ``veryslow``.
+    :param faststart: whether players can start before they have the whole file.
     """
 
     name: str | None = None
@@ -225,10 +225,10 @@ class Rendition(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(_Part):
-    """Several sources to one video.
+    """Joins several sources into one video.
 
     :param name: name of the file, without ``.mp4``.
-    :param cross_fade: seconds in which a source fades into the next one; 0 cuts.
+    :param cross_fade: seconds in which a source fades into the next one. 0 is a cut.
     """
 
     name: str = "concat"
@@ -241,13 +241,13 @@ class Concat(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio(_Part):
-    """A track of sound. What is longer than the video is cut; after a shorter one there is silence.
+    """A track of sound. A longer track than the video is cut. After a shorter track, there is silence.
 
     :param uri: file with the sound: MP3, WAV, AAC, FLAC, Ogg, or the sound of a video.
-    :param start: seconds of the track that are left out at its beginning.
-    :param fade_in: seconds.
-    :param fade_out: seconds, at the end of the video.
-    :param volume: factor, 1 leaves it as it is.
+    :param start: seconds to leave out at the beginning of the track.
+    :param fade_in: seconds at the beginning of the video.
+    :param fade_out: seconds at the end of the video.
+    :param volume: factor. 1 does not change the volume.
     """
 
     uri: str = ""
@@ -300,7 +300,7 @@ class FinishRequest:
         """Return the request that the arguments describe, as templates leave them.
 
         :param is_complete: false if other arguments are not known yet.
-        :raises ParameterError: an argument is wrong, or nothing is asked for.
+        :raises ParameterError: an argument is wrong, or nothing is requested.
         """
         if isinstance(renditions, str) and not is_absent(renditions):
             try:
@@ -330,7 +330,7 @@ class FinishRequest:
 
     @property
     def versions(self) -> tuple[Rendition, ...]:
-        """The videos to encode. A label, a track or a concatenation alone is one of the source's size."""
+        """The videos to encode. For a label, a track or a concatenation without renditions, it is one of the source's size."""
         if self.renditions or not (self.visible_label or self.audio or self.concat):
             return self.renditions
         name = "labelled" if self.visible_label else "finished"
@@ -340,17 +340,17 @@ class FinishRequest:
         if is_complete and not (self.versions or self.poster or self.preview):
             raise ParameterError(
                 "visible_label",
-                "nothing is asked for. Give visible_label, poster, preview, renditions, concat or audio.",
+                "nothing is requested. Give visible_label, poster, preview, renditions, concat or audio.",
             )
         names = [version.suffix for version in self.versions]
         for name in names:
             if names.count(name) > 1:
                 raise ParameterError(
-                    "renditions", f"two of them would be named {name!r}. Give each a name of its own."
+                    "renditions", f"two of them would be named {name!r}. Give each of them another name."
                 )
 
     def recipe_of(self, version: Rendition | Poster | Preview) -> dict[str, Any]:
-        """Return what decides how a derivative looks, as JSON: equal recipes of equal sources give equal files."""
+        """Return the recipe of a derivative as JSON. Equal recipes of equal sources give equal files."""
         recipe: dict[str, Any] = {type(version).__name__.lower(): asdict(version)}
         if isinstance(version, Rendition):
             recipe["rendition"]["focus"] = list(version.focus)
@@ -376,7 +376,7 @@ def _even(pixels: float) -> int:
 
 def _file_name(value: Any) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ParameterError("name", f"expected letters, digits, - and _, 40 at most, got {shown(value)}.")
+        raise ParameterError("name", f"expected at most 40 letters, digits, - and _, got {shown(value)}.")
 
 
 def _number(name: str, value: Any, lowest: float, highest: float, remedy: str) -> None:

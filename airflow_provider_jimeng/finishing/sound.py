@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _SAMPLE_RATE = 48_000
 _BIT_RATE = 192_000
 _FORMATS = "aac,ac3,aiff,amr,asf,caf,flac,matroska,mov,mp3,mp4,ogg,w64,wav,webm"
-"""FFmpeg also reads playlists, which name other files and links. A track is not one of them."""
+"""FFmpeg also reads playlists, which name other files and links. They are not accepted as a track."""
 
 
 def _opened(path: Path) -> InputContainer:
-    """Open a file with sound. Tags in other encodings than UTF-8 do no harm."""
+    """Open a file with sound. Tags in other encodings than UTF-8 are not an error."""
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     return av.open(str(path), mode="r", options=options, metadata_errors="replace")
 
@@ -34,7 +34,7 @@ def _opened(path: Path) -> InputContainer:
 def check_track(path: Path, audio: Audio) -> None:
     """Check that a track can be decoded and begins before its own end.
 
-    :raises ParameterError: it cannot, or it does not.
+    :raises ParameterError: the track cannot be decoded, or begins after its end.
     """
     try:
         with _opened(path) as container:
@@ -48,7 +48,7 @@ def check_track(path: Path, audio: Audio) -> None:
         raise _not_decoded(error) from None
     if ends is not None and audio.start >= ends:
         raise ParameterError(
-            "audio.start", f"is {audio.start:g} s, and the track ends at {ends:g} s. Give less."
+            "audio.start", f"is {audio.start:g} s, and the track ends at {ends:g} s. Give a smaller number."
         )
 
 
@@ -81,7 +81,7 @@ class SoundTrack:
     def __post_init__(self) -> None:
         with _opened(self.path) as container:
             if container.streams.audio[0].codec_context.layout.nb_channels == 1:
-                self._layout = "mono"  # as stereo it would lose 3 dB
+                self._layout = "mono"  # as stereo, it would lose 3 dB
         self._stream = self.output.add_stream("aac", rate=_SAMPLE_RATE, layout=self._layout)
         self._stream.bit_rate = _BIT_RATE
         self._parts = self._filtered()

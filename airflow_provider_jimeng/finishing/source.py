@@ -26,7 +26,7 @@ class Source:
     """A video in a local file.
 
     ``width`` and ``height`` in pixels as a player shows them: turned, and with square pixels. ``rotation`` in degrees
-    counter-clockwise. ``has_square_pixels`` tells of the stored picture. ``first_frame_at`` is the time stamp of the first
+    counter-clockwise. ``has_square_pixels`` is about the stored picture. ``first_frame_at`` is the time stamp of the first
     frame in seconds, which is not always 0. The ``color…`` values are FFmpeg's numbers. ``label`` is the text of the implicit label, byte for byte, ``None`` without one.
     """
 

@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The poster and the preview beside a saved video: their names, and how a reader knows that they show this video."""
+"""Small pictures of a saved video: the poster and the preview beside it, as readers find them, and its first frame."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.storage.atomic_file import AtomicFile
+
+log = logging.getLogger(__name__)
 
 POSTER_ENDINGS = {"jpeg": "poster.jpg", "webp": "poster.webp"}
 PREVIEW_ENDING = "preview.jpg"
 TRACK_ENDING = "preview.vtt"
+_LONGEST_SIDE = 360
+_JPEG_QUALITY = 72
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TILE = re.compile(r"#xywh=(\d{1,5}),(\d{1,5}),([1-9]\d{0,4}),([1-9]\d{0,4})$", re.ASCII | re.MULTILINE)
 
@@ -69,3 +80,53 @@ def parse_track(content: bytes) -> list[Tile]:
 
 def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def can_decode() -> bool:
+    """Return whether the extra ``[media]`` is installed, which decodes videos."""
+    try:
+        import av  # noqa: F401  only asked for
+    except ImportError:
+        return False
+    return True
+
+
+def poster(file: AtomicFile, sha256: str) -> bytes | None:
+    """Return the poster beside a video as JPEG, at most 360 pixels a side; ``None`` if there is none.
+
+    :param sha256: the SHA-256 of the video. The poster of an older video of the same name does not count.
+    """
+    from PIL import Image
+
+    try:
+        for ending in POSTER_ENDINGS.values():
+            found = file.beside(name_beside(file.name, ending))
+            manifest = parse_still(found.sidecar.content() or b"", sha256)
+            content = None if manifest is None else found.content()
+            if manifest and content and hashlib.sha256(content).hexdigest() == manifest.sha256:
+                return _small(Image.open(io.BytesIO(content)))
+    except Exception as error:  # noqa: BLE001 - each file system has its own classes
+        log.warning("No poster of %s (%s: %s).", file.uri, type(error).__name__, error)
+    return None
+
+
+def first_frame(file: AtomicFile) -> bytes | None:
+    """Return the first frame as JPEG, at most 360 pixels a side; ``None`` if the file gives none.
+
+    An error is logged and not raised, because a report does not fail for a picture.
+    """
+    import av
+
+    try:
+        with file.fs.open(file.path, "rb") as source, av.open(source, mode="r", format="mp4") as media:
+            return _small(next(media.decode(video=0)).to_image())
+    except Exception as error:  # noqa: BLE001 - each file system, and each decoder, has its own classes
+        log.warning("No first frame of %s (%s: %s).", file.uri, type(error).__name__, error)
+        return None
+
+
+def _small(image: Any) -> bytes:
+    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    target = io.BytesIO()
+    image.convert("RGB").save(target, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return target.getvalue()

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 _TURNS = {90: "cclock", 270: "clock"}
 _BLUR_SCALE = 8
-"""The blurred copy is made this much smaller before it is blurred: nobody sees the difference, and it is 64 times faster."""
+"""The blurred copy is made this much smaller before it is blurred. It looks the same and is 64 times faster."""
 _UNSPECIFIED = 2
-"""FFmpeg's number for colour properties that a file does not tell."""
+"""FFmpeg's number for colour properties that are not in a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """What one encoded video is made of.
+    """The description of one encoded video.
 
     :param width: in pixels, even; so is ``height``.
     :param label: the picture of the visible label and its upper left corner; ``None`` without one.

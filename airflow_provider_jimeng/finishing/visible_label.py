@@ -27,7 +27,7 @@ _BOX = (0, 0, 0, 176)
 _MARGIN = 0.03
 """Distance from the edge of the picture, as a share of its shortest side."""
 _SPARE_PIXELS = 2
-"""What encoding can take from the height of the text."""
+"""The height of the text that encoding can blur."""
 
 
 def find_font(label: VisibleLabel) -> Path | None:
@@ -57,7 +57,7 @@ def find_font(label: VisibleLabel) -> Path | None:
 def draw_label(
     label: VisibleLabel, font_file: Path | None, width: int, height: int
 ) -> tuple[Image.Image, int, int]:
-    """Return the label as a transparent picture, and where its upper left corner belongs.
+    """Return the label as a transparent picture, and the position of its upper left corner.
 
     :param width: of the video in pixels; so is ``height``.
     :raises ParameterError: the text is too long for the picture.

@@ -385,6 +385,6 @@ class RenderLinks:
 def _not_kept(render: Render, reply: QueryReply) -> RenderNotFoundError:
     return RenderNotFoundError(
         f"Render {render.task_id} cannot be landed: the API no longer keeps it ({reply.status_word}), as it does "
-        'for 12 hours only. It may have been billed. To pay for a new one, set on_lost="resubmit" and clear the '
+        'for 12 hours only. It might have been billed. To pay for a new one, set on_lost="resubmit" and clear the '
         "task that submitted it."
     )

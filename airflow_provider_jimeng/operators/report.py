@@ -169,7 +169,7 @@ class JimengReportOperator(BaseOperator):
 
     def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
         """Return the preview of every saved video that the page shows, by URI."""
-        from airflow_provider_jimeng.first_frames import can_decode, first_frame, poster
+        from airflow_provider_jimeng.finishing.stills import can_decode, first_frame, poster
         from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.codes import CodeEntry
 from airflow_provider_jimeng.core.messages import explain
-from airflow_provider_jimeng.core.money import Money
-from airflow_provider_jimeng.core.outcomes import Outcome, ending_of
+from airflow_provider_jimeng.core.outcomes import Money, Outcome, ending_of
 from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, format_money
 from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
 from airflow_provider_jimeng.web.store import facet_of, facet_values

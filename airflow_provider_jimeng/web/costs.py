@@ -13,7 +13,7 @@ from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.web.store import facet_of, facet_values
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.core.money import Money
+    from airflow_provider_jimeng.core.outcomes import Money
     from airflow_provider_jimeng.web.store import Facets, Filters, Found
 
 BYTE_ORDER_MARK = "\ufeff"

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_jimeng.core.catalogue import MODELS, find_model
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.money import Money, money_of
-from airflow_provider_jimeng.core.outcomes import NOT_SUBMITTED, UNKNOWN_SUBMIT, Outcome
+from airflow_provider_jimeng.core.outcomes import NOT_SUBMITTED, UNKNOWN_SUBMIT, Money, Outcome, money_of
 from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.operators import xcom
 from airflow_provider_jimeng.web.reading import amount, moment, number, seconds_between, text, whole

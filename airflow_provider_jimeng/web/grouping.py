@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_jimeng.core.money import Money, money_of
+from airflow_provider_jimeng.core.outcomes import Money, money_of
 from airflow_provider_jimeng.web import tables
 from airflow_provider_jimeng.web.entries import Entry, Stored, entry_of, entry_of_stored
 

@@ -20,7 +20,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_jimeng.core.money import Money, money_of_replaced
+from airflow_provider_jimeng.core.outcomes import Money, money_of_replaced
 from airflow_provider_jimeng.web import tables
 from airflow_provider_jimeng.web.entries import Replaced, Stored, stored_of
 from airflow_provider_jimeng.web.grouping import Shown, renders_of

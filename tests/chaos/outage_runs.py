@@ -22,7 +22,7 @@ PATIENCE = 1800.0
 """Seconds to wait for the end of a run: the outage, Airflow's own delay before a retry, and a slow machine."""
 SOON = 15.0
 """Seconds within which the id of a paid render is kept where that can be done; less than one call that hangs takes."""
-CLAIM = re.compile(r"UnknownSubmitError|may be billed")
+CLAIM = re.compile(r"UnknownSubmitError|might be billed")
 """What a task says that takes its render for paid under an id that nobody knows."""
 
 HEARTBEAT = re.compile(r"Failed to send heartbeat\..* ti_id=UUID\('([^']+)'\)")

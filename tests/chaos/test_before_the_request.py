@@ -100,5 +100,5 @@ def test_whatever_fails_before_the_request_leaves_takes_the_intent_back(tmp_path
                 stage.run()
             assert not waiting, f"{function} was not called"
             said = [str(error) for error in stage.errors if isinstance(error, JimengError)]
-            assert not [text for text in said if "may be billed" in text], (function, error, said)
+            assert not [text for text in said if "might be billed" in text], (function, error, said)
             assert (stage.state, lab.tally().accepted) == ("success", 1), (function, error, stage.errors)

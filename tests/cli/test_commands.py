@@ -93,7 +93,7 @@ def test_an_unexpected_error_and_its_traceback_show_no_secret(verbose: bool) -> 
         "from argparse import Namespace\n"
         "from airflow_provider_jimeng.cli import commands, console, main\n"
         "console.hide(['bytearray'])\n"
-        "broken = commands.Command(name='broken', help='', handler='paths:read_label')\n"
+        "broken = commands.Command(name='broken', help='', handler='commands:read_label')\n"
         f"raise SystemExit(main.run(broken, Namespace(json=True, verbose={verbose})))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -179,7 +179,7 @@ def test_a_quote_counts_every_row_and_holds_the_cap(jimeng: CommandLine, emulato
         (("--image", "https://example.com/a.png"), "first_frame"),
         (("--max-cost", "1"), "max_cost_cny"),
         (("--aigc-meta", "label"), "JSON object"),
-        (("--rows", "rows.csv"), "stands in the rows"),
+        (("--rows", "rows.csv"), "cannot be combined with --rows"),
     ],
     ids=["fps", "4-s", "6-s", "8-s", "wrong-key", "image", "cost", "label", "rows"],
 )

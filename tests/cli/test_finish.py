@@ -79,7 +79,7 @@ def test_what_cannot_be_finished_is_refused_with_the_exit_code_of_its_kind(
 ) -> None:
     before = names(jimeng)
     cases = [
-        (("kite.mp4", "--no-label"), 2, "nothing is asked for"),
+        (("kite.mp4", "--no-label"), 2, "nothing is requested"),
         (("kite.mp4", "--rendition", "ratio"), 2, "ratio=9:16,size=1080"),
         (("kite.mp4", "--rendition", "focus=left"), 2, "focus=0.3/0.5"),
         (("kite.mp4", "--cross-fade", "1"), 2, "needs --concat"),

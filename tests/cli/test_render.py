@@ -188,7 +188,7 @@ def test_ctrl_c_says_what_is_paid_and_how_to_go_on(jimeng: CommandLine, emulator
         while terminal.printed.count(b"\xe2\x94\x81") < 2 or len(terminal.printed) < 2 * moved:
             assert terminal.read()
         os.write(terminal.main, b"\x03")
-        terminal.read_until("To go on, free: jimeng render 'a red fox'")
+        terminal.read_until("To continue without paying again: jimeng render 'a red fox'")
         assert terminal.process.wait(60) == 130
         assert termios.tcgetattr(terminal.main) == before
         assert terminal.printed.rfind(b"\x1b[?25h") > terminal.printed.rfind(

@@ -381,15 +381,15 @@ def test_a_quote_counts_what_is_new_model_by_model() -> None:
     }
     table = quote_table(quote).splitlines()
     assert table[-3].split() == ["total", "4", "2", "5.95"]
-    assert table[-2] == "landed already: 1; paid already and on the way: 1"
-    assert table[-1] == "more, if all fail that still run: 1.40"
+    assert table[-2] == "saved already: 1; paid already and still running: 1"
+    assert table[-1] == "more, if all running renders fail: 1.40 CNY"
 
 
 def test_a_render_that_is_done_is_on_its_way_and_no_risk() -> None:
     (row,) = good({"prompt": "a"})
     quote = make_quote([replace(row, state=RowState.DONE)])
     assert (quote.new, quote.running, quote.cost, quote.at_risk) == (0, 1, Decimal(0), Decimal(0))
-    assert "still run" not in quote_table(quote)
+    assert "renders fail" not in quote_table(quote)
     check_cap(quote, 0)
 
 
@@ -397,10 +397,10 @@ def test_what_still_runs_counts_against_the_cap_for_it_may_fail_and_be_paid_anew
     new, running = good({"prompt": "a"}, {"prompt": "b"})
     quote = make_quote([new, replace(running, state=RowState.RUNNING)])
     check_cap(quote, "2.80")
-    said = r"about 1\.40 CNY for 1 new renders, and 1\.40 CNY more if those fail that still run, over the cap of 2\.79"
+    said = r"about 1\.40 CNY for 1 new renders, and 1\.40 CNY more if the running renders fail, over the cap of 2\.79"
     with pytest.raises(ParameterError, match=said) as refused:
         check_cap(quote, "2.79")
-    assert "wait until those that run are done" in str(refused.value)
+    assert "wait until the running renders are done" in str(refused.value)
 
 
 def unpriced() -> dict[str, ModelSpec]:
@@ -422,7 +422,7 @@ def test_an_unknown_price_of_what_still_runs_passes_no_cap_either() -> None:
     (row,) = good({"prompt": "b", "model": "t2v_1080p"}, catalogue=unpriced())
     quote = make_quote([replace(row, state=RowState.RUNNING)])
     assert (quote.cost, quote.at_risk) == (Decimal(0), None)
-    assert "still run: unknown" in quote_table(quote)
+    assert "renders fail: an unknown amount" in quote_table(quote)
     with pytest.raises(ParameterError, match="the price of t2v_1080p is unknown"):
         check_cap(quote, 10_000)
 

@@ -5,17 +5,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.rows import (
+from airflow_provider_jimeng.core.columns import (
     COLUMNS,
-    Row,
     check_header,
     column_of,
     read_ignored,
-    rows_of_file,
-    rows_of_list,
     unknown_column,
 )
+from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.rows import Row, rows_of_file, rows_of_list
 
 
 def read(name: str, text: str) -> list[Row]:
@@ -50,7 +48,7 @@ def test_an_unknown_column_is_refused_with_the_nearest_known_name() -> None:
 
 
 def test_a_column_given_by_two_names_is_refused() -> None:
-    assert "by another name (ratio)" in said(rows_of_list([{"aspect_ratio": "1:1", "ratio": "4:3"}]))[0]
+    assert "under the other name ratio" in said(rows_of_list([{"aspect_ratio": "1:1", "ratio": "4:3"}]))[0]
 
 
 def test_what_is_no_dict_is_refused_as_a_row() -> None:
@@ -87,14 +85,14 @@ def test_an_unknown_csv_column_is_named_in_every_row_that_fills_it() -> None:
 def test_a_row_with_too_many_cells_is_refused() -> None:
     (problem,) = said(read("rows.csv", "prompt,seed\nrain, wind,7\n"))
     assert problem == (
-        "row 1 (line 2), cells: has 3 cells, the header 2. Quote texts that contain the delimiter."
+        "row 1 (line 2), cells: has 3 cells, and the header has 2. Put texts that contain the delimiter in quotation marks."
     )
     assert said(read("rows.csv", "prompt,seed\nrain,7,,\n")) == []
 
 
 def test_a_header_with_a_column_twice_is_refused() -> None:
     assert said(read("rows.csv", "prompt,seed,seed\nrain,1,2\n")) == [
-        "row 1 (line 2), seed: is in the header twice. Keep one."
+        "row 1 (line 2), seed: is in the header twice. Keep one of them."
     ]
 
 
@@ -123,8 +121,8 @@ def test_a_json_list_is_read() -> None:
 
 def test_a_file_that_cannot_be_read_is_refused_as_a_whole(subtests: pytest.Subtests) -> None:
     cases: list[tuple[str, bytes, str]] = [
-        ("rows.xlsx", b"", "none of the endings that are read: .csv, .tsv"),
-        ("rows", b"", "none of the endings"),
+        ("rows.xlsx", b"", "Its name must end in one of .csv, .tsv"),
+        ("rows", b"", "is not a file of rows"),
         ("rows.csv", b'prompt,seed\na,1\n"b\nc,"2\n', "cannot be read from line 3 on"),
         ("rows.csv", b'prompt\na\n"b "big" c"\nd\n', "cannot be read from line 3 on"),
         ("rows.json", b'[\n{"prompt": }]', "cannot be read: Expecting value in line 2, column 12"),
@@ -192,7 +190,7 @@ def test_text_of_another_encoding_is_refused_and_never_read_as_wrong_characters(
     ]
     for encoding, text in cases:
         with subtests.test(encoding=repr(encoding), text=repr(text)):
-            with pytest.raises(ParameterError, match=r"not UTF-8 .* not clearly GBK either. .*CSV UTF-8"):
+            with pytest.raises(ParameterError, match=r"not UTF-8 .* not clearly GBK. .*CSV UTF-8"):
                 rows_of_file("rows.csv", f"prompt\n{text}\n".encode(encoding))
 
 
@@ -213,7 +211,7 @@ def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(subtests: py
     contents: list[tuple[bytes, str]] = [
         (b"<!DOCTYPE html><html>log in</html>", "web page"),
         ("\r\n  <html>".encode("utf-16"), "web page"),
-        (b'<?xml version="1.0"?><Error/>', "web page or XML"),
+        (b'<?xml version="1.0"?><Error/>', "web page or an XML file"),
         (b"%PDF-1.4", "a PDF document"),
         (b"PK\x03\x04", "ends in .xlsx"),
         (b"\xd0\xcf\x11\xe0", "old or an encrypted Office document"),
@@ -223,12 +221,15 @@ def test_what_is_not_what_its_ending_says_is_refused_with_the_cause(subtests: py
     for content, says in contents:
         for ending in endings:
             with subtests.test(content=repr(content), says=repr(says), ending=repr(ending)):
-                with pytest.raises(ParameterError, match=rf"rows: rows\.{ending} is .*{says}"):
+                with pytest.raises(ParameterError, match=rf"rows: rows\.{ending} (is|does) .*{says}"):
                     rows_of_file(f"rows.{ending}", content)
 
 
 def test_a_text_without_any_column_is_no_table() -> None:
-    with pytest.raises(ParameterError, match=r"does not name any of the columns. It reads: 'Access denied'"):
+    with pytest.raises(
+        ParameterError,
+        match=r"no column is in the first line that is not blank. The line is: 'Access denied'",
+    ):
         read("rows.csv", "Access denied\nLog in first\n")
 
 
@@ -240,7 +241,7 @@ def test_blank_columns_and_blank_lines_are_none_wherever_they_stand() -> None:
 
 def test_a_value_below_no_name_is_refused_for_a_text_may_have_run_over() -> None:
     assert said(read("rows.csv", "prompt,,seed,\nrain, wind,7,\n")) == [
-        "row 1 (line 2), cells: column 2 has a value but no name in the header. Name it, or clear the cell."
+        "row 1 (line 2), cells: column 2 has a value but no name in the header. Give the column a name, or clear the cell."
     ]
 
 
@@ -280,7 +281,7 @@ def test_a_delimiter_in_a_quoted_name_does_not_count() -> None:
 
 def test_what_excel_put_into_a_cell_is_the_problem_of_that_row() -> None:
     (problem,) = said(read("rows.csv", "prompt,seed\na,\nb,1.2E+10\n"))
-    assert problem.startswith("row 2 (line 3), seed: 1.2E+10 is what Excel makes")
+    assert problem.startswith("row 2 (line 3), seed: 1.2E+10 is a long number that Excel has rounded")
 
 
 def test_every_column_is_known_by_all_its_names_and_has_a_chinese_one() -> None:
@@ -343,6 +344,7 @@ def test_what_is_no_list_of_names_is_refused(subtests: pytest.Subtests) -> None:
 def test_a_header_without_any_column_is_refused_as_it_was_read() -> None:
     check_header(["备注", "prompt"])
     with pytest.raises(
-        ParameterError, match=r"does not name any of the columns. It reads: 'Access denied', 'x"
+        ParameterError,
+        match=r"no column is in the first line that is not blank. The line is: 'Access denied', 'x",
     ):
         check_header(["Access denied", "", "x" * 100_000])

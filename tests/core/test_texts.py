@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core import errors
 from airflow_provider_jimeng.core.arguments import read_reference
+from airflow_provider_jimeng.core.columns import unknown_column
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
@@ -18,7 +19,6 @@ from airflow_provider_jimeng.core.errors import (
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import RenderEvent
-from airflow_provider_jimeng.core.rows import unknown_column
 from airflow_provider_jimeng.core.texts import (
     MAX_TEXT_LENGTH,
     fit,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong arguments are refused with their name, the limit and the remedy; templates may leave text for numbers."""
+"""Wrong arguments are refused with their name, the limit and the remedy; templates can turn numbers into text."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.finishing.conftest import Saved
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({}, r"visible_label: nothing is asked for\. Give visible_label, poster"),
-    ({"visible_label": False, "poster": "false"}, r"nothing is asked for"),
+    ({}, r"visible_label: nothing is requested\. Give visible_label, poster"),
+    ({"visible_label": False, "poster": "false"}, r"nothing is requested"),
     (
         {"visible_label": {"seconds": 1.9}},
         r"visible_label\.seconds: .* from 2 to 3600 \(GB 45438-2025.*got 1\.9",
@@ -59,7 +59,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"renditions": "[{"}, r"renditions: .* is not a list"),
     (
         {"renditions": [{"name": "../x"}]},
-        r"renditions\[0\]\.name: expected letters, digits, - and _, 40 at most",
+        r"renditions\[0\]\.name: expected at most 40 letters, digits, - and _",
     ),
     (
         {"renditions": [{}, {"aspect_ratio": "16/9"}]},
@@ -74,8 +74,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"renditions": [{"crf": True}]}, r"renditions\[0\]\.crf: .* got True"),
     ({"renditions": [{"preset": "placebo"}]}, r"renditions\[0\]\.preset: expected one of ultrafast"),
     ({"renditions": [{"faststart": "perhaps"}]}, r"renditions\[0\]\.faststart: expected true or false"),
-    ({"renditions": [{}, {}]}, r"renditions: two of them would be named 'finished'\. Give each a name"),
-    ({"concat": {"name": "a b"}}, r"concat\.name: expected letters"),
+    ({"renditions": [{}, {}]}, r"renditions: two of them would be named 'finished'\. Give each of them"),
+    ({"concat": {"name": "a b"}}, r"concat\.name: expected at most 40 letters"),
     ({"concat": {"cross_fade": 11}}, r"concat\.cross_fade: expected a number from 0 to 10"),
     ({"audio": {"start": 1}}, r"audio\.uri: is empty\. Give the path or URI"),
     ({"audio": {"uri": "a.mp3", "fade_in": -1}}, r"audio\.fade_in: expected a number from 0 to 600"),
@@ -141,7 +141,7 @@ def test_a_video_that_is_not_named_is_refused_with_what_to_give(
         with subtests.test(video=repr(video)):
             with pytest.raises(ParameterError, match=message):
                 finish(video, poster=True)
-    with pytest.raises(ParameterError, match=r"concat: needs two videos at least\. Give a list"):
+    with pytest.raises(ParameterError, match=r"concat: needs at least two videos\. Give a list"):
         finish(source, concat=True)
     with pytest.raises(ParameterError, match=r"threads: expected a whole number from 1 to 64, got 0"):
         finish(source, poster=True, threads=0)

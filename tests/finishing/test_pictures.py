@@ -48,7 +48,9 @@ def test_a_poster_without_a_time_is_the_sharpest_frame_of_the_first_second(
 
 def test_a_time_after_the_end_is_refused_before_anything_is_made(saved: Saved, tmp_path: Path) -> None:
     source = saved(clip())
-    with pytest.raises(ParameterError, match=r"poster\.at: is 1 s, and the video ends at 1 s\. Give less"):
+    with pytest.raises(
+        ParameterError, match=r"poster\.at: is 1 s, and the video ends at 1 s\. Give a smaller number"
+    ):
         finish(source, poster={"at": 1}, preview=True, renditions=[{}])
     assert list(tmp_path.iterdir()) == [source]
 

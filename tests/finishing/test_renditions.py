@@ -114,7 +114,8 @@ def test_a_cut_shows_each_video_to_its_end_and_a_fade_mixes_two(saved: Saved, tm
 def test_a_fade_longer_than_a_video_is_refused(saved: Saved, tmp_path: Path) -> None:
     sources = [saved(clip(), "a.mp4"), saved(clip(frames=16), "b.mp4")]
     with pytest.raises(
-        ParameterError, match=r"concat\.cross_fade: is 1 s, and the shortest video 1 s\. Give less"
+        ParameterError,
+        match=r"concat\.cross_fade: is 1 s, and the shortest video has 1 s\. Give a smaller number",
     ):
         finish(sources, concat={"cross_fade": 1}, poster=True)
     assert sorted(tmp_path.iterdir()) == sources

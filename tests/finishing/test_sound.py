@@ -103,7 +103,10 @@ def test_a_track_that_cannot_be_used_is_refused_before_anything_is_made(
         (str(silent), r"audio\.uri: is a file without sound"),
         (str(playlist), r"audio\.uri: cannot be decoded"),
         (str(text), r"audio\.uri: cannot be decoded"),
-        ({"uri": str(track), "start": 2}, r"audio\.start: is 2 s, and the track ends at 2 s\. Give less"),
+        (
+            {"uri": str(track), "start": 2},
+            r"audio\.start: is 2 s, and the track ends at 2 s\. Give a smaller number",
+        ),
     ]
     for audio, message in cases:
         with subtests.test(audio=repr(audio)):

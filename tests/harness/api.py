@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Airflow's public REST API, as far as tests and the demo need it."""
+"""The parts of Airflow's public REST API that tests and the demo need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AirflowApiError(RuntimeError):
 
 @dataclass(slots=True, kw_only=True)
 class AirflowApi:
-    """One session with one Airflow; without `username` it asks for the token of an all-admins server."""
+    """One session with one Airflow. Without `username`, it gets the token of a server where everybody is admin."""
 
     base_url: str
     username: str | None = None
@@ -31,13 +31,13 @@ class AirflowApi:
     _token: str | None = field(default=None, init=False, repr=False)
 
     def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
+        """Close the connections. The next call opens new ones."""
         if self._http is not None:
             self._http.close()
         self._http, self._token = None, None
 
     def health(self) -> dict[str, str | None]:
-        """Return the state of each component as the API server sees it, or nothing while it cannot be reached."""
+        """Return the state of each component as the API server sees it, or an empty dict if it cannot be reached."""
         with contextlib.suppress(httpx.HTTPError):
             reply = self._client().get("/api/v2/monitor/health", timeout=10)
             if reply.status_code == HTTPStatus.OK:
@@ -45,7 +45,10 @@ class AirflowApi:
         return {}
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call `/api/v2<path>`; the decoded body, or `AirflowApiError` with what Airflow said."""
+        """Call `/api/v2<path>` and return the decoded body.
+
+        :raises AirflowApiError: with the answer of Airflow.
+        """
         for attempt in range(5):
             try:
                 reply = self._client().request(
@@ -102,5 +105,5 @@ def run_path(dag_id: str, run_id: str) -> str:
 
 
 def task_path(dag_id: str, run_id: str, task_id: str) -> str:
-    """Return the path of one task of a run; mapped ones are told apart by a `map_index` parameter."""
+    """Return the path of one task of a run. For a mapped task, add the parameter `map_index`."""
     return f"{run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Airflow's own bookkeeping of the asset events of a task; Airflow 2 calls assets datasets."""
+"""The asset events of a task, as Airflow keeps them. Airflow 2 calls assets datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def outlet_events() -> Any:
-    """`context["outlet_events"]` of a task that begins."""
+    """Return `context["outlet_events"]` of a task that begins."""
     home = (
         "airflow.sdk.execution_time.context"
         if importlib.util.find_spec("airflow.sdk")

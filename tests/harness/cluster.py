@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An Airflow as companies run it: PostgreSQL, Redis, Celery workers, two triggerers, videos on S3; all on 127.0.0.1."""
+"""An Airflow as companies run it, on 127.0.0.1: PostgreSQL, Redis, Celery workers, two triggerers, videos on S3."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = {
 
 @dataclass(slots=True)
 class Cluster:
-    """What runs. `home` is the stack's folder: configuration, logs and the output of every process of Airflow's."""
+    """The running servers. `home` is the folder of the stack, with configuration, logs and the output of every process."""
 
     airflow: AirflowStack
     emulator: EmulatorServer
@@ -43,7 +43,7 @@ class Cluster:
 
     @property
     def output(self) -> str:
-        """The URL of the bucket, with the connection in it."""
+        """The URL of the bucket, which contains the connection id."""
         return f"s3://{STORE_CONNECTION}@{self.store.bucket}"
 
 
@@ -76,42 +76,42 @@ def open_cluster(home: Path, dags_folder: Path, emulator: EmulatorServer) -> Ite
 
 
 @dataclass(slots=True)
-class Mishaps:
-    """Ends a triggerer, a worker and the scheduler while a mapped task runs; each time another one takes its place.
+class ProcessEnder:
+    """Ends a triggerer, a worker and the scheduler while a mapped task runs, and starts another one each time.
 
-    Called with the task instances now and then; `struck` says what has happened by then.
+    It is called with the task instances from time to time. `ended` has the names of the ended processes.
     """
 
     airflow: AirflowStack
     dag_id: str
     run_id: str
     task_id: str
-    struck: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
 
     def __call__(self, rows: list[dict[str, Any]]) -> None:
-        """Strike when it is time."""
+        """End a process when it is time."""
         mine = [row for row in rows if row["task_id"] == self.task_id]
         done = sum(row["state"] == "success" for row in mine)
-        for share, name, strike in (
+        for share, name, end in (
             (0, "triggerer", self._kill_triggerer),
             (0.2, "worker", self._kill_worker),
             (0.5, "scheduler", self._restart_scheduler),
         ):
-            if name not in self.struck and done >= share * len(mine) and strike(mine):
-                self.struck.append(name)
+            if name not in self.ended and done >= share * len(mine) and end(mine):
+                self.ended.append(name)
                 return
 
     def _kill_triggerer(self, rows: list[dict[str, Any]]) -> bool:
         if not any(row["state"] == "deferred" and row["triggerer_job"] for row in rows):
-            return False  # no triggerer has anything yet
+            return False  # no triggerer has a task yet
         self.airflow.kill_triggerer(0, signal.SIGKILL)
         self.airflow.start_triggerer()
         return True
 
     def _kill_worker(self, rows: list[dict[str, Any]]) -> bool:
-        """Kill a worker with all it runs, while every task of it has its render on record.
+        """Kill a worker and its tasks when each of the tasks has recorded its render.
 
-        A task that dies between the submit and its record stops, by design, and asks a person.
+        A task that is killed between the submit and its record stops and asks a person, as it should.
         """
         for worker in self.airflow.workers:
             pids = {process.pid for process in worker.members()}

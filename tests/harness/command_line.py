@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jimeng` as a process, against an emulator in this process that a test controls."""
+"""Runs `jimeng` as a process, against an emulator in this process that a test controls."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class CommandLine:
         return folder
 
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """Return the environment of a command; a value of `None` takes a variable away."""
+        """Return the environment of a command. A value of `None` removes a variable."""
         found = {
             **inherited_environment(),
             "HOME": str(self.home),
@@ -120,7 +120,7 @@ class CommandLine:
         )
 
     def end(self, process: subprocess.Popen[str]) -> Ended:
-        """Wait for the end of a command. No secret stands in anything that it printed."""
+        """Wait for the end of a command, and check that it printed no secret."""
         try:
             out, err = process.communicate(timeout=LONGEST_SECONDS)
         except BaseException:
@@ -141,14 +141,14 @@ class CommandLine:
 
 @dataclass(slots=True, kw_only=True)
 class Terminal:
-    """A command in a pseudo-terminal, and what it has printed there."""
+    """A command in a pseudo-terminal, and its output."""
 
     process: subprocess.Popen[bytes]
     main: int
     printed: bytes = b""
 
     def read_until(self, text: str) -> None:
-        """Read until a text stands on the terminal, or the command ends."""
+        """Read until a text is on the terminal, or the command ends."""
         until = time.monotonic() + LONGEST_SECONDS
         while text.encode() not in self.printed:
             assert time.monotonic() < until, self.printed
@@ -157,7 +157,7 @@ class Terminal:
         assert text.encode() in self.printed, self.printed
 
     def read(self) -> bytes:
-        """Read what comes next; nothing after the end."""
+        """Read the next output. It is empty after the end."""
         try:
             chunk = os.read(self.main, 4096)
         except OSError:  # Linux reports the end of the other side as an error.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """A run that is over: its state, its task instances' states by label (`render[3]`), and their XComs."""
+    """A finished run: its state, the states of its task instances by label (`render[3]`), and their XComs."""
 
     state: str
     states: Mapping[str, str | None]
@@ -40,7 +40,7 @@ class FinishedRun:
 
 @contextmanager
 def dag_file(name: str, text: str) -> Iterator[None]:
-    """Put a file into this process's DAG folder for as long as the block lasts; Airflow reads no other folder."""
+    """Put a file into the DAG folder of this process until the block ends. Airflow reads no other folder."""
     path = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -60,7 +60,7 @@ def load_dags(folder: Path) -> dict[str, Any]:
 
 
 def call_test(dag: Any, conf: Mapping[str, Any], *, day: int = 1, approved: str = "") -> Any:
-    """Call `dag.test()` for a day of March 2026; Airflow 2 calls the day its execution date.
+    """Call `dag.test()` for a day of March 2026. Airflow 2 calls the day the execution date.
 
     :param approved: task that succeeds at once, as after the answer of a person.
     """
@@ -85,7 +85,7 @@ def _store_the_dags_folder() -> None:
 
 
 def run_dag(dag_id: str, conf: Mapping[str, Any], *, day: int = 1) -> FinishedRun:
-    """Run a DAG of the DAG folder once; runs of different days are different runs."""
+    """Run a DAG of the DAG folder once. Another day is another run."""
     dag = load_dags(Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]))[dag_id]
     run = call_test(dag, conf, day=day)
     instances = tuple(run.get_task_instances())

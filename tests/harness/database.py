@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metadata databases: a migrated SQLite file, kept per Airflow version so that each start is a copy."""
+"""Metadata databases. A migrated SQLite file is kept for each version of Airflow, so that a start only copies it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TEMPLATES = ROOT / "build" / "airflow-db"
 
 
 class MigrationError(RuntimeError):
-    """`airflow db migrate` failed; the message carries its output."""
+    """`airflow db migrate` failed. The message contains its output."""
 
 
 def migrate(env: dict[str, str]) -> None:
-    """Bring the database that `env` configures to this Airflow's schema (about 6 s for an empty one)."""
+    """Migrate the database that `env` configures to the schema of this Airflow (about 6 s for an empty one)."""
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
         env={name: value for name, value in env.items() if not name.startswith("COVERAGE_")},
@@ -36,7 +36,7 @@ def migrate(env: dict[str, str]) -> None:
 
 
 def place_sqlite(target: Path) -> None:
-    """Put an empty, migrated database at `target` if none is there; the first call per version makes the template."""
+    """Put an empty, migrated database at `target` if there is none. The first call for a version makes the template."""
     if target.exists():
         return
     TEMPLATES.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: a campaign on a real Airflow against the emulator; no account, no cost, nothing left running.
+"""`make demo` runs a campaign on a real Airflow against the emulator, without an account and without cost.
 
-KEEP=1 leaves Airflow and the emulator up until Ctrl-C, opens the page Renders in a desktop's browser, and prints its
-address and the login.
+With KEEP=1, Airflow and the emulator run until Ctrl-C. The demo opens the page Renders in the browser of the desktop, and
+prints its address and the login.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RENDERS_PAGE = "/plugin/jimeng-renders"
 
 
 def main() -> int:
-    """Run the demo; 0 if every prompt became a playable file and the bill agrees."""
+    """Run the demo. Return 0 if every prompt became a playable file and the bill agrees."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     HOME.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def _keep(page: str, login: User, emulator: EmulatorServer) -> NoReturn:
 
 
 def _has_desktop() -> bool:
-    """Return whether a browser would get a window. Without one, it would take over this terminal."""
+    """Return whether a browser can open a window. Otherwise, it would use this terminal."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `make demo` prints: the states while it waits, what landed, the bill, and the next commands."""
+"""The output of `make demo`: the states while it waits, the saved files, the bill, and the next commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = {None: "not yet", "up_for_retry": "retry soon", "success": "saved"}
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """Shows each mapped task's state: in place on a terminal, otherwise a line whenever something changes."""
+    """Shows the state of each mapped task: in place on a terminal, otherwise as a line for each change."""
 
     task_id: str
     _started: float = field(default_factory=time.monotonic, init=False)
@@ -29,7 +29,7 @@ class Progress:
     _last_time: float = field(default=0.0, init=False)
 
     def show(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print the states, unless nothing is new."""
+        """Print the states if one of them has changed."""
         mapped = [row for row in rows if row["task_id"] == self.task_id and row["map_index"] >= 0]
         text = (
             "  ".join(f"[{row['map_index']}] {describe(row):<11}" for row in mapped) or "reading the prompts"
@@ -44,7 +44,7 @@ class Progress:
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """Return a word or two for the state of a task instance; a deferred one says what it waits for."""
+    """Return a word or two for the state of a task instance. For a deferred one, it is the reason of the wait."""
     state = row["state"]
     if state == "deferred":
         classpath = str((row.get("trigger") or {}).get("classpath", ""))
@@ -54,7 +54,7 @@ def describe(row: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """One video as it lies on disk, beside what its manifest says it cost."""
+    """One video on disk, and its cost from the manifest."""
 
     path: Path
     size: int
@@ -86,7 +86,7 @@ def inspect(manifest: Mapping[str, Any]) -> Landed:
 
 
 def _decode(path: Path) -> tuple[int, int, int, float, str | None]:
-    """Return width, height, decoded frames, frames per second, and what is wrong with the file."""
+    """Return width, height, decoded frames, frames per second, and the problem of the file."""
     import av
 
     try:
@@ -128,7 +128,7 @@ def landed_table(landed: Sequence[Landed], root: Path) -> list[str]:
 
 
 def bill_lines(bill: Mapping[str, Any]) -> list[str]:
-    """Return the emulator's own account of the same campaign."""
+    """Return the bill of the emulator for the same campaign."""
     peak = bill["peak_in_flight"]
     in_flight = peak["total"] if isinstance(peak, dict) else peak
     counts = f"{bill['submits']} submits, {bill['accepted']} accepted, {bill['billed']} billed"
@@ -159,5 +159,5 @@ def next_commands_while_kept(connection: Mapping[str, Any]) -> list[str]:
 
 
 def _commands(*commands: tuple[str, str]) -> list[str]:
-    """Return two lines per command: what it does, and the command itself, which can be copied as a line."""
+    """Return two lines for each command: what it does, and the command, which can be copied as a line."""
     return [line for command, what in commands for line in (f"  # {what}", f"  {command}")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Environments that hold a built wheel and no more than its metadata asks for."""
+"""Environments that have a built wheel and only the libraries that its metadata requires."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def environment_with(
     wheel: Path, folder: Path, *, extras: Iterable[str] = (), also: Iterable[str] = ()
 ) -> Path:
-    """Return the interpreter of a new environment with a wheel and, linked in, the libraries that it asks for.
+    """Return the interpreter of a new environment with a wheel and links to the libraries that it requires.
 
-    :param also: other requirements that are to be there, as a user would have them.
+    :param also: other requirements, which a user would have installed.
     """
     venv.create(folder, with_pip=False)
     packages = next(folder.glob("lib/python*/site-packages"))
@@ -49,7 +49,7 @@ def environment_with(
 
 
 def run(interpreter: Path, *arguments: str, home: Path, fails: bool = False) -> str:
-    """Run an interpreter with an Airflow home of its own; return its output, or what it fails with."""
+    """Run an interpreter with its own Airflow home. Return its output, or its error."""
     env = inherited_environment() | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -64,7 +64,7 @@ def run(interpreter: Path, *arguments: str, home: Path, fails: bool = False) -> 
 
 
 def _closure(wanted: list[Requirement], extras: frozenset[str]) -> dict[str, Distribution]:
-    """The installed distributions that requirements lead to, by name."""
+    """Return the installed distributions that requirements need, by name."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     queue = [(requirement, extras) for requirement in wanted]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emulator for tests: as a process of its own, and as a server in this process that a test controls."""
+"""The emulator for tests, in another process, or as a server in this process that a test controls."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class EmulatorServer:
         return {"host": self.url, "login": self.access_key, "password": self.secret_key}
 
     def bill(self) -> dict[str, Any]:
-        """Return what the emulator counted: submits, accepted, billed, cost and the rest."""
+        """Return the counts of the emulator: submits, accepted, billed, cost and the others."""
         reply = httpx.get(f"{self.url}/_emulator/bill", trust_env=False, timeout=10)
         reply.raise_for_status()
         return dict(reply.json())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the installed Airflow has of `docs/features.toml`, and the skipping of tests that need what it lacks."""
+"""The features of `docs/features.toml` that the installed Airflow has. Tests that need other features are skipped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OLDER = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """Something that not every Airflow has."""
+    """A feature that not every Airflow has."""
 
     name: str
     since: str
@@ -45,7 +45,7 @@ class Feature:
     tests: tuple[str, ...] = ()
 
     def works_on(self, airflow: str) -> bool:
-        """Whether an Airflow, such as 3.1 or 3.1.8, has it."""
+        """Return whether a version of Airflow, such as 3.1 or 3.1.8, has it."""
         asked = Version(airflow)
         minor = f"{asked.major}.{asked.minor}"
         return minor not in self.not_in and Version(minor) >= Version(self.since)
@@ -68,12 +68,12 @@ def installed_airflow() -> str:
 
 
 def warnings_to_ignore() -> list[str]:
-    """Filters for warnings that the installed Airflow, if it is not the newest, causes by itself."""
+    """Return filters for warnings that an installed Airflow that is not the newest causes by itself."""
     return OLDER if Version(installed_airflow()) < Version(NEWEST) else []
 
 
 def lack(name: str) -> str | None:
-    """Say that the installed Airflow lacks a feature; None if it has it. An unknown name is a KeyError."""
+    """Return a message if the installed Airflow does not have a feature, or None. An unknown name is a KeyError."""
     feature = features()[name]
     if feature.works_on(installed_airflow()):
         return None
@@ -82,7 +82,7 @@ def lack(name: str) -> str | None:
 
 
 class SkippedModule(pytest.Module):
-    """A test file that is not even imported, since it needs what this Airflow lacks."""
+    """A test file that is not imported, because it needs a feature that this Airflow does not have."""
 
     reason: str
 
@@ -93,7 +93,7 @@ class SkippedModule(pytest.Module):
 
 
 def skipped_module(path: Path, parent: pytest.Collector) -> SkippedModule | None:
-    """Stand in for a test file that as a whole needs a feature that is not there."""
+    """Return a replacement for a test file whose tests all need a missing feature."""
     for feature in features().values():
         if any(path.is_relative_to(ROOT / home) for home in feature.tests) and (reason := lack(feature.name)):
             module: SkippedModule = SkippedModule.from_parent(parent, path=path)
@@ -103,7 +103,7 @@ def skipped_module(path: Path, parent: pytest.Collector) -> SkippedModule | None
 
 
 def mark_what_is_lacking(items: list[pytest.Item]) -> None:
-    """Turn `needs("…")` into a skip wherever the feature is not there."""
+    """Turn `needs("…")` into a skip if the feature is missing."""
     for item in items:
         for mark in item.iter_markers(MARK):
             for name in mark.args:

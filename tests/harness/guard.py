@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raises when code blocks an event loop: what stalls one trigger stalls every deferred task of the company."""
+"""Raises an error if code blocks an event loop, because a blocked loop stops every deferred task of the company."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SOCKET_CALLS = ("connect", "accept", "recv", "recv_into", "recvfrom", "send", "s
 
 
 class BlockingCallError(AssertionError):
-    """A call that waits was made on a thread whose event loop was running."""
+    """A thread whose event loop was running made a call that waits."""
 
 
 @contextmanager
 def loop_guard() -> Iterator[list[str]]:
-    """Replace the standard library's waiting calls while the block runs; yields the offences, which also raise.
+    """Replace the waiting calls of the standard library while the block runs. Yield the offences, which also raise.
 
     Only blocking sockets count: an event loop works with non-blocking ones and resolves names in a thread.
     """

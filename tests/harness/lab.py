@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lab for one experiment: an emulator, a directory for videos, fake tasks, and the count of renders and files."""
+"""A lab for one experiment: an emulator, a directory for videos, fake tasks, and a count of renders and files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def interruptible(operator: type[Operator], interruptions: Interruptions) -> typ
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What an experiment cost and produced, and the last state of its first task."""
+    """The cost and the files of an experiment, and the last state of its first task."""
 
     accepted: int
     billed: int
@@ -179,7 +179,7 @@ class Lab:
         return {str(path.relative_to(self.videos)): path.read_bytes() for path in files}
 
     def put(self, name: str, content: bytes) -> None:
-        """Replace a file without telling anybody."""
+        """Replace a file without changing its manifest."""
         if self.remote is not None:
             self.remote.pipe_file(f"/bucket/videos/{name}", content)
         else:
@@ -225,7 +225,7 @@ class Lab:
 
 @dataclass(slots=True)
 class TaskChain(FakeTask):
-    """Three tasks that look like one: submit, wait, download. Each is retried by itself, as in a DAG."""
+    """Three tasks with the interface of one: submit, wait, download. Each is retried by itself, as in a DAG."""
 
     lab: Lab | None = None
     followers: list[FakeTask] = field(default_factory=list)
@@ -287,7 +287,7 @@ class TaskChain(FakeTask):
 
 
 def landed_files(files: dict[str, bytes]) -> list[str]:
-    """Return every video; raise if one is not what its manifest says, or a manifest has no video."""
+    """Return every video. Raise an error if a video differs from its manifest, or a manifest has no video."""
     public = {name: content for name, content in files.items() if "/.jimeng/" not in f"/{name}"}
     manifests = {
         name.removesuffix(".json"): data for name, data in public.items() if name.endswith(".mp4.json")

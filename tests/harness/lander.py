@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.harness.lander JSON`: a process that lands one video, to be held up or killed on the way."""
+"""`python -m tests.harness.lander JSON` saves one video in a process that a test can stop or kill."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(
     replaced_by: str | None = None,
     silence_seconds: float = SILENCE_SECONDS,
 ) -> None:
-    """Land what `url` answers, from a media host that is the endpoint's own, and print the manifest.
+    """Save the file at `url` from a media host on the host of the endpoint, and print the manifest.
 
     replaced_by: the file that exists once a newer try has paid for another render.
     silence_seconds: how long the download of another process can make no progress before this one takes over.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks for what must be nowhere: in files, in every value of every table, in what an API answered."""
+"""Looks for secrets in files, in every value of every table, and in answers of an API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Piece = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """Something to look for; only its name is ever told."""
+    """A text to look for. Messages contain only its name."""
 
     name: str
     pattern: re.Pattern[bytes]
@@ -37,7 +37,7 @@ SIGNED_HEADER = Needle(
 
 
 def secret(name: str, text: str) -> Needle:
-    """Look for a text as it is, quoted for URLs and JSON, in hexadecimal, and anywhere in something in base64."""
+    """Look for a text as it is, quoted for URLs and JSON, in hexadecimal, and anywhere in a text in base64."""
     raw = text.encode()
     forms = {raw, quote(text, safe="").encode(), json.dumps(text)[1:-1].encode(), raw.hex().encode()}
     for offset in range(3):
@@ -47,7 +47,7 @@ def secret(name: str, text: str) -> Needle:
 
 
 def findings(pieces: Iterable[Piece], needles: Collection[Needle]) -> list[str]:
-    """Say which needles are where; the places only, never what was found."""
+    """Return the place of each needle, but not the text around it."""
     return [
         f"{needle.name} in {where}"
         for where, content in pieces
@@ -57,19 +57,19 @@ def findings(pieces: Iterable[Piece], needles: Collection[Needle]) -> list[str]:
 
 
 def files(folder: Path) -> Iterator[Piece]:
-    """Every file below a folder."""
+    """Yield every file below a folder."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield f"file {path.relative_to(folder)}", path.read_bytes()
 
 
 def document(where: str, value: Any) -> Piece:
-    """Something that is written as JSON."""
+    """Yield a document as JSON."""
     return where, json.dumps(value, ensure_ascii=False, default=str).encode()
 
 
 def tables(database_url: str, only: Collection[str] = ()) -> Iterator[Piece]:
-    """Every value of a database, one column of a row at a time; of all its tables or of some."""
+    """Yield every value of all tables of a database, or of some, one column of a row at a time."""
     from sqlalchemy import create_engine, inspect, text
 
     engine = create_engine(database_url)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mail server that keeps what it gets."""
+"""A mail server that keeps the mails that it gets."""
 
 from __future__ import annotations
 

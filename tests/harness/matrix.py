@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the test suite on every Airflow of `requirements/matrix.toml`, each in an environment of its own.
 
-`python -m tests.harness.matrix run [--fast] [NAME …]` and `… lock [NAME …]`; both are behind `make`. Environments
-are kept in `build/matrix/` and made anew when their lock file changes.
+The Makefile calls `python -m tests.harness.matrix run [--fast] [NAME …]` and `… lock [NAME …]`. The environments are kept
+in `build/matrix/`, and are made again if their lock file changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXTRAS = ("emulator", "aiohttp", "excel", "report")
 
 
 class MatrixError(RuntimeError):
-    """An environment cannot be made; the message says what is missing."""
+    """An environment cannot be made. The message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Environment:
 
     @property
     def owns_lock(self) -> bool:
-        """Whether the lock file is written for this environment, and is not the one of `make test`."""
+        """Whether the lock file is written for this environment, and is not that of `make test`."""
         return self.lock.startswith("airflow-")
 
     @property
@@ -62,7 +62,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of the suite in one environment. Counts are None where pytest came to no end."""
+    """The result of the suite in one environment. Counts are None if pytest did not end."""
 
     environment: Environment
     code: int
@@ -88,7 +88,7 @@ def _table() -> dict[str, Any]:
 
 
 def environments() -> list[Environment]:
-    """Every environment of the table, in its order."""
+    """Return every environment of the table, in its order."""
     table = _table()
     return [
         Environment(name=name, caps=tuple(table["caps"].get(row["airflow"].rpartition(".")[0], ())), **row)
@@ -132,7 +132,7 @@ def prepare(environment: Environment) -> None:
 
 
 def run(environment: Environment, arguments: list[str], jobs: str) -> Result:
-    """Run the suite in one environment; its output goes to the terminal."""
+    """Run the suite in one environment. Its output goes to the terminal."""
     started = time.monotonic()
     prepare(environment)
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
@@ -168,7 +168,7 @@ def _counts(report: Path) -> dict[str, int]:
 
 
 def find_python(version: str) -> Path:
-    """Find an interpreter of a version such as 3.12: on PATH, or among those of pyenv."""
+    """Return an interpreter of a version such as 3.12, from PATH or from pyenv."""
     candidates = [Path(found)] if (found := shutil.which(f"python{version}")) else []
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates += sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
@@ -193,7 +193,7 @@ def _call(*command: str) -> None:
 
 
 def main() -> int:
-    """Lock or run what the command line names; the exit code is 1 if any suite failed."""
+    """Lock or run the environments of the command line. The exit code is 1 if any suite failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.harness.matrix")
     parser.add_argument("action", choices=("lock", "run"))
     parser.add_argument("names", nargs="*")
@@ -218,7 +218,7 @@ def main() -> int:
 
 
 def _runnable(chosen: list[Environment]) -> list[Environment]:
-    """Leave out, and say so, what this machine has no Python for: the fast matrix runs wherever `make test` does."""
+    """Leave out each environment whose Python is not on this machine, and print its name."""
     found = []
     for environment in chosen:
         try:

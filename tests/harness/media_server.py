@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A media host on a real socket that behaves, or misbehaves, as told: one answer per request, the last one for ever."""
+"""A media host on a real socket. A test sets the answers, one for each request. The last answer is repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[["Request"], None]
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request; answers write to it."""
+    """One request. The answers write to it."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -29,24 +29,24 @@ class Request(BaseHTTPRequestHandler):
         answer(self)
 
     def do_CONNECT(self) -> None:
-        """Answer as a proxy would be asked."""
+        """Answer the request that a proxy gets."""
         self.do_GET()
 
     def begin(self, status: int, **headers: str | int) -> None:
-        """Send status and headers; underscores in names stand for dashes."""
+        """Send the status and the headers. Underscores in names become dashes."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
     def hang_up(self) -> None:
-        """Cut the connection."""
+        """Close the connection."""
         self.close_connection = True
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *arguments: Any) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -56,7 +56,7 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A request as it arrived."""
+    """A request that arrived."""
 
     path: str
     headers: dict[str, str]
@@ -64,7 +64,7 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class MediaServer:
-    """The host, as a context; `answers` may be replaced while it runs."""
+    """The host, as a context. `answers` can be replaced while it runs."""
 
     answers: list[Answer]
     seen: list[Seen] = field(default_factory=list)
@@ -100,7 +100,7 @@ class MediaServer:
 
     @property
     def url(self) -> str:
-        """A link, with a secret in its query as the vendor's have."""
+        """A link with a secret in its query, as the links of the vendor have."""
         return f"{self.endpoint}/5a5a/66ff/video.mp4?sign=SECRET"
 
     def ranges(self) -> list[str | None]:
@@ -109,12 +109,12 @@ class MediaServer:
 
 
 def whole(data: bytes, etag: str = '"v1"') -> Answer:
-    """The file, with ranges, as a proper host serves it."""
+    """Send the file, with ranges, as a correct host does."""
     return cut(data, after=len(data), etag=etag)
 
 
 def cut(data: bytes, *, after: int, etag: str = '"v1"') -> Answer:
-    """As `whole`, but the connection breaks after so many bytes of the body."""
+    """Send the file as `whole` does, but close the connection after so many bytes of the body."""
 
     def answer(request: Request) -> None:
         start = _start(request, etag)
@@ -135,7 +135,7 @@ def cut(data: bytes, *, after: int, etag: str = '"v1"') -> Answer:
 
 
 def without_ranges(data: bytes, *, after: int | None = None) -> Answer:
-    """The file from its first byte, whatever was asked; cut after so many bytes."""
+    """Send the file from its first byte, also if a range was requested. Cut it after so many bytes."""
 
     def answer(request: Request) -> None:
         request.begin(200, Content_Length=len(data))
@@ -147,7 +147,7 @@ def without_ranges(data: bytes, *, after: int | None = None) -> Answer:
 
 
 def without_length(data: bytes) -> Answer:
-    """The file, ended by the end of the connection only."""
+    """Send the file without its length. The end of the connection is the end of the file."""
 
     def answer(request: Request) -> None:
         request.begin(200, Connection="close")
@@ -158,7 +158,7 @@ def without_length(data: bytes) -> Answer:
 
 
 def stalled(data: bytes, *, after: int) -> Answer:
-    """The file up to a byte, and then nothing while the server lives."""
+    """Send the file up to a byte, and then nothing until the server stops."""
 
     def answer(request: Request) -> None:
         request.begin(200, Content_Length=len(data))
@@ -170,7 +170,7 @@ def stalled(data: bytes, *, after: int) -> Answer:
 
 
 def reply(status: int, body: bytes = b"", **headers: str | int) -> Answer:
-    """A fixed reply."""
+    """Send a fixed reply."""
 
     def answer(request: Request) -> None:
         request.begin(status, Content_Length=len(body), **headers)
@@ -180,7 +180,7 @@ def reply(status: int, body: bytes = b"", **headers: str | int) -> Answer:
 
 
 def raw(data: bytes) -> Answer:
-    """Bytes that need not be HTTP."""
+    """Send bytes that are not necessarily HTTP."""
 
     def answer(request: Request) -> None:
         request.wfile.write(data)
@@ -197,7 +197,7 @@ def _start(request: Request, etag: str) -> int | None:
 
 
 def dripping(*, head: bytes = b"HTTP/1.1 200 OK\r\nX: ", drops: bytes = b"x") -> Answer:
-    """The beginning of a reply, and then one byte after the other, each in time, while the server lives."""
+    """Send the beginning of a reply, and then one byte after the other within the timeout, until the server stops."""
 
     def answer(request: Request) -> None:
         request.close_connection = True

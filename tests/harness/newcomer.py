@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody new, who types what a page shows, with the wheel of this repository for a package index."""
+"""A newcomer who types the commands of a page. The wheel of this repository takes the place of the package index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class Reader:
-    """Somebody who types what a page shows, in an empty folder and in the virtual environment `videos`."""
+    """Types the commands of a page in an empty folder and in the virtual environment `videos`."""
 
     def __init__(self, page: Path, folder: Path, wheels: Path) -> None:
         self.folder = folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that never outlive the one that started them."""
+"""Processes that end with the process that started them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 class ServiceDiedError(RuntimeError):
-    """A process ended that should have kept running; the message carries the end of its log."""
+    """A process ended too early. The message contains the end of its log."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Service:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
-        """Start the command; its standard input is closed, its output appended to `log_file`."""
+        """Start the command. Its standard input is closed, and its output is appended to `log_file`."""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -110,7 +110,7 @@ class Service:
 
 
 def stop_all(services: Iterable[Service], grace_seconds: float = 15.0) -> None:
-    """Ask all of them to end, wait, and kill what is left. A Ctrl-C during this does not stop the stopping."""
+    """Ask all of them to end, wait, and kill the others. A Ctrl-C does not interrupt this."""
     with ctrl_c_ignored():
         services = list(services)
         for service in services:
@@ -130,7 +130,7 @@ def stop_all(services: Iterable[Service], grace_seconds: float = 15.0) -> None:
 
 
 def wait_for_port(port: int, service: Service, timeout_seconds: float = 30.0) -> None:
-    """Wait until somebody listens; raise if the service ends before, or is too slow."""
+    """Wait until a service listens. Raise an error if it ends before that, or is too slow."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
@@ -152,7 +152,7 @@ def _session_members(session_ids: set[int]) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def ctrl_c_ignored() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM while a clean-up runs (does nothing outside the main thread)."""
+    """Ignore SIGINT and SIGTERM while a clean-up runs. Outside the main thread, it does nothing."""
     previous = {}
     with contextlib.suppress(ValueError):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -165,7 +165,7 @@ def ctrl_c_ignored() -> Iterator[None]:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return this process's environment without what would configure another Airflow or send loopback to a proxy."""
+    """Return the environment of this process without variables that configure another Airflow or a proxy for 127.0.0.1."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST_"))}
     for name in ("NO_PROXY", "no_proxy"):
         env[name] = ",".join(part for part in (env.get(name), LOOPBACK, "localhost") if part)
@@ -173,7 +173,7 @@ def inherited_environment() -> dict[str, str]:
 
 
 def unmeasured_environment() -> dict[str, str]:
-    """Return this process's environment without what makes coverage measure a new process, which slows it down.
+    """Return the environment of this process without the variables with which coverage measures a new process.
 
     It is for processes that run no line of the package that other tests do not run.
     """

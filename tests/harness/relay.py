@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP relay that goes silent: whoever sends through it stands in the middle of an upload, for a test to end it there."""
+"""A TCP relay that stops in the middle of an upload, so that a test can end the sender there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = 64 * 1024
 
 
 class Relay:
-    """Passes everything on to a port, until so many bytes went there; from then on it reads and passes nothing."""
+    """Passes everything on to a port, until so many bytes went there. Then it reads nothing and passes nothing on."""
 
     def __init__(self, target_port: int, *, silent_after: int) -> None:
         self._target_port = target_port

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL and Redis from the system's packages, on 127.0.0.1, in a folder of the caller's."""
+"""PostgreSQL and Redis from the packages of the system, on 127.0.0.1, in a folder of the caller."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.harness.processes import (
 
 
 class MissingProgramError(RuntimeError):
-    """A program of the system is not installed; the message names the package."""
+    """A program of the system is not installed. The message names the package."""
 
 
 def find_program(names: tuple[str, ...], package: str) -> Path:
-    """Return the first of `names` on PATH or where Debian keeps PostgreSQL's; never skips: a real test needs it."""
+    """Return the first of `names` on PATH, or in the folders of Debian's PostgreSQL. If there is none, the test fails."""
     folders = [None, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     for name in names:
         for folder in folders:
@@ -45,8 +45,8 @@ def find_program(names: tuple[str, ...], package: str) -> Path:
 class PostgresServer:
     """An empty PostgreSQL with one database, `airflow`.
 
-    It refuses to run as root, so root starts it as the user `postgres`; hence its data lie in a temporary folder
-    which that user can reach, and `home` gets the log alone.
+    It refuses to run as root, so root starts it as the user `postgres`. Its data are in a temporary folder that this
+    user can read, and `home` has only the log.
     """
 
     home: Path
@@ -56,7 +56,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy URL (psycopg2 named, since SQLAlchemy 2.1 takes psycopg 3 otherwise)."""
+        """The SQLAlchemy URL. It names psycopg2, because SQLAlchemy 2.1 uses psycopg 3 otherwise."""
         return f"postgresql+psycopg2://airflow@{LOOPBACK}:{self.port}/airflow"
 
     def __enter__(self) -> Self:

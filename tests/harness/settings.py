@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who may log in; the roles are SimpleAuthManager's: viewer, user, op, admin."""
+    """A user who may log in. The roles of SimpleAuthManager are viewer, user, op and admin."""
 
     name: str
     password: str = field(repr=False)
@@ -36,7 +36,7 @@ def component_environment(
     users: tuple[User, ...],
     extra: Mapping[str, str],
 ) -> dict[str, str]:
-    """Settings of one Airflow bound to 127.0.0.1; keys and tokens are new on every call, `extra` wins."""
+    """Return the settings of one Airflow on 127.0.0.1. Each call makes new keys and tokens. `extra` replaces settings."""
     url = f"http://{LOOPBACK}:{api_port}"
     settings = {
         "API__BASE_URL": url,

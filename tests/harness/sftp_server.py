@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.harness.sftp_server JSON`: SFTP on 127.0.0.1 to one folder, for one user with a password."""
+"""`python -m tests.harness.sftp_server JSON` serves one folder by SFTP on 127.0.0.1, to one user with a password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.processes import LOOPBACK
 
 
 class Plain(asyncssh.SFTPServer):
-    """SFTP as its draft has it: a file is never renamed over another one, and the extension for that is missing."""
+    """SFTP as in its draft: a file is never renamed over another one, and the extension for that is missing."""
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         """Refuse."""
@@ -32,8 +32,8 @@ async def serve(*, port: int, folder: str, user: str, password: str, plain: bool
         def password_auth_supported(self) -> bool:
             return True
 
-        def validate_password(self, username: str, given: str) -> bool:
-            return username == user and secrets.compare_digest(given, password)
+        def validate_password(self, username: str, entered: str) -> bool:
+            return username == user and secrets.compare_digest(entered, password)
 
     await asyncssh.listen(
         LOOPBACK,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Airflow: api-server, scheduler, dag-processor, triggerers and, if asked for, Celery workers."""
+"""A real Airflow: api-server, scheduler, dag-processor, triggerers and, on request, Celery workers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FINISHED = frozenset({"success", "failed"})
 
 
 class StackTimeoutError(RuntimeError):
-    """Something of Airflow's took longer than the caller wanted to wait."""
+    """A process of Airflow took longer than the caller wanted to wait."""
 
 
 class AirflowStack:
-    """Starts on `with`, stops everything it started on leaving, however it is left.
+    """Starts with the `with` block. At the end of the block, it stops everything that it started.
 
     home: folder for configuration, database, logs and process output; kept afterwards.
     db: "sqlite", or a database URL such as `PostgresServer(...).url`.
@@ -92,7 +92,7 @@ class AirflowStack:
         self.stop()
 
     def start(self, timeout_seconds: float = 180.0) -> None:
-        """Migrate, start all components and return once every one of them reports itself healthy."""
+        """Migrate, start all components, and return when all of them are healthy."""
         self._say("preparing the metadata database")
         if self._sqlite:
             place_sqlite(self._sqlite)
@@ -113,18 +113,18 @@ class AirflowStack:
         self.wait_healthy(timeout_seconds)
 
     def stop(self) -> None:
-        """Stop every process of this stack; safe to call again."""
+        """Stop every process of this stack. A second call does nothing."""
         self.api.close()
         stop_all([*self.workers, *self.triggerers, *reversed(self.components)])
 
     def start_triggerer(self) -> Service:
-        """Start one more triggerer; it is the last of `triggerers`."""
+        """Start one more triggerer. It is the last of `triggerers`."""
         name = f"triggerer-{len(self.triggerers)}"
         self.triggerers.append(self._launch(name, "triggerer", "--skip-serve-logs"))
         return self.triggerers[-1]
 
     def start_worker(self, concurrency: int = 2) -> Service:
-        """Start one more Celery worker; it is the last of `workers`."""
+        """Start one more Celery worker. It is the last of `workers`."""
         name = f"worker-{len(self.workers)}"
         options = ("--skip-serve-logs", "--concurrency", str(concurrency), "--celery-hostname", f"{name}@%h")
         self.workers.append(self._launch(name, "celery", "worker", *options))
@@ -137,7 +137,7 @@ class AirflowStack:
         service.start()
 
     def kill_triggerer(self, index: int, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a triggerer and all it started: SIGKILL, SIGTERM, or SIGSTOP and later SIGCONT."""
+        """Send a signal to a triggerer and its child processes: SIGKILL, SIGTERM, or SIGSTOP and later SIGCONT."""
         self.triggerers[index].signal(number)
 
     def wait_healthy(self, timeout_seconds: float = 180.0) -> None:
@@ -183,7 +183,7 @@ class AirflowStack:
     # ------------------------------------------------------------------------------------------- DAGs
 
     def wait_for_dag(self, dag_id: str, timeout_seconds: float = 60.0) -> None:
-        """Wait until the dag-processor has read the DAG; an import error of any file ends the wait."""
+        """Wait until the dag-processor has read the DAG. An import error of any file ends the wait."""
 
         def known() -> bool:
             errors = self.api.get_all("/importErrors", "import_errors")
@@ -197,7 +197,7 @@ class AirflowStack:
         self.wait_until(known, timeout_seconds, f"{dag_id} was not found")
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None) -> str:
-        """Unpause the DAG and start a run of it; returns the run id."""
+        """Unpause the DAG, start a run of it, and return the run id."""
         self.wait_for_dag(dag_id)
         self.api.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
@@ -217,7 +217,7 @@ class AirflowStack:
         progress: Callable[[list[dict[str, Any]]], None] | None = None,
         states: Iterable[str] = FINISHED,
     ) -> str:
-        """Wait for a run to reach one of `states` (`timeout` in seconds); `progress` gets the task instances."""
+        """Wait until a run has one of `states` (`timeout` in seconds). `progress` gets the task instances."""
         wanted = frozenset(states)
         state = ""
 
@@ -243,7 +243,7 @@ class AirflowStack:
         map_index: int = -1,
         timeout: float = 120.0,
     ) -> dict[str, Any]:
-        """Wait until one task instance is in one of `states` ("deferred", "success" …); returns it."""
+        """Wait until one task instance has one of `states` ("deferred", "success" …), and return it."""
         wanted = frozenset(states)
         found: dict[str, Any] = {}
 
@@ -257,14 +257,14 @@ class AirflowStack:
         return found
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Every task instance of a run, mapped ones included, in the API's own form."""
+        """Return every task instance of a run, also the mapped ones, in the form of the API."""
         rows = self.api.get_all(f"{run_path(dag_id, run_id)}/taskInstances", "task_instances")
         return sorted(rows, key=lambda row: (row["task_id"], row["map_index"]))
 
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:
-        """One XCom value, decoded; None if it was never pushed."""
+        """Return one decoded XCom value, or None if it was never pushed."""
         path = f"{task_path(dag_id, run_id, task_id)}/xcomEntries/{key}"
         try:
             value = self.api.call("GET", path, params={"map_index": map_index})["value"]
@@ -277,13 +277,13 @@ class AirflowStack:
         return value
 
     def logs(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """The log of one try as text, one event a line, the triggerer's part included."""
+        """Return the log of one try as text, one event a line, with the part of the triggerer."""
         path = f"{task_path(dag_id, run_id, task_id)}/logs/{try_number}"
         reply = self.api.call("GET", path, params={"map_index": map_index, "full_content": True})
         return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in reply["content"])
 
     def clear(self, dag_id: str, run_id: str, task_ids: Iterable[str | tuple[str, int]] = ()) -> None:
-        """Clear tasks (or, with none named, the whole run), successful ones too, as the UI's button does."""
+        """Clear tasks, also successful ones, as the button of the UI does. If no task is named, clear the whole run."""
         body: dict[str, Any] = {
             "dry_run": False,
             "dag_run_id": run_id,
@@ -304,7 +304,7 @@ class AirflowStack:
     def add_connection(
         self, conn_id: str, conn_type: str, extra: Mapping[str, Any] | None = None, **fields: Any
     ) -> None:
-        """Store a connection in the database; `fields` are host, schema, port, login, password, description."""
+        """Store a connection in the database. `fields` are host, schema, port, login, password, description."""
         body = {"connection_id": conn_id, "conn_type": conn_type, **fields}
         if extra:
             body["extra"] = json.dumps(extra)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stores for videos as processes of their own: an S3 that keeps its objects in memory, and SFTP to a folder."""
+"""Stores for videos in other processes: an S3 that keeps its objects in memory, and SFTP to a folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class S3Server:
     _service: Service | None = field(default=None, init=False)
 
     def connection(self, port: int | None = None) -> dict[str, Any]:
-        """The fields of an Airflow connection to it, or to what stands before it on another port."""
+        """Return the fields of an Airflow connection to it, or to a relay on another port."""
         return {
             "conn_type": "aws",
             "login": self.access_key,
@@ -65,7 +65,7 @@ class S3Server:
         return {key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
 
     def unfinished(self) -> list[str]:
-        """The keys of uploads that were begun and neither completed nor aborted."""
+        """Return the keys of uploads that were begun, and were not completed or aborted."""
         found = self.client().list_multipart_uploads(Bucket=self.bucket)
         return [upload["Key"] for upload in found.get("Uploads", [])]
 
@@ -97,7 +97,7 @@ class S3Server:
 
 @dataclass(slots=True, kw_only=True)
 class SftpServer:
-    """SFTP to `folder`, which is its root; a plain one has no rename that our file system library can use."""
+    """SFTP whose root is `folder`. A plain one has no rename that our file system library can use."""
 
     home: Path
     plain: bool = False
@@ -108,11 +108,11 @@ class SftpServer:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
+        """The folder of its files."""
         return self.home / "sftp"
 
     def connection(self, port: int | None = None) -> dict[str, Any]:
-        """The fields of an Airflow connection to it, or to what stands before it on another port."""
+        """Return the fields of an Airflow connection to it, or to a relay on another port."""
         return {
             "conn_type": "sftp",
             "host": LOOPBACK,

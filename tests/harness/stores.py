@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File systems in memory that behave like remote stores, and fail when told to, behind `ObjectStoragePath`."""
+"""File systems in memory for `ObjectStoragePath`. They behave like remote stores, and fail if a test wants it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class RemoteStore(MemoryFileSystem):  # type: ignore[misc]
-    """A store of its own; what is written piece by piece can be seen half-written, as over SFTP."""
+    """A store in which a file that is being written is visible, as with SFTP."""
 
     cachable = False
 
@@ -54,7 +54,7 @@ class RemoteStore(MemoryFileSystem):  # type: ignore[misc]
 
 
 class StepwiseStore(RemoteStore):
-    """A store that does not rename over a file, as SFTP and SMB; it dies, or is cut off, at one move of a name."""
+    """A store that does not rename over a file, as SFTP and SMB. It can be killed, or cut off, at one rename."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class ObjectStore(RemoteStore):
 
 
 def attached(store: RemoteStore) -> str:
-    """Make a store known to Airflow; return the connection id to open it with."""
+    """Register a store with Airflow, and return its connection id."""
     try:
         from airflow.sdk.io import attach
     except ImportError:  # Airflow 2

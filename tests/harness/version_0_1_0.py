@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records as version 0.1.0 reads and writes them: its wheel, in a process of its own."""
+"""Reads and writes records as version 0.1.0 does, with its wheel in another process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Version010:
     def call(
         self, folder: str, *, write: Sequence[dict[str, Any]] = (), look_for: str | None = None
     ) -> list[dict[str, Any]]:
-        """Write records as 0.1.0 does, and return what it finds of a request afterwards, the best first."""
+        """Write records as 0.1.0 does. Return the records of a request that it finds afterwards, the best first."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small real MP4 files, made with a real encoder, for tests of what reads or lands them."""
+"""Small MP4 files that a real encoder makes."""
 
 from __future__ import annotations
 

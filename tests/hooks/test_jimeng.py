@@ -271,7 +271,7 @@ def test_a_render_that_stays_without_a_link_ends_the_wait_and_a_later_wait_asks_
     render = hook.submit(prompt=PROMPT)
     world.emulator.faults.add(where="query", what="done_without_url", per="task")
     began = world.now()
-    with pytest.raises(NoLinkError, match=r"may have been billed.*data\.video_url") as raised:
+    with pytest.raises(NoLinkError, match=r"might have been billed.*data\.video_url") as raised:
         hook.wait_for_completion(render)
     assert raised.value.event is not None
     assert raised.value.event.outcome is Outcome.NO_LINK
@@ -312,7 +312,7 @@ def test_a_failed_render_says_why_and_what_may_help(world: World) -> None:
 def test_an_expired_render_may_have_been_billed(world: World) -> None:
     world.emulator.faults.add(where="render", what="expire")
     hook = world.hook()
-    with pytest.raises(RenderExpiredError, match="may have been billed"):
+    with pytest.raises(RenderExpiredError, match="might have been billed"):
         hook.wait_for_completion(hook.submit(prompt=PROMPT))
 
 

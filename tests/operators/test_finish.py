@@ -83,7 +83,7 @@ def test_a_wrong_literal_fails_when_the_dag_is_parsed(subtests: pytest.Subtests)
         with subtests.test(name=repr(name), value=repr(value)):
             with pytest.raises(ParameterError, match=name):
                 operator(**{"poster": True, name: value})
-    with pytest.raises(ParameterError, match="nothing is asked for"):
+    with pytest.raises(ParameterError, match="nothing is requested"):
         operator()
     with pytest.raises(ParameterError, match="visible_label"):
         operator(visible_label={"size": 0.01}, renditions="{{ params.renditions }}")

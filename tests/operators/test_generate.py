@@ -567,7 +567,7 @@ def test_a_render_without_a_link_is_kept_and_a_retry_lands_it_free(lab: Lab) -> 
         outcome=Outcome.NO_LINK, task_id=paid, req_key="jimeng_t2v_v30", message="nothing in data.video_url"
     )
     context = stage._context(stage._task_instance())
-    with pytest.raises(NoLinkError, match="may have been billed"):
+    with pytest.raises(NoLinkError, match="might have been billed"):
         lab.generate(on_lost="resubmit").execute_complete(context, ended.to_payload())
     left, record = stage.xcom("jimeng_render"), stage.record()
     assert (left["outcome"], left["message"]) == ("no_link", "nothing in data.video_url")

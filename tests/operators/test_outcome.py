@@ -88,7 +88,7 @@ def test_a_render_without_a_link_may_be_billed_and_is_asked_for_again() -> None:
     )
     assert error.retryable
     assert error.event is not None
-    for words in ("may have been billed about 1.40 CNY", "data.video_url", "again, free"):
+    for words in ("might have been billed about 1.40 CNY", "data.video_url", "again, free"):
         assert words in str(error)
 
 

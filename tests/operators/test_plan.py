@@ -342,7 +342,7 @@ def test_a_store_of_images_that_hiccups_once_is_asked_again_by_a_retry(error: Ex
     (failed,) = stage.errors
     assert isinstance(failed, UnreadableImageError)
     assert "1 row is refused, of 1" in str(failed)
-    assert "A retry may read it." in str(failed)
+    assert "A retry might read it." in str(failed)
 
 
 @pytest.mark.usefixtures("_connection")
@@ -351,7 +351,7 @@ def test_an_image_that_hiccups_beside_a_row_that_is_wrong_for_good_is_no_reason_
     rows = [{"prompt": "x", "model": "i2v_first_720p", "image": url}, {"prompt": ""}]
     said = refused(rows)
     assert said.startswith("ParameterError: rows: 2 rows are refused, of 2.")
-    assert "A retry may read it." in said
+    assert "A retry might read it." in said
 
 
 @pytest.mark.usefixtures("_connection")
@@ -371,7 +371,7 @@ def test_a_rows_file_whose_store_hiccups_once_is_read_by_a_retry(error: Exceptio
     assert stage.try_number == tries
     failed = stage.errors[0]
     assert isinstance(failed, UnreadableRowsError if tries == 2 else ParameterError)
-    assert ("A retry may read it." in str(failed)) == (tries == 2)
+    assert ("A retry might read it." in str(failed)) == (tries == 2)
 
 
 @pytest.mark.usefixtures("_connection")

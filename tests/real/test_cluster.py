@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.cluster import Mishaps, open_cluster
+from tests.harness.cluster import ProcessEnder, open_cluster
 from tests.harness.emulator import EmulatorServer
 from tests.harness.leaks import MEDIA_LINK, SIGNED_HEADER, document, files, findings, secret, tables
 from tests.meta.tree import ROOT
@@ -35,13 +35,13 @@ def test_a_campaign_outlives_a_triggerer_a_worker_and_the_scheduler(tmp_path: Pa
         airflow = cluster.airflow
         prompts = [f"A red kite over field number {number}" for number in range(COUNT)]
         airflow.trigger(DAG_ID, {"output": cluster.output, "prompts": prompts}, run_id=RUN_ID)
-        mishaps = Mishaps(airflow, DAG_ID, RUN_ID, "render")
-        state = airflow.wait(DAG_ID, RUN_ID, timeout=SECONDS, progress=mishaps)
+        ender = ProcessEnder(airflow, DAG_ID, RUN_ID, "render")
+        state = airflow.wait(DAG_ID, RUN_ID, timeout=SECONDS, progress=ender)
 
         rows = airflow.task_instances(DAG_ID, RUN_ID)
         ends = {(row["task_id"], row["map_index"]): row["state"] for row in rows}
         assert set(ends.values()) == {"success"}, ends
-        assert (state, set(mishaps.struck)) == ("success", {"triggerer", "worker", "scheduler"})
+        assert (state, set(ender.ended)) == ("success", {"triggerer", "worker", "scheduler"})
         assert sum(task_id == "render" for task_id, _ in ends) == COUNT
         bill = emulator.bill()
         assert (bill["accepted"], bill["billed"]) == (COUNT, COUNT)

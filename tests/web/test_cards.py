@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_jimeng.core.money import Money
+from airflow_provider_jimeng.core.outcomes import Money
 from airflow_provider_jimeng.web.cards import card, failure, timeline, totals
 from airflow_provider_jimeng.web.reading import seconds_between
 from airflow_provider_jimeng.web.store import Facets, Filters, Group, Stored, TaskRef

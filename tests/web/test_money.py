@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.core.money import Money, money_of
-from airflow_provider_jimeng.core.outcomes import Outcome
+from airflow_provider_jimeng.core.outcomes import Money, Outcome, money_of
 from tests.harness.lab import open_lab
 from tests.operators.test_bill import HALF_DAY, cleared, reported
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from airflow_provider_jimeng.core.catalogue import MODELS
-from airflow_provider_jimeng.core.cells import is_missing, read_cell, read_ratio, trim
+from airflow_provider_jimeng.core.columns import is_missing, read_cell, read_ratio, trim
 from airflow_provider_jimeng.core.errors import ParameterError
 
 
@@ -86,7 +86,7 @@ def test_what_excel_put_in_the_place_of_a_value_is_refused(subtests: pytest.Subt
         ("prompt", "#N/A", "prompt: contains Excel's error #N/A"),
         ("first_frame", " #REF! ", "first_frame: contains Excel's error #REF!"),
         ("seed", "########", "seed: contains only #"),
-        ("seed", "1.23E+09", r"seed: 1\.23E\+09 is what Excel makes of a long number"),
+        ("seed", "1.23E+09", r"seed: 1\.23E\+09 is a long number that Excel has rounded"),
         ("output_name", date(2026, 3, 1), "output_name: contains the date or time '2026-03-01'"),
         ("duration", time(5), "duration: contains the date or time"),
     ]

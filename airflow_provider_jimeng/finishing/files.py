@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file that is made of saved videos: whether it is made already, and how it gets its name and its manifest."""
+"""The files of a call: the saved videos that it reads and never changes, and the files that it makes of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import hashlib
 import json
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pendulum
 
-from airflow_provider_jimeng.core.errors import TargetTakenError
+from airflow_provider_jimeng.core.arguments import is_absent, parse_text, shown
+from airflow_provider_jimeng.core.errors import LandingError, ParameterError, TargetTakenError
 from airflow_provider_jimeng.core.render import format_time
+from airflow_provider_jimeng.storage.output import OutputPath
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.finishing.request import Poster, Preview, Rendition
@@ -25,8 +28,110 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _ABANDONED_SECONDS = 3600
-"""A temporary file that nobody has written to for so long belongs to a task that was killed."""
+"""If nobody has written to a temporary file for so long, its task was killed."""
 _TOKEN = re.compile(r"[0-9a-f]{16}\.part")
+
+
+@dataclass(slots=True, eq=False)
+class Original:
+    """A file that derivatives are made of: where it is, and the SHA-256 that its manifest has."""
+
+    file: AtomicFile
+    expected_sha256: str | None = None
+    _sha256: str | None = None
+    _local: Path | None = None
+    _state: tuple[int, int, int] | None = None
+
+    @classmethod
+    def of(cls, argument: str, value: Any, output_conn_id: str | None) -> Original:
+        """Return the file that a manifest or a URI names.
+
+        :raises ParameterError: the value does not name a file.
+        """
+        sha256 = None
+        if isinstance(value, Mapping):
+            uri, sha256 = value.get("uri"), value.get("sha256")
+            if not isinstance(uri, str) or not uri:
+                raise ParameterError(argument, f"is a dict without a uri: {shown(value)}. Give a manifest.")
+            value = uri
+        if is_absent(value) or isinstance(value, bool | int | float | bytes):
+            raise ParameterError(argument, f"expected a manifest or the URI of a file, got {shown(value)}.")
+        target = OutputPath.of(value, output_conn_id)
+        if target.is_directory:
+            raise ParameterError(argument, f"{shown(target.output_path)} is a directory. Name a file in it.")
+        return cls(target.file(), sha256)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the file as it is now, in hexadecimal.
+
+        :raises LandingError: there is no such file, or it is not what its manifest says.
+        """
+        if self._sha256 is None:
+            if self.file.size() is None:
+                raise LandingError(f"{self.file.uri} does not exist. Was it moved, or not saved yet?")
+            self._state = self._state_now()
+            self._sha256 = self.file.sha256()
+            if self.expected_sha256 and self._sha256 != self.expected_sha256:
+                raise LandingError(
+                    f"{self.file.uri} was changed after it was saved: its SHA-256 is {self._sha256}, and its manifest "
+                    f"says {self.expected_sha256}. Give the URI instead of the manifest to finish it as it is."
+                )
+        return self._sha256
+
+    def local(self, stack: ExitStack) -> Path:
+        """Return a local file with the same bytes: the original itself, or a copy until ``stack`` ends.
+
+        :raises LandingError: the file was changed meanwhile, or cannot be read.
+        """
+        if self.file.is_local:
+            return Path(self.file.path)
+        if self._local is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jimeng-finish-")))
+            path = folder / f"source{Path(self.file.name).suffix}"
+            if self.file.copy_to(path) != self.sha256:
+                raise self._changed()
+            self._local = path
+        return self._local
+
+    def check_unchanged(self) -> None:
+        """Check that a local file is the one whose SHA-256 is known.
+
+        :raises LandingError: it was replaced or written while it was read.
+        """
+        if self.file.is_local and self._state_now() != self._state:
+            raise self._changed()
+
+    def _state_now(self) -> tuple[int, int, int] | None:
+        if not self.file.is_local:
+            return None
+        try:
+            state = Path(self.file.path).stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_size, state.st_mtime_ns
+
+    def _changed(self) -> LandingError:
+        return LandingError(
+            f"{self.file.uri} was changed while it was read. Nothing was made of it. Try again."
+        )
+
+
+def read_originals(video: Any, output_conn_id: str | None) -> list[Original]:
+    """Return the files that the argument ``video`` names. A template can have turned it into text.
+
+    :raises ParameterError: it does not name a file.
+    """
+    if isinstance(video, str) and video.strip().startswith(("{", "[")):
+        try:
+            video = parse_text(video)
+        except ValueError as error:
+            raise ParameterError("video", f"{shown(video)} is not a manifest: {error}.") from None
+    if isinstance(video, Sequence) and not isinstance(video, str | bytes):
+        if not len(video):  # a lazy sequence of XComs has a length but no truth value
+            raise ParameterError("video", "is an empty list. Give manifests or URIs.")
+        return [Original.of(f"video[{number}]", one, output_conn_id) for number, one in enumerate(video)]
+    return [Original.of("video", video, output_conn_id)]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -45,9 +150,9 @@ class Derivative:
     manifest: dict[str, Any] | None = field(default=None, init=False)
 
     def find(self) -> None:
-        """Look whether the file was already made, in the same way and of the same bytes.
+        """Set ``manifest`` if the file was already made, with the same recipe and of the same bytes.
 
-        :raises TargetTakenError: the name belongs to a file that was not made here, or was made of other videos.
+        :raises TargetTakenError: a file of this name was not made here, or was made of other videos.
         """
         found = {
             "sha256": None if self.file.size() is None else self.file.sha256(),
@@ -80,7 +185,7 @@ class Derivative:
             )
 
     def make_video(self, encode: Callable[[Path, Any], Mapping[str, Any]]) -> None:
-        """Give a large file its name. ``encode`` writes it and returns what the manifest tells of it."""
+        """Write a large file and its manifest. ``encode`` writes the file and returns what the manifest says about it."""
         self._remove_abandoned()
         token = secrets.token_hex(8)
         with self.file.staged(token) as (path, handle):
@@ -137,7 +242,7 @@ class Derivative:
 
 
 def _read_manifest(file: AtomicFile) -> dict[str, Any]:
-    """Return the manifest of a derivative, an empty dict if the file holds none."""
+    """Return the manifest of a derivative, an empty dict if the file has none."""
     try:
         manifest = json.loads(file.content() or b"null")
     except (ValueError, RecursionError):

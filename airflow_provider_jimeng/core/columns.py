@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One cell of a row, as Excel, a data frame or JSON leaves it: absent, a text, a number, or what Excel made of it.
+"""The columns of a row: their names, and one cell as Excel, a data frame or JSON leaves it.
 
-Excel reads the ratio ``16:9`` as a time. It keeps a time of the day or a fraction of a day, and shows ``16:09``. It
-reads ``9/16`` as a date. YAML 1.1 reads ``16:9`` as a number of minutes. Each ratio that a model renders can be recognized
-in all of these forms, except a date with two meanings.
+A cell is absent, a text, a number, or what Excel made of it. Excel reads the ratio ``16:9`` as a time. It keeps a time of
+the day or a fraction of a day, and shows ``16:09``. It reads ``9/16`` as a date. YAML 1.1 reads ``16:9`` as a number of
+minutes. Each ratio that a model renders can be recognized in all of these forms, except a date with two meanings.
 """
 
 from __future__ import annotations
@@ -11,13 +11,100 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from airflow_provider_jimeng.core.arguments import is_absent, is_visible
-from airflow_provider_jimeng.core.catalogue import MODELS
+from airflow_provider_jimeng.core.catalogue import MODELS, REFUSED_ARGUMENTS
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.texts import shorten
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("提示词", "提示语", "视频提示词", "画面描述", "视频描述"),
+    "model": ("模型", "模型名称", "视频模型"),
+    "duration": ("时长", "视频时长", "秒数"),
+    "aspect_ratio": ("ratio", "比例", "宽高比", "画面比例", "视频比例", "画幅"),
+    "seed": ("种子", "随机种子", "种子值"),
+    "first_frame": ("image", "首帧", "首帧图", "首帧图片", "首图"),
+    "last_frame": ("尾帧", "尾帧图", "尾帧图片", "末帧", "尾图"),
+    "camera_template": ("运镜", "运镜模板", "运镜方式"),
+    "camera_strength": ("运镜强度",),
+    "take": ("版本", "版次"),
+    "extra_body": ("额外参数", "附加参数"),
+    "output_name": ("output", "name", "文件名", "文件名称", "输出文件名", "视频文件名"),
+    "output_path": ("输出路径", "输出目录", "保存路径", "保存目录"),
+}
+"""The columns of a row, with the other names of each. All except the last two are arguments of a render."""
+
+_UNIT = re.compile(r"\(.*?\)$|\[.*?\]$")
+_BLANKS = re.compile(r"[\s_-]+")
+_SEPARATORS = re.compile(r"[,，、;；\n]")
+_LONGEST_NAME = 200
+_LONGEST_SHOWN = 80
+
+
+def plain_name(name: Any) -> str:
+    """Return a column's name in lower case, without a unit in brackets, ``*``, ``:`` and white space around it."""
+    text = unicodedata.normalize("NFKC", str(name)[:_LONGEST_NAME])
+    text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc"))
+    text = _UNIT.sub("", text.strip().strip("*:").strip()).strip("*: ")
+    return _BLANKS.sub("_", text.lower()).strip("_")
+
+
+_NAMES: Mapping[str, str] = {
+    plain_name(name): column for column, aliases in COLUMNS.items() for name in (column, *aliases)
+}
+
+
+def column_of(name: Any) -> str | None:
+    """Return the column that a name means; ``None`` if no column has it."""
+    return _NAMES.get(plain_name(name))
+
+
+def unknown_column(name: Any) -> str:
+    """Return the message for a name that is not a column. It names the nearest column."""
+    plain = plain_name(name)
+    if plain in REFUSED_ARGUMENTS:
+        return f"is refused: {REFUSED_ARGUMENTS[plain]}"
+    nearest = get_close_matches(plain[:_LONGEST_SHOWN], _NAMES, n=1)
+    if nearest:
+        return f"is not a column. Did you mean {nearest[0]}? If not, add it to ignore_columns."
+    return f"is not a column. The columns are {', '.join(COLUMNS)}. If it is not for the renders, add it to ignore_columns."
+
+
+def read_ignored(names: Any) -> frozenset[str]:
+    """Return the names of columns to ignore. A text can list several of them between commas.
+
+    :raises ParameterError: it is neither text nor a list of texts.
+    """
+    if names is None:
+        return frozenset()
+    if isinstance(names, str):
+        names = _SEPARATORS.split(names.strip().strip("[]"))
+    if isinstance(names, Mapping | bytes) or not isinstance(names, Iterable):
+        raise ParameterError("ignore_columns", f"expected names of columns, got {type(names).__name__}.")
+    plain = (plain_name(str(name).strip().strip("'\"")) for name in names)
+    return frozenset(name for name in plain if name and name != "none")
+
+
+def check_header(header: Iterable[Any]) -> None:
+    """Refuse a table if no name in its header is a column. It is another table, or it begins further below.
+
+    :raises ParameterError: the message shows the header.
+    """
+    names = [str(name).strip() for name in header if str(name).strip()]
+    if not any(column_of(name) for name in names):
+        shown = shorten(", ".join(shorten(repr(name), _LONGEST_SHOWN) for name in names), 400)
+        raise ParameterError(
+            "rows",
+            f"no column is in the first line that is not blank. The line is: {shown}. "
+            f"The header must be the first line, with names of these columns: {', '.join(COLUMNS)}.",
+        )
+
+
+# --- one cell ---------------------------------------------------------------------------------------------------------
 
 _MISSING_WORDS = frozenset({"nan", "NaN", "NaT", "<NA>"})
 """The text that pandas makes of a missing value."""
@@ -39,7 +126,7 @@ def trim(text: str) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value means a missing one: ``None``, NaN, NaT, pandas' NA, or their text."""
+    """Return whether a value is missing: ``None``, NaN, NaT, pandas' NA, or the text of one of them."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -60,7 +147,7 @@ def is_blank(value: Any) -> bool:
 def read_cell(column: str, value: Any) -> Any:
     """Return a cell's value as the argument of a render takes it; ``None`` if it is absent.
 
-    :raises ParameterError: Excel changed it to something else.
+    :raises ParameterError: Excel changed it to another value.
     """
     if hasattr(value, "dtype") and not isinstance(value, str):  # a number of numpy
         value = value.item() if getattr(value, "ndim", 1) == 0 else value.tolist()
@@ -72,7 +159,7 @@ def read_cell(column: str, value: Any) -> Any:
         return _read_text(column, value)
     if isinstance(value, date | time | timedelta):
         raise ParameterError(
-            column, f"contains the date or time '{value}', which Excel made of the text. {_RETYPE}"
+            column, f"contains the date or time '{value}', to which Excel changed the text. {_RETYPE}"
         )
     if column in _NUMBERS or isinstance(value, bool | Mapping) or not isinstance(value, int | float):
         return value
@@ -90,12 +177,12 @@ def _read_text(column: str, text: str) -> Any:
     if _HASHES.fullmatch(plain):
         raise ParameterError(
             column,
-            "contains only #: Excel saves that if the column is too narrow. Widen the column and save again.",
+            "contains only #. Excel saves that if the column is too narrow. Make the column wider and save the file again.",
         )
     if column == "prompt":
         return text
     if column in _NUMBERS and _ROUNDED.fullmatch(plain):
-        raise ParameterError(column, f"{plain} is what Excel makes of a long number. {_RETYPE}")
+        raise ParameterError(column, f"{plain} is a long number that Excel has rounded. {_RETYPE}")
     if column == "duration" and (seconds := _SECONDS.fullmatch(trim(plain))):
         return seconds[1]
     return trim(text) or None
@@ -133,7 +220,7 @@ _DATES = (
 def read_ratio(value: Any) -> str:
     """Return a ratio as ``16:9``. Anything else is returned as text, and the check of the model refuses it.
 
-    :raises ParameterError: Excel changed it to something that can mean two ratios, or does not mean one.
+    :raises ParameterError: Excel changed it to a value that can mean two ratios, or none.
     """
     if isinstance(value, datetime) and value.year <= _YEAR_OF_TIMES:
         value = value.time()
@@ -208,6 +295,6 @@ def _of_date(value: Any, *, month: int, day: int) -> str:
 def _excel(value: Any) -> ParameterError:
     return ParameterError(
         "aspect_ratio",
-        f"'{value}' is what Excel makes of a ratio that it reads as a date or a time. The original cannot be recovered "
-        "from it. Format the column as text, type the ratio again (16:9), and save the file.",
+        f"'{value}' is a ratio that Excel changed to a date or a time. The ratio cannot be recovered from it. "
+        "Format the column as text, type the ratio again (16:9), and save the file.",
     )
