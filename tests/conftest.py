@@ -85,8 +85,17 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that need what this Airflow lacks; the reason names it."""
+    """Skip the tests that need what this Airflow lacks; the reason names it. Spread the tests that wait."""
     mark_what_is_lacking(items)
+    spread(items, [item for item in items if item.get_closest_marker("waits")])
+
+
+def spread(items: list[pytest.Item], waiting: list[pytest.Item]) -> None:
+    """Move tests to equal distances from each other, so that each process of a parallel run gets some of them."""
+    others = [item for item in items if item not in set(waiting)]
+    places = {item: (number + 0.5) * len(others) / len(waiting) for number, item in enumerate(waiting)}
+    places |= {item: float(number) for number, item in enumerate(others)}
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(autouse=True)

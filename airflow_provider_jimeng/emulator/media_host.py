@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.service import Service
 
 MEDIA_PREFIX = "/media/"
+VIDEOS = VideoCache()
+"""The files of all emulators in this process: a test suite with many emulators encodes equal videos once."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -92,7 +94,6 @@ class MediaHost:
     """Serves the files behind the links of a service."""
 
     service: Service
-    videos: VideoCache = field(default_factory=VideoCache)
 
     def handle(self, request: Request, now: float) -> HttpResult:
         """Answer a download. It needs no key. A request that has an ``Authorization`` header is on the bill."""
@@ -118,7 +119,7 @@ class MediaHost:
         if early is not None:
             replaced = replace_response(early, ResponseBuilder(now=now, elapsed=lambda: 0.0))
             return replaced.to_http() if isinstance(replaced, ApiResponse) else replaced
-        data = self.videos.file(clip_of(render), link.label)
+        data = VIDEOS.file(clip_of(render), link.label)
         late = service.faults.pick(context(early=False))
         response = _file_response(request, data) if late is None else _faulty_response(late, request, data)
         if request.method == "GET" and response.status in (200, 206):

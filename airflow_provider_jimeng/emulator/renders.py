@@ -85,7 +85,9 @@ class RenderStore:
     peak_by_key: Counter[str] = field(default_factory=Counter)
     _renders: dict[str, Render] = field(default_factory=dict)
     _running: dict[str, list[Render]] = field(default_factory=dict)
-    _random: random.Random = field(default_factory=random.Random)
+    _ids: random.Random = field(default_factory=random.Random)
+    _seeds: random.Random = field(default_factory=lambda: random.Random(1))
+    """Random seeds come in the same order in each emulator, so that its videos can be in the cache already."""
 
     def __iter__(self) -> Iterator[Render]:
         return iter(list(self._renders.values()))
@@ -105,7 +107,7 @@ class RenderStore:
 
     def accept(self, request: AcceptedRequest, *, now: float, render_seconds: float) -> Render:
         """Store a new render under a new id of 19 digits, as the API's ids are (H), and return it."""
-        seed = request.seed if request.seed >= 0 else self._random.randrange(2**31)
+        seed = request.seed if request.seed >= 0 else self._seeds.randrange(2**31)
         render = Render(
             task_id=self._new_id(),
             request=request,
@@ -136,7 +138,7 @@ class RenderStore:
 
     def _new_id(self) -> str:
         while True:
-            task_id = str(self._random.randrange(7 * 10**18, 8 * 10**18))
+            task_id = str(self._ids.randrange(7 * 10**18, 8 * 10**18))
             if task_id not in self._renders:
                 return task_id
 

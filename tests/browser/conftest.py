@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.proxy import forwarding_proxy
-from tests.browser.site import CHROMIUM_FLAGS, REVIEWS, Site, Visitor, opened_site, visit
+from tests.browser.site import BY_KEYBOARD, CHROMIUM_FLAGS, REVIEWS, Site, Visitor, opened_site, visit
 from tests.harness.processes import Service, free_port, stop_all, wait_for_port
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One Airflow for all tests. Runs that take long start at once, and the tests of them wait for their states."""
     with opened_site(tmp_path_factory.mktemp("site")) as opened:
         opened.start("spring_campaign", "secret_launch", "slow_study")
-        for ending, (dag_id, prompt) in REVIEWS.items():
-            opened.reviews[ending] = opened.stack.trigger(dag_id, {"prompt": prompt})
+        for ending in REVIEWS:
+            if ending != BY_KEYBOARD:
+                opened.start_review(ending)
         opened.wait("spring_campaign", "secret_launch")
         yield opened
 

@@ -49,6 +49,8 @@ REVIEWS = {
     "silence": ("hurried_review", "A take that nobody looks at"),
 }
 """How each run of a review ends: its DAG and its prompt."""
+BY_KEYBOARD = "rejected"
+"""The run whose test is a variant for the night, so that only this test starts it."""
 USERS = (
     User(name="ada", password="ada-password"),
     User(name="vera", password="vera-password", role="viewer"),
@@ -93,6 +95,11 @@ class Site:
     def start(self, *dag_ids: str) -> None:
         """Start one run of each DAG."""
         self.runs |= {dag_id: self.stack.trigger(dag_id) for dag_id in dag_ids}
+
+    def start_review(self, ending: str) -> None:
+        """Start the run of a review."""
+        dag_id, prompt = REVIEWS[ending]
+        self.reviews[ending] = self.stack.trigger(dag_id, {"prompt": prompt})
 
     def wait(self, *dag_ids: str) -> None:
         """Wait until these runs have ended."""
@@ -197,6 +204,19 @@ def visit(
         yield visitor
     finally:
         context.close()
+
+
+def obstacles(page: Page) -> list[str]:
+    """Return the rules of axe that the page breaks seriously or critically, each with the first element."""
+    import axe_playwright_python
+
+    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]  # others cost axe much time
+    return [
+        f"{rule['help']}: {rule['nodes'][0]['html'][:200]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]
 
 
 def expect(target: Locator) -> Any:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.browser.site import LOOKS, Site, Visitor, expect, until
+from tests.browser.site import LOOKS, Site, Visitor, expect, obstacles, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,20 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 PHONE = (390, 844)
-GRAVE = ("serious", "critical")
 ENGLISH = re.compile(
     r"\b(?:the|of|and|to|is|for|saved|failed|running|render|video|prompt|frame|select)\b", re.IGNORECASE
 )
-
-
-def breaches(page: Page) -> list[str]:
-    """Return the rules that the page breaks gravely, each with the first element."""
-    import axe_playwright_python
-
-    axe = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    page.evaluate(axe)
-    found = page.evaluate("axe.run()")["violations"]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in GRAVE]
 
 
 def opened(page: Page, site: Site, name: str) -> None:
@@ -71,7 +59,7 @@ def test_no_page_breaks_a_grave_rule_of_axe(
     for name in ("gallery", "render", "failed", "compare"):
         opened(visitor.page, site, name)
         visitor.shoot(f"{name}-{theme}-{locale}")
-        found[name] = breaches(visitor.page)
+        found[name] = obstacles(visitor.page)
     assert not {name: rules for name, rules in found.items() if rules}
 
 

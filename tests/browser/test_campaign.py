@@ -10,12 +10,10 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.browser.dags.campaigns import ROWS
-from tests.browser.site import LOOKS, Site, Visitor, expect
+from tests.browser.site import LOOKS, Site, Visitor, expect, obstacles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from playwright.sync_api import Page
 
     Window = Callable[..., Visitor]
 
@@ -47,20 +45,6 @@ def bill(site: Site) -> Decimal:
         (Decimal(str(task["cost_cny"])) for task in tasks if task["prompt"] in prompts and task["billed"]),
         Decimal(0),
     )
-
-
-def obstacles(page: Page) -> list[str]:
-    """Return what axe finds on a page that is serious or critical."""
-    import axe_playwright_python
-
-    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")["violations"]
-    return [
-        f"{each['help']}: {node['html']}"
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-        for node in each["nodes"]
-    ]
 
 
 def test_a_campaign_is_watched_from_its_start_to_its_report_without_a_reload(

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.browser.site import REVIEWS, Site, Visitor, expect, until
+from tests.browser.site import BY_KEYBOARD, REVIEWS, Site, Visitor, expect, until
 from tests.harness.api import task_path
 
 if TYPE_CHECKING:
@@ -147,8 +147,10 @@ def test_a_question_is_answered_below_the_video_by_those_who_have_the_right_and_
     expect(card.locator(".verdict")).to_contain_text("Publish chosen by ada")
 
 
+@pytest.mark.nightly
 def test_a_question_is_answered_by_keyboard_alone(site: Site, window: Window) -> None:
-    settle(site, "review", "rejected")
+    site.start_review(BY_KEYBOARD)
+    settle(site, "review", BY_KEYBOARD)
     page = window().page
     page.goto(page_of(site, "rejected", "render"))
     asked(page, "Reject")

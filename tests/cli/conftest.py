@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.command_line import ACCESS_KEY, SECRET_KEY, CommandLine, SteppedEmulator
+from tests.harness.command_line import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    CommandLine,
+    SteppedEmulator,
+    airflow_environment,
+)
+from tests.harness.warm_command import WarmCommand, warm_command
 
 
 @pytest.fixture
@@ -17,12 +24,14 @@ def emulator() -> Iterator[SteppedEmulator]:
 
 
 @pytest.fixture(scope="session")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("airflow")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommand]:
+    """The process that the commands of all tests are forked from."""
+    with warm_command(airflow_environment(tmp_path_factory.mktemp("airflow"))) as process:
+        yield process
 
 
 @pytest.fixture
-def jimeng(emulator: SteppedEmulator, tmp_path: Path, airflow_home: Path) -> CommandLine:
+def jimeng(emulator: SteppedEmulator, tmp_path: Path, warm: WarmCommand) -> CommandLine:
     """The command line, with the keys of the emulator in its environment."""
     assert emulator.url is not None
-    return CommandLine(home=tmp_path, url=emulator.url, settings={"AIRFLOW_HOME": str(airflow_home)})
+    return CommandLine(home=tmp_path, url=emulator.url, warm=warm)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,9 @@ from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
 from airflow_provider_jimeng.emulator.messages import HttpResult, Request, Response
 from tests.harness.command_line import ACCESS_KEY, SECRET_KEY, CommandLine
 from tests.harness.processes import free_port
+
+if TYPE_CHECKING:
+    from tests.harness.warm_command import WarmCommand
 
 PAY = ("doctor", "--json", "--pay", "t2v_720p", "--max-cost", "1.40", "--yes")
 OF_EVERY_EMULATOR = {"render_seconds", "media_host"}
@@ -63,7 +66,7 @@ def says(text: str, instead: str, *, status: int | None = None) -> Rewrite:
 
 @contextmanager
 def account(
-    home: Path, airflow_home: Path, *rewrites: Rewrite, **options: Any
+    home: Path, warm: WarmCommand, *rewrites: Rewrite, **options: Any
 ) -> Iterator[tuple[CommandLine, LyingEmulator]]:
     """Serve an emulator; its command line has a connection with a label."""
     emulator = LyingEmulator(
@@ -72,8 +75,8 @@ def account(
     emulator.rewrites = rewrites
     with emulator.serve() as server:
         connection = emulator.connection_json(aigc_meta=LABEL)
-        settings = {"AIRFLOW_HOME": str(airflow_home), "AIRFLOW_CONN_JIMENG_DEFAULT": connection}
-        yield CommandLine(home=home, url=server.url, settings=settings), emulator
+        settings = {"AIRFLOW_CONN_JIMENG_DEFAULT": connection}
+        yield CommandLine(home=home, url=server.url, warm=warm, settings=settings), emulator
 
 
 def verdicts(payload: Any) -> dict[str, bool | None]:
@@ -87,9 +90,9 @@ def wrong(payload: Any) -> set[str]:
 
 
 def test_every_assumption_of_the_free_part_is_compared_and_agrees_with_the_emulator(
-    tmp_path: Path, airflow_home: Path
+    tmp_path: Path, warm: WarmCommand
 ) -> None:
-    with account(tmp_path, airflow_home, unactivated=("t2v_1080p",)) as (jimeng, emulator):
+    with account(tmp_path, warm, unactivated=("t2v_1080p",)) as (jimeng, emulator):
         done = jimeng.run("doctor", "--json")
         assert (done.code, wrong(done.payload)) == (0, set()), done.out
         found = verdicts(done.payload)
@@ -99,7 +102,7 @@ def test_every_assumption_of_the_free_part_is_compared_and_agrees_with_the_emula
         assert emulator.bill()["submits"] == 0
 
 
-def test_the_free_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_home: Path) -> None:
+def test_the_free_part_names_each_fact_that_is_wrong(tmp_path: Path, warm: WarmCommand) -> None:
     lies = (
         says('"SignatureDoesNotMatch"', '"SignatureDoesNotMatch"', status=403),
         says('"not_found"', '"no_such_task"'),
@@ -108,16 +111,14 @@ def test_the_free_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_hom
         says("50429", "50429", status=404),
     )
     options = {"unactivated": ("t2v_1080p",), "max_qps": 3, "clock": lambda: time.time() + 3600}
-    with account(tmp_path, airflow_home, *lies, **options, max_skew_seconds=None) as (jimeng, _):
+    with account(tmp_path, warm, *lies, **options, max_skew_seconds=None) as (jimeng, _):
         done = jimeng.run("doctor", "--json")
         assert done.code == 1
         assert wrong(done.payload) == {name for name, each in ASSUMPTIONS.items() if each.seen_by == FREE}
 
 
-def test_the_paid_part_pays_once_and_its_report_can_be_sent_around(
-    tmp_path: Path, airflow_home: Path
-) -> None:
-    with account(tmp_path, airflow_home) as (jimeng, emulator):
+def test_the_paid_part_pays_once_and_its_report_can_be_sent_around(tmp_path: Path, warm: WarmCommand) -> None:
+    with account(tmp_path, warm) as (jimeng, emulator):
         done = jimeng.run(*PAY)
         assert wrong(done.payload) == OF_EVERY_EMULATOR, done.out
         assert {name for name, each in ASSUMPTIONS.items() if each.seen_by == PAID} <= set(
@@ -163,11 +164,11 @@ def no_cancel(request: Request, reply: Response) -> Response:
 
 
 @pytest.mark.real
-def test_the_paid_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_home: Path) -> None:
+def test_the_paid_part_names_each_fact_that_is_wrong(tmp_path: Path, warm: WarmCommand) -> None:
     spec = replace(MODELS["t2v_720p"], sizes={"16:9": (1280, 720)})
     lies = (says('"generating"', '"drawing"'), twice_as_fast, OneLink(), no_cancel)
     options: dict[str, Any] = {"catalogue": {**MODELS, "t2v_720p": spec}, "url_lifetime": 7200}
-    with account(tmp_path, airflow_home, *lies, **options) as (jimeng, emulator):
+    with account(tmp_path, warm, *lies, **options) as (jimeng, emulator):
         emulator.forgets_ranges = True
         emulator.faults.add(where="query", what="untagged", times=100)
         done = jimeng.run(*PAY)
@@ -178,8 +179,8 @@ def test_the_paid_part_names_each_fact_that_is_wrong(tmp_path: Path, airflow_hom
 
 @pytest.mark.real
 @pytest.mark.nightly
-def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_home: Path) -> None:
-    with account(tmp_path, airflow_home) as (jimeng, emulator):
+def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, warm: WarmCommand) -> None:
+    with account(tmp_path, warm) as (jimeng, emulator):
         emulator.faults.add(where="query", what="not_found", nth=1, prompt_contains="paper boat")
         (finding,) = [each for each in jimeng.run(*PAY).payload["findings"] if each["name"] == "fresh_id"]
         assert (finding["seen"], finding["agrees"]) == ("unknown at first", True)
@@ -187,8 +188,8 @@ def test_a_fresh_id_that_is_unknown_at_first_is_said(tmp_path: Path, airflow_hom
 
 @pytest.mark.real
 @pytest.mark.nightly
-def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, airflow_home: Path) -> None:
-    with account(tmp_path, airflow_home) as (jimeng, emulator):
+def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, warm: WarmCommand) -> None:
+    with account(tmp_path, warm) as (jimeng, emulator):
         emulator.faults.add(where="render", what="fail", code=50412)
         done = jimeng.run(*PAY)
         assert (done.code, done.payload["error"]["error"]) == (4, "RenderFailedError")
@@ -197,12 +198,12 @@ def test_a_paid_render_that_fails_is_said_after_what_was_found(tmp_path: Path, a
 
 @pytest.mark.real
 @pytest.mark.nightly
-def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, airflow_home: Path) -> None:
+def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, warm: WarmCommand) -> None:
     def webm(request: Request, reply: Response) -> Response:
         is_media = request.path.startswith(MEDIA_PREFIX)
         return replace(reply, body=b"\x1a\x45\xdf\xa3" + bytes(len(reply.body) - 4)) if is_media else reply
 
-    with account(tmp_path, airflow_home, webm) as (jimeng, _):
+    with account(tmp_path, warm, webm) as (jimeng, _):
         assert "container" in wrong(jimeng.run(*PAY).payload)
 
 
@@ -217,16 +218,16 @@ def test_a_file_that_is_no_mp4_is_said(tmp_path: Path, airflow_home: Path) -> No
     ids=["no-cap", "over-the-cap", "not-asked", "no-model"],
 )
 def test_nothing_is_paid_without_cap_and_consent(
-    tmp_path: Path, airflow_home: Path, words: tuple[str, ...], reason: str
+    tmp_path: Path, warm: WarmCommand, words: tuple[str, ...], reason: str
 ) -> None:
-    with account(tmp_path, airflow_home) as (jimeng, emulator):
+    with account(tmp_path, warm) as (jimeng, emulator):
         done = jimeng.run("doctor", *words)
         assert (done.code, reason in done.err) == (2, True), done.err
         assert emulator.bill()["submits"] == 0
 
 
-def test_refused_keys_and_an_endpoint_that_is_away_are_said(tmp_path: Path, airflow_home: Path) -> None:
-    with account(tmp_path, airflow_home) as (jimeng, _):
+def test_refused_keys_and_an_endpoint_that_is_away_are_said(tmp_path: Path, warm: WarmCommand) -> None:
+    with account(tmp_path, warm) as (jimeng, _):
         jimeng.settings.pop("AIRFLOW_CONN_JIMENG_DEFAULT")
         refused = jimeng.run("doctor", "--json", env={"VOLC_ACCESSKEY": "AKLTanother"})
         assert (refused.code, wrong(refused.payload) & {"signature"}) == (3, {"signature"})

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,14 +14,17 @@ from airflow_provider_jimeng.finishing.request import DEFAULT_TEXT, DEFAULT_THRE
 from tests.finishing.clips import LABEL, clip, sha256
 from tests.harness.command_line import CommandLine
 
+if TYPE_CHECKING:
+    from tests.harness.warm_command import WarmCommand
+
 NO_KEYS = {"VOLC_ACCESSKEY": None, "VOLC_SECRETKEY": None}
 VISIBLE = {"text": DEFAULT_TEXT, "position": "bottom-right", "show": "opening"}
 
 
 @pytest.fixture
-def jimeng(tmp_path: Path) -> CommandLine:
+def jimeng(tmp_path: Path, warm: WarmCommand) -> CommandLine:
     """The command line in a directory with two saved videos, without a key: nothing is sent."""
-    found = CommandLine(home=tmp_path, url="http://127.0.0.1:9", settings={"AIRFLOW_HOME": str(tmp_path)})
+    found = CommandLine(home=tmp_path, url="http://127.0.0.1:9", warm=warm)
     (found.work / "kite.mp4").write_bytes(clip(frames=24, label=LABEL))
     (found.work / "fox.mp4").write_bytes(clip(frames=16))
     return found

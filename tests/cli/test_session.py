@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.meta.tree import ROOT
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def comparable(session: str) -> list[str]:
     return [re.sub(r"\d+", "0", line) for line in kept]
 
 
+@pytest.mark.waits
 def test_the_session_of_the_docs_is_what_the_commands_print(jimeng: CommandLine) -> None:
     (block,) = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]

@@ -112,6 +112,7 @@ def _dags() -> Iterator[None]:
         yield
 
 
+@pytest.mark.waits
 def test_a_mapped_task_that_broke_is_rescued_from_its_xcom_at_the_end_of_the_dag(
     tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_mapped_task_that_broke_is_rescued_from_its_xcom_at_the_end_of_the_dag
     assert (jimeng_emulator.bill()["accepted"], jimeng_emulator.bill()["billed"]) == (3, 3)
 
 
+@pytest.mark.waits
 def test_a_mapped_group_of_three_tasks_pays_once_a_film_though_each_submit_breaks(
     tmp_path: Path, jimeng_emulator: JimengEmulator
 ) -> None:

@@ -97,6 +97,7 @@ def test_every_example_defers_and_never_catches_up() -> None:
                 assert arguments["deferrable"] is True, f"{dag.dag_id}.{task.task_id}"
 
 
+@pytest.mark.waits
 @pytest.mark.usefixtures("_examples_in_the_dags_folder")
 @pytest.mark.parametrize("dag_id", VIDEOS)
 def test_each_example_dag_runs_to_playable_files_and_pays_once_each(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from airflow.models import Connection
 from airflow.utils.session import create_session
 
@@ -37,6 +38,7 @@ with DAG("{DAG_ID}", schedule=None, catchup=False):
 """
 
 
+@pytest.mark.waits
 def test_a_deferred_render_finds_the_connection_that_the_form_stored(tmp_path: Path) -> None:
     form = dict.fromkeys(CONN_FIELDS) | {"auth": "volc", "aigc_meta": LABEL, "prices": {"t2v_720p": 0.5}}
     emulator = JimengEmulator(render_seconds=0.2)

@@ -30,6 +30,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.waits
 def test_the_three_files_of_the_page_make_a_tested_dag(tmp_path: Path) -> None:
     assert list(FILES) == ["conftest.py", "dags/boat.py", "tests/test_boat.py"]
     for name, content in FILES.items():

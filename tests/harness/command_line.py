@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -21,13 +22,13 @@ import airflow_provider_jimeng
 from airflow_provider_jimeng.emulator import JimengEmulator
 from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
 from tests.harness.processes import inherited_environment
+from tests.harness.warm_command import LONGEST_SECONDS, WarmCommand
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.messages import HttpResult, Request
 
 ACCESS_KEY, SECRET_KEY = "AKLTcommandline", "bWFkZStVcC9zZWNyZXQ+b2YtdGVzdHM=="
 PACKAGE_FOLDER = Path(airflow_provider_jimeng.__file__).parents[1]
-LONGEST_SECONDS = 120.0
 _PLACES = {"CVSync2AsyncSubmitTask": "submit", "CVSync2AsyncGetResult": "query", "CVCancelTask": "cancel"}
 
 
@@ -64,12 +65,31 @@ class Ended:
         return json.loads(self.out)
 
 
+def ended(code: int, out: str, err: str) -> Ended:
+    """Return a command that has ended. No secret stands in anything that it printed."""
+    assert SECRET_KEY not in out + err
+    return Ended(code=code, out=out, err=err)
+
+
+def airflow_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a process that imports Airflow and the package under test."""
+    return {
+        **inherited_environment(),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PYTHONPATH": str(PACKAGE_FOLDER),
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
 @dataclass(slots=True, kw_only=True)
 class CommandLine:
     """Starts `jimeng` in a home and a working directory of its own, with keys in its environment."""
 
     home: Path
     url: str
+    warm: WarmCommand
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -82,13 +102,8 @@ class CommandLine:
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """Return the environment of a command. A value of `None` removes a variable."""
         found = {
-            **inherited_environment(),
+            **airflow_environment(self.warm.airflow_home),
             "HOME": str(self.home),
-            "AIRFLOW_HOME": str(self.home / "airflow"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "PYTHONPATH": str(PACKAGE_FOLDER),
-            "PYTHONWARNINGS": "ignore",
             "VOLC_ACCESSKEY": ACCESS_KEY,
             "VOLC_SECRETKEY": SECRET_KEY,
             "JIMENG_VIDEO_API_URL": self.url,
@@ -117,6 +132,7 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_end_at_ctrl_c,  # noqa: PLW1509
         )
 
     def end(self, process: subprocess.Popen[str]) -> Ended:
@@ -127,12 +143,11 @@ class CommandLine:
             process.kill()
             process.communicate()
             raise
-        assert SECRET_KEY not in out + err
-        return Ended(code=process.returncode, out=out, err=err)
+        return ended(process.returncode, out, err)
 
     def run(self, *words: str, env: Mapping[str, str | None] | None = None) -> Ended:
-        """Run a command to its end."""
-        return self.end(self.start(*words, env=env))
+        """Run a command to its end, in a process whose imports are done."""
+        return ended(*self.warm.run(list(words), self.environment(env), self.work))
 
     def videos(self, folder: str = "generated_videos") -> list[Path]:
         """Return the saved videos of a directory."""
@@ -166,6 +181,16 @@ class Terminal:
         return chunk
 
 
+def _take_the_terminal() -> None:
+    """Let the terminal send Ctrl-C to this process, which may have been started by one that ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    _end_at_ctrl_c()
+
+
+def _end_at_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def in_terminal(jimeng: CommandLine, *words: str) -> Iterator[Terminal]:
     """Start a command whose standard streams are a terminal."""
@@ -178,7 +203,7 @@ def in_terminal(jimeng: CommandLine, *words: str) -> Iterator[Terminal]:
         stdout=other,
         stderr=other,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - the terminal sends Ctrl-C
+        preexec_fn=_take_the_terminal,  # noqa: PLW1509
     )
     try:
         yield Terminal(process=process, main=main)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pendulum
+from airflow import settings
 
 from tests.harness.features import installed_airflow
 
@@ -71,6 +72,8 @@ def call_test(dag: Any, conf: Mapping[str, Any], *, day: int = 1, approved: str 
         importlib.import_module("airflow.providers.fab.auth_manager.models")
     if installed_airflow().startswith("3.0."):
         _store_the_dags_folder()
+    assert settings.Session is not None
+    settings.Session.remove()  # a run before it can leave a session that refuses everything
     return dag.test(
         **{date: pendulum.datetime(2026, 3, day)}, run_conf=dict(conf), mark_success_pattern=approved or None
     )

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
 PACKAGE_LOG = logging.getLogger("airflow_provider_jimeng")
+FIRST_POLL_SECONDS = 0.1
+"""What is left until the first poll of a trigger. A trigger whose time has passed takes itself for one that was moved, and
+waits for seconds."""
 
 
 class Killed(BaseException):
@@ -344,7 +347,7 @@ def run_trigger(trigger: Any) -> Any:
     _, arguments = trigger.serialize()
     arguments = json.loads(json.dumps(arguments))
     due = arguments.get("first_poll_at") or arguments.get("not_before") or 0.0
-    earlier = max(0.0, due - time.time())
+    earlier = max(0.0, due - time.time() - FIRST_POLL_SECONDS)
     for name in {"first_poll_at", "not_before", "deadline"} & set(arguments):
         if arguments[name] is not None:
             arguments[name] -= earlier

@@ -51,7 +51,7 @@ def component_environment(
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__PARALLELISM": str(parallelism),
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",  # no file changes, and parsing costs CPU time
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",  # Airflow's 300 s would find a new file minutes late
         "DATABASE__SQL_ALCHEMY_CONN": database_url,
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),

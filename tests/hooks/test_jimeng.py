@@ -399,14 +399,15 @@ def test_models_can_be_looked_at_without_a_connection() -> None:
 
 
 def test_a_bad_argument_of_a_later_step_is_refused_before_anything_is_sent(
-    world: World, subtests: pytest.Subtests
+    world: World, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
+    folder = f"{tmp_path.as_uri()}/"
     cases: list[tuple[Callable[..., Any], str]] = [
         (lambda hook, meta: hook.query("7", "t2v_720p", aigc_meta=meta), "aigc_meta"),
         (lambda hook, meta: asyncio.run(hook.aquery("7", "t2v_720p", aigc_meta=meta)), "aigc_meta"),
-        (lambda hook, meta: hook.download("7", "file:///tmp/x/", "t2v_720p", aigc_meta=meta), "aigc_meta"),
+        (lambda hook, meta: hook.download("7", folder, "t2v_720p", aigc_meta=meta), "aigc_meta"),
         (
-            lambda hook, _: hook.download("7", "file:///tmp/x/", "t2v_720p", require_tagged=True),
+            lambda hook, _: hook.download("7", folder, "t2v_720p", require_tagged=True),
             "require_tagged",
         ),
         (lambda hook, _: hook.wait_for_completion("7", "t2v_720p", timeout="soon"), "timeout"),

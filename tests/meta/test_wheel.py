@@ -266,8 +266,8 @@ def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
     assert "pip install 'airflow-provider-jimeng[emulator]'" in said
 
 
-def test_the_aiohttp_transport_names_its_extra(installed: Path, home: Path) -> None:
-    code = """
+WITHOUT_EXTRAS = {
+    "aiohttp": """
 import asyncio
 from airflow_provider_jimeng.client.async_client import AsyncJimengClient
 from airflow_provider_jimeng.client.settings import ClientSettings
@@ -278,20 +278,13 @@ async def ask():
         await client.query("jimeng_t2v_v30", "0")
 
 asyncio.run(ask())
-"""
-    said = run(installed, "-c", code, home=home, fails=True)
-    assert "SettingsError: extra.transport" in said.splitlines()[-1]
-    assert "pip install 'airflow-provider-jimeng[aiohttp]'" in said
+""",
+    "workbook": """
+from airflow_provider_jimeng.row_sources import read_rows
 
-
-def test_a_plan_of_a_workbook_names_its_extra(installed: Path, home: Path) -> None:
-    code = "from airflow_provider_jimeng.row_sources import read_rows; read_rows('rows.xlsx')"
-    said = run(installed, "-c", code, home=home, fails=True)
-    assert "pip install 'airflow-provider-jimeng[excel]', or save the sheet as “CSV UTF-8”" in said
-
-
-def test_a_report_without_its_extra_plays_the_videos_and_names_it(installed: Path, home: Path) -> None:
-    code = """
+read_rows("rows.xlsx")
+""",
+    "report": """
 import logging, pathlib, pendulum, sys
 from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.core.report import TaskEnd
@@ -312,18 +305,50 @@ manifest = {"task_id": "1", "uri": folder + "/film.mp4", "landed_at": now.isofor
 end = TaskEnd(task="render", manifest=manifest)
 report = Report(dag_id="d", run_id="r", generated_at=now, since=now, planned=None, quoted=False, ends=(end,))
 print(operator._previews(report, OutputPath(output_path=folder + "/report.html")))
-"""
-    said = run(installed, "-c", code, home=home)
-    assert "pip install 'airflow-provider-jimeng[media]'" in said
-    assert "Preview(path='film.mp4', picture=None" in said
-
-
-def test_a_finish_task_without_its_extra_names_it(installed: Path, home: Path) -> None:
-    code = """
+""",
+    "finish": """
 from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 
 JimengFinishVideoOperator(task_id="finish", video="kite.mp4", poster=True).execute({})
+""",
+}
+"""Programs that need an extra."""
+ONE_AFTER_THE_OTHER = """
+import json, sys
+for name, program in json.loads(sys.argv[1]).items():
+    print("PROGRAM", name, flush=True)
+    try:
+        exec(program, {})
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
 """
-    said = run(installed, "-c", code, home=home, fails=True)
-    assert "ParameterError: video: cannot be finished here" in said.splitlines()[-1]
-    assert "pip install 'airflow-provider-jimeng[media]'" in said
+
+
+@pytest.fixture(scope="module")
+def told(installed: Path, home: Path) -> dict[str, str]:
+    """What each program prints without the extra that it needs, and its error."""
+    printed = run(installed, "-c", ONE_AFTER_THE_OTHER, json.dumps(WITHOUT_EXTRAS), home=home)
+    parts = [part.partition("\n") for part in printed.split("PROGRAM ")[1:]]
+    return {name: text for name, _, text in parts}
+
+
+def test_the_aiohttp_transport_names_its_extra(told: dict[str, str]) -> None:
+    last = told["aiohttp"].splitlines()[-1]
+    assert last.startswith("SettingsError: extra.transport")
+    assert "pip install 'airflow-provider-jimeng[aiohttp]'" in last
+
+
+def test_a_plan_of_a_workbook_names_its_extra(told: dict[str, str]) -> None:
+    said = told["workbook"]
+    assert "pip install 'airflow-provider-jimeng[excel]', or save the sheet as “CSV UTF-8”" in said
+
+
+def test_a_report_without_its_extra_plays_the_videos_and_names_it(told: dict[str, str]) -> None:
+    assert "pip install 'airflow-provider-jimeng[media]'" in told["report"]
+    assert "Preview(path='film.mp4', picture=None" in told["report"]
+
+
+def test_a_finish_task_without_its_extra_names_it(told: dict[str, str]) -> None:
+    last = told["finish"].splitlines()[-1]
+    assert last.startswith("ParameterError: video: cannot be finished here")
+    assert "pip install 'airflow-provider-jimeng[media]'" in last
