@@ -14,7 +14,8 @@ The script fills a database, and prints for each number of renders, all of them 
 - news: the question "anything new?", which the answer 304 follows
 - day: the first page after the period has moved by a day
 
-Each figure is the median of some rounds in milliseconds, with all queries and without HTTP. With --postgres the script
+Each figure is the median of some rounds in milliseconds, with all queries and without HTTP; behind it is the CPU time of this
+process, which depends less on other work on the machine. SQLite is a part of the process, PostgreSQL is not. With --postgres the script
 starts its own PostgreSQL server (this needs the Debian package). Otherwise it uses SQLite. --older adds renders from
 before the period. --plans prints how the database executes each query of the parts, and which indexes it uses.
 """
@@ -31,7 +32,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,13 @@ OLDER_DAYS = 40
 TASKS_OF_RUN = 500
 """So many tasks of other operators are in one run. One of them goes on."""
 WORDS = ("kite", "fox", "river", "lantern", "bridge", "snow", "market", "crane", "harbour", "orchard")
+
+
+class Took(NamedTuple):
+    """Seconds, and those on the CPU in this process."""
+
+    seconds: float
+    cpu: float
 
 
 def main() -> int:
@@ -82,8 +90,9 @@ def main() -> int:
     return judge(asked.renders, found)
 
 
-def judge(counts: list[int], found: list[dict[str, float]]) -> int:
+def judge(counts: list[int], measured: list[dict[str, Took]]) -> int:
     """Print the growth from the last but one number of renders to the last; return 1 beyond a limit."""
+    found = [{part: took.seconds for part, took in parts.items()} for parts in measured]
     parts = [part for part in found[-1] if part != "first"]
     slow = [part for part in parts if found[-1][part] > MOST_SECONDS]
     print(f"over {MOST_SECONDS * 1000:.0f} ms at {counts[-1]}: {', '.join(slow) or 'none'}")
@@ -200,14 +209,15 @@ def add_others(session: Session, count: int) -> None:
 
 def analyse(session: Session) -> None:
     """Update the statistics of the query planner, as a database in use does by itself."""
-    from sqlalchemy import text
-
-    session.execute(text("ANALYZE"))
+    engine = session.get_bind()
+    statement = "VACUUM ANALYZE" if engine.dialect.name == "postgresql" else "ANALYZE"
     session.commit()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:  # type: ignore[union-attr]
+        connection.exec_driver_sql(statement)
 
 
-def measure(count: int, rounds: int) -> dict[str, float]:
-    """Return the median seconds of each part, and print them."""
+def measure(count: int, rounds: int) -> dict[str, Took]:
+    """Return how long each part took, and print it."""
     from airflow_provider_jimeng.web import store
     from airflow_provider_jimeng.web.index import Index
 
@@ -221,19 +231,21 @@ def measure(count: int, rounds: int) -> dict[str, float]:
         "filter": lambda: page(text="campaign", dag_ids=(f"dag_{next(filters) % DAGS}",)),
         "news": page,
     }
-    found = {"first": seconds_of(page)}
+    found = {"first": timed(page)}
     for name, part in parts.items():
         took = []
         for number in range(rounds):
             if name == "changed":
                 end_one(number)
-            took.append(seconds_of(part))
-        found[name] = statistics.median(took)
+            took.append(timed(part))
+        found[name] = Took(*map(statistics.median, zip(*took, strict=True)))
     end_one(rounds, days=1)
-    found["day"] = seconds_of(page)
+    found["day"] = timed(page)
     remove_newest()
-    shown = "  ".join(f"{name} {value * 1000:5.0f}" for name, value in found.items())
-    print(f"{count:7} renders, ms: {shown}", flush=True)
+    shown = "  ".join(
+        f"{name} {took.seconds * 1000:.0f} ({took.cpu * 1000:.0f})" for name, took in found.items()
+    )
+    print(f"{count:7} renders, load {os.getloadavg()[0]:.0f}, ms: {shown}", flush=True)
     return found
 
 
@@ -313,11 +325,11 @@ def print_plans(session: Session) -> None:
         print("", " ".join(statement.split())[:300], *(f"    {step}" for step in steps), sep="\n")
 
 
-def seconds_of(call: Callable[[], Any]) -> float:
-    """Return how long a call takes, in seconds."""
-    started = time.perf_counter()
+def timed(call: Callable[[], Any]) -> Took:
+    """Return how long a call takes."""
+    started, cpu = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - started
+    return Took(time.perf_counter() - started, time.process_time() - cpu)
 
 
 if __name__ == "__main__":
