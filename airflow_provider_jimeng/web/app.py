@@ -167,8 +167,8 @@ def renders(
     )
     content = {
         "cards": [cards.card(stored, usual) | {"review": verdicts.get(stored.ref)} for stored in shown],
-        "totals": cards.totals(found.groups, filters),
-        "choices": cards.choices(found.groups, filters),
+        "totals": found.totals,
+        "choices": found.choices,
         "limit": limit,
         "offset": offset,
         "period": {

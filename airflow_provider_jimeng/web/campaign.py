@@ -63,24 +63,23 @@ def campaign(
     run = _run(session, dag_id, run_id)
     if run is None:
         return None
-    groups = store.groups(session, filters)
-    totals = cards.totals(groups, filters)
     listed = store.page(session, replace(filters, states=shown), limit=limit, offset=offset)
     running = list(renders(session, replace(filters, states=("running",))))
     failed = list(renders(session, replace(filters, states=("failed",))))
+    found = store.find(session, filters)  # after the pages, which can correct the index
     models = {text(stored.render.get("model")) or "" for stored in (*running, *listed)}
     usual = store.usual_seconds(session, filters.readable, models)
-    counts = {one["value"]: one["count"] for one in cards.choices(groups, filters)["states"]}
+    counts = {one["value"]: one["count"] for one in found.choices["states"]}
     planned = quoted(_values(session, dag_id, run_id, xcom.QUOTE))
     to_come = counts.get("waiting", 0)
     if planned and planned["rows"] is not None:
-        to_come = max(to_come, planned["rows"] - totals["renders"] + to_come)
+        to_come = max(to_come, planned["rows"] - found.totals["renders"] + to_come)
     over = run["state"] in _OVER
     return {
         "run": run,
         "counts": counts,
         "to_come": 0 if over else to_come,
-        "totals": totals,
+        "totals": found.totals,
         "planned": planned,
         "expected_end": None if over else _end(running, to_come, usual, now),
         "failures": failures(failed),

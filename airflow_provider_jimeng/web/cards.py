@@ -19,11 +19,11 @@ from airflow_provider_jimeng.core.messages import explain
 from airflow_provider_jimeng.core.outcomes import Money, Outcome, ending_of
 from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, format_money
 from airflow_provider_jimeng.web.reading import amount, moment, number, plain, text, time_text, whole
-from airflow_provider_jimeng.web.store import facet_of, facet_values
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.web.entries import Stored
-    from airflow_provider_jimeng.web.store import Filters, Group
+    from airflow_provider_jimeng.web.query import Filters
+    from airflow_provider_jimeng.web.store import Group
 
 _FACETS = ("dags", "runs", "states", "models", "ratios", "connections")
 """The filters with choices, in the order of the fields of a group."""
@@ -150,12 +150,10 @@ def totals(groups: Iterable[Group], filters: Filters) -> dict[str, Any]:
     count = unpriced = 0
     seconds = Decimal(0)
     sums = {Money.PAID: Decimal(0), Money.MAY_BE_BILLED: Decimal(0), Money.EXPECTED: Decimal(0)}
-    wanted = facet_values(filters)
+    fits = filters.fits()
     for group in groups:
         facets = group.facets
-        if not all(
-            not values or have in values for have, values in zip(facet_of(facets), wanted, strict=True)
-        ):
+        if not fits(facets):
             continue
         if not facets.replaced:
             count += group.count
@@ -180,17 +178,16 @@ def choices(groups: Iterable[Group], filters: Filters) -> dict[str, list[dict[st
 
     The runs are the latest ones, and those that are chosen.
     """
-    wanted = facet_values(filters)
-    counts: list[dict[str, int]] = [{} for _ in wanted]
+    chosen = filters.chosen
+    counts: list[dict[str, int]] = [{} for _ in _FACETS]
     for group in groups:
         if group.facets.replaced:
             continue
-        have = facet_of(group.facets)
-        others = [at for at, values in enumerate(wanted) if values and have[at] not in values]
-        for at, counted in enumerate(counts):
-            value = have[at]
+        have = group.facets.choices
+        missed = [at for at, values in chosen if have[at] not in values]
+        for at, (value, counted) in enumerate(zip(have, counts, strict=True)):
             if value is not None:
-                fits = not others or others == [at]
+                fits = not missed or missed == [at]
                 counted[value] = counted.get(value, 0) + (group.count if fits else 0)
     runs = counts[_FACETS.index("runs")]
     for run_id in list(runs)[MOST_RUNS:]:

@@ -10,11 +10,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.render import format_money
-from airflow_provider_jimeng.web.store import facet_of, facet_values
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.outcomes import Money
-    from airflow_provider_jimeng.web.store import Facets, Filters, Found
+    from airflow_provider_jimeng.web.store import Filters, Found
 
 BYTE_ORDER_MARK = "\ufeff"
 """Excel reads a CSV file as UTF-8 only if it begins with this."""
@@ -33,8 +32,8 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
     table: dict[tuple[str, ...], dict[str, Any]] = {}
     latest: dict[tuple[str, ...], dict[str, Any]] = {}
     total = _empty()
-    for match in found.renders:
-        entry = match.shown.entry
+    for shown in found.renders:
+        entry = shown.entry
         group = (entry.ref.dag_id, entry.ref.run_id, entry.model or "")
         row = table.setdefault((entry.moment.date().isoformat(), *group), _empty())
         latest.setdefault(group, row)
@@ -42,11 +41,12 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
             sums["renders"] += 1
             sums["saved"] += entry.state == "landed"
             sums["seconds"] += entry.seconds if entry.state == "landed" else 0
-            _pay(sums, match.money, entry.amount)
+            _pay(sums, shown.facets.money, entry.amount)
+    fits = filters.fits()
     for replaced in found.groups:
         facets = replaced.facets
         group_row = latest.get((facets.dag_id, facets.run_id, facets.model or ""))
-        if facets.replaced and group_row is not None and _fits(facets, filters):
+        if facets.replaced and group_row is not None and fits(facets):
             for sums in (group_row, total):
                 for _ in range(replaced.count):
                     _pay(sums, facets.money, facets.amount)
@@ -56,11 +56,6 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
         "rows": [{**dict(zip(KEYS, key, strict=True)), **_shown(row)} for key, row in ordered],
         "total": _shown(total),
     }
-
-
-def _fits(facets: Facets, filters: Filters) -> bool:
-    wanted = facet_values(filters)
-    return all(not values or have in values for have, values in zip(facet_of(facets), wanted, strict=True))
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -34,6 +34,10 @@ _RATIO_TOLERANCE = 0.03
 """Sides are multiples of 8 or 16 pixels, so that sizes miss their ratios a little."""
 
 
+Pushes = tuple[tuple[str, datetime], ...]
+"""The keys of the XComs that a task instance left, in order, and when each was pushed."""
+
+
 class Replaced(NamedTuple):
     """A render that a task instance paid for before its last one."""
 
@@ -106,11 +110,14 @@ class Stored:
 
 
 class Entry(NamedTuple):
-    """What the index keeps of one task instance. ``words`` and ``names`` are what a search looks at."""
+    """What the index keeps of one task instance.
+
+    ``text`` is what a search looks at, casefolded: the prompt, and from ``names_at`` on the names and ids.
+    """
 
     ref: TaskRef
     identity: Identity
-    pushes: frozenset[tuple[str, datetime]]
+    pushes: Pushes
     replaced: tuple[Replaced, ...]
     shown: bool
     state: str
@@ -130,20 +137,8 @@ class Entry(NamedTuple):
     length: float
     took: float | None
     prompt: int | None
-    words: str
-    names: str
-
-    def has(self, word: str) -> bool:
-        """Return whether a casefolded word is anywhere in the prompt, or begins a word of a name or id."""
-        if word in self.words:
-            return True
-        at = self.names.find(word)
-        while at >= 0:
-            before = self.names[at - 1 : at]
-            if not (before.isascii() and before.isalnum()):
-                return True
-            at = self.names.find(word, at + 1)
-        return False
+    text: str
+    names_at: int
 
 
 def stored_of(lefts: Sequence[Left]) -> Stored | None:
@@ -205,7 +200,7 @@ def waiting(ref: TaskRef, now: TaskNow, arguments: Mapping[str, Any], seen_at: d
 def entry_of(lefts: Sequence[Left]) -> Entry:
     """Return the short form of what one task instance left."""
     stored = stored_of(lefts)
-    pushes = frozenset((left.key, left.pushed_at) for left in lefts)
+    pushes = tuple(sorted((left.key, left.pushed_at) for left in lefts))
     if stored is not None:
         return entry_of_stored(stored, identity=lefts[-1].identity, pushes=pushes)
     left = lefts[-1]
@@ -223,20 +218,20 @@ def entry_of(lefts: Sequence[Left]) -> Entry:
     return entry_of_stored(bare, identity=left.identity, pushes=pushes)._replace(shown=False)
 
 
-def entry_of_stored(
-    stored: Stored, *, identity: Identity, pushes: frozenset[tuple[str, datetime]] = frozenset()
-) -> Entry:
+def entry_of_stored(stored: Stored, *, identity: Identity, pushes: Pushes = ()) -> Entry:
     """Return the short form of a render."""
     render, manifest = stored.render, stored.manifest or {}
     model, prompt, seed = text(render.get("model")), text(render.get("prompt")), whole(render.get("seed"))
+    seconds = amount(render.get("duration")) or Decimal(0)
     spec = MODELS.get(model or "")
     file = (text(manifest.get("uri")) or "").rpartition("/")[2]
     render_id = text(render.get("task_id"))
     ref = stored.ref
-    names = (
+    known = (
         *(ref.dag_id, ref.run_id, ref.task_id, model, None if spec is None else spec.title, file, render_id),
         None if seed is None or seed < 0 else str(seed),
     )
+    words, names = f"{prompt or ''}\n".casefold(), "\n".join(filter(None, known)).casefold()
     return Entry(
         ref=ref,
         identity=identity,
@@ -256,12 +251,12 @@ def entry_of_stored(
         ratio=stored.ratio,
         conn_id=text(render.get("jimeng_conn_id")),
         amount=stored.amount,
-        seconds=amount(render.get("duration")) or Decimal(0),
-        length=float(number(manifest.get("duration_seconds")) or amount(render.get("duration")) or 0),
+        seconds=seconds,
+        length=float(number(manifest.get("duration_seconds")) or seconds),
         took=seconds_between(manifest.get("submitted_at"), manifest.get("landed_at")),
         prompt=None if prompt is None else hash(prompt),
-        words=(prompt or "").casefold(),
-        names="\n".join(name for name in names if name).casefold(),
+        text=words + names,
+        names_at=len(words),
     )
 
 
@@ -273,7 +268,7 @@ def mapping(value: Any) -> dict[str, Any] | None:
                 value = json.loads(value)
             except (ValueError, RecursionError):
                 return None
-    return dict(value) if isinstance(value, Mapping) else None
+    return value if isinstance(value, dict) else None
 
 
 def _speaker(payloads: Mapping[str, dict[str, Any] | None], *, landed: bool) -> str | None:

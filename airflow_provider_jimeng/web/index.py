@@ -2,9 +2,9 @@
 """The renders of a period in memory: one short entry for each task instance, brought up to date before each answer.
 
 A look at the database costs two short queries however many tasks others run: the number of XComs of ours, and the task
-instances that go on. If the number changed, or after some seconds, a mark for each DAG tells where something was pushed or
-deleted, and only that is read again. Each API server process has an index of its own, and nothing depends on what another
-process has seen.
+instances that go on. If the number changed, the latest XComs are read. If they do not explain it, and after some seconds
+anyway, a mark for each DAG tells where something was pushed or deleted, and only that is read again. Each API server process
+has an index of its own, and nothing depends on what another process has seen.
 
 The index knows no rights: each reader's request leaves out what that reader cannot see.
 """
@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.web import tables
-from airflow_provider_jimeng.web.entries import Entry, Stored, entry_of, waiting
+from airflow_provider_jimeng.web.entries import Entry, Pushes, Stored, entry_of, waiting
 from airflow_provider_jimeng.web.grouping import Groups, Shown, shown_waiting
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ _OVERLAP = timedelta(minutes=2)
 """XComs are read again from so long before the newest known one: transactions end in another order than they begin."""
 _WIDE_SECONDS = 600.0
 """A longer period than the default one is kept so long after it was last asked for."""
+_KEPT_RESULTS = 32
 TRUST_SECONDS = 15.0
 """The marks are compared at least so often: an XCom can be replaced while its task stays in the same state."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,15 +47,23 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What the index held at one moment. ``newest`` has, for each DAG, when it last had news of a render."""
+    """What the index held at one moment: all renders, newest first. ``newest`` tells when each DAG last had news of one."""
 
-    renders: tuple[Shown, ...]
-    by_task: dict[TaskRef, Shown]
-    waiting: dict[TaskRef, Stored]
-    newest: dict[str, datetime]
+    renders: Sequence[Shown]
+    waiting: Mapping[TaskRef, Stored]
+    newest: Mapping[str, datetime]
     since: datetime
-    results: dict[Any, Any] = field(default_factory=dict)
-    """What readers asked of this snapshot before."""
+    _results: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, question: Hashable, answer: Callable[[], Any]) -> Any:
+        """Return the answer to a question about this snapshot. The last ones are kept, for all readers who ask the same."""
+        with suppress(KeyError):
+            return self._results[question]
+        found = answer()
+        if len(self._results) >= _KEPT_RESULTS:
+            self._results.clear()
+        self._results[question] = found
+        return found
 
 
 class Index:
@@ -85,6 +97,11 @@ class Index:
                     raise
             return snapshot
 
+    def of(self, ref: TaskRef) -> Shown | None:
+        """Return the render that a task instance had at the last look."""
+        with self._lock:
+            return self._groups.of(ref)
+
     def correct(self, lefts: Mapping[Identity, Sequence[Left]]) -> bool:
         """Take in what the tasks of a page have left just now. Return whether something had changed."""
         with self._lock:
@@ -101,21 +118,24 @@ class Index:
 
     def _forget(self, since: datetime) -> None:
         self._since = since
-        self._marks: dict[str, Mark] = {}
-        self._counts: dict[str, int] = {}
+        self._newest: dict[str, datetime] = {}
+        self._runs: Counter[str] = Counter()
+        self._pushes = self._elsewhere = 0
         self._groups = Groups()
         self._waiting: dict[TaskRef, tuple[TaskNow, Stored]] = {}
         self._whole = since != _NEVER
-        self._pushes = 0
         self._trusted_until = 0.0
 
     def _look(self, session: Session, since: datetime | None) -> Snapshot:
         pushes, now = tables.pushes(session), time.monotonic()
-        too_short = since is not None and since < self._since
-        if not self._whole or too_short or pushes != self._pushes or now >= self._trusted_until:
+        trusted = self._whole and now < self._trusted_until and (since is None or since >= self._since)
+        if trusted and pushes - self._pushes != self._elsewhere:
+            newest = max(self._newest.values(), default=_NEVER)
+            self._apply(session, tables.left_since(session, max(self._since, newest - _OVERLAP)))
+        if not trusted or pushes - self._pushes != self._elsewhere:
             self._read_marked(session, since)
-            self._pushes, self._trusted_until = pushes, now + self._trust_seconds
-        going_on = tables.active(session, self._marks.keys())
+            self._elsewhere, self._trusted_until = pushes - self._pushes, now + self._trust_seconds
+        going_on = tables.active(session, self._newest.keys())
         self._read_again(session, self._moved(going_on))
         self._wait(session, going_on)
         if self._snapshot is None or self._version != self._taken:
@@ -126,10 +146,21 @@ class Index:
         marks = tables.marks(session, self._since)
         wanted = self._period(session, marks, since)
         if not self._whole or wanted != self._since:
-            self._forget(wanted)
+            if self._whole and wanted > self._since:
+                self._begin_later(wanted)
+            else:
+                self._forget(wanted)
             self._version += 1
-            marks = tables.marks(session, self._since)
+            marks = tables.marks(session, wanted)
         self._read_news(session, marks)
+
+    def _begin_later(self, since: datetime) -> None:
+        """Leave out what was pushed before a time. So a new day costs no new reading of all others."""
+        known = self._groups.by_identity
+        self._since = since
+        self._groups.put((), gone=[one for one, entry in known.items() if not self._recent(entry)])
+        self._runs, self._pushes = Counter(), 0
+        self._count(known.values(), 1)
 
     def _period(self, session: Session, marks: dict[str, Mark], since: datetime | None) -> datetime:
         """Return where the index begins: at the start of a day, so that it seldom moves."""
@@ -154,26 +185,27 @@ class Index:
         return wanted
 
     def _read_news(self, session: Session, marks: dict[str, Mark]) -> None:
-        changed = {dag for dag, mark in marks.items() if mark != self._marks.get(dag)}
-        recent = {dag for dag in changed if marks[dag].newest >= self._since}
-        if recent:
-            known = [self._marks[dag].newest - _OVERLAP if dag in self._marks else _NEVER for dag in recent]
+        known = {dag: (self._runs[dag], self._newest.get(dag)) for dag in marks}
+        changed = [dag for dag, mark in marks.items() if (mark.runs, mark.newest) != known[dag]]
+        if recent := {dag for dag in changed if marks[dag].newest >= self._since}:
+            since = min(self._newest.get(dag, _NEVER + _OVERLAP) for dag in recent) - _OVERLAP
             some = None if len(recent) == len(marks) else recent
-            self._apply(session, tables.left_since(session, max(self._since, min(known)), some))
-        for dag in marks.keys() | self._counts.keys():
-            count = marks[dag].pushes if dag in marks else 0
-            if self._counts.get(dag, 0) != count:
+            self._apply(session, tables.left_since(session, max(self._since, since), some))
+        for dag in marks.keys() | self._runs.keys():
+            if self._runs[dag] != (marks[dag].runs if dag in marks else 0):
                 self._compare(session, dag)
-        self._marks = marks
+        self._newest = {dag: mark.newest for dag, mark in marks.items()}
 
     def _apply(self, session: Session, lefts: Iterable[Left]) -> None:
-        """Take in XComs. Those of a task instance belong together, so a known one is read again as a whole."""
-        by_task: dict[Identity, list[Left]] = {}
+        """Take in XComs. Those of a task instance belong together, so if it has several, all are read again as a whole."""
+        fresh: dict[Identity, Entry] = {}
+        again = set()
         for left in lefts:
-            by_task.setdefault(left.identity, []).append(left)
-        known = self._groups.by_identity
-        again = [identity for identity in by_task if identity in known]
-        self._put([entry_of(found) for identity, found in by_task.items() if identity not in known])
+            if left.identity in fresh or left.identity in self._groups.by_identity:
+                again.add(left.identity)
+            else:
+                fresh[left.identity] = entry_of([left])
+        self._put(fresh.values())
         self._read_again(session, again)
 
     def _compare(self, session: Session, dag_id: str) -> None:
@@ -184,7 +216,7 @@ class Index:
             for identity, entry in self._groups.by_identity.items()
             if entry.ref.dag_id == dag_id
         }
-        stale = [i for i, entry in here.items() if self._recent(entry) != there.get(i, frozenset())]
+        stale = [i for i, entry in here.items() if self._recent(entry) != there.get(i, ())]
         self._read_again(session, [*stale, *(there.keys() - here.keys())])
 
     def _moved(self, going_on: dict[TaskRef, TaskNow]) -> list[Identity]:
@@ -210,18 +242,24 @@ class Index:
     def _put(self, entries: Iterable[Entry], gone: Iterable[Identity] = ()) -> None:
         entries, gone, known = list(entries), list(gone), self._groups.by_identity
         changed = [entry for entry in entries if known.get(entry.identity) != entry]
-        for identity in (*gone, *(entry.identity for entry in changed)):
-            if (old := known.get(identity)) is not None:
-                self._counts[old.ref.dag_id] -= len(self._recent(old))
+        outdated = (*gone, *(entry.identity for entry in changed))
+        self._count((known[identity] for identity in outdated if identity in known), -1)
+        self._count(changed, 1)
         for entry in changed:
-            dag_id = entry.ref.dag_id
-            self._counts[dag_id] = self._counts.get(dag_id, 0) + len(self._recent(entry))
+            dag_id, newest = entry.ref.dag_id, max(at for _, at in entry.pushes)
+            self._newest[dag_id] = max(newest, self._newest.get(dag_id, newest))
         if changed or gone:
             self._groups.put(changed, gone)
             self._version += 1
 
-    def _recent(self, entry: Entry) -> frozenset[tuple[str, datetime]]:
-        return frozenset(push for push in entry.pushes if push[1] >= self._since)
+    def _count(self, entries: Iterable[Entry], sign: int) -> None:
+        for entry in entries:
+            pushes = len(self._recent(entry))
+            self._pushes += sign * pushes
+            self._runs[entry.ref.dag_id] += sign * pushes * entry.identity[0]
+
+    def _recent(self, entry: Entry) -> Pushes:
+        return tuple(push for push in entry.pushes if push[1] >= self._since)
 
     def _wait(self, session: Session, going_on: dict[TaskRef, TaskNow]) -> None:
         waits = {ref: now for ref, now in going_on.items() if now.waits and not self._told(ref)}
@@ -243,18 +281,14 @@ class Index:
 
     def _take(self) -> Snapshot:
         stored = {ref: one for ref, (_, one) in self._waiting.items()}
-        renders = [*self._groups.shown.values(), *map(shown_waiting, stored.values())]
-        renders.sort(key=lambda shown: shown.order, reverse=True)
-        newest = {dag: mark.newest for dag, mark in self._marks.items()}
+        renders = self._groups.newest_first()
+        if stored:
+            renders = [*renders, *map(shown_waiting, stored.values())]
+            renders.sort(key=attrgetter("order"), reverse=True)
+        newest = dict(self._newest)
         for ref, one in stored.items():
             newest.setdefault(ref.dag_id, one.pushed_at)
-        return Snapshot(
-            renders=tuple(renders),
-            by_task={entry.ref: shown for shown in renders for entry in shown.entries},
-            waiting=stored,
-            newest=newest,
-            since=self._since,
-        )
+        return Snapshot(renders=renders, waiting=stored, newest=newest, since=self._since)
 
 
 def midnight(moment: datetime) -> datetime:

@@ -68,10 +68,12 @@ def amount(value: Any) -> Decimal | None:
 
 def text(value: Any) -> str | None:
     """Return a text. An integer counts as one, because codes can be integers."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, str):
+        return value if value.isascii() else str(plain(value))
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
     try:
-        return plain(str(value))  # type: ignore[no-any-return]
+        return str(value)
     except ValueError:  # an integer of thousands of digits
         return None
 

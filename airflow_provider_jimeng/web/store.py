@@ -11,20 +11,23 @@ All but the payloads comes from the index (:mod:`.index`).
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from itertools import compress, islice, repeat
+from operator import attrgetter, contains
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.outcomes import Money, money_of_replaced
-from airflow_provider_jimeng.web import tables
-from airflow_provider_jimeng.web.entries import Replaced, Stored, stored_of
-from airflow_provider_jimeng.web.grouping import Shown, renders_of
+from airflow_provider_jimeng.core.outcomes import money_of_replaced
+from airflow_provider_jimeng.web import cards, tables
+from airflow_provider_jimeng.web.entries import Stored, stored_of
+from airflow_provider_jimeng.web.grouping import Facets, Shown, renders_of, shown_waiting
 from airflow_provider_jimeng.web.index import Index, first_day
+from airflow_provider_jimeng.web.query import Filters
 from airflow_provider_jimeng.web.tables import TaskRef
 
 if TYPE_CHECKING:
@@ -38,66 +41,23 @@ __all__ = [
     "Filters",
     "Found",
     "Group",
-    "Match",
     "Stored",
     "TaskRef",
     "dag_ids",
-    "facet_of",
-    "facet_values",
     "find",
     "find_page",
-    "groups",
     "neighbours",
     "one",
     "one_of_run",
     "page",
     "storage_connection",
     "usual_seconds",
-    "words_of",
 ]
 
 _ESTIMATE_SAMPLE = 50
-_KEPT_RESULTS = 16
 _MOST_LOOKS = 3
 """How often a page is read again if the index was wrong about a task of it."""
-_WORDS = re.compile(r'"([^"]+)"|“([^”]+)”|([^\s"“”]+)')
 _SNAPSHOT = "jimeng_snapshot"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which renders to show. ``readable`` names the DAGs that the reader can see; an empty tuple and ``None`` mean "any".
-
-    Without ``since`` it is the 30 days before the newest render, unless ``run_ids`` names the runs.
-    """
-
-    readable: frozenset[str]
-    dag_ids: tuple[str, ...] = ()
-    run_ids: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    ratios: tuple[str, ...] = ()
-    conn_ids: tuple[str, ...] = ()
-    text: str = ""
-    prompt: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    sort: str = "newest"
-
-
-class Facets(NamedTuple):
-    """What renders are counted by. ``replaced``: they are no renders of their own, and only cost money."""
-
-    dag_id: str
-    run_id: str
-    state: str
-    model: str | None
-    ratio: str | None
-    conn_id: str | None
-    money: Money
-    amount: Decimal | None
-    seconds: Decimal
-    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,28 +68,37 @@ class Group:
     count: int
 
 
-class Match(NamedTuple):
-    """A render that matches, as one reader sees it."""
-
-    shown: Shown
-    paid_here: bool
-
-    @property
-    def money(self) -> Money:
-        """What the render means for the bill."""
-        return self.shown.money if self.paid_here else Money.PAID_ELSEWHERE
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The renders that match filters, in order; and how many renders match text and dates, for totals and choices.
+class _Reach:
+    """The renders that match rights, text and dates, newest first; their facets by ``id()``; and the counts."""
 
-    ``since``: where the period begins; ``None`` if the runs are named.
+    renders: Sequence[Shown]
+    facets: Mapping[int, Facets]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The renders that match filters, in order, as one reader sees them.
+
+    ``groups`` counts those that match rights, text and dates. ``since``: where the period begins; ``None`` if the runs are
+    named.
     """
 
-    renders: tuple[Match, ...]
+    filters: Filters
+    renders: Sequence[Shown]
     groups: tuple[Group, ...]
     since: datetime | None
+
+    @cached_property
+    def totals(self) -> dict[str, Any]:
+        """The sums of the renders that match."""
+        return cards.totals(self.groups, self.filters)
+
+    @cached_property
+    def choices(self) -> dict[str, Any]:
+        """The choices of each filter, with how many renders each would leave."""
+        return cards.choices(self.groups, self.filters)
 
 
 _index = Index()
@@ -142,23 +111,20 @@ def dag_ids(session: Session) -> list[str]:
 
 def find(session: Session, filters: Filters) -> Found:
     """Return the renders that match filters."""
-    since = _aware(filters.since)
-    snapshot = _look(session, since)
+    snapshot, since = _look(session, filters.since), filters.since
     if since is None and filters.run_ids:
         began = tables.began(session, filters.run_ids, filters.readable)
         if began is not None and began < snapshot.since:
             old = renders_of(tables.left_by_run(session, filters.run_ids, filters.readable))
-            return _found(old, filters, None)
+            return _found(_reach(_having(filters.words, old, _texts(old)), filters), filters, None)
     else:
         wanted = _default_since(snapshot, filters.readable) if since is None else since
         snapshot = _look(session, wanted)
         since = max(wanted, snapshot.since)
-    key = replace(filters, since=since)
-    found = snapshot.results.get(key)
-    if found is None:
-        if len(snapshot.results) >= _KEPT_RESULTS:
-            snapshot.results.clear()
-        found = snapshot.results[key] = _found(snapshot.renders, key, since)
+    filters = replace(filters, since=since)
+    within = filters.readable, filters.text, filters.prompt, since, filters.until
+    reach: _Reach = snapshot.once(within, lambda: _reach(_search(snapshot, filters.words), filters))
+    found: Found = snapshot.once(filters, lambda: _found(reach, filters, since))
     return found
 
 
@@ -171,19 +137,11 @@ def find_page(session: Session, filters: Filters, *, limit: int, offset: int) ->
     looks = 0
     while True:
         found = find(session, filters)
-        matches = found.renders[offset : offset + limit]
-        lefts, looks = _read(session, matches), looks + 1
+        renders = found.renders[offset : offset + limit]
+        lefts, looks = _read(session, renders), looks + 1
         if looks == _MOST_LOOKS or not _index.correct(lefts):
-            return found, _stored(session, matches, lefts)
+            return found, _stored(session, renders, lefts)
         session.info.pop(_SNAPSHOT, None)
-
-
-def groups(session: Session, filters: Filters) -> list[Group]:
-    """Return counts of the renders that match text and dates, for totals and choices.
-
-    The filters by DAG, run, state, model, ratio and connection do not apply here.
-    """
-    return list(find(session, filters).groups)
 
 
 def page(session: Session, filters: Filters, *, limit: int, offset: int) -> list[Stored]:
@@ -199,29 +157,29 @@ def one(session: Session, ref: TaskRef) -> Stored | None:
 
 def one_of_run(session: Session, ref: TaskRef, readable: frozenset[str]) -> Stored | None:
     """Return the render of a task instance, as the task of its run that saved it left it, if there is one."""
-    shown = _look(session).by_task.get(ref)
-    if shown is not None and _index.correct(_read(session, [Match(shown, paid_here=True)])):
+    shown = _known(session, ref)
+    if shown is not None and _index.correct(_read(session, [shown])):
         session.info.pop(_SNAPSHOT, None)
-        shown = _look(session).by_task.get(ref)
+        shown = _known(session, ref)
     if shown is None:
         run = renders_of(tables.left_by_run(session, [ref.run_id], [ref.dag_id]))
         shown = next((one for one in run for entry in one.entries if entry.ref == ref), None)
     if shown is None:
         return None
+    shown = shown.seen_by(readable)
     if shown.entry.state != "landed":
-        own = next(entry for entry in shown.entries if entry.ref == ref)
-        shown = shown._replace(entry=own)
-    match = Match(shown, shown.paid_here(readable))
-    return next(iter(_stored(session, [match], _read(session, [match]))), None)
+        shown = shown._replace(entry=next(entry for entry in shown.entries if entry.ref == ref))
+    return next(iter(_stored(session, [shown], _read(session, [shown]))), None)
 
 
 def neighbours(session: Session, ref: TaskRef, filters: Filters) -> tuple[TaskRef | None, TaskRef | None]:
     """Return the tasks of the renders before and after this one among those that match."""
-    refs = [match.shown.entry.ref for match in find(session, filters).renders]
-    if ref not in refs:
+    renders = find(session, filters).renders
+    at = next((at for at, shown in enumerate(renders) if shown.entry.ref == ref), None)
+    if at is None:
         return None, None
-    at = refs.index(ref)
-    return (refs[at - 1] if at else None), (refs[at + 1] if at + 1 < len(refs) else None)
+    before, after = renders[max(0, at - 1) : at], renders[at + 1 : at + 2]
+    return before[0].entry.ref if before else None, after[0].entry.ref if after else None
 
 
 def storage_connection(session: Session, ref: TaskRef) -> str | None:
@@ -238,33 +196,26 @@ def storage_connection(session: Session, ref: TaskRef) -> str | None:
 
 def usual_seconds(session: Session, readable: frozenset[str], models: Iterable[str]) -> dict[str, float]:
     """Return by model the median seconds from submit to saved file, over its latest renders."""
-    snapshot = _look(session)
-    usual: dict[str, float] = {}
+    snapshot, usual = _look(session), {}
     for model in sorted(set(models)):
-        key = readable, model
-        if key not in snapshot.results:
-            took = (
-                shown.entry.took
-                for shown in snapshot.renders
-                if shown.entry.model == model
-                and shown.entry.took is not None
-                and shown.entry.ref.dag_id in readable
-            )
+
+        def seconds(model: str = model) -> float | None:
+            of_model = (shown.entry for shown in snapshot.renders if shown.entry.model == model)
+            took = (one.took for one in of_model if one.took is not None and one.ref.dag_id in readable)
             sample = sorted(islice(took, _ESTIMATE_SAMPLE))
-            snapshot.results[key] = sample[len(sample) // 2] if sample else None
-        if snapshot.results[key] is not None:
-            usual[model] = snapshot.results[key]
+            return sample[len(sample) // 2] if sample else None
+
+        if (found := snapshot.once((readable, model), seconds)) is not None:
+            usual[model] = found
     return usual
 
 
 # --- payloads ---------------------------------------------------------------------------------------------------------
 
 
-def _read(session: Session, matches: Iterable[Match]) -> dict[Identity, list[Left]]:
+def _read(session: Session, renders: Iterable[Shown]) -> dict[Identity, list[Left]]:
     """Return what the tasks of some renders left, an empty list for a task whose XComs are gone."""
-    entries = [
-        entry for match in matches for entry in match.shown.entries if match.shown.entry.state != "waiting"
-    ]
+    entries = [entry for shown in renders for entry in shown.entries if shown.entry.state != "waiting"]
     lefts: dict[Identity, list[Left]] = {entry.identity: [] for entry in entries}
     for left in tables.left_by(session, list(lefts)):
         lefts[left.identity].append(left)
@@ -272,17 +223,16 @@ def _read(session: Session, matches: Iterable[Match]) -> dict[Identity, list[Lef
 
 
 def _stored(
-    session: Session, matches: Iterable[Match], lefts: Mapping[Identity, Sequence[Left]]
+    session: Session, renders: Iterable[Shown], lefts: Mapping[Identity, Sequence[Left]]
 ) -> list[Stored]:
     """Return renders with their payloads, in the same order. One that was deleted meanwhile is left out."""
     waiting, found = _look(session).waiting, []
-    for match in matches:
-        entry = match.shown.entry
-        left = lefts.get(entry.identity)
-        stored = stored_of(left) if left else waiting.get(entry.ref)
+    for shown in renders:
+        left = lefts.get(shown.entry.identity)
+        stored = stored_of(left) if left else waiting.get(shown.entry.ref)
         if stored is not None:
-            billed = stored.billed or match.shown.billed
-            found.append(replace(stored, billed=billed, paid_here=match.paid_here))
+            billed = stored.billed or shown.billed
+            found.append(replace(stored, billed=billed, paid_here=shown.paid_here))
     return found
 
 
@@ -297,6 +247,12 @@ def _look(session: Session, since: datetime | None = None) -> Snapshot:
     return snapshot
 
 
+def _known(session: Session, ref: TaskRef) -> Shown | None:
+    """Return the render of a task instance, if it is in the index."""
+    waits = _look(session).waiting.get(ref)
+    return _index.of(ref) if waits is None else shown_waiting(waits)
+
+
 def _default_since(snapshot: Snapshot, readable: frozenset[str]) -> datetime:
     """Return the begin of the default period: 30 days before the newest render that the reader can see."""
     now = datetime.now(UTC)
@@ -304,91 +260,88 @@ def _default_since(snapshot: Snapshot, readable: frozenset[str]) -> datetime:
     return first_day(min(now, max(newest)) if newest else now)
 
 
-def _found(renders: Iterable[Shown], filters: Filters, since: datetime | None) -> Found:
-    in_reach = _matching(renders, filters, since)
-    facets = [_facets(match) for match in in_reach]
-    groups = [Group(facets=values, count=count) for values, count in Counter(facets).items()]
-    fits = _fits(filters)
-    matches = [match for match, values in zip(in_reach, facets, strict=True) if fits(values)]
-    if (sort := _SORT_KEYS.get(filters.sort)) is not None:
-        matches.sort(key=sort, reverse=True)
-    return Found(renders=tuple(matches), groups=(*groups, *_replaced(in_reach)), since=since)
-
-
-def _matching(renders: Iterable[Shown], filters: Filters, since: datetime | None) -> list[Match]:
-    readable, until = filters.readable, _aware(filters.until)
-    found = [shown for shown in renders if shown.entry.ref.dag_id in readable]
-    if since is not None:
-        found = [shown for shown in found if shown.entry.moment >= since]
-    if until is not None:
-        found = [shown for shown in found if shown.entry.moment < until]
+def _reach(renders: Sequence[Shown], filters: Filters) -> _Reach:
+    """Return what matches rights and dates. This looks at each render of the period, so it does little with each."""
+    if filters.until is not None:
+        renders = renders[_begins(renders, filters.until) :]
+    if filters.since is not None:
+        renders = renders[: _begins(renders, filters.since)]
+    readable = filters.readable
     if filters.prompt is not None:
         prompt = hash(filters.prompt)
-        found = [shown for shown in found if any(entry.prompt == prompt for entry in shown.entries)]
-    for word in words_of(filters.text):
-        found = [shown for shown in found if any(entry.has(word) for entry in shown.entries)]
-    return [Match(shown, shown.paid_here(readable)) for shown in found]
+        renders = [shown for shown in renders if any(entry.prompt == prompt for entry in shown.entries)]
+    facets = _facets(renders)
+    if hidden := {kind for kind, one in facets.items() if one.dag_id not in readable}:
+        renders = [shown for shown in renders if id(shown.facets) not in hidden]
+    if any(map(attrgetter("payers"), renders)):
+        renders = [shown.seen_by(readable) for shown in renders]
+        facets = _facets(renders)
+    counts: Counter[Facets] = Counter()
+    for kind, count in Counter(map(id, map(attrgetter("facets"), renders))).items():
+        counts[facets[kind]] += count
+    groups = [Group(facets=one, count=count) for one, count in counts.items()]
+    return _Reach(renders=renders, facets=facets, groups=(*groups, *_replaced(renders)))
 
 
-def words_of(text: str) -> list[str]:
-    """Return what a search looks for: each word, and each phrase in quotes, casefolded."""
-    return [(phrase or chinese or word).casefold() for phrase, chinese, word in _WORDS.findall(text)]
+def _facets(renders: Iterable[Shown]) -> dict[int, Facets]:
+    facets = list(map(attrgetter("facets"), renders))
+    return dict(zip(map(id, facets), facets, strict=True))
 
 
-def _facets(match: Match) -> Facets:
-    entry, ref = match.shown.entry, match.shown.entry.ref
-    return Facets(
-        ref.dag_id, ref.run_id, entry.state, entry.model, entry.ratio, entry.conn_id,
-        match.money, entry.amount, entry.seconds,
-    )  # fmt: skip
+def _search(snapshot: Snapshot, words: list[str]) -> Sequence[Shown]:
+    renders = snapshot.renders
+    return _having(words, renders, snapshot.once("texts", lambda: _texts(renders))) if words else renders
 
 
-def _fits(filters: Filters) -> Callable[[Facets], bool]:
-    wanted = [(at, frozenset(values)) for at, values in enumerate(facet_values(filters)) if values]
-    return lambda facets: all(facets[at] in values for at, values in wanted)
+def _having(words: list[str], renders: Sequence[Shown], texts: Sequence[str]) -> Sequence[Shown]:
+    """Return the renders that have all words. Most are left out without a step of Python for each."""
+    for word in words:
+        found = list(map(contains, texts, repeat(word)))
+        renders, texts = list(compress(renders, found)), list(compress(texts, found))
+    return [shown for shown in renders if all(map(shown.has, words))]
 
 
-def facet_of(facets: Facets) -> tuple[str | None, ...]:
-    """Return the facets that can be filtered by."""
-    return facets[:6]
+def _texts(renders: Iterable[Shown]) -> list[str]:
+    return [shown.text for shown in renders]
 
 
-def facet_values(filters: Filters) -> tuple[tuple[str, ...], ...]:
-    """Return the values that each facet may have, in the order of :func:`facet_of`; an empty tuple means "any"."""
-    return (
-        *(filters.dag_ids, filters.run_ids, filters.states),
-        *(filters.models, filters.ratios, filters.conn_ids),
-    )
+def _begins(renders: Sequence[Shown], moment: datetime) -> int:
+    """Return the place of the first render that is older than a moment."""
+    return bisect_left(renders, True, key=lambda shown: shown.order[0] < moment)  # noqa: FBT003
 
 
-def _replaced(matches: Sequence[Match]) -> list[Group]:
+def _found(reach: _Reach, filters: Filters, since: datetime | None) -> Found:
+    renders = reach.renders
+    if filters.chosen:
+        fits = filters.fits()
+        fitting = {kind for kind, facets in reach.facets.items() if fits(facets)}
+        renders = [shown for shown in renders if id(shown.facets) in fitting]
+    if (sort := _SORT_KEYS.get(filters.sort)) is not None:
+        renders = sorted(renders, key=sort, reverse=True)
+    return Found(filters=filters, renders=renders, groups=reach.groups, since=since)
+
+
+def _replaced(renders: Iterable[Shown]) -> list[Group]:
     """Return the renders that other renders of the same tasks replaced. Each counts once, and not if it is shown itself."""
-    earlier: dict[str, tuple[Match, Replaced]] = {}
-    for match in matches:
-        for entry in match.shown.entries:
-            for item in entry.replaced:
-                earlier[item.render_id] = match, item
+    replacing = [shown for shown in renders if shown.replaced]
+    earlier = {item.render_id: (shown, item) for shown in replacing for item in shown.replaced}
     if not earlier:
         return []
-    for match in matches:
-        earlier.pop(match.shown.entry.render_id or "", None)
+    for shown in renders:
+        earlier.pop(shown.entry.render_id or "", None)
     return [
         Group(
-            facets=_facets(match)._replace(
+            facets=shown.facets._replace(
                 money=money_of_replaced(item.state), amount=item.cost, seconds=Decimal(0), replaced=True
             ),
             count=1,
         )
-        for match, item in earlier.values()
+        for shown, item in earlier.values()
     ]
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-_SORT_KEYS: dict[str, Callable[[Match], Decimal | float]] = {
-    "cost": lambda match: match.shown.entry.amount or Decimal(-1),
-    "length": lambda match: match.shown.entry.length,
-    "render_time": lambda match: -1.0 if match.shown.entry.took is None else match.shown.entry.took,
+_SORT_KEYS: dict[str, Callable[[Shown], Decimal | float]] = {
+    "cost": lambda shown: shown.entry.amount or Decimal(-1),
+    "length": lambda shown: shown.entry.length,
+    "render_time": lambda shown: -1.0 if shown.entry.took is None else shown.entry.took,
 }

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
     from sqlalchemy.sql import ColumnElement, Select
 
+    from airflow_provider_jimeng.web.entries import Pushes
+
 KEYS = (xcom.RENDER, xcom.REFUSAL, xcom.INTENT)
 """What a task leaves of a render."""
 COUNTED = (*KEYS, xcom.EARLIER)
@@ -53,9 +55,13 @@ class TaskRef:
 
 
 class Mark(NamedTuple):
-    """How many XComs of ours a DAG has since a time, and when its newest one was pushed."""
+    """The XComs of ours that a DAG has since a time: how many, the sum of their runs' numbers, and when the newest came.
+
+    The sum also changes if as many XComs are deleted as are pushed.
+    """
 
     pushes: int
+    runs: int
     newest: datetime
 
 
@@ -86,10 +92,11 @@ def pushes(session: Session) -> int:
 
 
 def marks(session: Session, since: datetime) -> dict[str, Mark]:
-    """Return a mark for each DAG that has XComs of ours, however old; the count is of those since a time."""
-    recent = func.count(case((XComModel.timestamp >= since, 1)))
-    statement = select(_dag_id(), recent, func.max(XComModel.timestamp)).where(_is_ours()).group_by(_dag_id())
-    return {dag_id: Mark(count, newest) for dag_id, count, newest in session.execute(statement)}
+    """Return a mark for each DAG that has XComs of ours, however old; its numbers are of those since a time."""
+    run = case((XComModel.timestamp >= since, XComModel.dag_run_id))
+    numbers = func.count(run), func.coalesce(func.sum(run), 0), func.max(XComModel.timestamp)
+    rows = session.execute(select(_dag_id(), *numbers).where(_is_ours()).group_by(_dag_id()))
+    return {dag_id: Mark(*mark) for dag_id, *mark in rows}
 
 
 def oldest_of(session: Session, most: int) -> datetime | None:
@@ -149,17 +156,15 @@ def began(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) 
     return session.scalar(select(func.min(XComModel.timestamp)).where(of_runs, _is_ours()))
 
 
-def pushes_of(
-    session: Session, dag_id: str, since: datetime
-) -> dict[Identity, frozenset[tuple[str, datetime]]]:
-    """Return which XComs of ours the task instances of a DAG have since a time: their keys and times."""
+def pushes_of(session: Session, dag_id: str, since: datetime) -> dict[Identity, Pushes]:
+    """Return which XComs of ours the task instances of a DAG have since a time."""
     statement = select(
         XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.timestamp
     ).where(_dag_id() == dag_id, _is_ours(), XComModel.timestamp >= since)
-    found: dict[Identity, set[tuple[str, datetime]]] = {}
+    found: dict[Identity, list[tuple[str, datetime]]] = {}
     for run, task_id, map_index, key, pushed_at in session.execute(statement):
-        found.setdefault((run, task_id, map_index), set()).add((key, pushed_at))
-    return {identity: frozenset(pushes) for identity, pushes in found.items()}
+        found.setdefault((run, task_id, map_index), []).append((key, pushed_at))
+    return {identity: tuple(sorted(pushes)) for identity, pushes in found.items()}
 
 
 def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]:

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
 import termios
@@ -132,7 +131,6 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_end_at_ctrl_c,  # noqa: PLW1509
         )
 
     def end(self, process: subprocess.Popen[str]) -> Ended:
@@ -181,16 +179,6 @@ class Terminal:
         return chunk
 
 
-def _take_the_terminal() -> None:
-    """Let the terminal send Ctrl-C to this process, which may have been started by one that ignores it."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    _end_at_ctrl_c()
-
-
-def _end_at_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def in_terminal(jimeng: CommandLine, *words: str) -> Iterator[Terminal]:
     """Start a command whose standard streams are a terminal."""
@@ -203,7 +191,7 @@ def in_terminal(jimeng: CommandLine, *words: str) -> Iterator[Terminal]:
         stdout=other,
         stderr=other,
         start_new_session=True,
-        preexec_fn=_take_the_terminal,  # noqa: PLW1509
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - the terminal sends Ctrl-C
     )
     try:
         yield Terminal(process=process, main=main)

@@ -279,6 +279,52 @@ def test_totals_count_videos_seconds_and_money_of_the_filtered_set(admin: Reader
     }  # fmt: skip
 
 
+def test_totals_are_the_sums_of_the_cards_and_choices_count_them_under_every_filter(
+    admin: Reader, viewer: Reader, records: Records
+) -> None:
+    for number, (dag_id, cost) in enumerate(
+        (("a", "1.40"), ("b", "0.07"), ("secret_c", "9.99"), ("b", None))
+    ):
+        price = None if cost is None else Decimal(cost)
+        records.landed(
+            FILE, dag_id=dag_id, run_id=f"r{number}", render_id=str(number), cost_cny=price, commit=False
+        )
+    records.landed(FILE, dag_id="b", run_id="reader", render_id="0", at=NOW.add(days=1), model="t2v_1080p")
+    records.landed(
+        FILE, dag_id="b", run_id="poor", render_id="2", at=NOW.add(days=1), cost_cny=Decimal("9.99")
+    )
+    for number, outcome in enumerate(("timed_out", "failed", None), start=5):
+        payload = render_payload(task_id=str(number), submitted_at=NOW.add(days=number), prompt="a kite")
+        state = "failed" if outcome else "deferred"
+        records.add(
+            run_id=f"r{number}", state=state, render=payload | ({"outcome": outcome} if outcome else {})
+        )
+    records.add(run_id="refused", state="failed", refusal=refused_payload())
+    params = {"dags": "dag_id", "runs": "run_id", "states": "state", "models": "model"}
+    filters: list[dict[str, Any]] = [
+        {}, {"dag_id": ["a", "b"]}, {"state": "landed"}, {"q": "kite"}, {"q": "boat", "dag_id": "b"}, {"sort": "cost"},
+        {"since": NOW.add(days=6).isoformat()}, {"until": NOW.add(days=6).isoformat(), "model": "t2v_720p"},
+        {"run_id": ["r1", "reader"], "state": "landed"},
+    ]  # fmt: skip
+    for reader in (admin, viewer):
+        for query in filters:
+            page = reader.renders(limit=100, **query)
+            sums = {"paid": Decimal(0), "may_be_billed": Decimal(0), "expected": Decimal(0)}
+            for card in page["cards"]:
+                if card["money"] in sums and card["amount_cny"]:
+                    sums[card["money"]] += Decimal(card["amount_cny"])
+            totals = page["totals"]
+            assert totals["renders"] == len(page["cards"]), query
+            shown = [Decimal(totals[name]) for name in ("cost_cny", "may_be_billed_cny", "expected_cny")]
+            assert shown == list(sums.values()), query
+            for name, param in params.items():
+                for choice in page["choices"][name]:
+                    found = reader.renders(**query | {param: choice["value"]})
+                    assert found["totals"]["renders"] == choice["count"], (query, choice)
+    assert admin.renders()["totals"]["cost_cny"] == "11.46"
+    assert viewer.renders()["totals"]["cost_cny"] == "11.46", "who cannot see the payer sees the next run pay"
+
+
 def test_choices_say_how_many_renders_each_would_leave(admin: Reader, records: Records) -> None:
     records.landed(FILE, dag_id="a", render_id="1")
     records.landed(FILE, dag_id="b", render_id="2", model="t2v_1080p")

@@ -38,7 +38,7 @@ def seen(snapshot: Snapshot) -> list[tuple[Any, ...]]:
             shown.entry.state,
             shown.entry.task_state,
             shown.entry.outcome,
-            shown.money,
+            shown.facets.money,
             shown.billed,
         )
         for shown in snapshot.renders
@@ -77,9 +77,9 @@ class Campaign:
         )
         self.session.commit()
 
-    def forget(self, run_id: str, *keys: str) -> None:
+    def forget(self, run_id: str, *keys: str, map_index: int = -1) -> None:
         xcom = table("xcom")
-        statement = delete(xcom).where(xcom.c.run_id == run_id)
+        statement = delete(xcom).where(xcom.c.run_id == run_id, xcom.c.map_index >= map_index)
         self.session.execute(statement.where(xcom.c.key.in_(keys)) if keys else statement)
         self.session.commit()
 
@@ -93,7 +93,8 @@ def _model(name: str) -> Any:
 def test_the_index_that_followed_each_step_agrees_with_one_that_reads_all_anew(
     session: Session, records: Records
 ) -> None:
-    campaign, following = Campaign(session, records), Index(trust_seconds=0)
+    campaign = Campaign(session, records)
+    following, seldom = Index(trust_seconds=0), Index(trust_seconds=0)
     paid = render_payload(task_id="1", submitted_at=NOW)
     manifest = manifest_payload(FILE, task_id="1")
     refusal = {"refused_at": NOW.isoformat(), "outcome": "failed", "code": "50411"}
@@ -115,13 +116,21 @@ def test_the_index_that_followed_each_step_agrees_with_one_that_reads_all_anew(
         lambda: campaign.push("b", "jimeng_earlier", {"renders": [{"task_id": "1", "state": "lost"}]}),
         lambda: campaign.set_task("b", state="failed"),
         lambda: campaign.forget("a"),
+        lambda: records.add(run_id="skewed", render=render_payload(task_id="4"), at=campaign.now.subtract(minutes=9)),
+        lambda: [records.add(run_id="m", map_index=at, render=render_payload(task_id=f"m{at}"), at=campaign.tick()) for at in (0, 1)],
+        lambda: campaign.forget("m", map_index=0),
         lambda: records.add(dag_id="late", run_id="c", render=render_payload(task_id="3"), at=NOW.subtract(days=3)),
         lambda: campaign.forget("b"),
         lambda: campaign.forget("c"),
+        lambda: campaign.forget("skewed"),
+        lambda: campaign.forget("m"),
     ]  # fmt: skip
     for number, step in enumerate(steps):
         step()
-        assert seen(following.look(session)) == seen(Index().look(session)), f"after step {number}"
+        anew = seen(Index().look(session))
+        assert seen(following.look(session)) == anew, f"after step {number}"
+        if number % 3 == 2:
+            assert seen(seldom.look(session)) == anew, f"another process, after step {number}"
     assert seen(following.look(session)) == []
 
 
@@ -176,6 +185,43 @@ def test_a_longer_period_is_read_when_a_reader_asks_for_it(admin: Reader, record
     old = admin.renders(run_id="old")
     assert [card["render_id"] for card in old["cards"]] == ["1"], "a run that is named is shown however old"
     assert old["period"] == {"since": None, "is_default": True}
+
+
+def test_a_new_day_leaves_old_renders_out_and_reads_none_of_the_others_again(
+    session: Session, records: Records
+) -> None:
+    for name, days in (("old", 0), ("other", 20), ("last", 21)):
+        at = NOW.add(days=days)
+        records.landed(FILE, run_id=name, render_id=name, prompt=name, at=at, submitted_at=at)
+    index = Index(trust_seconds=0)
+    assert [shown.entry.render_id for shown in index.look(session).renders] == ["last", "other", "old"]
+    xcom = table("xcom")
+    of_other = update(xcom).where(xcom.c.run_id == "other", xcom.c.key == "jimeng_render")
+    session.execute(of_other.values(value=render_payload(task_id="other", prompt="read again")))
+    at = NOW.add(days=32)
+    records.landed(FILE, run_id="new", render_id="new", at=at, submitted_at=at)
+    snapshot = index.look(session)
+    assert [shown.entry.render_id for shown in snapshot.renders] == ["new", "last", "other"]
+    assert snapshot.renders[2].has("other")
+    assert not snapshot.renders[2].has("read again")
+    assert snapshot.since == Index().look(session).since
+    Campaign(session, records).forget("other")
+    assert [shown.entry.render_id for shown in index.look(session).renders] == ["new", "last"]
+
+
+def test_a_render_falls_out_of_the_default_period_while_the_index_holds_it(
+    admin: Reader, records: Records
+) -> None:
+    records.landed(FILE, run_id="old", render_id="1", at=NOW, submitted_at=NOW)
+    for number, (days, ids, since) in enumerate(
+        ((30, ["2", "1"], "2026-05-04"), (31, ["3", "2"], "2026-05-05")), start=2
+    ):
+        at = NOW.start_of("day").add(days=days)
+        records.landed(FILE, run_id=f"r{number}", render_id=str(number), at=at, submitted_at=at)
+        page = admin.renders()
+        assert [card["render_id"] for card in page["cards"]] == ids
+        assert page["period"]["since"] == f"{since}T00:00:00+00:00"
+        assert (page["totals"]["renders"], page["totals"]["cost_cny"]) == (2, "2.80")
 
 
 def test_the_default_period_depends_on_nothing_that_a_reader_cannot_see(
