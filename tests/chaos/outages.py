@@ -90,7 +90,7 @@ OUTAGES: dict[str, Outage] = {
         groups=(Group(slug="s3", at=ANSWER, count=8, store="s3"),),
     ),
 }
-OFTEN: dict[str, Any] = {"retries": 4, "retry_delay": 10, "poll_interval": 2}
+OFTEN: dict[str, Any] = {"retries": 8, "retry_delay": 10, "poll_interval": 2}
 SHORT_OUTAGE = Outage(
     victim=API_SERVER,
     number=signal.SIGKILL,
