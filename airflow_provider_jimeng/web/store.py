@@ -282,7 +282,8 @@ def _stored(
         stored = stored_of(left) if left else waiting.get(entry.ref)
         if stored is not None:
             billed = stored.billed or match.shown.billed
-            found.append(replace(stored, billed=billed, paid_here=match.paid_here))
+            tasks = tuple(one.ref for one in match.shown.entries)
+            found.append(replace(stored, billed=billed, paid_here=match.paid_here, tasks=tasks))
     return found
 
 

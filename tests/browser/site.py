@@ -40,7 +40,7 @@ FAULTS = [
     {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
     {"where": "query", "what": "status_word", "word": "generating", "prompt_contains": "slow study"},
 ]
-"""The slow study runs until :meth:`Site.let_the_slow_study_end`."""
+"""The slow study runs until :meth:`Site.take_back_all_faults`."""
 REVIEWS = {
     "published": ("example_jimeng_review", "A take that everybody likes"),
     "rejected": ("example_jimeng_review", "A take that is not good enough"),
@@ -99,8 +99,12 @@ class Site:
         for dag_id in dag_ids:
             self.stack.wait(dag_id, self.runs[dag_id])
 
-    def let_the_slow_study_end(self) -> None:
-        """Take back all faults of the emulator; only the slow study still needs one."""
+    def add_faults(self, faults: list[dict[str, Any]]) -> None:
+        """Let the emulator do these too."""
+        httpx.post(f"{self.emulator.url}/_emulator/faults", json=faults, trust_env=False).raise_for_status()
+
+    def take_back_all_faults(self) -> None:
+        """Let the emulator do nothing wrong any more. The slow study then ends."""
         httpx.delete(f"{self.emulator.url}/_emulator/faults", trust_env=False).raise_for_status()
 
 

@@ -279,7 +279,7 @@ def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site
     own_page.get_by_role("link", name="Video", exact=True).click()
     own_page.wait_for_url(button["extra_links"]["Video"])
     expect(own_page.locator(".panel.running")).to_contain_text("Running for")
-    site.let_the_slow_study_end()
+    site.take_back_all_faults()
 
     expect(page.locator(".card video.ready")).to_be_attached(timeout=120_000)
     assert page.evaluate("window.still_the_same_page")

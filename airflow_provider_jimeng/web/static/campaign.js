@@ -8,12 +8,12 @@ import { age, money, moment, moneyText, resolution, span } from "./format.js";
 import { fileButtons } from "./files.js";
 import { airflowAddress, leavingFrame, refQuery, renderAddress } from "./host.js";
 import { explain, LOCALE, t } from "./i18n.js";
+import { keepUpToDate } from "./live.js";
 import { keyOf } from "./selection.js";
 
 const STATES = ["landed", "submitted", "running", "waiting", "failed"];
 const RUN_STATES = { queued: "run_queued", running: "run_running", success: "run_success", failed: "run_failed" };
 const PAGE = 100;
-const LOOK_AGAIN_MS = 5000;
 
 function runAddress({ dag_id, run_id }) {
   return new URL(["dags", dag_id, "runs", run_id].map(encodeURIComponent).join("/"), airflowAddress()).href;
@@ -79,8 +79,9 @@ function failureList(failures) {
         advice ? h("p", {}, h("b", {}, `${t("what_to_do")}: `), advice) : null,
         h("details", {},
           h("summary", {}, t("which_renders", { count: failure.count })),
-          h("ul", {}, failure.renders.map(({ ref, prompt }) =>
-            h("li", {}, h("a", { href: renderAddress(ref) }, h("code", {}, taskName(ref)), " ", h("span", { lang: "" }, prompt ?? t("no_prompt")))))),
+          h("ul", {}, failure.renders.map(({ ref, prompt, message }) =>
+            h("li", {}, h("a", { href: renderAddress(ref) }, h("code", {}, taskName(ref)), " ", h("span", { lang: "" }, prompt || t("no_prompt"))),
+              message ? h("p", { class: "soft", lang: "" }, message) : null))),
           failure.count > failure.renders.length ? h("p", { class: "soft" }, t("and_more", { count: failure.count - failure.renders.length })) : null));
     }));
 }
@@ -231,7 +232,7 @@ export function campaignPage(root) {
     list.show(data);
     if (list.parentElement !== main) main.replaceChildren(...parts, list);
   };
-  const load = async ({ quietly = false } = {}) => {
+  const look = async () => {
     request?.abort();
     const mine = (request = new AbortController());
     const query = ask.run();
@@ -239,14 +240,15 @@ export function campaignPage(root) {
     query.set("limit", PAGE);
     try {
       show(await fetchCampaign(query, mine.signal));
-    } catch (error) {
-      if (error.name !== "AbortError" && !quietly) main.replaceChildren(errorNotice(error, () => load()));
+    } finally {
+      if (request === mine) request = null;
     }
   };
-  root.append(main);
+  const load = () => look().catch((error) => {
+    if (error.name !== "AbortError") main.replaceChildren(errorNotice(error, load));
+  });
+  root.append(keepUpToDate(() => (request ? null : look())), main);
   load();
-  addEventListener("popstate", () => load());
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) load({ quietly: true }); });
-  setInterval(() => { if (!document.hidden) load({ quietly: true }); }, LOOK_AGAIN_MS);
+  addEventListener("popstate", load);
   setInterval(() => { if (!document.hidden) list.refresh(); }, 1000);
 }

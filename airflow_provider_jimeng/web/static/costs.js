@@ -6,8 +6,9 @@ import { errorNotice, fetchCosts } from "./api.js";
 import { money, span } from "./format.js";
 import { campaignAddress, leavingFrame } from "./host.js";
 import { t } from "./i18n.js";
+import { keepUpToDate } from "./live.js";
 
-const KEPT = ["dag_id", "run_id", "model", "state", "q"];
+const KEPT = ["dag_id", "run_id", "model", "ratio", "conn_id", "state", "q"];
 const MONEY = ["paid_cny", "may_be_billed_cny", "expected_cny"];
 
 /** Returns the query for the server: days of the address are days of UTC, as in the table. */
@@ -46,7 +47,9 @@ function table(data) {
 
 export function costsPage(root) {
   const address = () => new URLSearchParams(location.search);
-  const content = h("div", { aria: { live: "polite" } });
+  const content = h("div", {});
+  let request = null;
+  let shown = ""; // the answer that the page shows
   const csv = h("div", { class: "row" });
   const day = (name, text) => h("label", { class: "day" }, h("span", {}, text), h("input", { type: "date", name, on: { change: () => change() } }));
   const form = h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } }, day("since", t("from")), day("until", t("to")), csv);
@@ -59,22 +62,36 @@ export function costsPage(root) {
     history.pushState(null, "", `?${query}`);
     load();
   };
-  const load = async () => {
-    const query = queryOf(address());
-    for (const name of ["since", "until"]) form.elements[name].value = address().get(name) ?? "";
-    replaceChildren(csv, leavingFrame(h("a", { class: "button", href: `api/costs.csv?${query}`, download: "" }, icon("download"), t("files_csv"))));
+  const look = async () => {
+    request?.abort();
+    const mine = (request = new AbortController());
     try {
-      const data = await fetchCosts(query);
-      const named = address().get("since") || address().get("until") || address().get("run_id");
-      replaceChildren(content,
-        h("p", { class: "soft" }, [named ? null : t("costs_period"), t("costs_utc")].filter(Boolean).join(" ")),
-        data.rows.length ? table(data) : h("div", { class: "notice" }, icon("film"), h("h2", {}, t("none_title")), h("p", {}, t("none_text"))));
-    } catch (error) {
-      replaceChildren(content, errorNotice(error, load));
+      show(await fetchCosts(queryOf(address()), mine.signal));
+    } finally {
+      if (request === mine) request = null;
     }
   };
-  const about = address().get("run_id") ?? address().get("dag_id");
-  root.append(h("div", { class: "heading" }, h("h1", {}, t("costs"), about ? h("small", {}, about) : null)), form, content);
+  const show = (data) => {
+    const text = JSON.stringify([location.search, data]);
+    if (text === shown) return;
+    shown = text;
+    const named = address().get("since") || address().get("until") || address().get("run_id");
+    replaceChildren(content,
+      h("p", { class: "soft" }, [named ? null : t("costs_period"), t("costs_utc")].filter(Boolean).join(" ")),
+      data.rows.length ? table(data) : h("div", { class: "notice" }, icon("film"), h("h2", {}, t("none_title")), h("p", {}, t("none_text"))));
+  };
+  const load = () => {
+    for (const name of ["since", "until"]) form.elements[name].value = address().get(name) ?? "";
+    replaceChildren(csv, leavingFrame(h("a", { class: "button", href: `api/costs.csv?${queryOf(address())}`, download: "" }, icon("download"), t("files_csv"))));
+    return look().catch((error) => {
+      if (error.name === "AbortError") return;
+      shown = "";
+      replaceChildren(content, errorNotice(error, load));
+    });
+  };
+  const shownValue = (name, value) => (name === "state" ? t(`state_${value}`) : value);
+  const about = KEPT.flatMap((name) => address().getAll(name).filter(Boolean).map((value) => shownValue(name, value))).join(" · ");
+  root.append(h("div", { class: "heading" }, h("h1", {}, t("costs"), about ? h("small", {}, about) : null)), form, keepUpToDate(() => (request ? null : look())), content);
   addEventListener("popstate", load);
   load();
 }
