@@ -206,7 +206,13 @@ def main() -> int:
         spread += fast_tests()
     elif options.browser:
         chosen = [environment for environment in chosen if environment.browser]
-        spread = ["-m", "real and not nightly", "tests/browser"]  # playwright needs a process of its own
+        # Playwright needs a process of its own. The pages of the documentation know no Airflow.
+        spread = [
+            "-m",
+            "real and not nightly",
+            "tests/browser",
+            "--ignore=tests/browser/test_documentation.py",
+        ]
     if options.action == "lock":
         for environment in chosen:
             if environment.owns_lock:

@@ -34,8 +34,16 @@ function cells(row, heading) {
   ];
 }
 
+function figures(total) {
+  const figure = (value, label, note = "") => h("div", { class: "figure" }, h("b", {}, value), h("span", {}, label), h("small", {}, note));
+  return h("div", { class: "totals" },
+    figure(money(total.paid_cny), t("total_cost"), total.unpriced ? t("total_unpriced", { count: total.unpriced }) : ""),
+    Number(total.may_be_billed_cny) > 0 ? figure(money(total.may_be_billed_cny), t("may_be_billed")) : null,
+    Number(total.expected_cny) > 0 ? figure(money(total.expected_cny), t("still_expected")) : null);
+}
+
 function table(data) {
-  const heads = ["day", "dag", "run", "model", "total_renders", "state_landed", "duration_seconds", "total_cost", "may_be_billed", "still_expected", "unknown_price"];
+  const heads = ["day", "filter_dag_id", "run", "model", "total_renders", "state_landed", "duration_seconds", "total_cost", "may_be_billed", "still_expected", "unknown_price"];
   return h("div", { class: "table", tabIndex: 0, aria: { role: "region", label: t("costs") } },
     h("table", {},
       h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, t(name))))),
@@ -77,6 +85,7 @@ export function costsPage(root) {
     shown = text;
     const named = address().get("since") || address().get("until") || address().get("run_id");
     replaceChildren(content,
+      data.rows.length ? figures(data.total) : null,
       h("p", { class: "soft" }, [named ? null : t("costs_period"), t("costs_utc")].filter(Boolean).join(" ")),
       data.rows.length ? table(data) : h("div", { class: "notice" }, icon("film"), h("h2", {}, t("none_title")), h("p", {}, t("none_text"))));
   };

@@ -75,7 +75,7 @@ export const EN = {
   selection: "Selected renders",
   selected: "{count} selected",
   selected_saved: "{count} selected, {saved} of them saved",
-  selected_fitting: "All {count} that fit the filter are selected, {saved} of them saved",
+  selected_fitting: "{count} selected: all that fit the filter, {saved} of them saved",
   left_out: "{count} left out",
   select_fitting: "Select all {count}",
   none_saved: "None of these is saved.",

@@ -57,7 +57,7 @@ export function tray(cards, query) {
     const whole = wholeSelection();
     element.hidden = !whole && all.length === 0;
     if (whole) {
-      replaceChildren(element, wholeContent(whole));
+      replaceChildren(element, ...wholeContent(whole));
       return;
     }
     const rest = all.length - MOST_LISTED;
@@ -65,7 +65,7 @@ export function tray(cards, query) {
     const selectAll = () => { for (const card of cards()) select(card); };
     replaceChildren(
       element,
-      h("span", { class: "count", aria: { role: "status" } }, t(saved < all.length ? "selected_saved" : "selected", { count: all.length, saved })),
+      h("span", { class: "count", aria: { role: "status" } }, t(saved && saved < all.length ? "selected_saved" : "selected", { count: all.length, saved })),
       h("ul", {}, all.slice(0, MOST_LISTED).map(listed), rest > 0 ? h("li", {}, t("and_more", { count: rest })) : null),
       cards().length ? h("button", { type: "button", class: "button", on: { click: selectAll } }, t("select_all")) : null,
       h("button", { type: "button", class: "button", on: { click: clearSelection } }, t("clear")),

@@ -75,7 +75,7 @@ export const ZH = {
   selection: "已选生成任务",
   selected: "已选 {count} 个",
   selected_saved: "已选 {count} 个，其中 {saved} 个已保存",
-  selected_fitting: "已选符合筛选的全部 {count} 个，其中 {saved} 个已保存",
+  selected_fitting: "已选 {count} 个：符合筛选的全部任务，其中 {saved} 个已保存",
   left_out: "已排除 {count} 个",
   select_fitting: "全选 {count} 个",
   none_saved: "所选任务均未保存视频。",

@@ -43,7 +43,7 @@ with DAG("slow_study", schedule=None, catchup=False):
 
 HARD_DAY: dict[str, dict[str, Any]] = {
     "saved": {"prompt": "A baker opens the oven before dawn"},
-    "waiting": {"prompt": "A queue of paper boats waits at a lock"},
+    "waiting": {"prompt": "A queue of barges waits at a lock"},
     "lost": {"prompt": "A letter that nobody answers"},
     "failed": {"prompt": "A glass that breaks while it is drawn", "model": "t2v_1080p"},
     "moderated": {"prompt": "A dragon that the emulator refuses"},
@@ -57,10 +57,10 @@ HARD_DAY: dict[str, dict[str, Any]] = {
     },
 }
 HARD_DAY_FAULTS: list[dict[str, Any]] = [
-    {"where": "submit", "what": "error_before", "code": 50430, "prompt_contains": "paper boats waits"},
+    {"where": "submit", "what": "error_before", "code": 50430, "prompt_contains": "queue of barges"},
     {"where": "submit", "what": "cut_after", "prompt_contains": "nobody answers"},
     {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
-    {"where": "render", "what": "fail", "prompt_contains": "glass that breaks"},
+    {"where": "render", "what": "fail", "code": 50412, "prompt_contains": "glass that breaks"},
 ]
 """The first fault lasts until a test takes it back: the account has no free slot for one prompt."""
 
