@@ -210,6 +210,18 @@ def expect(target: Locator) -> Any:
     return playwright_expect(target)
 
 
+def follow(page: Page, name: str) -> Page:
+    """Follow an extra link on Airflow's task page, and return where it opens: in Airflow 3.1, a new window."""
+    link = page.get_by_role("link", name=name, exact=True)
+    expect(link).to_be_visible()
+    if link.get_attribute("target") != "_blank":
+        link.click()
+        return page
+    with page.context.expect_page() as opened:
+        link.click()
+    return opened.value
+
+
 def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + seconds

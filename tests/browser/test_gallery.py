@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, delete
 from sqlalchemy.orm import Session
 
 from tests.browser.dags.films import HOSTILE, KITE
-from tests.browser.site import Site, Visitor, expect, until
+from tests.browser.site import Site, Visitor, expect, follow, until
 from tests.harness.api import task_path
 from tests.harness.videos import video
 from tests.web.records import Records, intent_payload, manifest_payload, render_payload
@@ -276,7 +276,7 @@ def test_a_running_render_shows_its_age_and_becomes_a_video_by_itself(site: Site
     page.evaluate("window.still_the_same_page = true")
 
     own_page.goto(f"{site.url}/dags/slow_study/runs/{run_id}/tasks/render/details")
-    own_page.get_by_role("link", name="Video", exact=True).click()
+    own_page = follow(own_page, "Video")
     own_page.wait_for_url(button["extra_links"]["Video"])
     expect(own_page.locator(".panel.running")).to_contain_text("Running for")
     site.take_back_all_faults()

@@ -102,6 +102,11 @@ def fast_tests() -> list[str]:
     return [str(path) for path in _table()["fast_tests"]]
 
 
+def browser_tests() -> list[str]:
+    """Return the browser tests whose outcome depends on the Airflow."""
+    return [str(path) for path in _table()["browser_tests"]]
+
+
 def lock(environment: Environment) -> None:
     """Resolve the requirements of one environment and write them with their hashes."""
     wanted = [f"apache-airflow=={environment.airflow}", *environment.caps]
@@ -206,13 +211,7 @@ def main() -> int:
         spread += fast_tests()
     elif options.browser:
         chosen = [environment for environment in chosen if environment.browser]
-        # Playwright needs a process of its own. The pages of the documentation know no Airflow.
-        spread = [
-            "-m",
-            "real and not nightly",
-            "tests/browser",
-            "--ignore=tests/browser/test_documentation.py",
-        ]
+        spread = ["-m", "real and not nightly", *browser_tests()]  # playwright needs a process of its own
     if options.action == "lock":
         for environment in chosen:
             if environment.owns_lock:
