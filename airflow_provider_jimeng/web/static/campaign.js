@@ -14,6 +14,7 @@ import { keyOf } from "./selection.js";
 const STATES = ["landed", "submitted", "running", "waiting", "failed"];
 const RUN_STATES = { queued: "run_queued", running: "run_running", success: "run_success", failed: "run_failed" };
 const PAGE = 100;
+const FEW = 3; // renders of a group whose messages are shown at once; a code says more than a message
 
 function runAddress({ dag_id, run_id }) {
   return new URL(["dags", dag_id, "runs", run_id].map(encodeURIComponent).join("/"), airflowAddress()).href;
@@ -77,7 +78,7 @@ function failureList(failures) {
       return h("article", { class: "box" },
         h("h3", {}, h("span", { class: "count" }, `${failure.count} ×`), meaning, failure.code ? h("code", {}, failure.code) : null),
         advice ? h("p", {}, h("b", {}, `${t("what_to_do")}: `), advice) : null,
-        h("details", {},
+        h("details", { open: !failure.code && failure.count <= FEW },
           h("summary", {}, t("which_renders", { count: failure.count })),
           h("ul", {}, failure.renders.map(({ ref, prompt, message }) =>
             h("li", {}, h("a", { href: renderAddress(ref) }, h("code", {}, taskName(ref)), " ", h("span", { lang: "" }, prompt || t("no_prompt"))),
@@ -161,7 +162,7 @@ function renderList(ask, change) {
   };
   const states = stateChoice(ask.state, (state) => change({ state, offset: 0 }));
   const pages = h("nav", { class: "pager", hidden: true, aria: { label: t("renders") } });
-  const head = ["state", "prompt", "open_task", "model", "total_price", "submitted_at"].map((name) => h("th", { scope: "col" }, t(name)));
+  const head = ["state", "prompt", "open_task", "model", "total_price", "submitted_at"].map((name) => h("th", { scope: "col", class: name === "total_price" ? "number" : null }, t(name)));
   const element = h("section", { class: "list" },
     h("header", { class: "row" }, states, h("div", { class: "row files" }, count, tools)),
     h("div", { class: "table", tabIndex: 0, aria: { role: "region", label: t("renders") } },

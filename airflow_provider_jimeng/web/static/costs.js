@@ -9,6 +9,7 @@ import { t } from "./i18n.js";
 import { keepUpToDate } from "./live.js";
 
 const KEPT = ["dag_id", "run_id", "model", "ratio", "conn_id", "state", "q"];
+const NAMES = 4; // the columns before those of numbers
 const MONEY = ["paid_cny", "may_be_billed_cny", "expected_cny"];
 
 /** Returns the query for the server: days of the address are days of UTC, as in the table. */
@@ -46,11 +47,11 @@ function table(data) {
   const heads = ["day", "filter_dag_id", "run", "model", "total_renders", "state_landed", "duration_seconds", "total_cost", "may_be_billed", "still_expected", "unknown_price"];
   return h("div", { class: "table", tabIndex: 0, aria: { role: "region", label: t("costs") } },
     h("table", {},
-      h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, t(name))))),
+      h("thead", {}, h("tr", {}, heads.map((name, at) => h("th", { scope: "col", class: at < NAMES ? null : "number" }, t(name))))),
       h("tbody", {}, data.rows.map((row) =>
         h("tr", {}, h("td", {}, row.day), h("td", {}, row.dag_id), h("td", { class: "words" }, h("a", { href: campaignAddress(row) }, row.run_id)),
           h("td", {}, row.model), cells(row, "td")))),
-      h("tfoot", {}, h("tr", {}, h("th", { scope: "row", colSpan: 4 }, t("sum")), cells(data.total, "th")))));
+      h("tfoot", {}, h("tr", {}, h("th", { scope: "row", colSpan: NAMES }, t("sum")), cells(data.total, "th")))));
 }
 
 export function costsPage(root) {
