@@ -141,7 +141,7 @@ test-nightly: $(VENV)/.real-ready ## the variants of proofs whose shortest form 
 	$(BIN)/pytest -n 2 --dist loadfile -m nightly $(PYTEST_ARGS)
 
 .PHONY: nightly
-nightly: test-nightly outages chaos-many cluster-test matrix ## run all long tests, which takes hours; make -k nightly continues after a failure
+nightly: test-nightly outages chaos-many cluster-test matrix matrix-browser ## run all long tests, which takes hours; make -k nightly continues after a failure
 
 # ----------------------------------------------------------------------------------------------------------- matrix
 # ONLY="2.11 3.0" runs only these versions of requirements/matrix.toml. PYTEST_ARGS is passed to pytest.
@@ -154,6 +154,10 @@ matrix: $(WHEEL)/.ready ## run all tests on every supported Airflow; ONLY=3.0 ru
 .PHONY: matrix-fast
 matrix-fast: $(WHEEL)/.ready ## run the tests that depend on Airflow, on the oldest and the newest
 	$(BIN)/python -m tests.harness.matrix run --fast --jobs $(JOBS) --pytest='$(PYTEST_ARGS)' $(ONLY)
+
+.PHONY: matrix-browser
+matrix-browser: $(WHEEL)/.ready ## run the browser tests with the UI of each older Airflow that has our pages; ONLY=3.1 runs one
+	$(BIN)/python -m tests.harness.matrix run --browser --pytest='$(PYTEST_ARGS)' $(ONLY)
 
 .PHONY: lock-matrix
 lock-matrix: $(WHEEL)/.ready ## resolve the hashed requirement files of the matrix again

@@ -197,6 +197,8 @@ def manifest() -> dict[str, Any]:
         polls=6,
         queued_seconds=14.2,
         render_seconds=96.0,
+        queued_seconds_min=3.1,
+        render_seconds_min=88.0,
     ).to_payload()
 
 

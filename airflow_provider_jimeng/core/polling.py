@@ -37,7 +37,7 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.outcomes import Outcome
-from airflow_provider_jimeng.core.render import RenderEvent, RenderStatus
+from airflow_provider_jimeng.core.render import RenderEvent, RenderStatus, measured
 from airflow_provider_jimeng.core.wire import QueryReply
 
 LEARNED_FROM = 2
@@ -214,6 +214,7 @@ class Poller:
     no_link_since: float | None = None
     """When the API first answered ``done`` without a link."""
     pending_at: float | None = None
+    _queued_until: float = 0.0
     _last_answer: str | None = None
     _noted_state: str | None = None
     _noted_trouble: str | None = None
@@ -252,7 +253,7 @@ class Poller:
         if reply.status is not RenderStatus.NOT_FOUND:
             self._missing = 0
         if reply.status is RenderStatus.GENERATING and self.running_since is None:
-            self.running_since = now
+            self.running_since, self._queued_until = now, self.pending_at or 0.0
         match reply.status:
             case RenderStatus.DONE if reply.video_url:
                 self.cadence.learn(pending_at=self.pending_at, done_at=now - self.submitted_at)
@@ -372,7 +373,7 @@ class Poller:
             code, request_id, message = answer.code, answer.request_id, message or answer.message
         elif answer is not None:
             message = str(answer)
-        since = self.running_since
+        begin, known = self.submitted_at, (self._queued_until, self.pending_at or 0.0)
         return Finish(
             event=RenderEvent(
                 outcome=outcome,
@@ -382,8 +383,7 @@ class Poller:
                 message=message,
                 request_id=request_id,
                 polls=self.polls,
-                queued_seconds=None if since is None else round(max(0.0, since - self.submitted_at), 3),
-                render_seconds=None if since is None else round(max(0.0, now - since), 3),
+                **({} if self.running_since is None else measured(begin, self.running_since, now, *known)),
             )
         )
 

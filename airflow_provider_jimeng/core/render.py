@@ -161,6 +161,11 @@ class RenderManifest(Render):
     ``bytes`` is the size; ``width`` and ``height`` in pixels, ``fps`` frames a second and ``frames`` are read from
     the file. ``cost_cny`` is ``None`` if the price is unknown. ``polls`` is the number of queries.
 
+    ``queued_seconds`` and ``render_seconds`` are measured between queries: from the submit until the render was first seen
+    running, and from then until it was first seen done. ``queued_seconds_min`` and ``render_seconds_min`` are the lower bounds:
+    until it was last seen queued, and from when it was first seen running until it was last seen running. ``None`` means
+    that no query saw the state.
+
     ``differs`` lists in what the video differs from its request, each ``{"field", "asked", "got"}``; it is ``None`` in
     manifests of versions that did not compare. ``aigc_label`` is the implicit label found in the file, ``None`` without
     one. ``aigc_meta_tagged`` is only what the API said.
@@ -182,6 +187,8 @@ class RenderManifest(Render):
     polls: int | None = None
     queued_seconds: float | None = None
     render_seconds: float | None = None
+    queued_seconds_min: float | None = None
+    render_seconds_min: float | None = None
     differs: list[dict[str, Any]] | None = None
     aigc_label: dict[str, Any] | None = None
 
@@ -210,6 +217,8 @@ class RenderManifest(Render):
             polls=self.polls or 0,
             queued_seconds=self.queued_seconds,
             render_seconds=self.render_seconds,
+            queued_seconds_min=self.queued_seconds_min,
+            render_seconds_min=self.render_seconds_min,
         )
 
     @classmethod
@@ -227,8 +236,8 @@ class RenderEvent:
     """The end of one wait.
 
     ``code``, ``message`` and ``request_id`` come from the API, if it gave them. ``polls`` counts the queries of this
-    wait. ``queued_seconds`` and ``render_seconds`` are measured between polls; ``None`` means that no poll saw the
-    state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot. ``ready_until`` (epoch seconds)
+    wait. ``queued_seconds`` and the other three times are those of :class:`RenderManifest`; ``None`` means that no poll saw
+    the state. ``waiting_since`` (epoch seconds) is set for the outcomes of a wait for a slot. ``ready_until`` (epoch seconds)
     is set if the slot is not free yet, but comes free when the render ``task_id`` ends, probably before that time.
     """
 
@@ -241,6 +250,8 @@ class RenderEvent:
     polls: int = 0
     queued_seconds: float | None = None
     render_seconds: float | None = None
+    queued_seconds_min: float | None = None
+    render_seconds_min: float | None = None
     waiting_since: float | None = None
     ready_until: float | None = None
 
@@ -275,9 +286,25 @@ _OPTIONAL = (
     "request_id",
     "queued_seconds",
     "render_seconds",
+    "queued_seconds_min",
+    "render_seconds_min",
     "waiting_since",
     "ready_until",
 )
+
+
+def measured(
+    submitted_at: float, running_since: float, done_at: float, queued_until: float, running_until: float
+) -> dict[str, float]:
+    """Return the times of a render from what queries saw: three epoch seconds, and two ages at which a state was last seen."""
+    queued = max(0.0, running_since - submitted_at)
+    times = {
+        "queued_seconds": queued,
+        "render_seconds": max(0.0, done_at - running_since),
+        "queued_seconds_min": min(queued, max(0.0, queued_until)),
+        "render_seconds_min": max(0.0, running_until - queued),
+    }
+    return {name: round(seconds, 3) for name, seconds in times.items()}
 
 
 def deadline_for(*, now: float, wait_timeout: float, submitted_at: float) -> float:

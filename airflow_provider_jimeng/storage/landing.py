@@ -220,6 +220,8 @@ class _Landing:
             polls=None if event is None else event.polls,
             queued_seconds=None if event is None else event.queued_seconds,
             render_seconds=None if event is None else event.render_seconds,
+            queued_seconds_min=None if event is None else event.queued_seconds_min,
+            render_seconds_min=None if event is None else event.render_seconds_min,
             uri=self.file.uri,
             bytes=received.bytes,
             sha256=received.sha256,

@@ -8,9 +8,9 @@ ordinary functions, which run in threads, so a slow database or store never bloc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -176,21 +176,17 @@ def renders(
             "is_default": filters.since is None,
         },
     }
-    answer = JSONResponse(content, headers=_PRIVATE)
-    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
-    answer.headers["ETag"] = tag
-    if _has_already(request, tag):
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={**_PRIVATE, "ETag": tag})
-    return answer
+    return conditional(request, content)
 
 
 @router.get("/api/render")
 def render(
+    request: Request,
     ref: RefDep,
     user: GetUserDep,
     db: SessionDep,
     within: Annotated[str | None, Query(max_length=10_000)] = None,
-) -> JSONResponse:
+) -> Response:
     """Return one render: its card, payload, manifest, timeline, and other takes of the same prompt.
 
     If the task only submitted or waited, return what another task of its run saved, if there is such a task. ``within`` is
@@ -211,7 +207,7 @@ def render(
             name: None if other is None else asdict(other)
             for name, other in zip(("previous", "next"), beside, strict=True)
         }
-    return JSONResponse(content, headers=_PRIVATE)
+    return conditional(request, content)
 
 
 @router.get("/api/preview")
@@ -293,9 +289,15 @@ def _usual_seconds(db: Session, readable: frozenset[str], shown: Iterable[Stored
     return store.usual_seconds(db, readable, {one.model or "" for one in shown if one.state == "running"})
 
 
-def _has_already(request: Request, tag: str) -> bool:
-    tags = request.headers.get("if-none-match", "").split(",")
-    return tag in (one.strip().removeprefix("W/") for one in tags)
+def conditional(request: Request, content: Mapping[str, Any]) -> Response:
+    """Return JSON, or 304 if the reader has it already. A server that compresses marks the tag as weak."""
+    answer = JSONResponse(content, headers=_PRIVATE)
+    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    answer.headers["ETag"] = tag
+    known = request.headers.get("if-none-match", "").split(",")
+    if tag in (one.strip().removeprefix("W/") for one in known):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={**_PRIVATE, "ETag": tag})
+    return answer
 
 
 def _signed_links_wanted() -> bool:

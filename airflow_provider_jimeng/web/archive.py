@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from airflow_provider_jimeng.web import campaign, media, store
-from airflow_provider_jimeng.web.costs import csv_lines
+from airflow_provider_jimeng.web.costs import csv_line, csv_lines
 from airflow_provider_jimeng.web.reading import moment, text, whole
 
 if TYPE_CHECKING:
@@ -149,28 +150,37 @@ class _Pipe(io.RawIOBase):
 def archive(refs: Iterable[TaskRef], reader: Reader) -> Iterator[bytes]:
     """Yield a ZIP with the videos, a list of them, and a text file that names what is not there."""
     pipe, names = _Pipe(), Names()
-    rows: list[dict[str, Any]] = []
-    missing: list[str] = []
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as target:
+    with (
+        SpooledTemporaryFile(media.PIECE_BYTES) as listed,
+        SpooledTemporaryFile(media.PIECE_BYTES) as missing,
+        zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as target,
+    ):
+        listed.writelines(line.encode() for line in csv_lines(COLUMNS, ()))
         for ref in refs:
             try:
                 saved = reader.saved(ref)
                 video = media.open_video(saved.manifest, saved.conn_id)
                 row = saved.row(names.of(saved))
-                rows.append(row)
                 yield from _stored(target, pipe, row["file"], video, moment(saved.manifest.get("landed_at")))
-            except UnavailableError as error:
-                missing.append(_line(ref, str(error)))
-            except media.MediaGoneError as error:
-                missing.append(_line(ref, str(error)))
+                listed.write(csv_line(COLUMNS, row).encode())
+            except (UnavailableError, media.MediaGoneError) as error:
+                missing.write(_line(ref, str(error)).encode())
             except _CutError as error:
-                missing.append(_line(ref, f"{error}: {_CUT}"))
-                rows.pop()
-        target.writestr(LIST_NAME, "".join(csv_lines(COLUMNS, rows)).encode())
-        if missing:
-            target.writestr(MISSING_NAME, ("\n".join(missing) + "\n").encode())
+                missing.write(_line(ref, f"{error}: {_CUT}").encode())
+        for name, file in ((LIST_NAME, listed), (MISSING_NAME, missing)):
+            if file.tell():
+                yield from _copied(target, pipe, name, file)
         yield pipe.take()
     yield pipe.take()
+
+
+def _copied(target: zipfile.ZipFile, pipe: _Pipe, name: str, file: IO[bytes]) -> Iterator[bytes]:
+    """Write a list into the archive. A long one is kept on the disk, because it grows with the renders."""
+    file.seek(0)
+    with target.open(name, "w") as written:
+        while piece := file.read(media.PIECE_BYTES):
+            written.write(piece)
+            yield pipe.take()
 
 
 class _CutError(Exception):
@@ -200,16 +210,31 @@ def _stored(
             yield pipe.take()
 
 
-def selected(body: bytes, *, form: bool) -> list[TaskRef]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The renders that a reader named: those to send, or, if ``left_out``, those that are not sent of a filter's."""
+
+    refs: tuple[TaskRef, ...]
+    left_out: bool = False
+
+
+def selected(body: bytes, *, form: bool) -> Selection:
     """Return the renders that a posted selection names: a JSON list of ``[dag_id, run_id, task_id, map_index]``.
 
-    :param form: the list is the field ``refs`` of a form. Only a form can start a download of this size in a browser.
+    :param form: the list is the field ``refs`` or ``without`` of a form. Only a form can start a download of this size in a
+        browser.
     :raises ValueError: it is something else.
     """
-    found: dict[TaskRef, None] = {}
+    left_out = False
     if form:
-        (body,) = parse_qs(body).get(b"refs", (b"",))
-    entries = json.loads(body)
+        fields = parse_qs(body)
+        left_out = b"without" in fields
+        (body,) = fields.get(b"without" if left_out else b"refs", (b"",))
+    return Selection(refs=tuple(_refs(json.loads(body))), left_out=left_out)
+
+
+def _refs(entries: Any) -> dict[TaskRef, None]:
+    found: dict[TaskRef, None] = {}
     if not isinstance(entries, list):
         raise ValueError("expected a list")  # noqa: TRY004 - callers handle one error
     for entry in entries:
@@ -220,7 +245,7 @@ def selected(body: bytes, *, form: bool) -> list[TaskRef]:
         if not isinstance(map_index, int) or not -1 <= map_index < 2**31:
             raise ValueError("expected a map index")
         found[store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)] = None
-    return list(found)
+    return found
 
 
 def _take(value: Any) -> int | None:
@@ -241,7 +266,7 @@ def _slug(words: str, longest: int) -> str:
 
 def _line(ref: TaskRef, reason: str) -> str:
     task = ref.task_id if ref.map_index < 0 else f"{ref.task_id}[{ref.map_index}]"
-    return f"{ref.dag_id} · {ref.run_id} · {task}: {reason}"
+    return f"{ref.dag_id} · {ref.run_id} · {task}: {reason}\n"
 
 
 def _cell(value: Any) -> Any:

@@ -138,7 +138,8 @@ def failures(failed: Iterable[Stored]) -> list[dict[str, Any]]:
         )
         group.count += 1
         if len(group.named) < _NAMED:
-            group.named.append({"ref": asdict(stored.ref), "prompt": text(stored.render.get("prompt"))})
+            said = {name: text(stored.render.get(name)) for name in ("prompt", "message")}
+            group.named.append({"ref": asdict(stored.ref), **said})
     largest_first = sorted(groups.values(), key=lambda group: -group.count)
     return [
         {**group.failure, "code": group.code, "count": group.count, "renders": group.named}

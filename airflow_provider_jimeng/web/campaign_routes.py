@@ -6,9 +6,8 @@ Each asks Airflow what the reader can see, as those of :mod:`.app` do. A posted 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -18,11 +17,12 @@ from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002  Fas
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, status
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from sqlalchemy.orm import Session  # noqa: TC002  FastAPI reads the annotations
 
 from airflow_provider_jimeng.report_page import content_policy
 from airflow_provider_jimeng.web import access, archive, campaign, costs, media, store
 from airflow_provider_jimeng.web.again import again
-from airflow_provider_jimeng.web.app import RefDep, SessionDep, filters_of_query
+from airflow_provider_jimeng.web.app import RefDep, SessionDep, conditional, filters_of_query
 from airflow_provider_jimeng.web.reading import text
 from airflow_provider_jimeng.web.saved_report import report_as_page, saved_report
 
@@ -59,7 +59,7 @@ def one_campaign(
     found = campaign.campaign(db, filters, shown=state, now=datetime.now(UTC), limit=limit, offset=offset)
     if found is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "There is no such run.")
-    return _json(request, found)
+    return conditional(request, found)
 
 
 @router.get("/report")
@@ -91,7 +91,7 @@ def costs_as_json(request: Request, filters: FiltersDep, db: SessionDep) -> Resp
     """Return what renders cost by day, DAG, run and model."""
     filters = _within_a_period(filters)
     table = costs.costs(store.find(db, filters), filters)
-    return _json(request, {**table, "since": _iso(filters.since), "until": _iso(filters.until)})
+    return conditional(request, {**table, "since": _iso(filters.since), "until": _iso(filters.until)})
 
 
 @router.get("/api/costs.csv")
@@ -106,13 +106,11 @@ def costs_as_csv(filters: FiltersDep, db: SessionDep) -> Response:
 @router.get("/api/files.{kind}")
 def files_of_filter(kind: Kind, user: GetUserDep, filters: FiltersDep, db: SessionDep) -> Response:
     """Return the saved videos that fit the filters: as a ZIP, as a list of URIs, or as CSV."""
-    refs = [stored.ref for stored in campaign.renders(db, replace(filters, states=("landed",)))]
-    db.close()  # sending can take long
-    return _files(kind, refs, user)
+    return _files(kind, _saved(db, filters), user)
 
 
-async def posted_selection(request: Request) -> list[store.TaskRef]:
-    """Return the renders that the body names: a form with the field ``refs``, or that field's JSON alone."""
+async def posted_selection(request: Request) -> archive.Selection:
+    """Return the renders that the body names: a form with the field ``refs`` or ``without``, or the JSON of ``refs`` alone."""
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -126,10 +124,17 @@ async def posted_selection(request: Request) -> list[store.TaskRef]:
 
 @router.post("/api/files.{kind}")
 def files_of_selection(
-    kind: Kind, user: GetUserDep, refs: Annotated[list[store.TaskRef], Depends(posted_selection)]
+    kind: Kind,
+    user: GetUserDep,
+    selection: Annotated[archive.Selection, Depends(posted_selection)],
+    filters: FiltersDep,
+    db: SessionDep,
 ) -> Response:
-    """Return the saved videos that the body names: as a ZIP, as a list of URIs, or as CSV."""
-    return _files(kind, refs, user)
+    """Return the saved videos that the body names, or those that fit the filters without the ones that it names."""
+    if not selection.left_out:
+        return _files(kind, selection.refs, user)
+    without = frozenset(selection.refs)
+    return _files(kind, [ref for ref in _saved(db, filters) if ref not in without], user)
 
 
 @router.get("/api/again")
@@ -149,7 +154,16 @@ def again_of(ref: RefDep, user: GetUserDep, db: SessionDep) -> Response:
     )
 
 
-def _files(kind: Kind, refs: list[store.TaskRef], user: Any) -> Response:
+def _saved(db: Session, filters: store.Filters) -> list[store.TaskRef]:
+    """Return the tasks of the saved videos that fit the filters, without their payloads. Sending them can take long."""
+    if filters.states and "landed" not in filters.states:
+        return []
+    found = store.find(db, replace(filters, states=("landed",))).renders
+    db.close()
+    return [match.shown.entry.ref for match in found]
+
+
+def _files(kind: Kind, refs: Collection[store.TaskRef], user: Any) -> Response:
     reader = archive.Reader(
         session=lambda: create_session(scoped=False),
         may_see=lambda dag_id: bool(access.readable(user, [dag_id])),
@@ -187,13 +201,3 @@ def _within_a_period(filters: store.Filters) -> store.Filters:
 
 def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
-
-
-def _json(request: Request, content: Mapping[str, Any]) -> Response:
-    """Return JSON, or 304 if the browser has it already."""
-    body = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {**_PRIVATE, "ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):  # a server that compresses marks the tag as weak
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)

@@ -117,7 +117,7 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
     """Return the known stages in order: ``name``, ``at``, and ``seconds`` if the stage has a length.
 
     A change of state is seen at the first query after it. So the length of a stage that queries saw lies between
-    ``seconds_from`` and ``seconds_to``.
+    ``seconds_from`` and ``seconds_to``. Manifests of versions up to 0.1.0 do not say when a state was last seen.
     """
     manifest = stored.manifest or {}
     submitted = moment(stored.render.get("submitted_at"))
@@ -125,12 +125,15 @@ def timeline(stored: Stored) -> list[dict[str, Any]]:
     queued, rendering = number(manifest.get("queued_seconds")), number(manifest.get("render_seconds"))
     if submitted is None:
         return []
+    still_queued = min(number(manifest.get("queued_seconds_min")) or 0, queued or 0)
     stages = [_stage("submitted", submitted)]
     if queued is not None:
-        stages.append(_stage("queued", submitted, queued, bounds=(0, queued)))
+        stages.append(_stage("queued", submitted, queued, bounds=(still_queued, queued)))
     if rendering is not None:
         start = submitted + timedelta(seconds=queued or 0)
-        stages.append(_stage("rendering", start, rendering, bounds=(0, (queued or 0) + rendering)))
+        longest = (queued or 0) + rendering - still_queued
+        shortest = min(number(manifest.get("render_seconds_min")) or 0, longest)
+        stages.append(_stage("rendering", start, rendering, bounds=(shortest, longest)))
     if landed is not None:
         if queued is not None or rendering is not None:
             done = submitted + timedelta(seconds=(queued or 0) + (rendering or 0))

@@ -62,7 +62,12 @@ def csv_lines(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Itera
     """Yield a table as CSV, line by line. Cells that a spreadsheet would calculate are made plain text."""
     yield BYTE_ORDER_MARK + _line(header)
     for row in rows:
-        yield _line([harmless(row.get(name)) for name in header])
+        yield csv_line(header, row)
+
+
+def csv_line(header: Sequence[str], row: Mapping[str, Any]) -> str:
+    """Return one row of such a table."""
+    return _line([harmless(row.get(name)) for name in header])
 
 
 def harmless(value: Any) -> Any:

@@ -52,7 +52,7 @@ class Stored:
 
     ``paid_here`` is false if another run paid for it; ``billed`` is true if the API told a task of this run that the render
     is done. ``refused``: nothing was submitted. ``elsewhere``: an XCom back end keeps the payload, and this page cannot
-    read it.
+    read it. ``tasks`` are the task instances of the run that have the render, such as those that submit, wait and download.
     """
 
     ref: TaskRef
@@ -67,6 +67,7 @@ class Stored:
     refused: bool = False
     elsewhere: bool = False
     replaced: tuple[Replaced, ...] = ()
+    tasks: tuple[TaskRef, ...] = ()
 
     @property
     def money(self) -> Money:

@@ -3,13 +3,14 @@
 
 A question is about a render in one of two cases. Its ``params`` name the render: ``render_id``, or ``task_id`` with, if
 they differ from those of the question, ``dag_id``, ``run_id`` and ``map_index``. Or its task is downstream of the render in
-the same run, has the same map index, and no other paying task lies between.
+the same run, has the same map index, and no other paying task lies between. If several tasks of a run have the render, such
+as those that submit, wait and download, this holds for each of them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,11 @@ _COLUMNS = (
 
 
 # ---------------------------------------------------------------------------------------------- which questions
-def candidates(session: Session, ref: TaskRef, render_id: str | None) -> list[Any]:
-    """Return the questions that can be about a render: those of its run, and those that name its values elsewhere."""
+def candidates(session: Session, tasks: Sequence[TaskRef], render_id: str | None) -> list[Any]:
+    """Return the questions that can be about a render: those of its run, and those that name its values elsewhere.
+
+    :param tasks: the task instances of one run that have the render.
+    """
     ti = TaskInstance
     params: ColumnElement[str] = cast(HITLDetail.params, String)
 
@@ -55,11 +59,13 @@ def candidates(session: Session, ref: TaskRef, render_id: str | None) -> list[An
         return and_(*(params.contains(json.dumps(value), autoescape=True) for value in values))
 
     here = and_(
-        ti.dag_id == ref.dag_id,
-        ti.run_id == ref.run_id,
-        or_(ti.map_index == ref.map_index, names("map_index"), names("render_id")),
+        ti.dag_id == tasks[0].dag_id,
+        ti.run_id == tasks[0].run_id,
+        or_(
+            ti.map_index.in_(sorted({ref.map_index for ref in tasks})), names("map_index"), names("render_id")
+        ),
     )
-    elsewhere = [names("run_id", ref.run_id, ref.task_id)]
+    elsewhere = [names("run_id", ref.run_id, ref.task_id) for ref in tasks]
     if render_id:
         elsewhere.append(names("render_id", render_id))
     found = {
@@ -75,10 +81,12 @@ def _select() -> Select[Any]:
     return select(*_COLUMNS).join(ti, HITLDetail.ti_id == ti.id).order_by(HITLDetail.created_at)
 
 
-def about(session: Session, ref: TaskRef, render_id: str | None, rows: Iterable[Any]) -> list[Any]:
+def about(
+    session: Session, tasks: Sequence[TaskRef], render_id: str | None, rows: Iterable[Any]
+) -> list[Any]:
     """Return which of the questions are about a render."""
     graphs = _Graphs(session=session)
-    return [row for row in rows if _is_about(row, ref, render_id, graphs)]
+    return [row for row in rows if _is_about(row, tasks, render_id, graphs)]
 
 
 def verdicts(
@@ -101,20 +109,24 @@ def verdicts(
     for one in landed:
         render_id = text(one.render.get("task_id"))
         for row in reversed(by_run.get((one.ref.dag_id, one.ref.run_id), [])):
-            if _is_about(row, one.ref, render_id, graphs):
+            if _is_about(row, one.tasks, render_id, graphs):
                 found[one.ref] = _verdict(row)
                 break
     return found
 
 
-def _is_about(row: Any, ref: TaskRef, render_id: str | None, graphs: _Graphs) -> bool:
+def _is_about(row: Any, tasks: Iterable[TaskRef], render_id: str | None, graphs: _Graphs) -> bool:
     values = {name: _value(param) for name, param in _mapping(row.params).items() if name in _NAMING}
     if "render_id" in values:
         return render_id is not None and text(values["render_id"]) == render_id
     if "task_id" in values:
-        return asdict(ref) == asdict(ref_of(row)) | values
-    here = (row.dag_id, row.run_id, row.map_index) == (ref.dag_id, ref.run_id, ref.map_index)
-    return here and row.task_id in graphs.below(row.dag_version_id, ref.task_id)
+        named = asdict(ref_of(row)) | values
+        return any(asdict(ref) == named for ref in tasks)
+    return any(
+        (row.dag_id, row.run_id, row.map_index) == (ref.dag_id, ref.run_id, ref.map_index)
+        and row.task_id in graphs.below(row.dag_version_id, ref.task_id)
+        for ref in tasks
+    )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -26,11 +26,12 @@ router = APIRouter()
 @router.get("/api/review")
 def review(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
     """Return the questions about a render, open and answered, the oldest first; only those that the reader can read."""
-    stored = store.one(db, ref)
+    stored = store.one_of_run(db, ref, frozenset({ref.dag_id}))
     render_id = None if stored is None else text(stored.render.get("task_id"))
-    asked = questions.candidates(db, ref, render_id)
+    tasks = (ref,) if stored is None else stored.tasks
+    asked = questions.candidates(db, tasks, render_id)
     readable = access.readable(user, (row.dag_id for row in asked), DagAccessEntity.HITL_DETAIL)
-    found = questions.about(db, ref, render_id, (row for row in asked if row.dag_id in readable))
+    found = questions.about(db, tasks, render_id, (row for row in asked if row.dag_id in readable))
     now = datetime.now(UTC)
     content = {"questions": [questions.question(row, now) for row in found[:_MOST]]}
     return JSONResponse(content, headers=_PRIVATE)

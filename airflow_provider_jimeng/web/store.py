@@ -232,7 +232,8 @@ def _stored(
         stored = stored_of(left) if left else waiting.get(shown.entry.ref)
         if stored is not None:
             billed = stored.billed or shown.billed
-            found.append(replace(stored, billed=billed, paid_here=shown.paid_here))
+            tasks = tuple(one.ref for one in shown.entries)
+            found.append(replace(stored, billed=billed, paid_here=shown.paid_here, tasks=tasks))
     return found
 
 

@@ -40,7 +40,7 @@ FAULTS = [
     {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
     {"where": "query", "what": "status_word", "word": "generating", "prompt_contains": "slow study"},
 ]
-"""The slow study runs until :meth:`Site.let_the_slow_study_end`."""
+"""The slow study runs until :meth:`Site.take_back_all_faults`."""
 REVIEWS = {
     "published": ("example_jimeng_review", "A take that everybody likes"),
     "rejected": ("example_jimeng_review", "A take that is not good enough"),
@@ -106,8 +106,12 @@ class Site:
         for dag_id in dag_ids:
             self.stack.wait(dag_id, self.runs[dag_id])
 
-    def let_the_slow_study_end(self) -> None:
-        """Take back all faults of the emulator; only the slow study still needs one."""
+    def add_faults(self, faults: list[dict[str, Any]]) -> None:
+        """Let the emulator do these too."""
+        httpx.post(f"{self.emulator.url}/_emulator/faults", json=faults, trust_env=False).raise_for_status()
+
+    def take_back_all_faults(self) -> None:
+        """Let the emulator do nothing wrong any more. The slow study then ends."""
         httpx.delete(f"{self.emulator.url}/_emulator/faults", trust_env=False).raise_for_status()
 
 
@@ -224,6 +228,18 @@ def expect(target: Locator) -> Any:
     from playwright.sync_api import expect as playwright_expect
 
     return playwright_expect(target)
+
+
+def follow(page: Page, name: str) -> Page:
+    """Follow an extra link on Airflow's task page, and return where it opens: in Airflow 3.1, a new window."""
+    link = page.get_by_role("link", name=name, exact=True)
+    expect(link).to_be_visible()
+    if link.get_attribute("target") != "_blank":
+        link.click()
+        return page
+    with page.context.expect_page() as opened:
+        link.click()
+    return opened.value
 
 
 def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:

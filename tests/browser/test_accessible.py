@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlencode
 
 import pytest
 
@@ -40,6 +41,12 @@ def opened(page: Page, site: Site, name: str) -> None:
     elif name == "failed":
         page.goto(f"{site.url}/jimeng/render?{ref.format(run, 4)}")
         expect(page.locator(".panel.failed")).to_be_visible()
+    elif name == "review":
+        reviewed = urlencode(
+            {"dag_id": "example_jimeng_review", "run_id": site.reviews["published"], "task_id": "render"}
+        )
+        page.goto(f"{site.url}/jimeng/render?{reviewed}")
+        expect(page.locator(".question")).to_be_visible(timeout=120_000)
     else:
         page.goto(f"{site.url}/jimeng/compare?{ref.format(run, 0)}&{ref.format(run, 3)}")
         expect(page.locator(".take video")).to_have_count(2)
@@ -56,7 +63,7 @@ def test_no_page_breaks_a_grave_rule_of_axe(
 ) -> None:
     visitor = window(theme=theme, locale=locale, bypass_csp=True, reduced_motion="reduce")
     found = {}
-    for name in ("gallery", "render", "failed", "compare"):
+    for name in ("gallery", "render", "failed", "review", "compare"):
         opened(visitor.page, site, name)
         visitor.shoot(f"{name}-{theme}-{locale}")
         found[name] = obstacles(visitor.page)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.browser.dags.campaigns import ROWS
-from tests.browser.site import LOOKS, Site, Visitor, expect, obstacles
+from tests.browser.site import LOOKS, Site, Visitor, expect, follow, obstacles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,8 +129,8 @@ def test_airflow_leads_to_the_campaign_and_its_zip_leaves_the_frame(site: Site, 
     visitor = window()
     page = visitor.page
     page.goto(f"{site.url}/dags/{DAG_ID}/runs/{site.runs[DAG_ID]}/tasks/plan/details")
-    page.get_by_role("link", name="Campaign", exact=True).click()
-    expect(page.locator("tbody tr")).to_have_count(len(ROWS))
+    campaign = follow(page, "Campaign")
+    expect(campaign.locator("tbody tr")).to_have_count(len(ROWS))
     page.goto(f"{site.url}/plugin/jimeng-renders")
     frame = page.frame_locator("iframe[title=Renders]")
     frame.locator(".card", has_text="Paper boats").locator("a.picture").click()

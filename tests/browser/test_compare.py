@@ -79,6 +79,9 @@ def test_any_number_can_be_selected_and_the_selection_outlives_the_page(site: Si
     expect(page.locator(".card .pick input:checked")).to_have_count(5)
     page.locator(".tray").get_by_role("button", name="Clear").click()
     expect(page.locator(".tray")).to_be_hidden()
+    page.get_by_role("button", name=re.compile(r"Select all \d+")).click()
+    expect(page.locator(".card .pick input:not(:checked)")).to_have_count(0)
+    page.locator(".tray").get_by_role("button", name="Clear").click()
     page.goto(f"{site.gallery.removesuffix('/')}/compare")
     expect(page.locator(".notice")).to_contain_text("Nothing to compare")
 

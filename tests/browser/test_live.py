@@ -3,23 +3,45 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pendulum
 import pytest
 
-from tests.browser.site import Site, Visitor, expect, until
+from tests.browser.dags.films import HARD_DAY, HARD_DAY_FAULTS
+from tests.browser.site import FAULTS, Site, Visitor, expect, until
 from tests.browser.test_gallery import pushed
 from tests.web.records import Records, render_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Locator, Page, Route
 
     Window = Callable[..., Visitor]
 
 pytestmark = pytest.mark.real
+
+
+REFUSALS = {
+    "moderated": "Moderation refused the prompt",
+    "too long": "prompt: has",
+    "over the cap": "max_cost_cny",
+    "no connection": "The Airflow connection does not exist",
+    "bad image": "cannot be opened",
+}
+"""What the cards of renders say that were never submitted."""
+
+
+def bill_of(site: Site, prompts: list[str]) -> Decimal:
+    """Return what the emulator billed for some prompts."""
+    tasks = site.emulator.bill()["by_task"].values()
+    billed = [
+        Decimal(str(task["cost_cny"])) for task in tasks if task["billed"] and task["prompt"] in prompts
+    ]
+    return sum(billed, Decimal(0))
 
 
 def add(records: Records, dag_id: str, number: int, **more: object) -> None:
@@ -42,6 +64,60 @@ def test_an_idle_page_shows_what_happens_without_a_reload(site: Site, window: Wi
         add(records, "idle", 2)
         expect(page.locator(".card .prompt").first).to_have_text("Render 2 of idle")
         assert page.evaluate("window.still_the_same_page")
+
+
+def test_a_campaign_of_all_outcomes_is_watched_from_an_idle_page_and_agrees_with_the_bill(
+    site: Site, window: Window
+) -> None:
+    visitor, chinese = window(), window(locale="zh-CN", theme="dark")
+    page = visitor.page
+    for one in (page, chinese.page):
+        one.goto(f"{site.gallery}?dag_id=hard_day")
+        expect(one.locator(".notice")).to_be_visible()
+        one.evaluate("window.still_the_same_page = true")
+    site.add_faults(HARD_DAY_FAULTS)
+    site.start("hard_day")
+
+    def card(name: str, on: Page = page) -> Locator:
+        return on.locator(".card", has_text=HARD_DAY[name]["prompt"][:60])
+
+    expect(card("waiting").locator(".panel.waiting")).to_contain_text(
+        "waits until the account has a free slot"
+    )
+    for name, said in REFUSALS.items():
+        refused = card(name).locator(".panel.failed")
+        expect(refused).to_contain_text(said)
+        expect(refused).to_contain_text("What to do")
+        expect(card(name).locator(".money")).to_have_text("not billed")
+    expect(card("lost").locator(".money")).to_contain_text("may be billed")
+    expect(card("saved", chinese.page).locator("video.ready")).to_be_attached()
+    expect(card("waiting", chinese.page).locator(".panel.waiting")).to_contain_text("正在等待账号空出名额")
+    expect(chinese.page.locator(".panel.failed")).to_have_count(7)
+    visitor.shoot("hard-day")
+    chinese.shoot("hard-day-chinese")
+    site.take_back_all_faults()
+    site.add_faults(FAULTS)
+
+    expect(card("waiting").locator("video.ready")).to_be_attached(timeout=120_000)
+    site.wait("hard_day")
+    bill = bill_of(site, [row["prompt"] for row in HARD_DAY.values()])
+    in_doubt = bill_of(site, [HARD_DAY["lost"]["prompt"]])
+    assert in_doubt > 0
+    for one in (page, chinese.page):
+        figures = one.locator(".totals")
+        expect(figures.locator("[data-kind=renders] b")).to_have_text(str(len(HARD_DAY)))
+        expect(figures.locator("[data-kind=paid] b")).to_have_text(f"¥{bill - in_doubt}")
+        expect(figures.locator("[data-kind=may_be_billed] b")).to_have_text(f"¥{in_doubt}")
+        assert one.evaluate("window.still_the_same_page")
+    run = {"dag_id": "hard_day", "run_id": site.runs["hard_day"]}
+    page.goto(f"{site.url}/jimeng/campaign?{urlencode(run)}")
+    expect(page.locator(".figure", has_text="may still be billed").locator("b")).to_have_text(f"¥{in_doubt}")
+    expect(page.locator(".failures article")).to_have_count(4)
+    visitor.shoot("hard-day-campaign")
+    page.goto(f"{site.url}/jimeng/costs?{urlencode(run)}")
+    expect(page.locator("tfoot th").nth(4)).to_have_text(f"¥{bill - in_doubt}")
+    expect(page.locator("tfoot th").nth(5)).to_have_text(f"¥{in_doubt}")
+    visitor.shoot("hard-day-costs")
 
 
 def test_new_renders_wait_behind_a_button_for_a_reader_who_has_scrolled(site: Site, window: Window) -> None:

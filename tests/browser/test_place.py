@@ -37,6 +37,10 @@ def test_back_leads_through_the_filters_and_all_renders_keeps_them(site: Site, w
     page.wait_for_url(re.compile(r"/jimeng/\?.*state=failed"))
     expect(page.locator(".card")).to_have_count(1)
     expect(page.get_by_label("DAG", exact=True)).to_have_value("spring_campaign")
+    page.get_by_role("link", name="Costs").click()
+    expect(page.locator("h1 small")).to_have_text("spring_campaign · Failed")
+    page.get_by_role("link", name="All renders").click()
+    expect(page.locator(".card")).to_have_count(1)
 
 
 def test_typing_is_one_step_for_back(site: Site, window: Window) -> None:

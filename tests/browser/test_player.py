@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.dags.films import KITE
-from tests.browser.site import Site, Visitor, expect, until
+from tests.browser.site import Site, Visitor, expect, follow, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def test_airflows_task_page_has_a_button_that_leads_to_the_video(
 ) -> None:
     page = window().page
     page.goto(f"{site.url}/dags/{dag_id}/runs/{site.runs[dag_id]}/tasks/{task}/details")
-    page.get_by_role("link", name="Video", exact=True).click()
+    page = follow(page, "Video")
     page.wait_for_url(re.compile(rf"/jimeng/render\?dag_id={dag_id}&"))
     until(lambda: page.locator(".stage video").evaluate("video => video.readyState >= 2"))
     page.get_by_role("link", name="Task instance").click()

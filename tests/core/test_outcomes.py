@@ -116,6 +116,8 @@ SECONDS = st.none() | st.floats(0, 1e6)
         polls=st.integers(0, 10_000),
         queued_seconds=SECONDS,
         render_seconds=SECONDS,
+        queued_seconds_min=SECONDS,
+        render_seconds_min=SECONDS,
         waiting_since=SECONDS,
     )
 )

@@ -401,6 +401,8 @@ def test_a_finished_render_succeeds_and_its_event_holds_no_link() -> None:
         polls=4,
         queued_seconds=round(first + second, 3),
         render_seconds=round(third, 3),
+        queued_seconds_min=round(first, 3),
+        render_seconds_min=0.0,
     )
     assert "example" not in str(event.to_payload())
 

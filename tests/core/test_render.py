@@ -15,6 +15,7 @@ from airflow_provider_jimeng.core.render import (
     RenderStatus,
     format_money,
     format_time,
+    measured,
     parse_money,
     parse_time,
 )
@@ -80,10 +81,22 @@ def test_a_stored_first_version_of_a_manifest_still_loads() -> None:
     )
 
 
-def test_what_is_written_today_is_the_first_version_with_two_more_fields() -> None:
+def test_what_is_written_today_is_the_first_version_with_four_more_fields() -> None:
     assert Render.from_payload(STORED_V1_RENDER).to_payload() == STORED_V1_RENDER
     written = RenderManifest.from_payload(STORED_V1_MANIFEST).to_payload()
-    assert written == STORED_V1_MANIFEST | {"differs": None, "aigc_label": None}
+    more = ("differs", "aigc_label", "queued_seconds_min", "render_seconds_min")
+    assert written == STORED_V1_MANIFEST | dict.fromkeys(more)
+
+
+def test_what_queries_saw_bounds_the_times_of_a_render() -> None:
+    seen = measured(1000.0, 1013.0, 1033.0, 3.0, 30.0)
+    assert seen == {
+        "queued_seconds": 13.0, "render_seconds": 20.0, "queued_seconds_min": 3.0, "render_seconds_min": 17.0,
+    }  # fmt: skip
+    first_look = measured(1000.0, 1013.0, 1033.0, 0.0, 13.0)
+    assert (first_look["queued_seconds_min"], first_look["render_seconds_min"]) == (0.0, 0.0)
+    clock_ahead = measured(1100.0, 1013.0, 1033.0, -95.0, -80.0)
+    assert clock_ahead == dict.fromkeys(seen, 0.0) | {"render_seconds": 20.0}
 
 
 def test_a_manifest_is_also_a_render_payload() -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the test suite on every Airflow of `requirements/matrix.toml`, each in an environment of its own.
 
-The Makefile calls `python -m tests.harness.matrix run [--fast] [NAME …]` and `… lock [NAME …]`. The environments are kept
-in `build/matrix/`, and are made again if their lock file changes.
+The Makefile calls `python -m tests.harness.matrix run [--fast | --browser] [NAME …]` and `… lock [NAME …]`. The
+environments are kept in `build/matrix/`, and are made again if their lock file changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REQUIREMENTS = ROOT / "requirements"
 HOME = ROOT / "build" / "matrix"
 WHEEL = ROOT / "build" / "wheel"  # `make` builds and unpacks it
 GROUP = "matrix"  # of pyproject.toml: what the suite needs beside the package and Airflow
-EXTRAS = ("emulator", "aiohttp", "excel", "report")
+EXTRAS = ("emulator", "aiohttp", "excel", "media")
 
 
 class MatrixError(RuntimeError):
@@ -43,6 +43,7 @@ class Environment:
     lock: str
     caps: tuple[str, ...]
     fast: bool = False
+    browser: bool = False
 
     @property
     def lock_file(self) -> Path:
@@ -101,15 +102,22 @@ def fast_tests() -> list[str]:
     return [str(path) for path in _table()["fast_tests"]]
 
 
+def browser_tests() -> list[str]:
+    """Return the browser tests whose outcome depends on the Airflow."""
+    return [str(path) for path in _table()["browser_tests"]]
+
+
 def lock(environment: Environment) -> None:
     """Resolve the requirements of one environment and write them with their hashes."""
     wanted = [f"apache-airflow=={environment.airflow}", *environment.caps]
+    groups = (GROUP, "browser") if environment.browser else (GROUP,)
     command = [
         *(_uv(), "pip", "compile", "--quiet", "--generate-hashes", "--no-annotate"),
         *("--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock-matrix"),
         *("--python", str(find_python(environment.python)), "--resolution", environment.resolution),
         *(part for extra in EXTRAS for part in ("--extra", extra)),
-        *("--group", GROUP, "--output-file", str(environment.lock_file), "pyproject.toml", "-"),
+        *(part for group in groups for part in ("--group", group)),
+        *("--output-file", str(environment.lock_file), "pyproject.toml", "-"),
     ]
     subprocess.run(command, cwd=ROOT, input="\n".join(wanted), text=True, check=True)
 
@@ -131,8 +139,8 @@ def prepare(environment: Environment) -> None:
     stamp.write_text(digest)
 
 
-def run(environment: Environment, arguments: list[str], jobs: str) -> Result:
-    """Run the suite in one environment. Its output goes to the terminal."""
+def run(environment: Environment, options: list[str]) -> Result:
+    """Run pytest with these options in one environment. Its output goes to the terminal."""
     started = time.monotonic()
     prepare(environment)
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
@@ -143,17 +151,8 @@ def run(environment: Environment, arguments: list[str], jobs: str) -> Result:
     }
     report = HOME / f"{environment.name}.xml"
     report.unlink(missing_ok=True)
-    options = (
-        "-n",
-        jobs,
-        "--dist",
-        "worksteal",
-        "-p",
-        "no:cacheprovider",
-        f"--junitxml={report}",
-        "--ignore=tests/browser",
-    )
-    command = [str(environment.interpreter), "-m", "pytest", *options, *arguments]
+    command = [str(environment.interpreter), "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command += options
     code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
     return Result(environment=environment, code=code, seconds=time.monotonic() - started, **_counts(report))
 
@@ -198,6 +197,7 @@ def main() -> int:
     parser.add_argument("action", choices=("lock", "run"))
     parser.add_argument("names", nargs="*")
     parser.add_argument("--fast", action="store_true", help="only the lowest and the newest")
+    parser.add_argument("--browser", action="store_true", help="the browser tests, where `browser` is set")
     parser.add_argument("--jobs", default="2")
     parser.add_argument("--pytest", default="", help="further arguments of pytest")
     options = parser.parse_intermixed_args()  # names may follow the options, as in the Makefile
@@ -205,16 +205,19 @@ def main() -> int:
     if unknown := set(options.names) - set(known):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     chosen = [known[name] for name in options.names] or list(known.values())
-    tests: list[str] = []
+    spread = ["-n", options.jobs, "--dist", "worksteal", "--ignore=tests/browser"]
     if options.fast:
         chosen = _runnable([environment for environment in chosen if environment.fast])
-        tests = fast_tests()
+        spread += fast_tests()
+    elif options.browser:
+        chosen = [environment for environment in chosen if environment.browser]
+        spread = ["-m", "real and not nightly", *browser_tests()]  # playwright needs a process of its own
     if options.action == "lock":
         for environment in chosen:
             if environment.owns_lock:
                 lock(environment)
         return 0
-    return _run_all(chosen, [*options.pytest.split(), *tests], options.jobs)
+    return _run_all(chosen, [*spread, *options.pytest.split()])
 
 
 def _runnable(chosen: list[Environment]) -> list[Environment]:
@@ -230,7 +233,7 @@ def _runnable(chosen: list[Environment]) -> list[Environment]:
     return found
 
 
-def _run_all(chosen: list[Environment], arguments: list[str], jobs: str) -> int:
+def _run_all(chosen: list[Environment], options: list[str]) -> int:
     results = []
     for environment in chosen:
         print(
@@ -238,7 +241,7 @@ def _run_all(chosen: list[Environment], arguments: list[str], jobs: str) -> int:
             flush=True,
         )
         try:
-            results.append(run(environment, arguments, jobs))
+            results.append(run(environment, options))
         except (MatrixError, subprocess.CalledProcessError) as error:
             print(f"{environment.name} could not be set up: {error}", file=sys.stderr)
             results.append(Result(environment=environment, code=1, seconds=0))

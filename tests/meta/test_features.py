@@ -10,7 +10,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from tests.harness.features import TABLE, features, installed_airflow, lack
-from tests.harness.matrix import environments, fast_tests
+from tests.harness.matrix import browser_tests, environments, fast_tests
 from tests.meta.tree import ROOT
 
 if TYPE_CHECKING:
@@ -112,9 +112,10 @@ def test_every_airflow_is_run_with_the_oldest_and_with_the_newest_dependencies()
     assert all(found == {"lowest-direct", "highest"} for found in resolutions.values()), resolutions
 
 
-def test_the_fast_matrix_runs_tests_that_exist() -> None:
-    assert fast_tests()
-    assert not [path for path in fast_tests() if not (ROOT / path).exists()]
+def test_the_short_matrices_run_tests_that_exist() -> None:
+    for tests in (fast_tests(), browser_tests()):
+        assert tests
+        assert not [path for path in tests if not (ROOT / path).exists()]
 
 
 def test_the_fast_matrix_has_the_lowest_and_the_newest() -> None:

@@ -41,7 +41,14 @@ def test_a_landed_file_is_the_video_and_its_manifest_says_so(tmp_path: Path, lan
         manifest = lander(
             server,
             f"{folder}/",
-            event=RenderEvent(outcome=Outcome.SUCCEEDED, polls=7, queued_seconds=3.5, render_seconds=61.0),
+            event=RenderEvent(
+                outcome=Outcome.SUCCEEDED,
+                polls=7,
+                queued_seconds=3.5,
+                render_seconds=61.0,
+                queued_seconds_min=1.0,
+                render_seconds_min=59.0,
+            ),
         )
     assert names(folder) == [NAME, f"{NAME}.json"]
     assert (folder / NAME).read_bytes() == VIDEO
@@ -64,6 +71,8 @@ def test_a_landed_file_is_the_video_and_its_manifest_says_so(tmp_path: Path, lan
         "polls": 7,
         "queued_seconds": 3.5,
         "render_seconds": 61.0,
+        "queued_seconds_min": 1.0,
+        "render_seconds_min": 59.0,
         "differs": manifest.differs,
         "aigc_label": None,
     }

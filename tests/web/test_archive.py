@@ -123,6 +123,26 @@ def test_each_file_of_a_selection_is_asked_for_its_right(
     assert existing.partition(": ")[2] == absent.partition(": ")[2]
 
 
+def test_all_that_fit_a_filter_can_be_selected_without_some(
+    viewer: Reader, records: Records, tmp_path: Path
+) -> None:
+    refs = [saved(records, tmp_path, name, task_id=name) for name in ("one", "two", "three")]
+    saved(records, tmp_path, "secret", dag_id="secret_launch")
+    records.add(task_id="failed", state="failed", render={"outcome": "failed"})
+    headers = {"Authorization": f"Bearer {viewer.token}", "Content-Type": "application/x-www-form-urlencoded"}
+
+    def uris(query: str, without: list[dict[str, Any]]) -> set[str]:
+        body = urlencode({"without": json.dumps([listed(ref) for ref in without])})
+        reply = viewer.posted(f"/jimeng/api/files.txt?{query}", body.encode(), headers)
+        return {line.rpartition("/")[2] for line in reply.text.splitlines()}
+
+    assert uris("", []) == {"one.mp4", "two.mp4", "three.mp4"}
+    assert uris("dag_id=ads", refs[:2]) == {"three.mp4"}
+    assert uris("dag_id=ads&state=failed", []) == set()
+    assert viewer.get("api/files.txt", {"state": "failed"}).text == ""
+    assert len(viewer.get("api/files.txt", {"state": ["failed", "landed"]}).text.splitlines()) == 3
+
+
 def test_a_selection_is_given_as_uris_and_as_csv_too(
     viewer: Reader, records: Records, tmp_path: Path
 ) -> None:

@@ -62,6 +62,18 @@ def test_what_queries_saw_of_a_timeline_has_bounds() -> None:
         "submitted": (None, None), "queued": (0, 10.0), "rendering": (0, 70.0), "landing": (5.0, 5.0),
         "landed": (None, None),
     }  # fmt: skip
+    seen = {**manifest_payload("/v.mp4"), "queued_seconds_min": 4.0, "render_seconds_min": 55.5}
+    narrow = {
+        one["name"]: (one["seconds_from"], one["seconds_to"])
+        for one in timeline(replace(STORED, manifest=seen))
+    }
+    assert (narrow["queued"], narrow["rendering"]) == ((4.0, 10.0), (55.5, 66.0))
+    forged = {**seen, "queued_seconds_min": 1e6, "render_seconds_min": 1e6}
+    kept = {
+        one["name"]: (one["seconds_from"], one["seconds_to"])
+        for one in timeline(replace(STORED, manifest=forged))
+    }
+    assert (kept["queued"], kept["rendering"]) == ((10.0, 10.0), (60.0, 60.0))
 
 
 def test_a_render_that_may_still_be_adopted_says_until_when() -> None:

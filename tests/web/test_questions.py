@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
 
-from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
+from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator, JimengSubmitVideoOperator
 from tests.web.questions import Questions
 from tests.web.records import NOW, render_payload
 
@@ -88,6 +88,29 @@ def test_the_review_of_a_render_is_the_question_downstream_of_it_with_the_same_m
     assert [one["ref"]["map_index"] for one in asked(admin, renders[1])] == [1]
     assert names(admin, again) == ["review_again"], "a question about one render is not about a later one"
     assert asked(admin, {**renders[0], "map_index": 9}) == []
+
+
+def test_a_question_below_any_task_of_a_render_is_about_it(
+    admin: Reader, records: Records, questions: Questions
+) -> None:
+    with DAG("ads", schedule=None) as dag:
+        submit = JimengSubmitVideoOperator(task_id="submit", prompt="Any")
+        submit >> EmptyOperator(task_id="ask_the_producer")
+        submit >> EmptyOperator(task_id="download") >> EmptyOperator(task_id="review")
+    submitted = records.add(task_id="submit", render=render_payload(task_id="7"))
+    downloaded = records.landed(FILE, task_id="download", render_id="7")
+    records.landed(FILE, task_id="download", map_index=1, render_id="8")
+    questions.ask(task_id="ask_the_producer", created_at=NOW)
+    questions.ask(task_id="review", created_at=NOW.add(minutes=1))
+    questions.ask(dag_id="desk", task_id="afar", created_at=NOW.add(minutes=2), params={**submitted})
+    questions.dag(dag)
+
+    for ref in (submitted, downloaded):
+        assert names(admin, ref) == ["ask_the_producer", "review", "afar"]
+    assert names(admin, {**downloaded, "map_index": 1}) == []
+    verdicts = {card["render_id"]: card["review"] for card in admin.renders()["cards"]}
+    assert verdicts["7"]["state"] == "open"
+    assert verdicts["8"] is None
 
 
 def test_a_question_is_about_the_render_that_its_params_name(

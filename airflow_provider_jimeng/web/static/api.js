@@ -24,8 +24,8 @@ async function get(address, { signal, headers = {} } = {}) {
   return response;
 }
 
-async function getJson(address) {
-  return (await get(address)).json();
+async function getJson(address, options) {
+  return (await get(address, options)).json();
 }
 
 /** Returns a page of renders and its `tag`. If the page with the tag `known` is still valid, the page is null. */
@@ -43,11 +43,11 @@ export function fetchRender(ref, within = null) {
 }
 
 export function fetchCampaign(query, signal) {
-  return getJson(`api/campaign?${query}`, signal);
+  return getJson(`api/campaign?${query}`, { signal });
 }
 
 export function fetchCosts(query, signal) {
-  return getJson(`api/costs?${query}`, signal);
+  return getJson(`api/costs?${query}`, { signal });
 }
 
 /** Returns the call and the command that make a render again; null if they are not known. */

@@ -8,12 +8,13 @@ import { age, money, moment, moneyText, resolution, span } from "./format.js";
 import { fileButtons } from "./files.js";
 import { airflowAddress, leavingFrame, refQuery, renderAddress } from "./host.js";
 import { explain, LOCALE, t } from "./i18n.js";
+import { keepUpToDate } from "./live.js";
 import { keyOf } from "./selection.js";
 
 const STATES = ["landed", "submitted", "running", "waiting", "failed"];
 const RUN_STATES = { queued: "run_queued", running: "run_running", success: "run_success", failed: "run_failed" };
 const PAGE = 100;
-const LOOK_AGAIN_MS = 5000;
+const FEW = 3; // renders of a group whose messages are shown at once; a code says more than a message
 
 function runAddress({ dag_id, run_id }) {
   return new URL(["dags", dag_id, "runs", run_id].map(encodeURIComponent).join("/"), airflowAddress()).href;
@@ -77,10 +78,11 @@ function failureList(failures) {
       return h("article", { class: "box" },
         h("h3", {}, h("span", { class: "count" }, `${failure.count} ×`), meaning, failure.code ? h("code", {}, failure.code) : null),
         advice ? h("p", {}, h("b", {}, `${t("what_to_do")}: `), advice) : null,
-        h("details", {},
+        h("details", { open: !failure.code && failure.count <= FEW },
           h("summary", {}, t("which_renders", { count: failure.count })),
-          h("ul", {}, failure.renders.map(({ ref, prompt }) =>
-            h("li", {}, h("a", { href: renderAddress(ref) }, h("code", {}, taskName(ref)), " ", h("span", { lang: "" }, prompt ?? t("no_prompt")))))),
+          h("ul", {}, failure.renders.map(({ ref, prompt, message }) =>
+            h("li", {}, h("a", { href: renderAddress(ref) }, h("code", {}, taskName(ref)), " ", h("span", { lang: "" }, prompt || t("no_prompt"))),
+              message ? h("p", { class: "soft", lang: "" }, message) : null))),
           failure.count > failure.renders.length ? h("p", { class: "soft" }, t("and_more", { count: failure.count - failure.renders.length })) : null));
     }));
 }
@@ -160,7 +162,7 @@ function renderList(ask, change) {
   };
   const states = stateChoice(ask.state, (state) => change({ state, offset: 0 }));
   const pages = h("nav", { class: "pager", hidden: true, aria: { label: t("renders") } });
-  const head = ["state", "prompt", "open_task", "model", "total_price", "submitted_at"].map((name) => h("th", { scope: "col" }, t(name)));
+  const head = ["state", "prompt", "open_task", "model", "total_price", "submitted_at"].map((name) => h("th", { scope: "col", class: name === "total_price" ? "number" : null }, t(name)));
   const element = h("section", { class: "list" },
     h("header", { class: "row" }, states, h("div", { class: "row files" }, count, tools)),
     h("div", { class: "table", tabIndex: 0, aria: { role: "region", label: t("renders") } },
@@ -231,7 +233,7 @@ export function campaignPage(root) {
     list.show(data);
     if (list.parentElement !== main) main.replaceChildren(...parts, list);
   };
-  const load = async ({ quietly = false } = {}) => {
+  const look = async () => {
     request?.abort();
     const mine = (request = new AbortController());
     const query = ask.run();
@@ -239,14 +241,15 @@ export function campaignPage(root) {
     query.set("limit", PAGE);
     try {
       show(await fetchCampaign(query, mine.signal));
-    } catch (error) {
-      if (error.name !== "AbortError" && !quietly) main.replaceChildren(errorNotice(error, () => load()));
+    } finally {
+      if (request === mine) request = null;
     }
   };
-  root.append(main);
+  const load = () => look().catch((error) => {
+    if (error.name !== "AbortError") main.replaceChildren(errorNotice(error, load));
+  });
+  root.append(keepUpToDate(() => (request ? null : look())), main);
   load();
-  addEventListener("popstate", () => load());
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) load({ quietly: true }); });
-  setInterval(() => { if (!document.hidden) load({ quietly: true }); }, LOOK_AGAIN_MS);
+  addEventListener("popstate", load);
   setInterval(() => { if (!document.hidden) list.refresh(); }, 1000);
 }

@@ -2,7 +2,7 @@
 // The card of one prompt: its newest render, and the other takes of it on the page.
 
 import { h, icon } from "./dom.js";
-import { leavingFrame, renderAddress, taskAddress } from "./host.js";
+import { campaignAddress, leavingFrame, renderAddress, taskAddress } from "./host.js";
 import { explain, has, t } from "./i18n.js";
 import { age, moment, moneyText, resolution, shape, span } from "./format.js";
 import { keyOf } from "./selection.js";
@@ -116,6 +116,7 @@ function footer(card) {
         icon("task"),
         h("span", {}, h("b", {}, card.ref.dag_id), ` ${card.ref.task_id}`),
         card.ref.map_index >= 0 ? h("em", {}, `[${card.ref.map_index}]`) : null)),
+    h("a", { class: "run", href: campaignAddress(card.ref), title: `${t("campaign")} · ${card.ref.run_id}`, aria: { label: `${t("campaign")} ${card.ref.run_id}` } }, icon("campaign")),
     h("time", { dateTime: when, title: moment(when) }, age(when)));
 }
 

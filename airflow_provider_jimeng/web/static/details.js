@@ -8,9 +8,9 @@ import { has, t } from "./i18n.js";
 const NOT_LISTED = new Set(["version", "prompt", "seed", "width", "height", "model", "meaning", "advice"]);
 const NAMES = new Set(["task_id", "req_key", "fingerprint", "sha256", "uri", "output_path", "request_id"]);
 
-/** Returns a button that copies a text. */
-export function copyButton(label, text) {
-  const status = h("span", {}, t("copy"));
+/** Returns a button that copies a text. `name` is what it shows, `label` says more. */
+export function copyButton(label, text, name = t("copy")) {
+  const status = h("span", {}, name);
   const button = h("button", { type: "button", class: "button small", title: label, aria: { label } }, icon("copy"), status);
   button.addEventListener("click", async () => {
     let done = true;
@@ -20,7 +20,7 @@ export function copyButton(label, text) {
       done = copyBySelection(text);
     }
     status.textContent = t(done ? "copied" : "copy_failed");
-    setTimeout(() => { status.textContent = t("copy"); }, 1500);
+    setTimeout(() => { status.textContent = name; }, 1500);
   });
   return button;
 }

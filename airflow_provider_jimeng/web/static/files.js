@@ -11,14 +11,16 @@ const KINDS = { zip: "files_zip", txt: "files_txt", csv: "files_csv" };
 
 /**
  * Returns a button for each kind of file. `refs` are the chosen renders; without them, `query` is a filter as that of the
- * gallery, and all of its saved renders are meant.
+ * gallery, and all of its saved renders are meant, except those of `without`.
  */
-export function fileButtons({ refs = null, query = null }) {
+export function fileButtons({ refs = null, query = null, without = [] }) {
+  const listed = (some) => JSON.stringify(some.map((ref) => [ref.dag_id, ref.run_id, ref.task_id, ref.map_index]));
   return Object.entries(KINDS).map(([kind, text]) => {
     const content = [kind === "zip" ? icon("download") : null, t(text)];
-    if (!refs) return leavingFrame(h("a", { class: "button", href: `api/files.${kind}?${query}`, download: "" }, content));
-    const chosen = JSON.stringify(refs.map((ref) => [ref.dag_id, ref.run_id, ref.task_id, ref.map_index]));
-    return h("button", { type: "button", class: "button", on: { click: () => postOutsideFrame(`api/files.${kind}`, { refs: chosen }) } }, content);
+    const address = `api/files.${kind}${query === null ? "" : `?${query}`}`;
+    if (!refs && !without.length) return leavingFrame(h("a", { class: "button", href: address, download: "" }, content));
+    const post = () => postOutsideFrame(address, refs ? { refs: listed(refs) } : { without: listed(without) });
+    return h("button", { type: "button", class: "button", on: { click: post } }, content);
   });
 }
 

@@ -74,7 +74,7 @@ export function filterBar(query, onChange) {
   const states = stateChips(wanted, changed);
   const reset = h("button", { type: "button", class: "button reset", hidden: true, on: { click: () => { form.fill(new URLSearchParams()); changed(); } } }, t("clear_filters"));
   const period = h("p", { class: "period", hidden: true });
-  const folded = h("div", { class: "folded" }, lists.map(([, element]) => element), dayField("since", wanted, changed), dayField("until", wanted, changed), orderField(wanted, changed));
+  const folded = h("div", { class: "folded" }, lists.map(([, element]) => element), h("span", { class: "days" }, dayField("since", wanted, changed), dayField("until", wanted, changed)), orderField(wanted, changed));
   const form = h("form", { class: "filters", aria: { role: "search" }, on: { submit: (event) => event.preventDefault() } });
   const unfold = unfoldButton(form);
   form.append(h("label", { class: "searchbox" }, icon("search"), search, h("kbd", { aria: { hidden: "true" } }, "/")), unfold, folded, states, reset, period);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gallery: filters, totals, a page of cards, and the tray of selected renders.
 
-import { h, icon } from "./dom.js";
+import { h, icon, replaceChildren } from "./dom.js";
 import { errorNotice, fetchRenders } from "./api.js";
 import { filterBar } from "./filters.js";
 import { cardGrid, emptyNotice } from "./grid.js";
@@ -9,7 +9,8 @@ import { campaignAddress } from "./host.js";
 import { t } from "./i18n.js";
 import { useKeys } from "./keys.js";
 import { keepUpToDate } from "./live.js";
-import { serverQuery, writeAddress } from "./place.js";
+import { filterOf, serverQuery, writeAddress } from "./place.js";
+import { select, selectFitting, standIn } from "./selection.js";
 import { pager, totalsBar } from "./totals.js";
 import { tray } from "./tray.js";
 
@@ -28,7 +29,16 @@ function galleryKeys(grid, search) {
 /** Returns the way to the page of the run, if the filters name one. */
 function campaignLink(values) {
   const [dag_id, run_id] = [values.get("dag_id"), values.get("run_id")];
-  return dag_id && run_id ? h("a", { class: "button", href: campaignAddress({ dag_id, run_id }) }, icon("campaign"), t("campaign")) : "";
+  return dag_id && run_id ? h("a", { class: "button", href: campaignAddress({ dag_id, run_id }) }, icon("campaign"), t("campaign")) : null;
+}
+
+/** Returns the button that selects all renders that fit the filters, on this page and on the others. */
+function selectAllButton({ cards, totals }, saved) {
+  const all = () => {
+    if (totals.renders > cards.length) selectFitting(totals.renders, saved);
+    else for (const card of cards) select(card);
+  };
+  return cards.length ? h("button", { type: "button", class: "button", on: { click: all } }, t("select_fitting", { count: totals.renders })) : null;
 }
 
 export function galleryPage(root) {
@@ -43,7 +53,7 @@ export function galleryPage(root) {
   };
   const grid = cardGrid(() => String(address()));
   const totals = totalsBar();
-  const campaign = h("div", { class: "row" });
+  const tools = h("div", { class: "row" });
   const go = (to, inPlace = false) => {
     offset = to;
     writeAddress(address(), { inPlace });
@@ -56,9 +66,13 @@ export function galleryPage(root) {
     totals.show(page.totals);
     filters.offer(page);
     pages.show(page);
-    campaign.replaceChildren(campaignLink(filters.values()));
+    const values = filters.values();
+    const states = Object.fromEntries(page.choices.states.map(({ value, count }) => [value, count]));
+    const saved = ["", "landed"].includes(values.get("state") ?? "") ? (states.landed ?? 0) : 0;
+    standIn(filterOf(values), page.totals.renders, saved);
+    replaceChildren(tools, campaignLink(values), selectAllButton(page, saved));
     if (page.cards.length) grid.show(page.cards, options);
-    else grid.clear(emptyNotice(filters.values().size > 0));
+    else grid.clear(emptyNotice(values.size > 0));
   };
 
   /** Asks for the page and shows it. Unless the reader has asked for other renders, an unchanged page needs no bytes. */
@@ -93,7 +107,7 @@ export function galleryPage(root) {
   };
   const live = keepUpToDate(() => (request ? null : update({ byItself: true })));
 
-  root.append(h("div", { class: "top" }, h("div", { class: "summary" }, totals, campaign), filters, live), grid.pill, grid, pages,
+  root.append(h("div", { class: "top" }, h("div", { class: "summary" }, totals, tools), filters, live), grid.pill, grid, pages,
     tray(grid.cards, () => String(address())));
   addEventListener("popstate", () => {
     offset = Number(fromAddress().get("offset")) || 0;

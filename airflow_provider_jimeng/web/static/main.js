@@ -13,13 +13,19 @@ import { renderPage } from "./video.js";
 
 const PAGES = { gallery: galleryPage, render: renderPage, compare: comparePage, campaign: campaignPage, costs: costsPage };
 
+/** Lets a link to the costs carry the filters of the gallery, to which that page leads back. */
+function carryFilters({ currentTarget: link }) {
+  const query = location.search.slice(1);
+  link.href = query ? `costs?${query}&within=${encodeURIComponent(query)}` : "costs";
+}
+
 function head(page) {
   const title = h("div", { class: "title" }, h("h1", {}, t("renders")), h("p", {}, t("renders_of_airflow")));
   const back = h("a", { class: "back", href: galleryAddress() }, icon("back"), t("back_to_renders"));
   return h("header", { class: "head" },
     page === "gallery" ? title : back,
     h("nav", {},
-      page === "gallery" ? h("a", { class: "plain", href: "costs" }, t("costs")) : null,
+      page === "gallery" ? h("a", { class: "plain", href: "costs", on: { click: carryFilters, auxclick: carryFilters } }, t("costs")) : null,
       embedded ? null : h("a", { class: "plain", href: airflowAddress() }, t("back_to_airflow")),
       h("button", { type: "button", class: "plain", lang: OTHER_LANGUAGE, on: { click: () => chooseLanguage(OTHER_LANGUAGE) } }, t("switch_language"))));
 }

@@ -27,6 +27,13 @@ export function serverQuery(address) {
   return query;
 }
 
+/** Returns what a gallery's query filters by, without the order and the place in it. */
+export function filterOf(query) {
+  const filter = new URLSearchParams(query ?? "");
+  for (const name of ["offset", "sort"]) filter.delete(name);
+  return String(filter);
+}
+
 /** Writes the filters into the address. Back leads to those before, unless `inPlace`. */
 export function writeAddress(query, { inPlace = false } = {}) {
   const address = query.size ? `?${query}` : location.pathname;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The renders that the reader has selected. The selection lasts as long as the browser's tab.
+// The renders that the reader has selected: some, or all that fit a filter. The selection lasts as long as the browser's tab.
 
 const KEY = "jimeng.selection";
 
@@ -10,42 +10,80 @@ export function keyOf(ref) {
 
 function read() {
   try {
-    const stored = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
-    return new Map(stored.map((one) => [keyOf(one.ref), one]));
+    const { fitting, named } = JSON.parse(sessionStorage.getItem(KEY));
+    return { fitting, named: new Map(named.map((one) => [keyOf(one.ref), one])) };
   } catch {
-    return new Map();
+    return { fitting: null, named: new Map() };
   }
 }
 
-const selected = read();
+// `fitting` is the filter if all that fit it are selected; `named` are then those that are left out, else the selected ones.
+let { fitting, named } = read();
+let here = null; // the filter of the list that this page belongs to
 const listeners = [];
 
 function changed() {
   try {
-    sessionStorage.setItem(KEY, JSON.stringify([...selected.values()]));
+    sessionStorage.setItem(KEY, JSON.stringify({ fitting, named: [...named.values()] }));
   } catch {
     // Without storage in the browser, the selection lasts as long as the page.
   }
   for (const listener of listeners) listener();
 }
 
-/** Returns what is selected, in order: each with `ref`, `prompt` and `state`. */
+/** Returns the renders that are selected one by one, in order: each with `ref`, `prompt` and `state`. */
 export function selection() {
-  return [...selected.values()];
+  return fitting ? [] : [...named.values()];
 }
 
-export function isSelected(ref) {
-  return selected.has(keyOf(ref));
+/** Returns the selection of all that fit a filter: its `query`, `count`, how many are `saved`, and `without`; or null. */
+export function wholeSelection() {
+  if (!fitting) return null;
+  const without = [...named.values()];
+  return {
+    query: fitting.query,
+    count: fitting.count - without.length,
+    saved: fitting.saved - without.filter(({ state }) => state === "landed").length,
+    without: without.map(({ ref }) => ref),
+  };
 }
 
+export function isSelected(key) {
+  return fitting ? fitting.query === here && !named.has(key) : named.has(key);
+}
+
+/** Selects a render or takes it out. Beside another list, this ends a selection of all that fit a filter. */
 export function select({ ref, prompt, state }, on = true) {
-  if (on) selected.set(keyOf(ref), { ref, state, prompt: (prompt ?? "").slice(0, 80) });
-  else selected.delete(keyOf(ref));
+  if (fitting && fitting.query !== here) clear();
+  if (on === Boolean(fitting)) named.delete(keyOf(ref));
+  else named.set(keyOf(ref), { ref, state, prompt: (prompt ?? "").slice(0, 80) });
   changed();
 }
 
+/** Selects all renders that fit the filter of this page. */
+export function selectFitting(count, saved) {
+  clear();
+  fitting = { query: here, count, saved };
+  changed();
+}
+
+/** Says to which filter this page belongs, and how many renders fit it. Another filter ends a selection of all. */
+export function standIn(query, count = null, saved = null) {
+  here = query;
+  if (!fitting || count === null) return;
+  if (fitting.query !== here) clear();
+  else if (fitting.count === count && fitting.saved === saved) return;
+  else fitting = { query, count, saved };
+  changed();
+}
+
+function clear() {
+  fitting = null;
+  named = new Map();
+}
+
 export function clearSelection() {
-  selected.clear();
+  clear();
   changed();
 }
 

@@ -13,9 +13,9 @@ import { campaignAddress, compareAddress, leavingFrame, mediaAddress, renderAddr
 import { t } from "./i18n.js";
 import { useKeys } from "./keys.js";
 import { keepUpToDate } from "./live.js";
-import { serverQuery, within } from "./place.js";
+import { filterOf, serverQuery, within } from "./place.js";
 import { reviewPanel } from "./review.js";
-import { keyOf } from "./selection.js";
+import { keyOf, standIn } from "./selection.js";
 import { still } from "./still.js";
 import { transport } from "./transport.js";
 import { selectBox, tray } from "./tray.js";
@@ -85,7 +85,7 @@ function heading(data, query) {
       selectBox(card),
       neighbours(data, query),
       h("a", { class: "button", href: campaignAddress(card.ref) }, icon("campaign"), t("campaign")),
-      copyButton(t("copy_link"), location.href),
+      copyButton(t("copy_link"), location.href, t("link")),
       leavingFrame(h("a", { class: "button", href: taskAddress(card.ref) }, icon("task"), t("open_task"))),
       card.state === "landed" ? leavingFrame(download) : null));
 }
@@ -146,6 +146,7 @@ export function renderPage(root) {
   const query = within();
   const list = query === null ? null : serverQuery(new URLSearchParams(query));
   const main = h("div", {}, h("div", { class: "stage skeleton" }));
+  if (query !== null) standIn(filterOf(query));
   const content = view(query);
   let before = "";
   const look = async () => {

@@ -41,6 +41,32 @@ with DAG("slow_study", schedule=None, catchup=False):
         prompt="Fog lifts from a mountain lake, a slow study", poll_interval=2, **RENDER
     )
 
+HARD_DAY: dict[str, dict[str, Any]] = {
+    "saved": {"prompt": "A baker opens the oven before dawn"},
+    "waiting": {"prompt": "A queue of barges waits at a lock"},
+    "lost": {"prompt": "A letter that nobody answers"},
+    "failed": {"prompt": "A glass that breaks while it is drawn", "model": "t2v_1080p"},
+    "moderated": {"prompt": "A dragon that the emulator refuses"},
+    "too long": {"prompt": "A very long story. " * 50},
+    "over the cap": {"prompt": "A film beyond the budget", "max_cost_cny": "0.10"},
+    "no connection": {"prompt": "A film of an account that nobody set up", "jimeng_conn_id": "nowhere"},
+    "bad image": {
+        "prompt": "A picture that is not there",
+        "model": "i2v_first_720p",
+        "first_frame": "/nowhere/picture.png",
+    },
+}
+HARD_DAY_FAULTS: list[dict[str, Any]] = [
+    {"where": "submit", "what": "error_before", "code": 50430, "prompt_contains": "queue of barges"},
+    {"where": "submit", "what": "cut_after", "prompt_contains": "nobody answers"},
+    {"where": "submit", "what": "moderated", "prompt_contains": "dragon"},
+    {"where": "render", "what": "fail", "code": 50412, "prompt_contains": "glass that breaks"},
+]
+"""The first fault lasts until a test takes it back: the account has no free slot for one prompt."""
+
+with DAG("hard_day", schedule=None, catchup=False):
+    JimengGenerateVideoOperator.partial(**RENDER).expand_kwargs(list(HARD_DAY.values()))
+
 with DAG("upright", schedule=None, catchup=False):
     JimengGenerateVideoOperator(prompt="A dancer turns in an alley", aspect_ratio="9:16", **RENDER)
 
