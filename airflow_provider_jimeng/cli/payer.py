@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_jimeng.core.render import Render, RenderEvent
-    from airflow_provider_jimeng.operators.payment import Paid
+    from airflow_provider_jimeng.operators.records import Paid
     from airflow_provider_jimeng.operators.submission import Submission
 
 log = logging.getLogger(__name__)
@@ -104,11 +104,12 @@ class CommandRender(JimengGenerateVideoOperator):
         hook.on_reply = self.line.on_reply
         return hook
 
-    def submission(self, context: Context) -> Submission:
-        """Return the way to a paid render. A submit of a process that was killed is not waited for."""
-        submission = super().submission(context)
-        submission.others.has_ended = has_ended
-        return submission
+    @contextmanager
+    def submission(self, context: Context) -> Iterator[Submission]:
+        """Yield the way to a paid render. A submit of a process that was killed is not waited for."""
+        with super().submission(context) as submission:
+            submission.others.has_ended = has_ended
+            yield submission
 
     def pay(self, submission: Submission, waiting_since: float | None = None) -> Paid:
         """Return the paid render. A payment that has begun is not interrupted."""

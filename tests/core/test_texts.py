@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core import errors
-from airflow_provider_jimeng.core.arguments import read_reference
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
     ParameterError,
     UnreadableReplyError,
 )
+from airflow_provider_jimeng.core.frames import read_reference
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import RenderEvent
