@@ -150,25 +150,21 @@ class RenderRequest:
         if spec.max_images or not (is_absent(first_frame) and is_absent(last_frame)):
             first, last = read_frames(spec, first_frame, last_frame)
         text = read_text("prompt", prompt, visible=True) or ""
-        numbers = {
-            "duration": read_duration(spec, duration),
-            "seed": read_seed(seed),
-            "take": read_take(take),
-        }
-        ratio = read_aspect_ratio(spec, aspect_ratio, has_frame=first is not None)
         warnings = _check_prompt(spec, text, first)
         template, strength = _read_camera(spec, camera_template, camera_strength)
         extra, extra_warnings = read_extra_body(extra_body)
         return cls(
             spec=spec,
             prompt=text,
-            aspect_ratio=ratio,
+            duration=read_duration(spec, duration),
+            aspect_ratio=read_aspect_ratio(spec, aspect_ratio, has_frame=first is not None),
+            seed=read_seed(seed),
+            take=read_take(take),
             first_frame=first,
             last_frame=last,
             camera_template=template,
             camera_strength=strength,
             extra_body=extra,
-            **numbers,
             warnings=(*warnings, *extra_warnings, *(link_warnings(first, last) if first else ())),
         )
 
