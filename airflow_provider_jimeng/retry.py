@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How our errors become Airflow's: which failure is retried, and when. Airflow has retry policies since 3.3."""
+"""Which failure is retried, and when. Airflow has retry policies since 3.3."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
-
-from airflow_provider_jimeng.core.errors import JimengError, SettingsError
+from airflow_provider_jimeng.core.errors import JimengError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
 else:
     try:
@@ -32,26 +25,6 @@ LONGER_BY = 0.5
 """A delay is lengthened by up to a half, so that tasks that fail in the same second do not retry in the same second."""
 _INTERRUPTED = frozenset({"TaskDeferralError", "TaskDeferralTimeout"})
 """With these errors the triggerer failed the wait, not the render."""
-
-
-@contextmanager
-def airflow_errors(operator: Any) -> Iterator[None]:
-    """Raise our errors as the operator's Airflow needs them.
-
-    With a retry policy, an error passes unchanged: an ``AirflowFailException`` would bypass the policy. Without one, an
-    error that no retry can solve becomes an ``AirflowFailException``, which fails the task at once.
-    """
-    try:
-        yield
-    except JimengError as error:
-        cause = error
-        if isinstance(error, SettingsError):
-            cause = copy(error)  # The traceback adds nothing: the message says what to do.
-        if getattr(operator, "retry_policy", None) is None and not error.retryable:
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from cause
-        if cause is error:
-            raise
-        raise cause from None
 
 
 class JimengRetryPolicy(RetryPolicy):
@@ -91,10 +64,3 @@ class JimengRetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> JimengRetryPolicy:  # noqa: ARG003 - Airflow's signature
         """Return the policy of :meth:`serialize`."""
         return cls()
-
-
-def with_default_policy(arguments: Mapping[str, Any], retry_policy: Any) -> dict[str, Any]:
-    """Return an operator's arguments with its retry policy, which is ours unless the author gives another one."""
-    if not RETRY_POLICIES_EXIST:
-        return dict(arguments)
-    return {**arguments, "retry_policy": JimengRetryPolicy() if retry_policy is None else retry_policy}

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_jimeng.client.media import fetch_file
-from airflow_provider_jimeng.core.arguments import is_absent, parse_text, read_text
+from airflow_provider_jimeng.core.arguments import is_absent, is_link, parse_text, read_text
 from airflow_provider_jimeng.core.columns import read_ignored
 from airflow_provider_jimeng.core.errors import ParameterError, TransportError, UnreadableRowsError
-from airflow_provider_jimeng.core.frames import is_link
-from airflow_provider_jimeng.core.links import host_of
+from airflow_provider_jimeng.core.frames import host_of
 from airflow_provider_jimeng.core.rows import ENDINGS, Row, rows_of_file, rows_of_list, rows_of_table
 from airflow_provider_jimeng.core.texts import shorten, without_queries
 from airflow_provider_jimeng.images import FOR_GOOD

@@ -19,7 +19,7 @@ from airflow_provider_jimeng.core.errors import ConcurrencyLimitedError, RateLim
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.parameters import RenderRequest
-    from airflow_provider_jimeng.core.render import Render, RenderEvent
+    from airflow_provider_jimeng.core.render import Render, RenderEvent, RenderManifest
 
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer("airflow_provider_jimeng")
@@ -35,7 +35,7 @@ def traced_submit(submit: Callable[[Any, RenderRequest], _Answer]) -> Callable[[
     @wraps(submit)
     def traced(self: Any, request: RenderRequest) -> _Answer:
         facts = {"model": request.spec.name, "duration_seconds": request.duration}
-        with _span("jimeng.submit", {**facts, "cost_cny": request.estimated_cost()}) as tell:
+        with _span("jimeng.submit", {**facts, "cost_cny": request.estimated_cost}) as tell:
             answer = submit(self, request)
             render: Render | None = getattr(answer, "render", None)
             if render is None:
@@ -47,11 +47,17 @@ def traced_submit(submit: Callable[[Any, RenderRequest], _Answer]) -> Callable[[
     return traced
 
 
-@contextmanager
-def traced_landing(render: Render) -> Iterator[Tell]:
-    """Make a span ``jimeng.land`` of a block that saves the video of a render."""
-    with _span("jimeng.land", _facts(render)) as tell:
-        yield tell
+def traced_landing(land: Callable[..., RenderManifest]) -> Callable[..., RenderManifest]:
+    """Make a span ``jimeng.land`` of each call of a function that saves the video of a render."""
+
+    @wraps(land)
+    def traced(render: Render, *arguments: Any, **options: Any) -> RenderManifest:
+        with _span("jimeng.land", _facts(render)) as tell:
+            manifest = land(render, *arguments, **options)
+            tell(outcome="landed", bytes=manifest.bytes, cost_cny=manifest.cost_cny)
+            return manifest
+
+    return traced
 
 
 def trace_wait(render: Render, ended: RenderEvent) -> None:

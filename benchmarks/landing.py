@@ -70,14 +70,14 @@ def land_once(url: str, folder: str) -> None:
     import pendulum
 
     from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.render import Render
-    from airflow_provider_jimeng.storage.download import Link
+    from airflow_provider_jimeng.core.render import Render, RenderStatus
+    from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.storage.landing import land
     from airflow_provider_jimeng.storage.output import OutputPath
 
     class Links(SimpleNamespace):
-        def fetch(self) -> Link:
-            return Link(url=url)
+        def fetch(self) -> QueryReply:
+            return QueryReply(status=RenderStatus.DONE, video_url=url)
 
     render = Render(
         task_id="1",

@@ -11,7 +11,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from airflow_provider_jimeng.core.signing import Credentials, Scope, Signer
+from airflow_provider_jimeng.client.auth import Credentials, Scope, Signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from airflow_provider_jimeng.core.errors import (
     TargetTakenError,
     UnknownSubmitError,
 )
-from airflow_provider_jimeng.retry import airflow_errors
+from airflow_provider_jimeng.operators.base import airflow_errors
 
 WITH_POLICY, WITHOUT = SimpleNamespace(retry_policy=object()), SimpleNamespace(retry_policy=None)
 

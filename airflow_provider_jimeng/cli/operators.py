@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
     from airflow_provider_jimeng.hooks.jimeng import RenderOrId
-    from airflow_provider_jimeng.operators.payment import Paid
+    from airflow_provider_jimeng.operators.records import Paid
     from airflow_provider_jimeng.operators.submission import Submission
 
 log = logging.getLogger(__name__)
@@ -236,11 +236,12 @@ class CommandRender(JimengGenerateVideoOperator):
         hook.on_reply = self.line.on_reply
         return hook
 
-    def submission(self, context: Context) -> Submission:
-        """Return the submission. It does not wait for the submit of a process that was killed."""
-        submission = super().submission(context)
-        submission.others.has_ended = has_ended
-        return submission
+    @contextmanager
+    def submission(self, context: Context) -> Iterator[Submission]:
+        """Yield the submission. It does not wait for the submit of a process that was killed."""
+        with super().submission(context) as submission:
+            submission.others.has_ended = has_ended
+            yield submission
 
     def pay(self, submission: Submission, waiting_since: float | None = None) -> Paid:
         """Return the paid render. A payment that has begun is not interrupted."""

@@ -15,18 +15,16 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from airflow_provider_jimeng.client.exchange import (
+from airflow_provider_jimeng.client.sync_client import (
+    CLOSED_BY_THE_SERVER,
     MAX_REPLY_BYTES,
-    TOO_LATE,
     TOO_LONG,
     Exchange,
     Reply,
     Requests,
 )
-from airflow_provider_jimeng.client.sync_client import CLOSED_BY_THE_SERVER, starts_sending
-from airflow_provider_jimeng.client.transport import open_async_transport
+from airflow_provider_jimeng.client.transport import TOO_LATE, open_async_transport, starts_sending
 from airflow_provider_jimeng.core.errors import RateLimitedError
-from airflow_provider_jimeng.core.limits import RateLimiter
 from airflow_provider_jimeng.core.wire import (
     QUERY_ACTION,
     Call,
@@ -42,6 +40,7 @@ from airflow_provider_jimeng.core.wire import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from airflow_provider_jimeng.client.auth import Auth
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
@@ -62,7 +61,7 @@ class AsyncJimengClient:
         self,
         settings: ClientSettings,
         *,
-        auth: httpx.Auth | None = None,
+        auth: Auth | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings
@@ -240,6 +239,74 @@ def _leaves_open(error: BaseException) -> bool:
     if isinstance(error, httpx.ReadTimeout):
         return False
     return isinstance(error, httpx.TransportError | aiohttp.ClientError | OSError)
+
+
+ROUTINE_SHARE = 0.8
+"""The part of the rate that routine polls can use."""
+SLOWEST_SHARE = 1 / 50
+"""The rate never falls below this part of the configured one."""
+RECOVERY_STEPS = 50
+"""Number of accepted requests that bring the rate from zero back to the configured one."""
+BURST_SECONDS = 0.05
+"""Requests that are due within this time start together, because so short a sleep costs more than it helps."""
+
+
+class RateLimiter:
+    """Spaces the starts of requests. Every ``now`` is in seconds of one monotonic clock.
+
+    The vendor does not publish its request rate, so this starts at the configured rate, halves when the API answers
+    50429, and recovers step by step. Routine polls use at most a share of the rate, so that a submit or a cancel never
+    waits behind hundreds of polls.
+
+    At most one caller of each kind (routine or not) can wait at a time, so :meth:`delay` does not need a queue.
+    """
+
+    __slots__ = ("_last_cut", "_max_rate", "_next_routine", "_next_start", "_rate")
+
+    def __init__(self, max_requests_per_second: float) -> None:
+        self._max_rate = max_requests_per_second
+        self._rate = max_requests_per_second
+        self._next_start = float("-inf")
+        self._next_routine = float("-inf")
+        self._last_cut = float("-inf")
+
+    def cap(self, max_requests_per_second: float) -> None:
+        """Change the highest rate, because the connection was changed."""
+        self._max_rate = max_requests_per_second
+        self._rate = min(self._rate, max_requests_per_second)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second at present."""
+        return self._rate
+
+    def delay(self, now: float, *, routine: bool) -> float:
+        """Return the seconds after which to call this again; 0 if the request can start now, and then it counts."""
+        due = max(self._next_start, self._next_routine) if routine else self._next_start
+        if due - now > BURST_SECONDS:
+            return due - now
+        self._next_start = max(now, self._next_start) + 1 / self._rate
+        if routine:
+            self._next_routine = max(now, self._next_routine) + 1 / (self._rate * ROUTINE_SHARE)
+        return 0.0
+
+    def accepted(self) -> None:
+        """Raise the rate a little, because a request was not refused for its rate."""
+        if self._rate < self._max_rate:
+            self._rate = min(self._max_rate, self._rate + self._max_rate / RECOVERY_STEPS)
+
+    def refused(self, started: float, now: float) -> None:
+        """Halve the rate, because a request that started at ``started`` was refused for its rate.
+
+        Requests that were sent before the rate was last halved say nothing about the new rate.
+        """
+        if started < self._last_cut:
+            return
+        self._last_cut = now
+        self._rate = max(self._rate / 2, self._max_rate * SLOWEST_SHARE)
+        pause = now + 1 / self._rate
+        self._next_start = max(self._next_start, pause)
+        self._next_routine = max(self._next_routine, pause)
 
 
 class Pace:

@@ -25,20 +25,20 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from airflow_provider_jimeng.client.endpoint import origin_of
-from airflow_provider_jimeng.client.sync_client import TimeLimit
 from airflow_provider_jimeng.client.transport import (
     CONNECT_TIMEOUT_SECONDS,
     NEW_CONNECTIONS,
-    OWN_REQUEST,
     READABLE,
     USER_AGENT,
+    TimeLimit,
     codings_of,
+    first_reply,
     naming_the_field,
+    origin_of,
+    own_request,
     proxy_for,
     tls_context,
     translated,
-    unpacked,
 )
 from airflow_provider_jimeng.core.errors import (
     LandingError,
@@ -46,10 +46,10 @@ from airflow_provider_jimeng.core.errors import (
     NoReplyError,
     NotSentError,
 )
-from airflow_provider_jimeng.core.links import host_of
+from airflow_provider_jimeng.core.frames import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from airflow_provider_jimeng.client.settings import ClientSettings
 
@@ -86,30 +86,8 @@ class MediaStream:
     etag: str | None
     codings: tuple[str, ...] = ()
     has_end: bool = True
-    _response: httpx.Response = field(repr=False)
-    _limit: TimeLimit = field(repr=False)
-    _piece_seconds: float = field(repr=False)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the file as it arrives and is unpacked, in pieces of at most 64 KiB.
-
-        :raises NoReplyError: the body was cut, stalled, or cannot be unpacked.
-        """
-        pieces = self._limit.pieces(self._response.iter_raw(), self._piece_seconds)
-        try:
-            yield from unpacked(pieces, self.codings) if self.codings else pieces
-        except httpx.HTTPError as error:
-            raise translated(error, self.where) from None
-
-
-@contextmanager
-def _own_request() -> Iterator[None]:
-    """Keep the links of the requests in the ``with`` block out of the logs of the HTTP libraries."""
-    token = OWN_REQUEST.set(True)
-    try:
-        yield
-    finally:
-        OWN_REQUEST.reset(token)
+    chunks: Iterator[bytes] = field(repr=False)
+    """The pieces of the file, of at most 64 KiB, as it arrives and is unpacked. To read one can raise ``NoReplyError``."""
 
 
 @contextmanager
@@ -132,13 +110,17 @@ def open_media(
             headers["If-Range"] = etag
     target = _parsed(url)
     for redirects in range(MAX_REDIRECTS + 1):
-        if not _is_at_endpoint(target, settings):
+        is_endpoint = False
+        with suppress(ValueError):  # Scheme, host and port of a link can be those of the API calls.
+            is_endpoint = origin_of(str(target)) == origin_of(settings.endpoint)
+        proxy = proxy_for(settings, str(target))
+        if not is_endpoint:
             # The token is not added again later: a way back to the gateway leads through a foreign host.
             headers.pop("Authorization", None)
         elif settings.auth == "bearer" and redirects == 0:
             headers["Authorization"] = f"Bearer {settings.secret_key}"
         with ExitStack() as stack:
-            response, limit = _send(target, headers, settings, stack)
+            response, limit = _send(target, headers, settings, proxy, stack)
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                 yield _stream(response, limit, _where(target), settings.timeout_seconds)
                 return
@@ -160,52 +142,34 @@ def _parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
     return url
 
 
-def _is_at_endpoint(target: httpx.URL, settings: ClientSettings) -> bool:
-    """Return whether scheme, host and port of a link are those of the API calls."""
-    try:
-        return origin_of(str(target)) == origin_of(settings.endpoint)
-    except ValueError:
-        return False
-
-
 def _send(
-    target: httpx.URL, headers: dict[str, str], settings: ClientSettings, stack: ExitStack
+    target: httpx.URL, headers: dict[str, str], settings: ClientSettings, proxy: str | None, stack: ExitStack
 ) -> tuple[httpx.Response, TimeLimit]:
     """Send one GET. The reply, and the limit of its time, last as long as the stack."""
-    proxy = proxy_for(settings, str(target))
     addresses = admitted_addresses(target, settings, resolves_here=proxy is None)
     seconds = settings.timeout_seconds
     connect = min(CONNECT_TIMEOUT_SECONDS, seconds)
     extensions: dict[str, Any] = {"timeout": httpx.Timeout(seconds, connect=connect).as_dict()}
-    urls = [target]
     if addresses and proxy is None:
         extensions["sni_hostname"] = target.raw_host.decode("ascii")  # TLS still checks the name.
-        urls = [target.copy_with(host=address) for address in addresses]
-    limit = stack.enter_context(TimeLimit(2 * seconds + len(urls) * connect))
+    limit = stack.enter_context(TimeLimit(2 * seconds + max(1, len(addresses)) * connect))
     extensions["trace"] = limit.trace
-    with_host = {"Host": target.netloc.decode("ascii"), **headers}
-    requests = [httpx.Request("GET", url, headers=with_host, extensions=extensions) for url in urls]
+    with_host, requests = {"Host": target.netloc.decode("ascii"), **headers}, []
+    for address in addresses if proxy is None and addresses else [None]:
+        url = target if address is None else target.copy_with(host=address)
+        requests.append(httpx.Request("GET", url, headers=with_host, extensions=extensions))
     with naming_the_field():
         verify = tls_context(settings.verify) if target.scheme == "https" else False
         # A client would keep cookies, a transport does not.
         transport = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=NEW_CONNECTIONS)
     stack.enter_context(transport)
     try:
-        with _own_request(), limit.enforced():
+        with own_request(), limit.enforced():
             response = first_reply(transport, requests)
     except httpx.HTTPError as error:
         raise translated(error, _where(target)) from None
     stack.callback(response.close)
     return response, limit
-
-
-def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request]) -> httpx.Response:
-    """Send the same request to the addresses of a host, one after the other, until one can be connected to."""
-    *others, last = requests
-    for request in others:
-        with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-            return transport.handle_request(request)
-    return transport.handle_request(last)
 
 
 def _where(url: httpx.URL) -> str:
@@ -216,7 +180,7 @@ def _where(url: httpx.URL) -> str:
 
 def _stream(response: httpx.Response, limit: TimeLimit, where: str, piece_seconds: float) -> MediaStream:
     headers = response.headers
-    codings = codings_of(headers.get("Content-Encoding"))
+    codings = codings_of(headers["Content-Encoding"]) if "Content-Encoding" in headers else []
     unknown = [coding for coding in codings if coding not in READABLE]
     if response.status_code in (200, 206) and unknown:
         raise LandingError(
@@ -233,9 +197,7 @@ def _stream(response: httpx.Response, limit: TimeLimit, where: str, piece_second
         etag=headers.get("ETag"),
         codings=tuple(codings),
         has_end="Content-Length" in headers or "Transfer-Encoding" in headers,
-        _response=response,
-        _limit=limit,
-        _piece_seconds=piece_seconds,
+        chunks=limit.pieces(response.iter_raw(), piece_seconds, codings=codings, where=where),
     )
 
 
@@ -344,7 +306,7 @@ def fetch_file(link: str, max_bytes: int) -> tuple[int, bytes]:
     timeout = httpx.Timeout(FILE_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     try:
         with (
-            _own_request(),
+            own_request(),
             httpx.Client(
                 headers=_HEADERS, timeout=timeout, follow_redirects=True, max_redirects=MAX_REDIRECTS
             ) as client,

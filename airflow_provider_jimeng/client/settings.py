@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a client, read from the fields of an Airflow connection of type ``jimeng``.
+"""The settings of a client, and the URL of its API, read from the fields of an Airflow connection.
 
 :data:`CONNECTION_SETTINGS` declares the fields of the extra. Their values are typed (JSON) or text (the UI form, a URI).
 Empty text and null mean that a field is empty. The errors name the field, what it takes and, unless it is secret, its
@@ -9,17 +9,18 @@ value.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import logging
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_jimeng.client.endpoint import can_be_looked_up, endpoint_url
 from airflow_provider_jimeng.core.catalogue import MODELS, ModelSpec, merged_catalogue
 from airflow_provider_jimeng.core.connection_settings import (
     CONNECTION_SETTINGS,
@@ -32,9 +33,17 @@ from airflow_provider_jimeng.core.parameters import check_aigc_meta
 
 log = logging.getLogger(__name__)
 
+_DEFAULTS = {setting.name: setting.default for setting in CONNECTION_SETTINGS}
+BEARER_PATH = "/jimeng/"
+"""The path at which gateways of the new-api family serve this protocol. They need the slash at its end."""
+
+_SCHEMES = ("https", "http")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?")
+_LONGEST_LOCAL, _LONGEST_COMPATIBLE = 0xFFFF, 1 << 32
+"""Addresses between them, such as ``::1:8787``, are in use nowhere. They are written for ``[::1]:8787``."""
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
-_TRUE = frozenset({"true", "yes", "on", "1"})
-_FALSE = frozenset({"false", "no", "off", "0"})
+_TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 _QUOTES = "'\"`\u2018\u2019\u201c\u201d\u300c\u300d\u300e\u300f\u00ab\u00bb"
 _BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 _HEADER = re.compile(r"(?:authorization\s*[:=]|bearer(?:[\s:=]|$)|token[\s:=])", re.IGNORECASE)
@@ -43,10 +52,6 @@ _TWO_KEYS = re.compile(r"[|:;,\s]|=[^=]")
 _GATEWAY_TOKEN = re.compile(r"sk-|eyJ[\w-]+\.[\w-]+\.")
 _ACCESS_KEY_ID = re.compile(r"AK[LT][TP]\w{8}")
 """How the ids of the vendor begin. A Secret Access Key is base64 text of letters and digits and never begins so."""
-
-
-def _default(name: str) -> Any:
-    return SETTINGS_BY_NAME[name].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,22 +63,33 @@ class ClientSettings:
     """
 
     endpoint: str = f"{DEFAULT_ENDPOINT}/"
-    auth: str = _default("auth")
+    auth: str = _DEFAULTS["auth"]
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
-    session_token: str | None = field(default=_default("session_token"), repr=False)
-    region: str = _default("region")
-    service: str = _default("service")
-    timeout_seconds: float = _default("timeout_seconds")
-    verify: bool | str = _default("verify")
-    proxy: str | None = field(default=_default("proxy"), repr=False)
-    aigc_meta: Mapping[str, str] | None = _default("aigc_meta")
+    session_token: str | None = field(default=_DEFAULTS["session_token"], repr=False)
+    region: str = _DEFAULTS["region"]
+    service: str = _DEFAULTS["service"]
+    timeout_seconds: float = _DEFAULTS["timeout_seconds"]
+    verify: bool | str = _DEFAULTS["verify"]
+    proxy: str | None = field(default=_DEFAULTS["proxy"], repr=False)
+    aigc_meta: Mapping[str, str] | None = _DEFAULTS["aigc_meta"]
     prices: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Any] = field(default_factory=dict)
-    max_requests_per_second: float = _default("max_requests_per_second")
-    media_hosts: tuple[str, ...] = _default("media_hosts")
-    transport: str = _default("transport")
+    max_requests_per_second: float = _DEFAULTS["max_requests_per_second"]
+    media_hosts: tuple[str, ...] = _DEFAULTS["media_hosts"]
+    transport: str = _DEFAULTS["transport"]
     catalogue: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS, repr=False)
+    account: str = field(init=False, repr=False, compare=False)
+    """A short name of the account that pays: a hash of the endpoint and the access key (or the bearer token)."""
+    secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The texts that must be masked in every log."""
+
+    def __post_init__(self) -> None:
+        payer = self.access_key or hashlib.sha256(self.secret_key.encode()).hexdigest()
+        account = hashlib.sha256(f"{self.endpoint}\n{payer}".encode()).hexdigest()[:12]
+        texts = (self.secret_key, self.session_token, urlsplit(self.proxy).password if self.proxy else None)
+        object.__setattr__(self, "account", account)  # The class is frozen.
+        object.__setattr__(self, "secrets", tuple(filter(None, texts)))
 
     @classmethod
     def from_connection_fields(
@@ -92,17 +108,21 @@ class ClientSettings:
         :raises SettingsError: naming the connection, the field, what it takes and the remedy.
         """
         extra = extra or {}
+        for key in extra.keys() - SETTINGS_BY_NAME:
+            close = get_close_matches(key, SETTINGS_BY_NAME, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(SETTINGS_BY_NAME)}."
+            log.warning("Connection extra: the field %r is unknown and has no effect.%s", key, hint)
         try:
-            _warn_of_unknown(extra)
             values = {one.name: _read(one, extra.get(one.name)) for one in CONNECTION_SETTINGS}
             access_key, secret_key = _read_keys(values["auth"], login, password)
+            changed = values["models"] or values["prices"]
             if host and not host.strip().startswith("["):  # A host can be an IPv6 address in brackets.
                 _refuse_wrapped("host", host.strip())
             return cls(
                 endpoint=endpoint_url(host=host, schema=schema, port=port, bearer=values["auth"] == "bearer"),
                 access_key=access_key,
                 secret_key=secret_key,
-                catalogue=merged_catalogue(values["models"], values["prices"]),
+                catalogue=merged_catalogue(values["models"], values["prices"]) if changed else MODELS,
                 **values,
             )
         except SettingsError as error:
@@ -113,26 +133,6 @@ class ClientSettings:
     def host(self) -> str:
         """The host and port of the endpoint, as error messages and logs name it."""
         return urlsplit(self.endpoint).netloc
-
-    @property
-    def account(self) -> str:
-        """A short name of the account that pays: a hash of the endpoint and the access key (or the bearer token)."""
-        payer = self.access_key or hashlib.sha256(self.secret_key.encode()).hexdigest()
-        return hashlib.sha256(f"{self.endpoint}\n{payer}".encode()).hexdigest()[:12]
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The texts that must be masked in every log."""
-        password = urlsplit(self.proxy).password if self.proxy else None
-        return tuple(text for text in (self.secret_key, self.session_token, password) if text)
-
-
-def _warn_of_unknown(extra: Mapping[str, Any]) -> None:
-    for key in extra:
-        if key not in SETTINGS_BY_NAME:
-            close = get_close_matches(key, SETTINGS_BY_NAME, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(SETTINGS_BY_NAME)}."
-            log.warning("Connection extra: the field %r is unknown and has no effect.%s", key, hint)
 
 
 # ------------------------------------------------------------------------------------------------ values of the extra
@@ -147,9 +147,18 @@ def _read(setting: ConnectionSetting, value: Any) -> Any:
         case "text":
             return _text(name, value, is_secret=setting.is_secret)
         case "choice":
-            return _choice(name, value, setting.options)
+            if not isinstance(value, str) or value.lower() not in setting.options:
+                raise SettingsError(f"{name}: expected one of {', '.join(setting.options)}, got {value!r}.")
+            return value.lower()
         case "number":
-            return _number(name, value, setting.least, setting.most)
+            try:
+                number = math.nan if isinstance(value, bool) else float(value)
+            except (TypeError, ValueError):
+                number = math.nan
+            if not setting.least <= number <= setting.most:
+                limits = f"{setting.least:g} to {setting.most:g}"
+                raise SettingsError(f"{name}: expected a number from {limits}, got {value!r}.")
+            return number
     return _READERS[setting.kind](name, value)
 
 
@@ -173,29 +182,11 @@ def _refuse_wrapped(name: str, text: str) -> None:
         raise SettingsError(f"{name}: quotation marks or brackets surround it. Remove them.")
 
 
-def _choice(name: str, value: Any, options: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value.lower() not in options:
-        raise SettingsError(f"{name}: expected one of {', '.join(options)}, got {value!r}.")
-    return value.lower()
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not least <= number <= most:
-        raise SettingsError(f"{name}: expected a number from {least:g} to {most:g}, got {value!r}.")
-    return number
-
-
 def _switch_or_path(name: str, value: Any) -> bool | str:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if value.lower() in _TRUE:
-            return True
-        return False if value.lower() in _FALSE else value
+        return value.lower() in _TRUE or (value.lower() not in _FALSE and value)
     raise SettingsError(f"{name}: expected true, false or the path of a CA bundle, got {value!r}.")
 
 
@@ -203,7 +194,9 @@ def _proxy(name: str, value: Any) -> str:
     url = _text(name, value, is_secret=True)
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in _PROXY_SCHEMES and can_be_looked_up(parts.hostname or "") and parts.port != 0
+        usable = (
+            parts.scheme in _PROXY_SCHEMES and _can_be_looked_up(parts.hostname or "") and parts.port != 0
+        )
     except ValueError:  # The brackets do not match, or the port is above 65535.
         usable = False
     if not usable:
@@ -315,9 +308,7 @@ def _refuse_other_keys(access_key: str, secret_key: str) -> None:
             "enter its address in host. For Volcengine, enter the Secret Access Key."
         )
     for name, text in (("login", access_key), ("password", secret_key)):
-        if _TWO_KEYS.search(text) or (
-            name == "password" and access_key and text.startswith(f"{access_key}/")
-        ):
+        if _TWO_KEYS.search(text) or (access_key and text.startswith(f"{access_key}/")):
             raise SettingsError(
                 f"{name}: this looks like both keys in one field, or like a key with its name. Put the Access Key ID into "
                 "login and the Secret Access Key into password, each alone."
@@ -330,3 +321,129 @@ def _refuse_other_keys(access_key: str, secret_key: str) -> None:
         raise SettingsError(
             "password: this looks like an Access Key ID. Put it into login and the Secret Access Key into password."
         )
+
+
+# -------------------------------------------------------------------------------------------------------- the endpoint
+def endpoint_url(*, host: str | None, schema: str | None, port: int | None, bearer: bool = False) -> str:
+    """Return ``scheme://host[:port]/path`` with the default port left out.
+
+    ``host`` can be empty (the endpoint of the vendor), a name, ``name:port``, or a full URL with a path. A path is
+    kept. An empty path becomes ``/``, or ``/jimeng/`` with bearer authentication. If the host of a connection URI is a
+    full URL, Airflow puts the path of that URL into ``schema``; then ``schema`` is used as the path.
+
+    :raises SettingsError: naming the field and the remedy.
+    """
+    schema = (schema or "").strip()
+    address = (host or "").strip()
+    if not address:
+        if bearer:
+            raise SettingsError(
+                "host: bearer authentication needs the address of the gateway, e.g. https://gateway.example.com."
+            )
+        address = DEFAULT_ENDPOINT.partition("://")[2]
+    parts = _split(address)
+    scheme, path = _scheme_and_path(parts, schema)
+    number = _port(parts, port)
+    name = _host_name(parts)
+    suffix = "" if number in (None, DEFAULT_PORTS[scheme]) else f":{number}"
+    if not path.strip("/"):
+        path = BEARER_PATH if bearer else "/"
+    elif path.endswith(BEARER_PATH.rstrip("/")):
+        path += "/"
+    return f"{scheme}://{name}{suffix}{path}"
+
+
+def _split(text: str) -> SplitResult:
+    """Return the parts of an address. Airflow reads an IPv6 address from a URI without brackets, so they are added.
+
+    :raises SettingsError: it is not an address, or can also be one with a port, such as ``::1:8787``.
+    """
+    before, separator, rest = text.lstrip("/").rpartition("://")
+    name, slash, path = rest.partition("/")
+    text = f"{before}{separator}{rest}"
+    address = None
+    with suppress(ValueError):
+        address = ipaddress.IPv6Address(unquote(name))
+    if address is not None:
+        if _LONGEST_LOCAL < int(address) < _LONGEST_COMPATIBLE and "." not in name:
+            raise SettingsError(
+                f"host: {name!r} can be an address or an address with a port. Write [::1]:8787 if it has a port."
+            )
+        text = f"{before}{separator}[{address}]{slash}{path}"
+    if any(char.isspace() or not char.isprintable() for char in text):
+        raise SettingsError("host: expected a host name or a URL without spaces.")
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+    except ValueError:
+        raise SettingsError("host: expected a host name or a URL, but the brackets do not match.") from None
+    if "@" in parts.netloc:
+        raise SettingsError(
+            "host: a URL with user information is not allowed. Put the keys into login and password."
+        )
+    if parts.query or parts.fragment:
+        raise SettingsError(
+            "host: a URL with a query or a fragment is not allowed. Enter scheme, host, port and path."
+        )
+    return parts
+
+
+def _scheme_and_path(parts: SplitResult, schema: str) -> tuple[str, str]:
+    plain = schema.lower().rstrip(":/ ")
+    if not parts.scheme:
+        if plain and plain not in _SCHEMES:
+            raise SettingsError(f"schema: expected https or http, got {schema!r}.")
+        return plain or "https", parts.path
+    if parts.scheme not in _SCHEMES:
+        raise SettingsError(f"host: expected an https or http URL, got scheme {parts.scheme!r}.")
+    if plain in _SCHEMES:
+        if plain != parts.scheme:
+            raise SettingsError(
+                f"schema: {schema!r} contradicts the URL in host, which begins with {parts.scheme!r}. Leave schema empty."
+            )
+        return parts.scheme, parts.path
+    if schema and parts.path.strip("/"):
+        raise SettingsError(
+            f"schema: expected https or http, got {schema!r}. The URL in host already has a path."
+        )
+    return parts.scheme, f"/{schema.lstrip('/')}" if schema else parts.path
+
+
+def _port(parts: SplitResult, port: int | None) -> int | None:
+    try:
+        inside = parts.port
+    except ValueError:
+        hint = " Write an IPv6 address in brackets: [::1]:8787." if parts.netloc.count(":") > 1 else ""
+        raise SettingsError(f"host: its port is not a number from 1 to 65535.{hint}") from None
+    if port and not 1 <= port <= 65535:
+        raise SettingsError(f"port: expected a number from 1 to 65535, got {port}.")
+    if inside and port and inside != port:
+        raise SettingsError(f"port: {port} contradicts the port {inside} in host. Enter one of them.")
+    return inside or port or None
+
+
+def _host_name(parts: SplitResult) -> str:
+    name = parts.hostname or ""
+    if "[" in parts.netloc or ":" in name:
+        try:
+            return f"[{ipaddress.IPv6Address(unquote(name))}]"
+        except ValueError:
+            raise SettingsError(f"host: {name!r} is not an IPv6 address.") from None
+    name = name.removesuffix(".")
+    if name in _SCHEMES:
+        raise SettingsError("host: a URL begins with https:// or http:// once, with both slashes.")
+    if not (_HOST.fullmatch(name) and _can_be_looked_up(name)):
+        in_ascii = ""
+        if not name.isascii() and _can_be_looked_up(name):
+            in_ascii = f" In ASCII the name is {name.encode('idna').decode()!r}."
+        raise SettingsError(
+            f"host: {name!r} is not a host name. Leave host empty for {DEFAULT_ENDPOINT}.{in_ascii}"
+        )
+    return name
+
+
+def _can_be_looked_up(name: str) -> bool:
+    """Return whether DNS can be asked for a name: none of its labels is empty or longer than 63 bytes."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False

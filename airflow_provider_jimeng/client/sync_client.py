@@ -1,33 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client of workers and scripts: the API as methods, on connections of its own.
+"""The client of workers and scripts: the API as methods, on connections of its own. One call is an :class:`Exchange`.
 
 Queries use one kept connection. A submit or a cancel always uses a new one: the server can close a kept connection at
 the moment of the submit, and nobody would know whether the submit was accepted.
 
 The methods raise the ``ApiError`` family by the code of the reply, ``NotSentError``, ``NoReplyError`` and
 ``UnreadableReplyError``. No request is repeated, except that ``VolcAuth`` can sign one again. ``client.async_client`` has
-the same methods for event loops.
+the same methods for event loops. The debug log has the action, status, request id and duration of a call, and nothing
+else.
 """
 
 from __future__ import annotations
 
-import socket
-import threading
+import logging
 import time
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from airflow_provider_jimeng.client.exchange import (
-    MAX_REPLY_BYTES,
-    TOO_LATE,
-    TOO_LONG,
-    Exchange,
-    Reply,
-    Requests,
+from airflow_provider_jimeng.client.auth import Auth, auth_for
+from airflow_provider_jimeng.client.transport import (
+    CONNECT_TIMEOUT_SECONDS,
+    OWN_REQUEST,
+    READABLE,
+    USER_AGENT,
+    TimeLimit,
+    codings_of,
+    open_transport,
+    origin_of,
+    translated,
+    unpacked,
 )
-from airflow_provider_jimeng.client.transport import open_transport
+from airflow_provider_jimeng.core.errors import ApiError, RedirectedError
 from airflow_provider_jimeng.core.wire import (
     QUERY_ACTION,
     Call,
@@ -36,19 +42,49 @@ from airflow_provider_jimeng.core.wire import (
     SubmitReply,
     cancel_call,
     parse_cancel,
+    parse_query,
+    parse_submit,
     query_call,
     submit_call,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextvars import Token
+    from types import TracebackType
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
+log = logging.getLogger(__name__)
+
 CLOSED_BY_THE_SERVER = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 """The errors of a request on a kept connection that the server has closed in the meantime."""
-_LONGEST_NAP = 0.25
+MAX_REPLY_BYTES = 2 * 1024 * 1024
+"""A reply has a few kilobytes. Reading the JSON of this many bytes takes less than a tenth of a second."""
+SLOWEST_UPLOAD = 20_000
+"""Bytes per second. An upload, such as an image of some megabytes, can be as slow as this."""
+TOO_LONG = f"the reply is longer than {MAX_REPLY_BYTES:,} bytes"
+
+_HEADERS = httpx.Headers(
+    {
+        "User-Agent": USER_AGENT,
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "Connection": "keep-alive",
+        "Content-Type": "application/json",
+    }
+).raw
+_REDIRECTS = frozenset({301, 302, 307, 308})
+"""Redirects of a request that the server did not execute. A 303 names the place of the result of an executed one."""
+
+
+class _AnyReply(Protocol):
+    @property
+    def request_id(self) -> str | None: ...
+
+
+Reply = TypeVar("Reply", bound=_AnyReply)
 
 
 class JimengClient:
@@ -62,7 +98,7 @@ class JimengClient:
         self,
         settings: ClientSettings,
         *,
-        auth: httpx.Auth | None = None,
+        auth: Auth | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
@@ -170,9 +206,18 @@ class _Sender:
         pieces: list[bytes] = []
         size = 0
         try:
-            with TimeLimit(seconds, stream=self._stream) as limit, limit.enforced():
-                request.extensions = {**request.extensions, "trace": self._trace(limit, on_sent)}
-                response = self._head(request, limit)
+            http = self.open()
+            if on_sent is not None and self._transport is not None:
+                on_sent()  # Another transport does not report when it sends.
+            with TimeLimit(seconds, stream=self._stream, on_sent=on_sent) as limit, limit.enforced():
+                request.extensions = {**request.extensions, "trace": limit.trace}
+                try:
+                    response = http.handle_request(request)
+                except CLOSED_BY_THE_SERVER:
+                    if self._stream is None or limit.is_late:
+                        raise
+                    self.close()
+                    response = self.open().handle_request(request)
                 stream = cast("httpx.SyncByteStream", response.stream)
                 try:
                     for piece in stream:
@@ -189,117 +234,185 @@ class _Sender:
             self._stream = limit.stream
         return response, pieces
 
-    def _head(self, request: httpx.Request, limit: TimeLimit) -> httpx.Response:
-        try:
-            return self.open().handle_request(request)
-        except CLOSED_BY_THE_SERVER:
-            if self._stream is None or limit.is_late:
-                raise
-        self.close()
-        return self.open().handle_request(request)
 
-    def _trace(
-        self, limit: TimeLimit, on_sent: Callable[[], None] | None
-    ) -> Callable[[str, dict[str, Any]], None]:
-        if on_sent is None:
-            return limit.trace
-        if self._transport is not None:
-            on_sent()  # Another transport does not report when it sends.
-            return limit.trace
-
-        def trace(event: str, info: dict[str, Any]) -> None:
-            limit.trace(event, info)
-            if starts_sending(event, info):
-                on_sent()
-
-        return trace
+# --- what the clients of workers and of event loops share --------------------------------------------------------------
 
 
-def starts_sending(event: str, info: dict[str, Any]) -> bool:
-    """Return whether httpcore begins to send the request itself. The CONNECT to a proxy comes before it."""
-    return event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT"
+class Requests:
+    """What all calls of a client share: authentication, time limits, URLs, and how replies are read.
 
-
-class TimeLimit:
-    """Shuts the connection of a request down if the ``with`` block takes too long.
-
-    httpx limits each single read, so a server that sends one byte now and then never causes a timeout. This thread
-    waits in the read, so a second thread shuts the connection down. Put :meth:`trace` into the extensions of the
-    request: httpcore then reports each connection that it makes.
-
-    :param stream: the connection that the request can use without making one.
+    It keeps the URL of each action, because building one costs more CPU than signing a request.
     """
 
-    def __init__(self, seconds: float, *, stream: Any = None) -> None:
-        self.stream = stream
-        self._until = time.monotonic() + seconds
-        self._over = threading.Event()
-        self.is_late = self._is_traced = self._is_sent = False
-        self._thread = threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True)
+    def __init__(self, settings: ClientSettings, auth: Auth | None = None) -> None:
+        self.settings = settings
+        self.auth = auth or auth_for(settings)
+        is_gateway = settings.auth == "bearer"
+        self.parse_submit = partial(parse_submit, bearer=is_gateway)
+        # Relative links of a gateway belong to its origin, others to the endpoint's URL.
+        base = urljoin(settings.endpoint, "/") if is_gateway else settings.endpoint
+        self.parse_query = partial(parse_query, endpoint=base)
+        seconds = settings.timeout_seconds
+        connect = min(CONNECT_TIMEOUT_SECONDS, seconds)
+        self.timeout = httpx.Timeout(seconds, connect=connect).as_dict()
+        self._seconds = connect + 2 * seconds  # to connect, to write and to read
+        self._urls: dict[str, httpx.URL] = {}
+
+    def build(self, call: Call) -> httpx.Request:
+        """Return the request of a call, with its time limits for httpx, without authentication."""
+        url = self._urls.get(call.action)
+        if url is None:
+            query = {"Action": call.action, "Version": call.version}
+            url = self._urls[call.action] = httpx.URL(self.settings.endpoint, params=query)
+        return httpx.Request(
+            "POST", url, headers=_HEADERS, content=call.body, extensions={"timeout": self.timeout}
+        )
+
+    def seconds(self, call: Call) -> float:
+        """Return the seconds that a request and its reply can take together."""
+        return self._seconds + len(call.body) / SLOWEST_UPLOAD
+
+
+class Exchange:
+    """One call: its signed request, its unpacked reply, the errors of both, and its debug line.
+
+    Send each of :meth:`requests`, give its reply to :meth:`answer`, and read the last one with :meth:`read`.
+
+    :raises NotSentError: the request certainly did not reach the API.
+    :raises NoReplyError: the request was sent and no complete reply came.
+    """
+
+    __slots__ = (
+        "_call",
+        "_own_request",
+        "_request",
+        "_requests",
+        "_response",
+        "_started",
+        "request_id",
+        "seconds",
+        "status",
+    )
+    _own_request: Token[bool]
+    _request: httpx.Request
+    _response: httpx.Response
+
+    def __init__(self, call: Call, requests: Requests) -> None:
+        self._call = call
+        self._requests = requests
+        self.seconds = requests.seconds(call)
+        """The seconds that one request and its reply can take together."""
+        self.status: int | None = None
+        self.request_id: str | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._own_request = OWN_REQUEST.set(True)
+        self._started = time.perf_counter()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
-        self._thread.join()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        OWN_REQUEST.reset(self._own_request)
+        if isinstance(error, ApiError):
+            self.request_id = error.request_id
+        if log.isEnabledFor(logging.DEBUG):
+            self._report(kind)
+        if isinstance(error, UnicodeError) and self.status is not None:
+            return  # The error is in the reply, so the request was sent.
+        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | UnicodeError):
+            raise translated(error, self._requests.settings.host) from None
 
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Note each connection that is made, to the proxy or to the host, and whether the request was sent."""
-        self._is_traced = True
-        if event.endswith(".send_request_headers.started"):
-            self._is_sent = starts_sending(event, info)
-        if not event.endswith(
-            (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
-        ):
-            return
-        self.stream = info["return_value"]
-        if self.is_late:
-            self.stream.close()
-            raise httpx.ConnectTimeout("connecting took too long")
+    def requests(self) -> Iterator[httpx.Request]:
+        """Yield the signed request, and again after an answer for which the authentication signs it anew."""
+        auth = self._requests.auth
+        request = self._request = self._requests.build(self._call)
+        auth.sign(request)
+        yield request
+        if self._response.status_code >= 400 and auth.sign_again(request, self._response):
+            yield request
 
-    @contextmanager
-    def enforced(self) -> Iterator[None]:
-        """Raise a timeout instead of the error that the shut connection causes.
+    def answer(self, response: httpx.Response, pieces: Sequence[bytes]) -> None:
+        """Take in the reply to the last request: its head, and its body as it came, at most 2 MiB.
 
-        :raises httpx.ReadTimeout: the reply was not complete in time.
-        :raises httpx.ConnectTimeout: there was no connection in time, so nothing was sent.
+        A packed body is unpacked here, because httpx would unpack it without a limit.
+
+        :raises httpx.ReadError: the unpacked reply is too long.
         """
-        try:
-            yield
-        except httpx.ConnectTimeout:
-            raise
-        except (httpx.TransportError, OSError):
-            self._check()
-            raise
-        self._check()
+        headers = response.headers
+        if "Content-Encoding" in headers:
+            codings = codings_of(headers["Content-Encoding"])
+            if codings and READABLE.issuperset(codings):
+                pieces = _unpacked_pieces(pieces, codings)
+            headers = httpx.Headers(headers)
+            del headers["Content-Encoding"]
+            headers.pop("Content-Length", None)
+        self._response = httpx.Response(
+            response.status_code, headers=headers, content=b"".join(pieces), request=self._request
+        )
 
-    def pieces(self, body: Iterable[bytes], seconds: float) -> Iterator[bytes]:
-        """Yield the pieces of a body, each of which has so many seconds to arrive, in place of the limit for the whole.
+    def read(self, parse: Callable[[int, bytes], Reply]) -> Reply:
+        """Return the last reply as a parser of the wire reads it.
 
-        :raises httpx.ReadTimeout: a piece did not arrive in time.
+        :raises RedirectedError: the endpoint redirects the call.
         """
-        with self.enforced():
-            self._until = time.monotonic() + seconds
-            for piece in body:
-                self._until = float("inf")
-                yield piece
-                self._until = time.monotonic() + seconds
+        response = self._response
+        self.status = response.status_code
+        if response.status_code in _REDIRECTS and "Location" in response.headers:
+            raise _redirected(response)
+        reply = parse(response.status_code, response.content)
+        self.request_id = reply.request_id
+        return reply
 
-    def _check(self) -> None:
-        if not self.is_late:
-            return
-        if self._is_traced and not self._is_sent:
-            raise httpx.ConnectTimeout("connecting took too long") from None
-        raise httpx.ReadTimeout(TOO_LATE) from None
+    def _report(self, kind: type[BaseException] | None) -> None:
+        log.debug(
+            "%s: %s after %.3f s (request id %s)",
+            self._call.action,
+            f"HTTP {self.status}" if self.status is not None else (kind.__name__ if kind else "no answer"),
+            time.perf_counter() - self._started,
+            self.request_id,
+        )
 
-    def _watch(self) -> None:
-        while (left := self._until - time.monotonic()) > 0:
-            if self._over.wait(min(left, _LONGEST_NAP)):
-                return
-        self.is_late = True
-        if self.stream is not None and not self._over.is_set():
-            with suppress(OSError):
-                # The shutdown method of a TLS socket would change an object that the other thread is using.
-                socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+def _unpacked_pieces(pieces: Sequence[bytes], codings: Sequence[str]) -> list[bytes]:
+    """Return an unpacked body. A small reply that unpacks to gigabytes would fill the memory of a triggerer."""
+    result: list[bytes] = []
+    size = 0
+    for piece in unpacked(pieces, codings):
+        size += len(piece)
+        if size > MAX_REPLY_BYTES:
+            raise httpx.ReadError(TOO_LONG)
+        result.append(piece)
+    return result
+
+
+def _redirected(response: httpx.Response) -> RedirectedError:
+    """Return the error of a redirected call. It names both origins, but no path or query, and the remedy.
+
+    No redirect is followed, so no key reaches another host.
+    """
+    source = str(response.request.url)
+    try:
+        target = urljoin(source, response.headers["Location"].strip())
+        is_same, shown = origin_of(target) == origin_of(source), _shown_origin(target)
+    except ValueError:
+        is_same, shown = False, "an address that is not a URL"
+    what = "another path of the same host" if is_same else shown
+    how = (
+        "Check the path in host of the connection, for example the slash at its end."
+        if is_same
+        else "If that is the API, enter that address in host of the connection. Otherwise check host, schema and proxy."
+    )
+    return RedirectedError(
+        f"{_shown_origin(source)} redirects to {what} (HTTP {response.status_code}). Nothing was accepted: no redirect "
+        f"is followed. {how}",
+        http_status=response.status_code,
+    )
+
+
+def _shown_origin(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        return "an address that is not http(s)"
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}" + (f":{parts.port}" if parts.port else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP that API calls and downloads share: transports of httpx, quiet logs, translated errors, bounded unpacking.
+"""The HTTP that API calls and downloads share: transports of httpx, quiet logs, errors, time limits, unpacking.
 
 Requests go to transports of httpx without an httpx client. A client would follow redirects, keep cookies, log URLs and
 cost a fifth more CPU per poll.
@@ -10,29 +10,34 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import socket
 import ssl
+import threading
+import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_jimeng import __version__
+from airflow_provider_jimeng.client.settings import DEFAULT_PORTS
 from airflow_provider_jimeng.core.errors import NoReplyError, NotSentError, SettingsError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow_provider_jimeng.client.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-jimeng/{__version__}"
 CONNECT_TIMEOUT_SECONDS = 10.0
+TOO_LATE = "the reply was not complete in time"
 NEW_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
 """httpx makes a new connection for each request."""
 ONE_KEPT_CONNECTION = httpx.Limits(max_connections=1, keepalive_expiry=20.0)
@@ -85,6 +90,16 @@ for _name in _NOISY_LOGGERS:
     logging.getLogger(_name).addFilter(_is_logged)
 
 
+@contextmanager
+def own_request() -> Iterator[None]:
+    """Keep the links of the requests in the ``with`` block out of the logs of the HTTP libraries."""
+    token = OWN_REQUEST.set(True)
+    try:
+        yield
+    finally:
+        OWN_REQUEST.reset(token)
+
+
 def translated(error: Exception, host: str) -> TransportError:
     """Return our error for an error of httpx. Its text never holds a header, a body or a key."""
     name = type(error).__name__
@@ -135,6 +150,20 @@ def proxy_for(settings: ClientSettings, url: str) -> str | None:
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL, in one form: lower case, no brackets, always with the port.
+
+    :raises ValueError: the text does not have these parts.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        host = host.encode("idna").decode().lower() if host else ""
+    return parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def is_local(host: str) -> bool:
@@ -197,6 +226,125 @@ def naming_the_field() -> Iterator[None]:
         raise SettingsError(
             "extra.proxy, or the proxy of the environment: expected a URL such as http://proxy.example.com:3128."
         ) from None
+
+
+def first_reply(transport: httpx.BaseTransport, requests: Sequence[httpx.Request]) -> httpx.Response:
+    """Send the same request to the addresses of a host, one after the other, until one can be connected to."""
+    *others, last = requests
+    for request in others:
+        with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+            return transport.handle_request(request)
+    return transport.handle_request(last)
+
+
+# ------------------------------------------------------------------------------------------------------- time limits
+_LONGEST_NAP = 0.25
+
+
+def starts_sending(event: str, info: dict[str, Any]) -> bool:
+    """Return whether httpcore begins to send the request itself. The CONNECT to a proxy comes before it."""
+    return event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT"
+
+
+class TimeLimit:
+    """Shuts the connection of a request down if the ``with`` block takes too long.
+
+    httpx limits each single read, so a server that sends one byte now and then never causes a timeout. This thread
+    waits in the read, so a second thread shuts the connection down. Put :meth:`trace` into the extensions of the
+    request: httpcore then reports each connection that it makes.
+
+    :param stream: the connection that the request can use without making one.
+    :param on_sent: called before the first byte of the request is sent.
+    """
+
+    def __init__(
+        self, seconds: float, *, stream: Any = None, on_sent: Callable[[], None] | None = None
+    ) -> None:
+        self.stream = stream
+        self._on_sent = on_sent
+        self._until = time.monotonic() + seconds
+        self._over = threading.Event()
+        self.is_late = self._is_traced = self._is_sent = False
+        self._thread = threading.Thread(target=self._watch, name="jimeng-time-limit", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Note each connection that is made, to the proxy or to the host, and whether the request was sent."""
+        self._is_traced = True
+        if event.endswith(".send_request_headers.started"):
+            self._is_sent = starts_sending(event, info)
+            if self._is_sent and self._on_sent is not None:
+                self._on_sent()
+        if not event.endswith(
+            (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
+        ):
+            return
+        self.stream = info["return_value"]
+        if self.is_late:
+            self.stream.close()
+            raise httpx.ConnectTimeout("connecting took too long")
+
+    @contextmanager
+    def enforced(self) -> Iterator[None]:
+        """Raise a timeout instead of the error that the shut connection causes.
+
+        :raises httpx.ReadTimeout: the reply was not complete in time.
+        :raises httpx.ConnectTimeout: there was no connection in time, so nothing was sent.
+        """
+        try:
+            yield
+        except httpx.ConnectTimeout:
+            raise
+        except (httpx.TransportError, OSError):
+            self._check()
+            raise
+        self._check()
+
+    def pieces(
+        self, body: Iterable[bytes], seconds: float, *, codings: Sequence[str], where: str
+    ) -> Iterator[bytes]:
+        """Yield a body unpacked. Each piece of it has so many seconds to arrive, in place of the limit for the whole.
+
+        :param where: the source, for messages.
+        :raises NoReplyError: a piece did not arrive in time, or the body was cut, or cannot be unpacked.
+        """
+        received = self._received(body, seconds)
+        try:
+            yield from unpacked(received, codings) if codings else received
+        except httpx.HTTPError as error:
+            raise translated(error, where) from None
+
+    def _received(self, body: Iterable[bytes], seconds: float) -> Iterator[bytes]:
+        with self.enforced():
+            self._until = time.monotonic() + seconds
+            for piece in body:
+                self._until = float("inf")
+                yield piece
+                self._until = time.monotonic() + seconds
+
+    def _check(self) -> None:
+        if not self.is_late:
+            return
+        if self._is_traced and not self._is_sent:
+            raise httpx.ConnectTimeout("connecting took too long") from None
+        raise httpx.ReadTimeout(TOO_LATE) from None
+
+    def _watch(self) -> None:
+        while (left := self._until - time.monotonic()) > 0:
+            if self._over.wait(min(left, _LONGEST_NAP)):
+                return
+        self.is_late = True
+        if self.stream is not None and not self._over.is_set():
+            with suppress(OSError):
+                # The shutdown method of a TLS socket would change an object that the other thread is using.
+                socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
 
 # ---------------------------------------------------------------------------------------------------- packed bodies

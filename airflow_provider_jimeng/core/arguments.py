@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the arguments of a render: as templates leave them, and against the record of the model.
 
-A template leaves text in place of a number, and ``"None"`` or nothing in place of an absent value.
+A template leaves text in place of a number, and ``"None"`` or nothing in place of an absent value. What is known when a
+DAG file is parsed is checked then, without reading a connection.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_jimeng.core.catalogue import (
-    ADVISED_PROMPT_LENGTH,
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
     MAX_SEED,
     MODELS,
+    OTHER_PRODUCTS,
+    VENDOR_PREFIX,
+    WRONG_KEYS,
     ModelSpec,
+    find_model,
+    is_ratio,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.frames import Frame, is_image_text
 from airflow_provider_jimeng.core.texts import without_queries
 
-_GIVE = "give a file, or an http(s) link that the API can fetch."
-_LONGEST_REFERENCE = 16_384
 _LONGEST_QUOTE = 120
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
 _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
@@ -37,8 +38,6 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters, except tabs and line ends."""
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", "none", ""})
 _SHOWN_BEFORE = 12
-_SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
-"""A link that begins after a separator. A link inside the path or query of another link does not."""
 
 
 def is_absent(value: Any) -> bool:
@@ -107,9 +106,10 @@ def as_bool(argument: str, value: Any) -> bool:
     return word in _YES
 
 
-def read_text(argument: str, value: Any) -> str | None:
+def read_text(argument: str, value: Any, *, visible: bool = False) -> str | None:
     """Return a text argument without white space around it, ``None`` if it is absent.
 
+    :param visible: refuse a text in which no character has a glyph.
     :raises ParameterError: it is not text, or contains a character that :func:`check_characters` refuses.
     """
     if is_absent(value):
@@ -117,6 +117,10 @@ def read_text(argument: str, value: Any) -> str | None:
     if not isinstance(value, str):
         raise ParameterError(argument, f"expected text, got {shown(value)}.")
     check_characters(argument, value)
+    if visible and not any(map(is_visible, value)):
+        raise ParameterError(
+            argument, "contains only invisible characters, such as zero-width spaces. Write it again."
+        )
     return value.strip()
 
 
@@ -208,41 +212,6 @@ def read_seconds(argument: str, value: Any) -> float:
     return seconds
 
 
-def read_reference(argument: str, value: Any) -> str | None:
-    """Return a link or path to an image as text, ``None`` if it is absent.
-
-    :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
-    """
-    if isinstance(value, bytes | bytearray | memoryview):
-        raise ParameterError(argument, f"expected text, got bytes; {_GIVE}")
-    reference = read_text(argument, str(value) if hasattr(value, "open") else value)
-    if reference is None:
-        return None
-    scheme = reference[:8].lower()
-    if scheme.startswith("data:"):
-        raise ParameterError(argument, f"is a data: URI; {_GIVE}")
-    if is_image_text(reference):
-        raise ParameterError(argument, f"is an image in base64; {_GIVE}")
-    if len(reference) > _LONGEST_REFERENCE:
-        raise ParameterError(
-            argument, f"has {len(reference):,} characters and is not a path or a link; {_GIVE}"
-        )
-    if scheme.startswith(("http://", "https://")) and not _has_host(reference):
-        raise ParameterError(argument, f"{shown(reference)} is not a complete link.")
-    if "\n" in reference or "\r" in reference or _SECOND_LINK.search(reference):
-        raise ParameterError(
-            argument, f"{shown(reference)} is more than one link or path. Give one image here."
-        )
-    return reference
-
-
-def _has_host(link: str) -> bool:
-    try:
-        return bool(urlsplit(link).hostname)
-    except ValueError:
-        return False
-
-
 CAMERA_WORDS: Mapping[str, tuple[str, ...]] = {
     "camera_template": CAMERA_TEMPLATES,
     "camera_strength": CAMERA_STRENGTHS,
@@ -277,8 +246,11 @@ def read_duration(spec: ModelSpec, duration: Any) -> int:
     return number
 
 
-def read_aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -> str | None:
-    """Return the ratio to send, ``None`` if the video follows its first frame."""
+def read_aspect_ratio(spec: ModelSpec, aspect_ratio: Any, *, has_frame: bool) -> str | None:
+    """Return the ratio to send, ``None`` if the video follows its first frame.
+
+    :param has_frame: the request has a first frame.
+    """
     text = None if is_absent(aspect_ratio) else str(aspect_ratio).strip()
     if not spec.aspect_ratios:
         if text is not None:
@@ -287,7 +259,7 @@ def read_aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -
                 f"{spec.name} does not take it, because the video follows its first frame. Leave it out.",
             )
         return None
-    if first is not None and spec.min_images == 0:
+    if has_frame and spec.min_images == 0:
         if text is not None:
             raise ParameterError(
                 "aspect_ratio",
@@ -305,18 +277,12 @@ def read_aspect_ratio(spec: ModelSpec, aspect_ratio: Any, first: Frame | None) -
     return ratio
 
 
-def read_frames(spec: ModelSpec, first_frame: Any, last_frame: Any) -> tuple[Frame | None, Frame | None]:
-    """Return the first and the last frame. Their images are opened later."""
-    first, last = _read_frame("first_frame", first_frame), _read_frame("last_frame", last_frame)
-    check_frames(spec, first, last)
-    if first is None and (spec.min_images >= 1 or last is not None):
-        raise ParameterError("first_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
-    if last is None and spec.min_images >= 2:
-        raise ParameterError("last_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
-    return first, last
+def is_link(reference: str) -> bool:
+    """Return whether a text is an http(s) link."""
+    return reference.lower().startswith(("http://", "https://"))
 
 
-def check_frames(spec: ModelSpec, first: Frame | None, last: Frame | None) -> None:
+def check_frames(spec: ModelSpec, first: str | None, last: str | None) -> None:
     """Refuse frames that the model does not take. A missing frame is not an error here."""
     if first is not None and spec.max_images < 1:
         raise ParameterError(
@@ -327,48 +293,10 @@ def check_frames(spec: ModelSpec, first: Frame | None, last: Frame | None) -> No
         raise ParameterError(
             "last_frame", f"{spec.name} does not take a last frame. These models do: {others}."
         )
-    if first is not None and last is not None and first.is_link != last.is_link:
+    if first is not None and last is not None and is_link(first) != is_link(last):
         raise ParameterError(
             "last_frame", "the API takes both frames as links or both as files. Give both in the same way."
         )
-
-
-def _read_frame(argument: str, value: Any) -> Frame | None:
-    reference = read_reference(argument, value)
-    return None if reference is None else Frame(reference=reference)
-
-
-def read_prompt(spec: ModelSpec, prompt: Any, first: Frame | None) -> tuple[str, list[str]]:
-    """Return the prompt, empty if the video needs none, and the warnings about it."""
-    text = read_text("prompt", prompt) or ""
-    if text and not any(map(is_visible, text)):
-        raise ParameterError(
-            "prompt", "contains only invisible characters, such as zero-width spaces. Write it again."
-        )
-    if not text and (spec.prompt_required or first is None):
-        other = "" if spec.prompt_required else " or a first_frame"
-        raise ParameterError("prompt", f"is empty; {spec.name} needs a prompt{other}.")
-    if len(text) > spec.prompt_max:
-        raise ParameterError(
-            "prompt", f"has {len(text)} characters; {spec.name} takes at most {spec.prompt_max}. Shorten it."
-        )
-    if len(text) > ADVISED_PROMPT_LENGTH:
-        return text, [
-            f"prompt has {len(text)} characters; the vendor advises at most {ADVISED_PROMPT_LENGTH}."
-        ]
-    return text, []
-
-
-def read_camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:
-    """Return camera movement and strength. A model that takes them needs both."""
-    chosen = [None if is_absent(value) else str(value).strip() for value in (template, strength)]
-    for (argument, takes), value in zip(CAMERA_WORDS.items(), chosen, strict=True):
-        if value is None and spec.camera:
-            raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
-        if value is not None:
-            check_camera_model(spec, argument)
-            check_camera_word(argument, value, spec.name)
-    return chosen[0], chosen[1]
 
 
 def check_camera_model(spec: ModelSpec, argument: str) -> None:
@@ -385,3 +313,133 @@ def check_camera_word(argument: str, value: str, taker: str = "it") -> None:
     takes = CAMERA_WORDS[argument]
     if value not in takes:
         raise ParameterError(argument, f"{value!r} is refused: {taker} takes {', '.join(takes)}.")
+
+
+# --- known when a DAG file is parsed ------------------------------------------------------------------------------------
+
+DEFAULT_CONNECTION = "jimeng_default"
+TEMPLATE_MARKS = ("{{", "{%", "{#")
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_.-]*")
+"""A name of the catalogue, or a misspelled one, has only these characters."""
+_OWN_LIMIT = f"If your connection allows it, give that connection another id than {DEFAULT_CONNECTION!r}."
+
+
+def is_final(value: Any) -> bool:
+    """Return whether a value is the same when the task runs: plain data without a template in it."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in TEMPLATE_MARKS)
+    if isinstance(value, Mapping):
+        return all(map(is_final, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_final, value))
+    return value is None or isinstance(value, int | float)
+
+
+def check_request(arguments: Mapping[str, Any], *, default_connection: bool) -> None:
+    """Check the arguments of a render that are known already. The others can be absent.
+
+    Another connection than the default one can have models and limits of its own. The default one can have them for a
+    key that only it knows.
+
+    :raises ParameterError: an argument is wrong. The message names it, the limit and the remedy.
+    """
+    known = _present(arguments)
+    _check_always(known)
+    if default_connection and "model" in known:
+        spec = _find_announced(known["model"])
+        if spec is not None:
+            _check_limits(spec, known)
+
+
+def check_defaults(arguments: Mapping[str, Any], *, default_connection: bool) -> None:
+    """Check the defaults of a campaign. Each has to suit at least one model, because each row can name its own model.
+
+    :raises ParameterError: an argument is wrong. The message names it, the limit and the remedy.
+    """
+    known = _present(arguments)
+    _check_always(known)
+    if not default_connection:
+        return
+    if "model" in known:
+        _find_announced(known["model"])
+    for name, value in known.items():
+        refusals = [_refusal(spec, {name: value}) for spec in MODELS.values()]
+        if all(refusals) and refusals[0] is not None:
+            raise refusals[0]
+
+
+def check_known_wrong(model: Any) -> None:
+    """Refuse a model key that the API certainly does not have. Any other can be one of the connection.
+
+    :raises ParameterError: it is such a key. The message names the right one.
+    """
+    if isinstance(model, str) and model.strip() in (*WRONG_KEYS, *OTHER_PRODUCTS):
+        find_model(model)
+
+
+def _present(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if not is_absent(value)}
+
+
+def _check_always(known: Mapping[str, Any]) -> None:
+    """Check what no connection changes."""
+    read_seed(known.get("seed"))
+    read_take(known.get("take"))
+    read_whole(
+        "duration",
+        known.get("duration"),
+        1,
+        lowest=1,
+        highest=LONGEST_DURATION,
+        remedy="most models take 5 or 10 seconds",
+    )
+    if "aspect_ratio" in known and not is_ratio(str(known["aspect_ratio"]).strip().replace("：", ":")):
+        raise ParameterError(
+            "aspect_ratio", f"expected a ratio such as 16:9, got {shown(known['aspect_ratio'])}."
+        )
+    for name in CAMERA_WORDS:
+        if name in known:
+            check_camera_word(name, str(known[name]).strip())
+
+
+def _find_announced(model: Any) -> ModelSpec | None:
+    """Return the catalogue's record of a model, ``None`` for a key that the connection can describe.
+
+    :raises ParameterError: it is neither.
+    """
+    name = model.strip() if isinstance(model, str) else ""
+    for spec in MODELS.values():
+        if name in (spec.name, spec.req_key):
+            return spec
+    check_known_wrong(name)
+    if name.startswith(VENDOR_PREFIX) or not _PLAIN_WORD.fullmatch(name):
+        return None
+    raise ParameterError(
+        "model",
+        f"{shown(model)} is unknown. Known models: {', '.join(MODELS)}. If your connection describes it, give that "
+        f"connection another id than {DEFAULT_CONNECTION!r}, or name the model by a key that begins with "
+        f"{VENDOR_PREFIX!r}.",
+    )
+
+
+def _check_limits(spec: ModelSpec, known: Mapping[str, Any]) -> None:
+    refusal = _refusal(spec, known)
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(spec: ModelSpec, known: Mapping[str, Any]) -> ParameterError | None:
+    """Return why the catalogue's record of a model refuses one of these arguments."""
+    first, last = (
+        str(known[name]).strip() if name in known else None for name in ("first_frame", "last_frame")
+    )
+    try:
+        check_frames(spec, first, last)
+        read_duration(spec, known.get("duration"))
+        read_aspect_ratio(spec, known.get("aspect_ratio"), has_frame=first is not None)
+        for name in CAMERA_WORDS:
+            if name in known:
+                check_camera_model(spec, name)
+    except ParameterError as error:
+        return ParameterError(error.argument, f"{error.reason} {_OWN_LIMIT}")
+    return None

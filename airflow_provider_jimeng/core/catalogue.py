@@ -314,7 +314,8 @@ def _merge_record(key: str, record: Any, catalogue: Mapping[str, ModelSpec]) -> 
     return spec.name, spec
 
 
-_RATIO = re.compile(r"[1-9]\d*:[1-9]\d*", re.ASCII)
+RATIO = re.compile(r"([1-9]\d*):([1-9]\d*)", re.ASCII)
+"""How a ratio is written, such as ``16:9``."""
 _WHOLE_FIELDS = {"prompt_max": (1, 100_000), "min_images": (0, 2), "max_images": (0, 2)}
 """The lowest and the highest value. A request has a first and a last frame, so two images are the most."""
 _TRUTH_FIELDS = ("prompt_required", "takes_frames", "camera")
@@ -363,7 +364,7 @@ def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
 
 def is_ratio(value: Any) -> bool:
     """Return whether a value is written as a ratio, such as ``16:9``."""
-    return isinstance(value, str) and _RATIO.fullmatch(value) is not None
+    return isinstance(value, str) and RATIO.fullmatch(value) is not None
 
 
 def _is_size(value: Any) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the JSON of every answer: code, message, request id and data, in whatever form they come.
+"""Reads the JSON of every answer: code, message, request id, data and link, in whatever form they come.
 
 There are three forms: the API's own (``code``, ``message``, ``data``), the gateway's (``ResponseMetadata`` with ``Error`` or around a
 ``Result``), and those of Bearer gateways (``error`` objects, codes that are words, answers wrapped in answers).
@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_jimeng.core.codes import (
     FAILURE_RANGES,
@@ -43,6 +44,7 @@ _BY_HTTP_STATUS: Mapping[int, ErrorKind] = {
     403: ErrorKind.PERMISSION,
     429: ErrorKind.RATE_LIMITED,
 }
+_ID = re.compile(r"[\x21-\x7e]{1,256}")
 _NUMBER = re.compile(r"[0-9]{5}")
 _PLAIN_WORD = re.compile(r"[\w.-]*")
 """A text that contains no link, so that nothing has to be cut. Codes and request ids are such texts."""
@@ -272,6 +274,12 @@ def first_text(*values: Any) -> str | None:
     return None
 
 
+def first_id(*places: Any) -> str | None:
+    """Return the first value that can be an id. Free text and 0 cannot."""
+    texts = ((first_text(place) or "").strip() for place in places)
+    return next((text for text in texts if _ID.fullmatch(text) and text != "0"), None)
+
+
 def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str | None:
     """Return a message for logs: shortened, and with links whose signatures are cut."""
     if message is None:
@@ -285,3 +293,119 @@ def readable(message: str | None, *, at_most: int = MAX_MESSAGE_LENGTH) -> str |
 def _whole_characters(text: str) -> str:
     """Return a text that can be written as UTF-8. JSON can contain halves of characters."""
     return text.encode("utf-8", "replace").decode()
+
+
+# --- the link of the video ---------------------------------------------------------------------------------------------
+
+VIDEO_KEYS = ("video_url", "result_url", "video_urls")
+"""Keys that contain the link of the video and nothing else, best first. The API's own is the first."""
+_REASON_KEY = "fail_reason"
+"""Old gateways put the link here. Otherwise this is the reason for a failure."""
+_OTHER_KEYS = (
+    "url",
+    "video",
+    "videos",
+    "download_url",
+    "output",
+    "result",
+    "content",
+    "metadata",
+    "resp_data",
+)
+"""Keys that can contain the link too. They are read only if the render is done: before that they can lead elsewhere."""
+_INNER_KEYS = (*VIDEO_KEYS, "url", "urls", "play_url", "download_url", "link", "video", "videos", "data")
+_MAX_LINK_DEPTH = 4
+_MAX_ELEMENTS = 20
+_MAX_LINK_LENGTH = 16_384
+_AROUND = " \t\r\n\v\f\xa0\u200b\u200c\u200d\u2060\u3000\ufeff\"'`<>"
+"""Characters that can surround a link: white space, characters without width, quotes and angle brackets."""
+_IGNORED = str.maketrans("", "", "\t\r\n")
+"""Browsers ignore these inside a link."""
+_NEXT_LINK = re.compile(r"[\s,]{1,10}https?://", re.IGNORECASE)
+_WITHIN = re.compile(r"https?://[^\s\"'`<>\\)\]}]+", re.IGNORECASE)
+_AMPERSAND = re.compile(r"&amp;|&#0{0,9}38;|&#x0{0,9}26;|\\u0026", re.IGNORECASE)
+_HOST = re.compile(r"(?:[\w-]{1,63}\.){1,10}[a-z]{2,24}(?::\d{1,5})?/", re.IGNORECASE)
+_PATH = re.compile(
+    r"(?:\.{0,2}/[^/\s]|[\w.~%-]{2,200}/|[\w.~%-]{1,200}\.mp4(?=$|\?))[^\s\"'<>]*", re.IGNORECASE
+)
+
+
+def video_link(layers: Iterable[Mapping[str, Any]], endpoint: str) -> str | None:
+    """Return the link of the video from the objects that describe a render, by the keys that mean nothing else.
+
+    :param endpoint: a link without a host belongs to this URL.
+    """
+    outer = list(layers)
+    objects = [*outer, *(opened(layer["resp_data"]) for layer in outer if "resp_data" in layer)]
+    link = _first((each.get(key) for key in VIDEO_KEYS for each in objects), endpoint)
+    return link or _first_absolute(each.get(_REASON_KEY) for each in outer)
+
+
+def any_link(layers: Iterable[Mapping[str, Any]], endpoint: str) -> str | None:
+    """Return the link of a render that is done, from the keys that :func:`video_link` does not read."""
+    objects = list(layers)
+    return _first((each.get(key) for key in _OTHER_KEYS for each in objects), endpoint)
+
+
+def _first(values: Iterable[Any], endpoint: str, depth: int = 0) -> str | None:
+    links = (_link_in(value, endpoint, depth) for value in values)
+    return next((link for link in links if link is not None), None)
+
+
+def _first_absolute(values: Iterable[Any]) -> str | None:
+    texts = (_plain(value) for value in values if isinstance(value, str))
+    return next((text for text in texts if _is_absolute(text)), None)
+
+
+def _link_in(value: Any, endpoint: str, depth: int) -> str | None:
+    """Return the link in a text, a list or an object. A list or an object can be written as JSON text."""
+    if isinstance(value, str):
+        inner = _json_in(value)
+        if inner is None:
+            return _written_link(value, endpoint)
+        value = inner
+    if depth == _MAX_LINK_DEPTH:
+        return None
+    if isinstance(value, list):
+        return _first(value[:_MAX_ELEMENTS], endpoint, depth + 1)
+    if isinstance(value, dict):
+        return _first((value.get(key) for key in _INNER_KEYS), endpoint, depth + 1)
+    return None
+
+
+def _json_in(text: str) -> Any:
+    """Return the list or the object that a text writes as JSON, else ``None``."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _written_link(written: str, endpoint: str) -> str | None:
+    """Return a text as an absolute link, if it is one: whole, without its scheme, or relative to the endpoint."""
+    text = _plain(written)
+    if not text or len(text) > _MAX_LINK_LENGTH:
+        return None
+    if _is_absolute(text):
+        return text
+    if text.startswith("//"):
+        return f"{urlsplit(endpoint).scheme or 'https'}:{text}" if text.strip("/") else None
+    if not text.startswith(("/", ".")):
+        if within := _WITHIN.search(text):
+            return within[0]
+        if _HOST.match(text):
+            return f"https://{text}"
+    return urljoin(endpoint, text) if endpoint and _PATH.fullmatch(text) else None
+
+
+def _is_absolute(text: str) -> bool:
+    return text.lower().startswith(("http://", "https://"))
+
+
+def _plain(written: str) -> str:
+    """Return a text without the characters that can surround a link, and with plain ampersands."""
+    text = written.strip(_AROUND)[: _MAX_LINK_LENGTH + 1]
+    first = _NEXT_LINK.split(text)[0] if _is_absolute(text) else text
+    return _AMPERSAND.sub("&", first.translate(_IGNORED))

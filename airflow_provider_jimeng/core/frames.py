@@ -1,27 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image inputs: the limits of the API, and how the API crops an image (docs 85621/1777001)."""
+"""Image inputs: the limits of the API, the links that it can fetch, and how it crops an image (docs 85621/1777001)."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from airflow_provider_jimeng.core.arguments import check_frames, is_link, read_text, shown
 from airflow_provider_jimeng.core.catalogue import (
     IMAGE_FORMATS,
     MAX_IMAGE_BYTES,
     MAX_IMAGE_RATIO,
     MAX_IMAGE_SIDE,
     MIN_IMAGE_SIDE,
+    ModelSpec,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow_provider_jimeng.core.parameters import RenderRequest
 
 _KINDS: Sequence[tuple[str, re.Pattern[bytes]]] = (
     ("JPEG", re.compile(rb"\xff\xd8\xff")),
@@ -121,11 +126,6 @@ def orientation_warnings(frames: Mapping[str, Frame]) -> list[str]:
     ]
 
 
-def is_link(reference: str) -> bool:
-    """Return whether a text is an http(s) link."""
-    return reference.lower().startswith(("http://", "https://"))
-
-
 def bare_link(link: str) -> str:
     """Return a link without query, fragment and user: it still names the image, but it contains no signature."""
     parts = urlsplit(link)
@@ -198,3 +198,133 @@ def predict_crop(width: int, height: int, aspect_ratio: str) -> tuple[int, int]:
     if width * down < height * across:
         return width, round(width * down / across)
     return round(height * across / down), height
+
+
+# --- read ---------------------------------------------------------------------------------------------------------------
+
+_GIVE = "give a file, or an http(s) link that the API can fetch."
+_LONGEST_REFERENCE = 16_384
+_SECOND_LINK = re.compile(r"\S[\s,;|，；、\"'\]\[(){}<>]{1,20}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
+"""A link that begins after a separator. A link inside the path or query of another link does not."""
+
+
+def read_frames(spec: ModelSpec, first_frame: Any, last_frame: Any) -> tuple[Frame | None, Frame | None]:
+    """Return the first and the last frame. Their images are opened later."""
+    first, last = _read_frame("first_frame", first_frame), _read_frame("last_frame", last_frame)
+    check_frames(spec, *(None if frame is None else frame.reference for frame in (first, last)))
+    if first is None and (spec.min_images >= 1 or last is not None):
+        raise ParameterError("first_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
+    if last is None and spec.min_images >= 2:
+        raise ParameterError("last_frame", f"is missing; {spec.name} renders from {spec.inputs}.")
+    return first, last
+
+
+def _read_frame(argument: str, value: Any) -> Frame | None:
+    reference = read_reference(argument, value)
+    return None if reference is None else Frame(reference=reference)
+
+
+def read_reference(argument: str, value: Any) -> str | None:
+    """Return a link or path to an image as text, ``None`` if it is absent.
+
+    :raises ParameterError: it is neither, such as bytes, a list or a ``data:`` URI, or a link without a host.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise ParameterError(argument, f"expected text, got bytes; {_GIVE}")
+    reference = read_text(argument, str(value) if hasattr(value, "open") else value)
+    if reference is None:
+        return None
+    scheme = reference[:8].lower()
+    if scheme.startswith("data:"):
+        raise ParameterError(argument, f"is a data: URI; {_GIVE}")
+    if is_image_text(reference):
+        raise ParameterError(argument, f"is an image in base64; {_GIVE}")
+    if len(reference) > _LONGEST_REFERENCE:
+        raise ParameterError(
+            argument, f"has {len(reference):,} characters and is not a path or a link; {_GIVE}"
+        )
+    if scheme.startswith(("http://", "https://")) and not _has_host(reference):
+        raise ParameterError(argument, f"{shown(reference)} is not a complete link.")
+    if "\n" in reference or "\r" in reference or _SECOND_LINK.search(reference):
+        raise ParameterError(
+            argument, f"{shown(reference)} is more than one link or path. Give one image here."
+        )
+    return reference
+
+
+def _has_host(link: str) -> bool:
+    try:
+        return bool(urlsplit(link).hostname)
+    except ValueError:
+        return False
+
+
+# --- links --------------------------------------------------------------------------------------------------------------
+
+_PRIVATE_DOMAINS = (
+    ".localhost",
+    ".local",
+    ".localdomain",
+    ".internal",
+    ".intranet",
+    ".lan",
+    ".corp",
+    ".private",
+    ".home",
+    ".home.arpa",
+    ".svc",
+)
+"""Domains that the public DNS does not have. Machines, routers, companies and clusters use them."""
+
+
+def host_of(link: str) -> str:
+    """Return the host of a link in lower case, without port, user and final dot; empty if it has none."""
+    try:
+        return (urlsplit(link).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def is_private(link: str) -> bool:
+    """Return whether the host of a link certainly is in the own network. No name is looked up."""
+    host = host_of(link)
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        last_label = host.rpartition(".")[2]
+        return "." not in host or host.endswith(_PRIVATE_DOMAINS) or _is_number(last_label)
+    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (inner or address).is_global or address.is_multicast
+
+
+def check_links(request: RenderRequest, endpoint: str) -> None:
+    """Refuse image links that an API in the public network cannot fetch.
+
+    An endpoint in the own network, such as the emulator or a gateway, can perhaps reach them. Then there is only a warning.
+
+    :raises ParameterError: there is such a link. The message names the host and the remedy.
+    """
+    if is_private(endpoint):
+        return
+    for argument, frame in (("first_frame", request.first_frame), ("last_frame", request.last_frame)):
+        if frame is not None and frame.is_link and is_private(frame.reference):
+            raise ParameterError(
+                argument,
+                f"{host_of(frame.reference)} is a host in your own network. The API fetches image links itself and cannot "
+                "reach it. Give a link that is public, or the path of the image file.",
+            )
+
+
+def link_warnings(*frames: Frame | None) -> list[str]:
+    """Return a warning for each image link that only the own network can open."""
+    return [
+        f"The API fetches image links itself. It can open those on {host_of(frame.reference)} only if it runs in your "
+        "own network, as an emulator or a gateway can."
+        for frame in frames
+        if frame is not None and frame.is_link and is_private(frame.reference)
+    ]
+
+
+def _is_number(label: str) -> bool:
+    """Return whether a host ends like an unusual spelling of an IPv4 address, such as 127.1 or 0x7f.1."""
+    return label.isdecimal() or label.startswith("0x")

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the next request, and the next waiting task, of an account can start. The loops that ask do the sleeping.
+"""When the next waiting task of an account can start. The loops that ask do the sleeping.
 
-An account has two limits. The vendor does not publish its request rate, so :class:`RateLimiter` starts at the configured
-rate, halves when the API answers 50429, and recovers step by step. Routine polls use at most a share of the rate, so that
-a submit or a cancel never waits behind hundreds of polls.
-
-The other one is the concurrency limit per model (docs 85621: trial 1, paid 1 to 2; confidence M). The API answers 50430
+An account has a concurrency limit per model (docs 85621: trial 1, paid 1 to 2; confidence M). The API answers 50430
 to a submit beyond it and does not report when a slot comes free. Therefore the end of a render that this process polls
 wakes one waiting task. If the known durations say when a render ends, one task is woken ahead of that end. It stands
 ready on its worker, queries the render, and submits when the render has ended. Other processes and clients also free
@@ -20,70 +16,6 @@ from dataclasses import dataclass
 from airflow_provider_jimeng.core.errors import ApiError, JimengError
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import QueryReply
-
-ROUTINE_SHARE = 0.8
-"""The part of the rate that routine polls can use."""
-SLOWEST_SHARE = 1 / 50
-"""The rate never falls below this part of the configured one."""
-RECOVERY_STEPS = 50
-"""Number of accepted requests that bring the rate from zero back to the configured one."""
-BURST_SECONDS = 0.05
-"""Requests that are due within this time start together, because so short a sleep costs more than it helps."""
-
-
-class RateLimiter:
-    """Spaces the starts of requests. Every ``now`` is in seconds of one monotonic clock.
-
-    At most one caller of each kind (routine or not) can wait at a time, so :meth:`delay` does not need a queue.
-    """
-
-    __slots__ = ("_last_cut", "_max_rate", "_next_routine", "_next_start", "_rate")
-
-    def __init__(self, max_requests_per_second: float) -> None:
-        self._max_rate = max_requests_per_second
-        self._rate = max_requests_per_second
-        self._next_start = float("-inf")
-        self._next_routine = float("-inf")
-        self._last_cut = float("-inf")
-
-    def cap(self, max_requests_per_second: float) -> None:
-        """Change the highest rate, because the connection was changed."""
-        self._max_rate = max_requests_per_second
-        self._rate = min(self._rate, max_requests_per_second)
-
-    @property
-    def rate(self) -> float:
-        """Requests a second at present."""
-        return self._rate
-
-    def delay(self, now: float, *, routine: bool) -> float:
-        """Return the seconds after which to call this again; 0 if the request can start now, and then it counts."""
-        due = max(self._next_start, self._next_routine) if routine else self._next_start
-        if due - now > BURST_SECONDS:
-            return due - now
-        self._next_start = max(now, self._next_start) + 1 / self._rate
-        if routine:
-            self._next_routine = max(now, self._next_routine) + 1 / (self._rate * ROUTINE_SHARE)
-        return 0.0
-
-    def accepted(self) -> None:
-        """Raise the rate a little, because a request was not refused for its rate."""
-        if self._rate < self._max_rate:
-            self._rate = min(self._max_rate, self._rate + self._max_rate / RECOVERY_STEPS)
-
-    def refused(self, started: float, now: float) -> None:
-        """Halve the rate, because a request that started at ``started`` was refused for its rate.
-
-        Requests that were sent before the rate was last halved say nothing about the new rate.
-        """
-        if started < self._last_cut:
-            return
-        self._last_cut = now
-        self._rate = max(self._rate / 2, self._max_rate * SLOWEST_SHARE)
-        pause = now + 1 / self._rate
-        self._next_start = max(self._next_start, pause)
-        self._next_routine = max(self._next_routine, pause)
-
 
 SETTLE_SECONDS = 10.5
 """No task resumes earlier than 10 s after it deferred, and deferring takes a moment. The scheduler can fail a task that

@@ -6,8 +6,7 @@ The facts come from the outcomes (:mod:`.outcomes`), the error classes (:mod:`.e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -243,24 +242,3 @@ def unlabelled_for_good(landed: RenderManifest) -> RenderNotFoundError:
         f"{landed.uri} was saved without the implicit AIGC label. The API no longer keeps its render, so the video cannot "
         f"be downloaded again with a label. The file stays as it is, and nothing new was paid. {TAKE_UNLABELLED}"
     )
-
-
-@contextmanager
-def kept(render: Render) -> Iterator[None]:
-    """Add to an error that the paid render is kept, until when, and what saves its video."""
-    try:
-        yield
-    except RenderNotFoundError:
-        raise
-    except JimengError as error:
-        then = (
-            "a retry, or a Clear, saves it"
-            if error.retryable
-            else "solve this, then clear the task to save it"
-        )
-        until = landable_until(render)
-        text = f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
-        if isinstance(error, ApiError):  # its text is made of the API's answer, so it cannot be extended
-            raise NoLinkError(text) from error
-        error.args = (text,)
-        raise

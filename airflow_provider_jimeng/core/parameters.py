@@ -12,19 +12,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.arguments import (
+    CAMERA_WORDS,
+    check_camera_model,
+    check_camera_word,
     check_texts,
     is_absent,
     read_amount,
     read_aspect_ratio,
-    read_camera,
     read_duration,
-    read_frames,
-    read_prompt,
     read_seed,
     read_take,
     read_text,
 )
 from airflow_provider_jimeng.core.catalogue import (
+    ADVISED_PROMPT_LENGTH,
     AIGC_META_KEYS,
     AIGC_META_REQUIRED,
     DEFAULT_MODEL,
@@ -40,11 +41,12 @@ from airflow_provider_jimeng.core.frames import (
     Frame,
     check_frame,
     check_same_ratio,
+    link_warnings,
     nearest_aspect_ratio,
     orientation_warnings,
     predict_crop,
+    read_frames,
 )
-from airflow_provider_jimeng.core.links import link_warnings
 from airflow_provider_jimeng.core.render import format_money
 
 if TYPE_CHECKING:
@@ -109,6 +111,13 @@ class RenderRequest:
     take: int = 1
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    estimated_cost: Decimal | None = field(init=False, compare=False)
+    """The price in CNY of a successful render; ``None`` if it is unknown."""
+
+    def __post_init__(self) -> None:
+        price = self.spec.price_cny_per_second
+        cost = None if price is None else price * self.duration
+        object.__setattr__(self, "estimated_cost", cost)  # The class is frozen.
 
     @classmethod
     def build(
@@ -137,23 +146,26 @@ class RenderRequest:
         if others:
             refuse_arguments(others)
         spec = find_model(DEFAULT_MODEL if is_absent(model) else model, catalogue)
-        first, last = read_frames(spec, first_frame, last_frame)
-        text, warnings = read_prompt(spec, prompt, first)
-        template, strength = read_camera(spec, camera_template, camera_strength)
+        first = last = None
+        if spec.max_images or not (is_absent(first_frame) and is_absent(last_frame)):
+            first, last = read_frames(spec, first_frame, last_frame)
+        text = read_text("prompt", prompt, visible=True) or ""
+        warnings = _check_prompt(spec, text, first)
+        template, strength = _read_camera(spec, camera_template, camera_strength)
         extra, extra_warnings = read_extra_body(extra_body)
         return cls(
             spec=spec,
             prompt=text,
             duration=read_duration(spec, duration),
-            aspect_ratio=read_aspect_ratio(spec, aspect_ratio, first),
+            aspect_ratio=read_aspect_ratio(spec, aspect_ratio, has_frame=first is not None),
             seed=read_seed(seed),
+            take=read_take(take),
             first_frame=first,
             last_frame=last,
             camera_template=template,
             camera_strength=strength,
-            take=read_take(take),
             extra_body=extra,
-            warnings=(*warnings, *extra_warnings, *link_warnings(first, last)),
+            warnings=(*warnings, *extra_warnings, *(link_warnings(first, last) if first else ())),
         )
 
     @property
@@ -178,7 +190,7 @@ class RenderRequest:
 
     def as_take(self, take: int) -> RenderRequest:
         """Return the same request with another version number."""
-        return self if take == self.take else replace(self, take=take)
+        return replace(self, take=take)
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object that a submit sends (docs 85621, the page on each model)."""
@@ -229,13 +241,36 @@ class RenderRequest:
             "duration": self.duration,
             "aspect_ratio": self.aspect_ratio,
             "take": self.take,
-            "estimated_cost_cny": format_money(self.estimated_cost()),
+            "estimated_cost_cny": format_money(self.estimated_cost),
         }
 
-    def estimated_cost(self) -> Decimal | None:
-        """Return the price in CNY of a successful render; ``None`` if it is unknown."""
-        price = self.spec.price_cny_per_second
-        return None if price is None else price * self.duration
+
+def _check_prompt(spec: ModelSpec, text: str, first: Frame | None) -> list[str]:
+    """Check the prompt, which is empty if the video needs none, and return the warnings about it."""
+    if not text and (spec.prompt_required or first is None):
+        other = "" if spec.prompt_required else " or a first_frame"
+        raise ParameterError("prompt", f"is empty; {spec.name} needs a prompt{other}.")
+    if len(text) > spec.prompt_max:
+        raise ParameterError(
+            "prompt", f"has {len(text)} characters; {spec.name} takes at most {spec.prompt_max}. Shorten it."
+        )
+    if len(text) > ADVISED_PROMPT_LENGTH:
+        return [f"prompt has {len(text)} characters; the vendor advises at most {ADVISED_PROMPT_LENGTH}."]
+    return []
+
+
+def _read_camera(spec: ModelSpec, template: Any, strength: Any) -> tuple[str | None, str | None]:
+    """Return camera movement and strength. A model that takes them needs both."""
+    if template is None and strength is None and not spec.camera:
+        return None, None
+    chosen = [None if is_absent(value) else str(value).strip() for value in (template, strength)]
+    for (argument, takes), value in zip(CAMERA_WORDS.items(), chosen, strict=True):
+        if value is None and spec.camera:
+            raise ParameterError(argument, f"is missing; {spec.name} needs one of {', '.join(takes)}.")
+        if value is not None:
+            check_camera_model(spec, argument)
+            check_camera_word(argument, value, spec.name)
+    return chosen[0], chosen[1]
 
 
 def refuse_arguments(arguments: Mapping[str, Any]) -> None:
@@ -279,7 +314,7 @@ def check_cost(request: RenderRequest, max_cost_cny: Any) -> None:
     if is_absent(max_cost_cny):
         return
     cap = read_amount("max_cost_cny", max_cost_cny)
-    cost = request.estimated_cost()
+    cost = request.estimated_cost
     if cost is None:
         raise ParameterError(
             "max_cost_cny",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.arguments import as_mapping, is_absent, read_text, shown
+from airflow_provider_jimeng.core.arguments import TEMPLATE_MARKS, as_mapping, is_absent, read_text, shown
 from airflow_provider_jimeng.core.catalogue import (
     CAMERA_STRENGTHS,
     CAMERA_TEMPLATES,
@@ -22,9 +22,7 @@ from airflow_provider_jimeng.core.catalogue import (
 from airflow_provider_jimeng.core.columns import COLUMNS
 from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.core.errors import ParameterError, UnreadableImageError
-from airflow_provider_jimeng.core.frames import Frame, check_same_ratio
-from airflow_provider_jimeng.core.links import check_links
-from airflow_provider_jimeng.core.literals import TEMPLATE_MARKS
+from airflow_provider_jimeng.core.frames import Frame, check_links, check_same_ratio
 from airflow_provider_jimeng.core.output_path import check_lengths, is_inside, read_output_path, split_uri
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.texts import MAX_TEXT_LENGTH, shorten

@@ -78,6 +78,11 @@ class Cadence:
         self.durations: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
         self._waiters: WeakSet[object] = WeakSet()
 
+    @classmethod
+    def of_model(cls, req_key: str) -> Cadence:
+        """Return what this process has learnt of a model's durations."""
+        return _CADENCES.setdefault(req_key, cls())
+
     def join(self, waiter: object) -> None:
         """Count an object that waits for a render, until the object is gone."""
         self._waiters.add(waiter)
@@ -161,6 +166,8 @@ class Cadence:
         trust = 1.0 if earliest < usual[0] else min(1.0, others / TRUSTED_FROM)
         return usual[0] + (start - usual[0]) * trust, usual[1] + (self.longest - usual[1]) * trust
 
+
+_CADENCES: dict[str, Cadence] = {}
 
 SHORTEST_WAIT = 0.01
 """The shortest time between two polls, whatever the interval is, so that no loop spins."""

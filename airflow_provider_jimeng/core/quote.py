@@ -70,9 +70,9 @@ def make_quote(planned: Iterable[PlannedRow]) -> Quote:
         name: ModelQuote(
             rows=len(items),
             new=sum(item.state is RowState.NEW for item in items),
-            cost=total_cost(item.request.estimated_cost() for item in items if item.state is RowState.NEW),
+            cost=total_cost(item.request.estimated_cost for item in items if item.state is RowState.NEW),
             at_risk=total_cost(
-                item.request.estimated_cost() for item in items if item.state is RowState.RUNNING
+                item.request.estimated_cost for item in items if item.state is RowState.RUNNING
             ),
         )
         for name, items in sorted(rows.items())

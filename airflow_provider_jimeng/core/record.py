@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from airflow_provider_jimeng.core.errors import LedgerError
 from airflow_provider_jimeng.core.render import (
@@ -40,6 +41,7 @@ class RecordState(StrEnum):
 
 PAID = frozenset({RecordState.SUBMITTED, RecordState.LANDED})
 """The states of a render that can be adopted."""
+_ANSWERS = PAID | {RecordState.INTENT}
 
 _PROGRESS = (
     RecordState.INTENT,
@@ -80,7 +82,15 @@ class TaskKey:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord(NamedTuple):
+    """A record as plain JSON data, and whether it answers look-ups of its request, and those of its file name."""
+
+    payload: dict[str, Any]
+    for_request: bool
+    for_file: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What is known about the render of one task instance.
 
@@ -218,6 +228,16 @@ class Record:
             if past.get("asked") == fingerprint and past["state"] in PAID:
                 return self._as_it_was(past)
         return current
+
+    @cached_property
+    def stored(self) -> StoredRecord:
+        """What a place stores of the record. It is kept, because several places store it."""
+        as_asked = None if self.is_void else self.as_asked(self.asked)
+        return StoredRecord(
+            payload=self.to_payload(),
+            for_request=as_asked is not None and as_asked.state in _ANSWERS,
+            for_file=as_asked is not None and self.state in _ANSWERS,
+        )
 
     def _as_it_was(self, past: Mapping[str, Any]) -> Record:
         render = past["render"]

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_jimeng.core.catalogue import FPS, MODELS, RETENTION_SECONDS, is_ratio
+from airflow_provider_jimeng.core.catalogue import FPS, MODELS, RATIO, RETENTION_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -376,9 +376,10 @@ def _duration_difference(render: Render, media: MediaInfo) -> dict[str, Any] | N
 
 def _picture_difference(render: Render, spec: ModelSpec | None, media: MediaInfo) -> dict[str, Any] | None:
     """Compare the size, or the ratio where the size is uncertain. Without an asked ratio, the first frame decides."""
-    if render.aspect_ratio is None or not is_ratio(render.aspect_ratio):
+    ratio = RATIO.fullmatch(render.aspect_ratio) if isinstance(render.aspect_ratio, str) else None
+    if ratio is None or render.aspect_ratio is None:
         return None
-    across, down = map(int, render.aspect_ratio.split(":"))
+    across, down = map(int, ratio.groups())
     asked, got = across / down, media.width / media.height
     if abs(got - asked) > asked * _RATIO_TOLERANCE:
         return {"field": "aspect_ratio", "asked": render.aspect_ratio, "got": f"{media.width}:{media.height}"}

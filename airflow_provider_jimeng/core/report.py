@@ -15,7 +15,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.frames import bare_link, is_link
+from airflow_provider_jimeng.core.arguments import is_link
+from airflow_provider_jimeng.core.frames import bare_link
 from airflow_provider_jimeng.core.messages import explain
 from airflow_provider_jimeng.core.outcomes import (
     NOT_SUBMITTED,

@@ -8,12 +8,19 @@ fields as their public code shows. The functions return dataclasses, so no dict 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.codes import MISSING_TASK_STATUSES, ErrorKind, lookup
-from airflow_provider_jimeng.core.envelope import MAX_WORD_LENGTH, Envelope, first_text, readable
+from airflow_provider_jimeng.core.envelope import (
+    MAX_WORD_LENGTH,
+    Envelope,
+    any_link,
+    first_id,
+    first_text,
+    readable,
+    video_link,
+)
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     JimengError,
@@ -26,7 +33,6 @@ from airflow_provider_jimeng.core.errors import (
     UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.gateways import leaves_submit_open, submit_refusal
-from airflow_provider_jimeng.core.links import any_link, video_link
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
@@ -40,7 +46,6 @@ SUBMIT_ACTION = "CVSync2AsyncSubmitTask"
 QUERY_ACTION = "CVSync2AsyncGetResult"
 CANCEL_ACTION = "CVCancelTask"
 
-_TASK_ID = re.compile(r"[\x21-\x7e]{1,256}")
 _STATUS_WORDS: Mapping[str, RenderStatus] = {
     # The first five are the API's own, and processing is its word for the preparation.
     "in_queue": RenderStatus.IN_QUEUE,
@@ -140,10 +145,15 @@ def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> S
         without a task id, or a task id beside an unknown refusal), because the outcome is unknown then.
     :raises UnreadableReplyError: there is neither a code nor a task id. The outcome is unknown.
     """
-    reply = _read_submit(http_status, content, bearer=bearer)
+    try:
+        reply = Envelope.read(http_status, content)
+    except UnreadableReplyError as error:
+        if bearer and leaves_submit_open(http_status):
+            raise ServerError(str(error), http_status=http_status) from None
+        raise
     data, succeeded = reply.data_object, reply.succeeded
-    named = _task_id(data.get("task_id"), reply.outer.get("task_id"))
-    task_id = named or _task_id(reply.outer.get("id"), reply.data if succeeded else None)
+    named = first_id(data.get("task_id"), reply.outer.get("task_id"))
+    task_id = named or first_id(reply.outer.get("id"), reply.data if succeeded else None)
     if task_id is not None and succeeded:
         return SubmitReply(task_id=task_id, request_id=reply.request_id)
     entry = lookup(reply.code)
@@ -159,21 +169,6 @@ def parse_submit(http_status: int, content: bytes, *, bearer: bool = False) -> S
     raise ServerError(message, code=reply.code, request_id=reply.request_id, http_status=http_status)
 
 
-def _read_submit(http_status: int, content: bytes, *, bearer: bool) -> Envelope:
-    try:
-        return Envelope.read(http_status, content)
-    except UnreadableReplyError as error:
-        if bearer and leaves_submit_open(http_status):
-            raise ServerError(str(error), http_status=http_status) from None
-        raise
-
-
-def _task_id(*places: Any) -> str | None:
-    """Return the first value that can be an id. Free text and 0 cannot."""
-    texts = [(first_text(place) or "").strip() for place in places]
-    return next((text for text in texts if _TASK_ID.fullmatch(text) and text != "0"), None)
-
-
 def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryReply:
     """Return the reply to a query.
 
@@ -186,9 +181,9 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         return QueryReply(status=RenderStatus.NOT_FOUND, status_word=reply.code, request_id=reply.request_id)
     layers = reply.layers()
     refusal = reply.refusal(layers)
+    url = video_link(layers, endpoint)
     word, status = _status_of(layers)
     tagged = next((layer["aigc_meta_tagged"] for layer in layers if "aigc_meta_tagged" in layer), None)
-    url = video_link(layers, endpoint)
     if refusal is not None:
         status = _status_despite(refusal, status, url)
     elif word is None and url is None and reply.code is None:
@@ -206,7 +201,7 @@ def parse_query(http_status: int, content: bytes, endpoint: str = "") -> QueryRe
         message = readable((refusal.message if refusal is not None else None) or reason)
     return QueryReply(
         status=status,
-        status_word=readable(word, at_most=MAX_WORD_LENGTH),
+        status_word=word if word in _STATUS_WORDS else readable(word, at_most=MAX_WORD_LENGTH),
         video_url=url,
         aigc_meta_tagged=tagged if isinstance(tagged, bool) else None,
         request_id=reply.request_id,

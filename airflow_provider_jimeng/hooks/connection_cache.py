@@ -25,7 +25,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from asgiref.sync import sync_to_async
 
 from airflow_provider_jimeng.client.async_client import AsyncJimengClient
-from airflow_provider_jimeng.client.exchange import auth_for
+from airflow_provider_jimeng.client.auth import Auth, auth_for
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.client.transport import tls_context
 from airflow_provider_jimeng.core.arguments import is_absent
@@ -40,7 +40,6 @@ from airflow_provider_jimeng.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    import httpx
     from airflow.providers.common.compat.sdk import Connection
 
 KEEP_SECONDS = 300.0
@@ -51,7 +50,7 @@ class Known:
     """A connection that was read: its settings, and the authentication that all its clients share."""
 
     settings: ClientSettings
-    auth: httpx.Auth = field(repr=False)
+    auth: Auth = field(repr=False)
     read_at: float
 
 
@@ -198,10 +197,6 @@ def look_up_connection(
     :raises SettingsError: it exists, but it is unreadable or of another type, or Airflow denies access to it.
     :raises NotSentError: it cannot be read now. A later look-up can succeed.
     """
-    if is_absent(jimeng_conn_id):
-        raise ParameterError(
-            "jimeng_conn_id", "is empty. Enter the id of a connection, for example jimeng_default."
-        )
     try:
         connection = get(jimeng_conn_id)
     except PermissionError:
@@ -209,6 +204,10 @@ def look_up_connection(
             f"Connection {jimeng_conn_id!r}: Airflow denies this task access to it. Get access, or use another connection."
         ) from None
     except Exception as error:  # noqa: BLE001 - Airflow and its back ends have classes of their own
+        if is_absent(jimeng_conn_id):
+            raise ParameterError(
+                "jimeng_conn_id", "is empty. Enter the id of a connection, for example jimeng_default."
+            ) from None
         raise _why_not(jimeng_conn_id, error) from None
     return readable(connection)
 

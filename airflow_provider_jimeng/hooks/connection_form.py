@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.client.exchange import VolcAuth
+from airflow_provider_jimeng.client.auth import VolcAuth
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.connection_settings import CONNECTION_SETTINGS
 from airflow_provider_jimeng.core.errors import (

@@ -5,60 +5,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_jimeng.core.arguments import read_seconds
-from airflow_provider_jimeng.core.catalogue import MODELS, RETENTION_SECONDS
+from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.core.errors import (
-    ApiError,
-    ConcurrencyLimitedError,
     JimengError,
-    LostContactError,
     MissingConnectionError,
-    NoLinkError,
     ParameterError,
-    RateLimitedError,
-    RenderNotFoundError,
-    ServerError,
-    TransportError,
-    UnknownCodeError,
 )
-from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.messages import wait_error
 from airflow_provider_jimeng.core.outcomes import Outcome
-from airflow_provider_jimeng.core.parameters import check_aigc_meta
-from airflow_provider_jimeng.core.polling import (
-    CONFIRMATIONS,
-    LINK_FIELD,
-    NOT_FOUND_SPAN,
-    REFUSED_SPAN,
-    WAITING_CANNOT_HELP,
-)
+from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta
 from airflow_provider_jimeng.core.render import (
     Render,
     RenderManifest,
-    RenderStatus,
     deadline_for,
     format_money,
 )
-from airflow_provider_jimeng.hooks.base import JimengSubmittingHook, read_settings
+from airflow_provider_jimeng.hooks.base import JimengSubmittingHook, ask_for, given, links_to
+from airflow_provider_jimeng.hooks.connection_cache import Lease, shared_client
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId
 from airflow_provider_jimeng.hooks.waiting import apoll, poll, poller_for
-from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
+    from decimal import Decimal
     from os import PathLike
+    from typing import Never
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.polling import Poller
     from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import CancelReply, QueryReply
@@ -68,10 +49,6 @@ __all__ = ["FinishedRender", "JimengHook", "RenderOrId"]
 log = logging.getLogger(__name__)
 
 DEFAULT_WAIT_TIMEOUT = 21600.0
-_GONE = frozenset({RenderStatus.NOT_FOUND, RenderStatus.EXPIRED})
-_PASSES = (RateLimitedError, ConcurrencyLimitedError, ServerError, UnknownCodeError, TransportError)
-_PAUSES = (2.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds between the attempts to get a link."""
 
 
 class JimengHook(JimengSubmittingHook):
@@ -84,6 +61,20 @@ class JimengHook(JimengSubmittingHook):
     :param jimeng_conn_id: the connection; when it is read, Airflow masks its secrets in the logs.
     """
 
+    _lease: Lease | None = None
+    _leases: AsyncExitStack
+
+    async def __aenter__(self) -> Self:
+        """Share one client among the asynchronous calls of the ``async with`` block."""
+        self._leases = AsyncExitStack()
+        self._lease = await self._leases.enter_async_context(shared_client(self.jimeng_conn_id))
+        self._settings, self._auth = self._lease.client.settings, self._lease.client.auth
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._lease = None
+        await self._leases.aclose()
+
     # Airflow 3.1 and older look for these two in the class itself, not in its bases.
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -95,26 +86,113 @@ class JimengHook(JimengSubmittingHook):
         """Return labels and placeholders for Airflow 3.1 and older; newer ones read ``provider_info``."""
         return field_behaviour()
 
-    # ----------------------------------------------------------------------------------------- query, wait, save, cancel
-    def query(
+    # ----------------------------------------------------------------------------------------------------- submit
+    def submit_text_to_video(
         self,
-        render_or_id: RenderOrId,
-        model: str | None = None,
         *,
-        aigc_meta: Mapping[str, str] | None = None,
-    ) -> QueryReply:
-        """Ask the API for the state of a render, and return its answer.
+        prompt: str,
+        duration: int | str | None = None,
+        model: str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a video from a text; see :meth:`submit`."""
+        return self.submit(
+            prompt=prompt,
+            duration=duration,
+            model=model,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            take=take,
+            extra_body=extra_body,
+            max_cost_cny=max_cost_cny,
+            **unknown,
+        )
 
-        :param render_or_id: a render, its payload, or its ``task_id``. For an id that this hook did not submit, give
-            ``model`` too.
-        :param aigc_meta: the implicit label; default: the label of the connection.
+    def submit_image_to_video(
+        self,
+        *,
+        image_url: str | None = None,
+        first_frame: str | PathLike[str] | None = None,
+        last_frame: str | PathLike[str] | None = None,
+        prompt: str | None = None,
+        duration: int | str | None = None,
+        model: str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a video from an image, or from a first and a last one; see :meth:`submit`.
+
+        ``image_url`` and ``first_frame`` are two names of the same argument.
         """
-        settings = self.settings
-        render = self._render_of(render_or_id, model, settings)
-        label = check_aigc_meta(aigc_meta) if aigc_meta else settings.aigc_meta
-        with self._open_client() as client:
-            return client.query(render.req_key, render.task_id, aigc_meta=label)
+        if image_url and first_frame and image_url != first_frame:
+            raise ParameterError("image_url", "is another name of first_frame; give one of them.")
+        return self.submit(
+            prompt=prompt,
+            duration=duration,
+            model=model or ("i2v_first_tail_720p" if last_frame else "i2v_first_720p"),
+            first_frame=first_frame or image_url,
+            last_frame=last_frame,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            max_cost_cny=max_cost_cny,
+            **unknown,
+        )
 
+    async def asubmit(
+        self,
+        request: RenderRequest | None = None,
+        *,
+        prompt: str | None = None,
+        model: str | None = None,
+        duration: int | str | None = None,
+        aspect_ratio: str | None = None,
+        seed: int | str | None = None,
+        first_frame: str | PathLike[str] | None = None,
+        last_frame: str | PathLike[str] | None = None,
+        camera_template: str | None = None,
+        camera_strength: str | None = None,
+        take: int | str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_cost_cny: float | Decimal | str | None = None,
+        **unknown: Never,
+    ) -> Render:
+        """Submit a render from an event loop; see :meth:`submit`."""
+        described = given(
+            prompt=prompt,
+            model=model,
+            duration=duration,
+            aspect_ratio=aspect_ratio,
+            seed=seed,
+            first_frame=first_frame,
+            last_frame=last_frame,
+            camera_template=camera_template,
+            camera_strength=camera_strength,
+            take=take,
+            extra_body=extra_body,
+            **unknown,
+        )
+        async with self._open_lease() as lease:
+            settings = lease.client.settings
+            ready = await asyncio.to_thread(self._ready, request, settings, described, max_cost_cny)
+            reply = await lease.client.submit(ready, on_sent=self._sent.set)
+        return self._accepted(ready, reply.task_id)
+
+    # ---------------------------------------------------------------------------------------------- query, wait, save, cancel
     async def aquery(
         self,
         render_or_id: RenderOrId,
@@ -197,9 +275,7 @@ class JimengHook(JimengSubmittingHook):
         target = OutputPath.of(output_path, output_conn_id)
         check_names(target)
         render = self._render_of(render_or_id, model, self.settings)
-        links = RenderLinks.of(
-            self, render, aigc_meta=aigc_meta, require_tagged=require_tagged, sleep=self._sleep
-        )
+        links = links_to(self, render, aigc_meta=aigc_meta, require_tagged=require_tagged)
         return land(
             render,
             links,
@@ -260,6 +336,14 @@ class JimengHook(JimengSubmittingHook):
         ]
 
     # ------------------------------------------------------------------------------------------------------- inner
+    @asynccontextmanager
+    async def _open_lease(self) -> AsyncIterator[Lease]:
+        if self._lease is not None:
+            yield self._lease
+            return
+        async with shared_client(self.jimeng_conn_id) as lease:
+            yield lease
+
     def _poller(
         self, render: Render, wait_timeout: float | None, timeout: float | None, poll_interval: float | None
     ) -> Poller:
@@ -276,12 +360,6 @@ class JimengHook(JimengSubmittingHook):
         )
 
 
-def ask_for(hook: JimengHook, render: Render, *, aigc_meta: Mapping[str, str] | None = None) -> QueryReply:
-    """Ask what became of a render that is paid for."""
-    read_settings(hook)
-    return hook.query(render, aigc_meta=aigc_meta)
-
-
 def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengError) -> FinishedRender:
     """Return a finished render with its link; raise the error of any other end."""
     if event.outcome is not Outcome.SUCCEEDED or isinstance(reply, JimengError) or reply.video_url is None:
@@ -293,98 +371,4 @@ def _finished(render: Render, event: RenderEvent, reply: QueryReply | JimengErro
         aigc_meta_tagged=reply.aigc_meta_tagged,
         request_id=reply.request_id,
         render=render,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderLinks:
-    """Fresh links to a finished render. Each comes from a query of its own, made when the link is needed.
-
-    :param label: the implicit AIGC label to ask for, ``None`` for the connection's.
-    """
-
-    hook: JimengHook
-    render: Render
-    settings: ClientSettings
-    label: Mapping[str, str] | None = None
-    sleep: Callable[[float], None] = time.sleep
-
-    @classmethod
-    def of(
-        cls,
-        hook: JimengHook,
-        render: Render,
-        *,
-        aigc_meta: Mapping[str, str] | None = None,
-        require_tagged: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> RenderLinks:
-        """Return the links of a render.
-
-        :raises ParameterError: ``require_tagged`` is set, and there is no label.
-        """
-        label = check_aigc_meta(aigc_meta) if aigc_meta else None
-        settings = read_settings(hook)
-        if require_tagged and not (label or settings.aigc_meta):
-            raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
-        return cls(hook=hook, render=render, settings=settings, label=label, sleep=sleep)
-
-    def fetch(self) -> Link:
-        """Ask for a fresh link, again after a temporary failure; believe "gone" or "refused" when it is repeated.
-
-        Many renders can be done, and ask, at the same moment: a throttled one must not fail.
-        """
-        render = self.render
-        gone = refused = 0
-        for pause in (*_PAUSES, None):
-            try:
-                reply = ask_for(self.hook, render, aigc_meta=self.label)
-            except WAITING_CANNOT_HELP as error:
-                refused += 1
-                if isinstance(error, ApiError) and error.entry is not None and error.entry.fails_render:
-                    raise  # of the render, not of our access
-                if refused == CONFIRMATIONS or pause is None:
-                    raise LostContactError(
-                        f"No link to the render {render.task_id} can be had: {error}"
-                    ) from error
-                log.info("No link to the render %s, asking again to be sure: %s", render.task_id, error)
-                self.hook.renew()
-                self.sleep(REFUSED_SPAN / (CONFIRMATIONS - 1))
-                continue
-            except _PASSES as error:
-                if pause is None:
-                    said = error.said if isinstance(error, ApiError) else error
-                    raise NoLinkError(
-                        f"No link to the render {render.task_id} could be had: {said}"
-                    ) from error
-                log.info("No link to the render %s yet, asking again: %s", render.task_id, error)
-                self.sleep(spread(pause, random.random()))
-                continue
-            if reply.video_url is not None and reply.status is RenderStatus.DONE:
-                return Link(
-                    url=reply.video_url, request_id=reply.request_id, aigc_meta_tagged=reply.aigc_meta_tagged
-                )
-            gone += reply.status in _GONE
-            if gone == CONFIRMATIONS:
-                raise _not_kept(render, reply)
-            if pause is None or reply.status not in (*_GONE, RenderStatus.DONE, RenderStatus.UNKNOWN):
-                empty = f", nothing in {LINK_FIELD}" if reply.status is RenderStatus.DONE else ""
-                raise NoLinkError(
-                    f"Render {render.task_id} has no link yet (status {reply.status_word!r}{empty}). "
-                    "A retry asks again, free."
-                )
-            self.sleep(self._pause_when_gone() if gone else spread(pause, random.random()))
-        raise AssertionError  # the last round returns or raises
-
-    def _pause_when_gone(self) -> float:
-        """Return the seconds until "gone" is confirmed: none if the API need not keep the render any more."""
-        kept = time.time() - self.render.submitted_at.timestamp() < RETENTION_SECONDS
-        return NOT_FOUND_SPAN / (CONFIRMATIONS - 1) if kept else 0.0
-
-
-def _not_kept(render: Render, reply: QueryReply) -> RenderNotFoundError:
-    return RenderNotFoundError(
-        f"Render {render.task_id} cannot be landed: the API no longer keeps it ({reply.status_word}), as it does "
-        'for 12 hours only. It might have been billed. To pay for a new one, set on_lost="resubmit" and clear the '
-        "task that submitted it."
     )

@@ -1,46 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loops that ask what became of a render: on a worker, on an event loop, and in one poke.
+"""The loops of workers and scripts that ask what became of a render: with pauses, on an event loop, and in one poke.
 
-All of them execute the decisions of one :class:`~airflow_provider_jimeng.core.polling.Poller`.
+All of them, and the loop of the trigger, execute the decisions of one :class:`~airflow_provider_jimeng.core.polling.Poller`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 import time
-from collections import defaultdict
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
-
 from airflow_provider_jimeng.core.catalogue import RETENTION_SECONDS
-from airflow_provider_jimeng.core.errors import JimengError, MissingConnectionError, NotSentError
-from airflow_provider_jimeng.core.polling import REFUSED_SPAN, Cadence, Finish, Poller
+from airflow_provider_jimeng.core.errors import (
+    JimengError,
+    MissingConnectionError,
+    NotSentError,
+)
+from airflow_provider_jimeng.core.polling import (
+    REFUSED_SPAN,
+    Cadence,
+    Finish,
+    Poller,
+)
 from airflow_provider_jimeng.core.render import RenderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextlib import AsyncExitStack
 
-    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import Render, RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
-    from airflow_provider_jimeng.hooks.connection_cache import Lease
+
+log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 SHORTEST_ROUNDED_SECONDS = 0.5
-
-_CLIENTS = "airflow_provider_jimeng.hooks.connection_cache"
-_loaded: set[str] = set()
-_CADENCES: defaultdict[str, Cadence] = defaultdict(Cadence)
-
-
-def cadence_of(req_key: str) -> Cadence:
-    """Return what this process has learnt of a model's durations."""
-    return _CADENCES[req_key]
 
 
 def poller_for(
@@ -58,7 +54,7 @@ def poller_for(
         deadline=deadline,
         poll_interval=poll_interval,
         no_link_since=no_link_since,
-        cadence=cadence_of(render.req_key),
+        cadence=Cadence.of_model(render.req_key),
     )
 
 
@@ -116,63 +112,6 @@ def until_next_tick(seconds: float, now: float) -> float:
     if seconds < SHORTEST_ROUNDED_SECONDS:
         return seconds
     return math.ceil((now + seconds) / TICK_SECONDS) * TICK_SECONDS - now
-
-
-class SharedQueries:
-    """Asks from an event loop over the client that all triggers of the process share.
-
-    An error of the connection, at any time, is an answer like an error of the API: the wait goes on.
-
-    :param stack: the client is shared until it closes.
-    :param joined: called once, when the connection has been read.
-    """
-
-    def __init__(
-        self, jimeng_conn_id: str, stack: AsyncExitStack, *, joined: Callable[[ClientSettings], None]
-    ) -> None:
-        self._jimeng_conn_id = jimeng_conn_id
-        self._stack = stack
-        self._joined = joined
-        self._lease: Lease | None = None
-        self._renew = False
-
-    async def poll(self, poller: Poller, log: Any) -> RenderEvent:
-        """Ask until the poller finishes; return its event."""
-        event, _ = await apoll(lambda: self._ask(poller), poller, log, renew=self._renew_next_time)
-        return event
-
-    async def prepare(self) -> JimengError | None:
-        """Join the shared client; return the error if that fails."""
-        await load_clients()
-        from airflow_provider_jimeng.hooks.connection_cache import shared_client  # noqa: PLC0415  it brings httpx
-
-        try:
-            if self._lease is None:
-                lease = await self._stack.enter_async_context(shared_client(self._jimeng_conn_id))
-                self._joined(lease.client.settings)
-                self._lease = lease
-            elif self._renew:
-                await self._lease.renew()
-        except Exception as error:  # noqa: BLE001 - whatever a secrets back end raises must not fail a paid render
-            return unread(self._jimeng_conn_id, error)
-        self._renew = False
-        return None
-
-    async def _ask(self, poller: Poller) -> QueryReply:
-        problem = await self.prepare()
-        if problem is not None or self._lease is None:
-            raise problem or NotSentError("The connection was not read.")
-        return await self._lease.client.query(poller.req_key, poller.task_id)
-
-    async def _renew_next_time(self) -> None:
-        self._renew = True
-
-
-async def load_clients() -> None:
-    """Import the clients in a thread, once a process: with httpx that takes longer than a callback may."""
-    if _CLIENTS not in _loaded:
-        await sync_to_async(import_module, thread_sensitive=False)(_CLIENTS)
-        _loaded.add(_CLIENTS)
 
 
 def poke(

@@ -9,26 +9,36 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, conf
 
-from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_amount, read_seconds
-from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
-from airflow_provider_jimeng.core.errors import DifferentVideoError, ParameterError
-from airflow_provider_jimeng.core.literals import (
+from airflow_provider_jimeng.core.arguments import (
     DEFAULT_CONNECTION,
+    as_bool,
     check_defaults,
     check_known_wrong,
     check_request,
+    is_absent,
     is_final,
+    read_amount,
+    read_seconds,
 )
-from airflow_provider_jimeng.core.output_path import path_as_text, warning_of
+from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL, REFUSED_ARGUMENTS
+from airflow_provider_jimeng.core.errors import (
+    DifferentVideoError,
+    JimengError,
+    ParameterError,
+    SettingsError,
+)
+from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta, read_extra_body, refuse_arguments
 from airflow_provider_jimeng.core.render import difference_in_words
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.retry import with_default_policy
+from airflow_provider_jimeng.retry import RETRY_POLICIES_EXIST, JimengRetryPolicy
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -43,12 +53,10 @@ if TYPE_CHECKING:
         XComArg,
     )
 
-    from airflow_provider_jimeng.client.settings import ClientSettings
-    from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.core.render import RenderManifest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.arguments import OperatorArguments
-    from airflow_provider_jimeng.operators.payment import Paid
+    from airflow_provider_jimeng.operators.records import Paid
     from airflow_provider_jimeng.operators.submission import Submission
 
 __all__ = ["JimengSubmittingOperator"]
@@ -81,7 +89,8 @@ POLICIES: Mapping[str, tuple[str, ...]] = {
 """The arguments by which the author allows another payment, and the values that each of them takes."""
 ON_DIFFERENCE = ("warn", "fail")
 """What a task does if the saved video differs from its request."""
-_WAITS = ("poll_interval", "wait_timeout", "max_wait_for_slot")
+_TAKES = {**POLICIES, "on_difference": ON_DIFFERENCE}
+WAITS = ("poll_interval", "wait_timeout", "max_wait_for_slot")
 _SUBMITTING_FIELDS = (
     *REQUEST_FIELDS,
     "aigc_meta",
@@ -203,25 +212,36 @@ class JimengSubmittingOperator(BaseOperator):
         if not self._saves_video:  # A class that does has more arguments, and checks all of them together.
             check_render_literals(self)
 
-    def submission(self, context: Context) -> Submission:
-        """Return this try's way to a paid render and its saved file, to be used in a ``with`` block."""
-        from airflow_provider_jimeng.operators.refusals import announced
+    @contextmanager
+    def submission(self, context: Context) -> Iterator[Submission]:
+        """Yield this try's way to a paid render and its saved file. In the block, one client of the connection is shared."""
         from airflow_provider_jimeng.operators.submission import Submission
+        from airflow_provider_jimeng.operators.xcom import push_refusal
         from airflow_provider_jimeng.storage.output import OutputPath
 
-        place = None
-        with announced(self, context):
-            if self._saves_video or not is_absent(self.output_path):
-                place = OutputPath.of(self.output_path, self.output_conn_id)
-            # a template or another task can give it
-            self.output_path = None if place is None else place.output_path
-            return Submission(
-                self,
-                context,
-                hook=self.hook_for(str(self.jimeng_conn_id)),
-                target=place if self._saves_video else None,
-                folder=None if place is None else place.folder,
-            )
+        place = folder = None
+        with ExitStack() as clients:
+            try:
+                policies = read_policies(self)
+                hook = clients.enter_context(self.hook_for(str(self.jimeng_conn_id)))
+                if self._saves_video or not is_absent(self.output_path):
+                    place = OutputPath.of(self.output_path, self.output_conn_id)
+                    folder = place.folder
+                # a template or another task can give it
+                self.output_path = None if place is None else place.output_path
+                submission = Submission(
+                    self,
+                    context,
+                    hook=hook,
+                    clients=clients,
+                    policies=policies,
+                    target=place if self._saves_video else None,
+                    folder=folder,
+                )
+            except JimengError as error:  # It comes before the submit.
+                push_refusal(self, context["ti"], error)
+                raise
+            yield submission
 
     def hook_for(self, jimeng_conn_id: str) -> JimengHook:
         """Return the hook of a connection."""
@@ -235,7 +255,8 @@ class JimengSubmittingOperator(BaseOperator):
         :param waiting_since: epoch second at which the wait for a slot began, ``None`` before the first refusal.
         :raises TaskDeferred: in deferrable mode, while no slot is free.
         """
-        from airflow_provider_jimeng.operators.payment import Paid, wait_for_slot
+        from airflow_provider_jimeng.operators.payment import wait_for_slot
+        from airflow_provider_jimeng.operators.records import Paid
 
         while True:
             answer = submission.adopt() or submission.submit()
@@ -246,16 +267,38 @@ class JimengSubmittingOperator(BaseOperator):
     def slot_event(
         self, submission: Submission, event: Mapping[str, Any], announced_cost: str | None = None
     ) -> float | None:
-        """Read how a wait for a slot ended; return when that wait began.
-
-        :param announced_cost: the estimated cost that this try pushed to XCom before the wait.
-        :raises SlotTimedOutError: no slot came free in time.
-        """
+        """Read how a wait for a slot ended; return when that wait began."""
         from airflow_provider_jimeng.operators.payment import read_slot_event
 
         self.operator_extra_links = ()  # Airflow pushed the link to XCom when the task deferred.
-        submission.xcom.announced_cost = announced_cost
-        return read_slot_event(submission, event)
+        return read_slot_event(submission, event, announced_cost)
+
+
+@contextmanager
+def airflow_errors(operator: Any) -> Iterator[None]:
+    """Raise our errors as the operator's Airflow needs them.
+
+    With a retry policy, an error passes unchanged: an ``AirflowFailException`` would bypass the policy. Without one, an
+    error that no retry can solve becomes an ``AirflowFailException``, which fails the task at once.
+    """
+    try:
+        yield
+    except JimengError as error:
+        cause = error
+        if isinstance(error, SettingsError):
+            cause = copy(error)  # The traceback adds nothing: the message says what to do.
+        if getattr(operator, "retry_policy", None) is None and not error.retryable:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from cause
+        if cause is error:
+            raise
+        raise cause from None
+
+
+def with_default_policy(arguments: Mapping[str, Any], retry_policy: Any) -> dict[str, Any]:
+    """Return an operator's arguments with its retry policy, which is ours unless the author gives another one."""
+    if not RETRY_POLICIES_EXIST:
+        return dict(arguments)
+    return {**arguments, "retry_policy": JimengRetryPolicy() if retry_policy is None else retry_policy}
 
 
 def check_policy(argument: str, value: Any) -> None:
@@ -263,7 +306,7 @@ def check_policy(argument: str, value: Any) -> None:
 
     :raises ParameterError: naming the argument and the values that it takes.
     """
-    takes = ON_DIFFERENCE if argument == "on_difference" else POLICIES[argument]
+    takes = _TAKES[argument]
     if value not in takes:
         raise ParameterError(argument, f"{value!r} is refused; it takes {' or '.join(map(repr, takes))}.")
 
@@ -292,12 +335,14 @@ def refuse_difference(task: Any, manifest: RenderManifest) -> None:
 
 _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "max_cost_cny": read_amount,
-    **dict.fromkeys(_WAITS, read_seconds),
+    **dict.fromkeys(WAITS, read_seconds),
     **dict.fromkeys(("overwrite", "require_tagged"), as_bool),
-    **dict.fromkeys((*POLICIES, "on_difference"), check_policy),
     "aigc_meta": lambda _, value: check_aigc_meta(value) if isinstance(value, Mapping) else None,
     "extra_body": lambda _, value: read_extra_body(value) if isinstance(value, Mapping) else None,
 }
+
+
+_KNOWN_EARLY = (*REQUEST_FIELDS, *_CHECKS, *_TAKES, "render_id")
 
 
 def check_render_literals(task: BaseOperator) -> None:
@@ -305,9 +350,7 @@ def check_render_literals(task: BaseOperator) -> None:
 
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    known = _final_arguments(task)
-    _check_options(known)
-    check_request(known, default_connection=_uses_catalogue(known.get("jimeng_conn_id")))
+    _check_literals(task, check_request)
 
 
 def check_plan_literals(task: BaseOperator) -> None:
@@ -315,9 +358,7 @@ def check_plan_literals(task: BaseOperator) -> None:
 
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    known = _final_arguments(task)
-    _check_options(known)
-    check_defaults(known, default_connection=_uses_catalogue(known.get("jimeng_conn_id")))
+    _check_literals(task, check_defaults)
 
 
 def check_waiting_literals(task: BaseOperator) -> None:
@@ -325,40 +366,7 @@ def check_waiting_literals(task: BaseOperator) -> None:
 
     :raises ParameterError: naming the argument, the limit and the remedy.
     """
-    known = _final_arguments(task)
-    _check_options(known)
-    if "render_id" in known:
-        check_known_wrong(known.get("model"))
-
-
-def build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> RenderRequest:
-    """Check every argument of a task, open its images, and return its request. Nothing is sent.
-
-    :param settings: the settings of the task's connection.
-    :raises ParameterError: naming the argument, the limit and the remedy.
-    """
-    from airflow_provider_jimeng.core.parameters import RenderRequest
-    from airflow_provider_jimeng.hooks.base import make_ready
-
-    arguments = {name: getattr(task, name) for name in REQUEST_FIELDS}
-    arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
-    request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
-    for name in _WAITS:
-        if not is_absent(value := getattr(task, name, None)):
-            read_seconds(name, value)
-    label = aigc_label(task) or settings.aigc_meta
-    if as_bool("require_tagged", task.require_tagged) and not label:
-        raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
-    request = make_ready(request, settings, task.max_cost_cny)
-    if warning := warning_of(task.output_path):
-        log.warning("%s", warning)
-    return request
-
-
-def aigc_label(task: Any) -> dict[str, str] | None:
-    """Return the checked ``aigc_meta`` of a task, ``None`` to use the connection's."""
-    label = as_mapping("aigc_meta", task.aigc_meta)
-    return None if label is None else check_aigc_meta(label)
+    _check_literals(task, _check_render_id)
 
 
 def _uses_catalogue(jimeng_conn_id: Any) -> bool:
@@ -371,28 +379,33 @@ def _uses_catalogue(jimeng_conn_id: Any) -> bool:
     return "models" not in os.environ.get(f"AIRFLOW_CONN_{DEFAULT_CONNECTION.upper()}", "")
 
 
-def _final_arguments(task: BaseOperator) -> dict[str, Any]:
-    """Return the arguments that are known when the DAG file is parsed.
+def _check_literals(task: BaseOperator, check_others: Callable[..., None]) -> None:
+    """Check the arguments that are known when the DAG file is parsed: one by one, then those that belong together.
 
     A mapped task is built when it runs, where it reports its errors as any other task does.
     """
     if getattr(task, "_BaseOperator__from_mapped", False):
-        return {}
-    dag = task.get_dag()
-    templates_differ = dag is not None and bool(dag.jinja_environment_kwargs)
-    known = {
-        name: getattr(task, name, None) for name in (*REQUEST_FIELDS, *_CHECKS, "jimeng_conn_id", "render_id")
-    }
-    return {
-        name: value
-        for name, value in known.items()
-        if value is not None
-        and is_final(value)
-        and not (isinstance(value, str) and (templates_differ or value.endswith(tuple(task.template_ext))))
-    }
-
-
-def _check_options(known: Mapping[str, Any]) -> None:
+        return
+    dag, known = task.get_dag(), {}
+    templates_differ, endings = (
+        dag is not None and bool(dag.jinja_environment_kwargs),
+        tuple(task.template_ext),
+    )
+    default_connection = _uses_catalogue(getattr(task, "jimeng_conn_id", None))
+    for name in _KNOWN_EARLY:
+        value = getattr(task, name, None)
+        is_template = isinstance(value, str) and (templates_differ or value.endswith(endings))
+        if value is not None and not is_template and is_final(value):
+            known[name] = value
+    for name, takes in _TAKES.items():
+        if name in known and known[name] not in takes:
+            check_policy(name, known[name])
     for name, check in _CHECKS.items():
         if name in known:
             check(name, known[name])
+    check_others(known, default_connection=default_connection)
+
+
+def _check_render_id(known: Mapping[str, Any], *, default_connection: bool) -> None:  # noqa: ARG001 - as the others
+    if "render_id" in known:
+        check_known_wrong(known.get("model"))

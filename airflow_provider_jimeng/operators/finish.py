@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_jimeng.core.arguments import read_text
+from airflow_provider_jimeng.core.arguments import is_final, read_text
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.literals import is_final
 from airflow_provider_jimeng.finishing.request import DEFAULT_THREADS, FinishRequest, read_threads
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, airflow_errors, with_default_policy
 from airflow_provider_jimeng.operators.lineage import LineageOperator
 from airflow_provider_jimeng.operators.xcom import add_to_outlets
-from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -38,7 +38,6 @@ from airflow_provider_jimeng.core.record import Record, RecordState
 from airflow_provider_jimeng.core.render import (
     Render,
     RenderEvent,
-    RenderManifest,
     cost_in_words,
     format_money,
     format_time,
@@ -48,6 +47,7 @@ from airflow_provider_jimeng.core.render import (
 from airflow_provider_jimeng.core.submit_messages import under_way, unknown_now
 from airflow_provider_jimeng.core.wire import certainly_not_accepted
 from airflow_provider_jimeng.hooks.waiting import answer as answer_to
+from airflow_provider_jimeng.operators.records import OtherTasks, Paid, TaskRecord
 from airflow_provider_jimeng.operators.xcom import count
 from airflow_provider_jimeng.storage.output import refuse_taken
 from airflow_provider_jimeng.tracing import traced_submit
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.core.parameters import RenderRequest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
-    from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord
     from airflow_provider_jimeng.operators.submission import Submission
     from airflow_provider_jimeng.operators.xcom import Announcements
     from airflow_provider_jimeng.storage.output import OutputPath
@@ -72,28 +71,6 @@ MAX_LOOKS = 5
 
 _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, AirflowTaskTimeout)
 """What can end a task at any line without being an ``Exception``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paid:
-    """A render that is paid for.
-
-    ``adopted``: an earlier try or another task paid for it. ``ended``: how it ended, if that is known already.
-    ``manifest``: its saved file, if there is one.
-    """
-
-    render: Render
-    adopted: bool = False
-    ended: RenderEvent | None = None
-    manifest: RenderManifest | None = None
-
-    @classmethod
-    def of(cls, record: Record, *, landed: bool) -> Paid:
-        """Return the render that an earlier try, or another task, has paid for."""
-        if record.render is None:
-            raise ValueError("The record has no render.")
-        manifest = RenderManifest.from_payload(record.manifest) if landed and record.manifest else None
-        return cls(render=Render.from_payload(record.render), adopted=True, manifest=manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +143,7 @@ class Payment:
     """Pays for one request.
 
     :param asked: fingerprint of the request as the author writes it.
+    :param others: returns what other tasks have paid for.
     :param reuses: do renders of other tasks count?
     :param target: the full file name that the video will have, ``None`` if it has none of its own.
     :param expected: the slot that is about to come free, ``None`` if the request is to leave at once.
@@ -173,7 +151,7 @@ class Payment:
 
     hook: JimengHook
     record: TaskRecord
-    others: OtherTasks
+    others: Callable[[], OtherTasks]
     asked: str
     reuses: bool
     target: OutputPath | None
@@ -217,11 +195,11 @@ class Payment:
             self.record.ledger.withdraw(intent, before, cause=LedgerError(under_way(answer)))
             return Twin(record=answer)
         self._settle(intent, answer)
-        count("submitted", answer.model)
         log.info(
             "The render %s is paid for (%s). It usually takes 1 to 5 minutes. The API keeps it until %s.",
             *(answer.task_id, cost_in_words(answer.estimated_cost_cny), landable_until(answer)),
         )
+        count("submitted", answer.model)
         self.announcements.paid(answer, self.record.current)
         return Paid(render=answer)
 
@@ -259,7 +237,9 @@ class Payment:
         for _ in range(MAX_LOOKS):
             began = time.monotonic()
             self._refuse_rival()
-            twin = self.others.twin(intent.asked, except_ids=self.record.given_up()) if self.reuses else None
+            twin = (
+                self.others().twin(intent.asked, except_ids=self.record.given_up()) if self.reuses else None
+            )
             if twin is not None or time.monotonic() - began < FRESH_SECONDS:
                 return twin
         return None
@@ -276,7 +256,7 @@ class Payment:
 
     def _refuse_rival(self) -> None:
         if self.target is not None and not self.overwrite:
-            self.others.refuse_rival(self.target, except_ids=self.record.given_up())
+            self.others().refuse_rival(self.target, except_ids=self.record.given_up())
 
     def _settle(self, intent: Record, render: Render) -> None:
         """Record the id of a paid render. If no place takes it, this try goes on with it: nothing else knows it."""
@@ -350,19 +330,23 @@ def wait_for_slot(
             dag_id=task.dag_id,
             throttled=throttled,
         )
-        announced = format_money(submission.request.estimated_cost())
+        announced = format_money(submission.request.estimated_cost)
         task.defer(trigger=trigger, method_name="resume_submit", kwargs={"announced_cost": announced})
     pause = TRY_WHEN_THROTTLED_SECONDS if throttled else TRY_WHEN_FREE_SECONDS
     time.sleep(max(0.0, min(spread(pause, random.random()), deadline - now)))
     return waiting_since
 
 
-def read_slot_event(submission: Submission, event: Mapping[str, Any]) -> float | None:
+def read_slot_event(
+    submission: Submission, event: Mapping[str, Any], announced_cost: str | None
+) -> float | None:
     """Tell a submission how its wait for a slot ended, and return when that wait began.
 
+    :param announced_cost: the estimated cost that this try pushed to XCom before the wait.
     :raises SlotTimedOutError: no slot came free in time.
     """
     ended = RenderEvent.from_payload(event)
+    submission.xcom.announced_cost = announced_cost
     submission.expected = ExpectedSlot.of(ended)
     if ended.outcome is Outcome.SLOT_TIMED_OUT:
         submission.no_slot(ended)

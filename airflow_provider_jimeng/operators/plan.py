@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator, conf, mask_secret
 
-from airflow_provider_jimeng.core.arguments import as_bool, read_text, shown
+from airflow_provider_jimeng.core.arguments import DEFAULT_CONNECTION, as_bool, is_link, read_text, shown
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
-from airflow_provider_jimeng.core.frames import is_link
-from airflow_provider_jimeng.core.literals import DEFAULT_CONNECTION
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.plan import (
     PlannedRow,
@@ -29,9 +27,8 @@ from airflow_provider_jimeng.core.plan import (
 from airflow_provider_jimeng.core.quote import check_cap, make_quote, quote_table
 from airflow_provider_jimeng.core.render import format_time
 from airflow_provider_jimeng.links import JimengCampaignLink
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, check_plan_literals
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, airflow_errors, check_plan_literals
 from airflow_provider_jimeng.operators.xcom import QUOTE, push_result
-from airflow_provider_jimeng.retry import airflow_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,15 +7,23 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jimeng.core.errors import LandingError, LedgerError, TargetTakenError
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    JimengError,
+    LandingError,
+    LedgerError,
+    NoLinkError,
+    RenderNotFoundError,
+    TargetTakenError,
+)
 from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.core.output_path import is_below
-from airflow_provider_jimeng.core.record import PAID, Adopt, Record, RecordState, Refuse, Start, decide_start
-from airflow_provider_jimeng.core.render import Render, RenderManifest
+from airflow_provider_jimeng.core.record import PAID, Record, RecordState
+from airflow_provider_jimeng.core.render import Render, RenderEvent, RenderManifest, landable_until
 from airflow_provider_jimeng.core.submit_messages import claimed, unreadable
 from airflow_provider_jimeng.storage.output import OutputPath, manifest_in_place, read_manifest
 
@@ -33,6 +41,45 @@ ABANDONED_SECONDS = 15 * 60.0
 """An intent that is recorded as older than this is not watched. Clocks differ by less."""
 
 _SLACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """A render that is paid for.
+
+    ``adopted``: an earlier try or another task paid for it. ``ended``: how it ended, if that is known already.
+    ``manifest``: its saved file, if there is one.
+    """
+
+    render: Render
+    adopted: bool = False
+    ended: RenderEvent | None = None
+    manifest: RenderManifest | None = None
+
+    @classmethod
+    def of(cls, record: Record, *, landed: bool) -> Paid:
+        """Return the render that an earlier try, or another task, has paid for."""
+        if record.render is None:
+            raise ValueError("The record has no render.")
+        manifest = RenderManifest.from_payload(record.manifest) if landed and record.manifest else None
+        return cls(render=Render.from_payload(record.render), adopted=True, manifest=manifest)
+
+
+def kept(error: JimengError, render: Render) -> JimengError:
+    """Return an error that adds that the paid render is kept, until when, and what saves its video."""
+    if isinstance(error, RenderNotFoundError):
+        return error
+    then = (
+        "a retry, or a Clear, saves it" if error.retryable else "solve this, then clear the task to save it"
+    )
+    until = landable_until(render)
+    text = f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
+    if isinstance(error, ApiError):  # its text is made of the API's answer, so it cannot be extended
+        told = NoLinkError(text)
+        told.__cause__ = error
+        return told
+    error.args = (text,)
+    return error
 
 
 class TaskRecord:
@@ -68,26 +115,15 @@ class TaskRecord:
         record = self.ledger.read_beside()
         if record is None or record.render is None or record.render.get("task_id") != task_id:
             return None
+        render = Render.from_payload(record.render)
         self._know(record)
-        return Render.from_payload(record.render)
+        return render
 
     def _know(self, record: Record | None) -> Record | None:
         self.current = record
-        if record is not None and record.cleared_since(self.ti.max_tries):
+        if record is not None and record.max_tries != self.ti.max_tries:
             self.cleared = True
         return record
-
-    def decide(self, *, asked: str, take: int, policies: Mapping[str, str]) -> Start | Adopt | Refuse:
-        """Return what this try does with the record: see :func:`~airflow_provider_jimeng.core.record.decide_start`."""
-        return decide_start(
-            self.current,
-            asked=asked,
-            take=take,
-            max_tries=self.ti.max_tries,
-            on_rerun=policies["on_rerun"],
-            on_unknown_submit=policies["on_unknown_submit"],
-            on_lost=policies["on_lost"],
-        )
 
     def save(self, record: Record) -> None:
         """Write a record and keep it as the current one."""
@@ -132,8 +168,11 @@ class TaskRecord:
         if not self.is_replaced(render):
             self._close(render, state, None, self.ledger.write)
 
-    def note(self, render: Render, state: RecordState, manifest: RenderManifest | None = None) -> None:
-        """Record how a render ended, if the record can be written. If not, the next try asks the API again, free."""
+    def note(self, render: Render, state: RecordState, manifest: dict[str, Any] | None = None) -> None:
+        """Record how a render ended, if the record can be written. If not, the next try asks the API again, free.
+
+        :param manifest: the payload of the manifest of its saved video.
+        """
         try:
             newly_landed = state is RecordState.LANDED and not self.was_landed
             write = self.ledger.settle_landed if newly_landed else self.ledger.settle
@@ -157,7 +196,7 @@ class TaskRecord:
 
         :raises LandingError: nothing was written.
         """
-        if not target.is_directory and self.is_replaced(render):
+        if self.is_replaced(render):
             raise LandingError(
                 f"The render {render.task_id} was not saved: a newer try of this task has begun another submit, whose "
                 f"video belongs in {target.output_path}. JimengRescueOperator saves the older video in a directory."
@@ -165,8 +204,6 @@ class TaskRecord:
 
     def may_replace(self, target: OutputPath) -> bool:
         """Return whether this task may replace the file under a full file name, because that file is its own."""
-        if target.is_directory:
-            return True
         if self.current is None:
             return False
         stored = read_manifest(target.file().sidecar)
@@ -191,14 +228,15 @@ class TaskRecord:
         self,
         render: Render,
         state: RecordState,
-        manifest: RenderManifest | None,
+        manifest: dict[str, Any] | None,
         write: Callable[[Record], None],
     ) -> None:
         record = self.current
         if record is None or record.render is None or record.render.get("task_id") != render.task_id:
             return
-        payload = record.manifest if manifest is None else manifest.to_payload()
-        self.current = replace(record, state=state, manifest=payload)
+        self.current = replace(
+            record, state=state, manifest=record.manifest if manifest is None else manifest
+        )
         write(self.current)
 
 

@@ -20,7 +20,7 @@ from airflow_provider_jimeng.core.output_path import path_as_text, read_output_p
 from airflow_provider_jimeng.core.render import manifest_or_none, parse_money, parse_time
 from airflow_provider_jimeng.core.report import End, Report, TaskEnd, merge_ends
 from airflow_provider_jimeng.links import JimengCampaignLink
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, JimengSubmittingOperator
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, JimengSubmittingOperator, airflow_errors
 from airflow_provider_jimeng.operators.xcom import (
     EARLIER,
     INTENT,
@@ -33,7 +33,6 @@ from airflow_provider_jimeng.operators.xcom import (
     push_result,
 )
 from airflow_provider_jimeng.report_page import MAX_VIDEOS, Preview, render_page
-from airflow_provider_jimeng.retry import airflow_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,8 +14,7 @@ from airflow_provider_jimeng.core.errors import LandingError, MissingConnectionE
 from airflow_provider_jimeng.core.output_path import path_as_text
 from airflow_provider_jimeng.core.parameters import check_aigc_meta
 from airflow_provider_jimeng.operators import xcom
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES
-from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
+from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pendulum
 
-from airflow_provider_jimeng.core.arguments import as_bool
+from airflow_provider_jimeng.core.arguments import as_bool, as_mapping, is_absent, read_seconds
 from airflow_provider_jimeng.core.errors import (
     ApiError,
     ChangedRequestError,
@@ -33,7 +33,6 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.messages import (
     TAKE_UNLABELLED,
-    kept,
     landing_fields,
     outcome_fields,
     render_error,
@@ -41,7 +40,9 @@ from airflow_provider_jimeng.core.messages import (
     unlabelled_for_good,
 )
 from airflow_provider_jimeng.core.outcomes import Outcome
-from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start
+from airflow_provider_jimeng.core.output_path import warning_of
+from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta
+from airflow_provider_jimeng.core.record import Adopt, Record, RecordState, Start, decide_start
 from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.core.submit_messages import (
     argument_refused,
@@ -50,13 +51,19 @@ from airflow_provider_jimeng.core.submit_messages import (
     under_way,
     unknown_before,
 )
-from airflow_provider_jimeng.hooks.jimeng import RenderLinks, ask_for
+from airflow_provider_jimeng.hooks.base import ask_for, links_to, make_ready
 from airflow_provider_jimeng.hooks.waiting import poke, poll, poller_for
-from airflow_provider_jimeng.operators.base import aigc_label, build_request, read_policies, refuse_difference
-from airflow_provider_jimeng.operators.payment import Busy, ExpectedSlot, Paid, Payment, Twin
-from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord, saved_by
-from airflow_provider_jimeng.operators.refusals import push_refusal
-from airflow_provider_jimeng.operators.xcom import Announcements, count, count_end, count_landing, publish
+from airflow_provider_jimeng.operators.base import REQUEST_FIELDS, WAITS, refuse_difference
+from airflow_provider_jimeng.operators.payment import Busy, ExpectedSlot, Payment, Twin
+from airflow_provider_jimeng.operators.records import OtherTasks, Paid, TaskRecord, kept, saved_by
+from airflow_provider_jimeng.operators.xcom import (
+    Announcements,
+    add_to_outlets,
+    count,
+    count_end,
+    count_landing,
+    push_refusal,
+)
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import check_names
@@ -64,7 +71,7 @@ from airflow_provider_jimeng.storage.output import check_names
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_jimeng.core.parameters import RenderRequest
+    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import Render, RenderManifest
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.operators.base import JimengSubmittingOperator
@@ -80,7 +87,9 @@ class Submission:
     """Adopts, submits at most once at a time, saves, and keeps the record up to date.
 
     :param task: the operator, whose arguments are rendered.
-    :param hook: the hook of the task's connection.
+    :param hook: the hook of the task's connection, which shares a client.
+    :param clients: hooks of other connections share their clients until it closes.
+    :param policies: the arguments by which the author allows another payment.
     :param target: where the video is saved, ``None`` for a task that only submits.
     :param folder: the directory that keeps the records, ``None`` without ``output_path``.
     """
@@ -91,36 +100,36 @@ class Submission:
         context: Context,
         *,
         hook: JimengHook,
+        clients: ExitStack,
+        policies: Mapping[str, str],
         target: OutputPath | None,
         folder: OutputPath | None,
     ) -> None:
         self._task = task
-        self._policies = read_policies(task)
+        self._policies = policies
         self._context = context
         self._hook = hook
         self._hooks = {hook.jimeng_conn_id: hook}
         self._target = target
         self._folder = folder
         self._overwrite = as_bool("overwrite", getattr(task, "overwrite", False))
+        self._require_tagged = as_bool("require_tagged", task.require_tagged)
         self._record = TaskRecord(Ledger.open(context, folder), context["ti"])
         self.xcom = Announcements(ti=context["ti"], task_id=task.task_id, output_path=task.output_path)
         self.expected: ExpectedSlot | None = None
         self._take = 1
         self._unknown: Record | None = None
-        self._clients = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Share one client per connection until the end of the ``with`` block."""
-        self._clients.enter_context(self._hook)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._clients.close()
+        self._clients = clients
 
     @cached_property
     def request(self) -> RenderRequest:
         """The request as the author writes it now."""
-        return build_request(self._task, self._hook.settings)
+        return _build_request(self._task, self._hook.settings)
+
+    @property
+    def _requested(self) -> RenderRequest:
+        """The request with the version number that this try pays for."""
+        return self.request if self._take == self.request.take else self.request.as_take(self._take)
 
     def adopt(self) -> Paid | None:
         """Return the render that this task continues with, ``None`` if one must be paid for.
@@ -151,7 +160,7 @@ class Submission:
         for longest in (*STEP_BACK_SECONDS, None):
             try:
                 with self._announcing_failures():
-                    answer = self._payment().make(self.request.as_take(self._take))
+                    answer = self._payment().make(self._requested)
             except (ConcurrencyLimitedError, RateLimitedError) as error:
                 return Busy(error=error)
             if not isinstance(answer, Twin):
@@ -190,17 +199,22 @@ class Submission:
         if ended.outcome is not Outcome.SUCCEEDED:
             self._conclude(paid.render, ended, adopted=False)
             return None
-        manifest, required = paid.manifest, as_bool("require_tagged", self._task.require_tagged)
-        if manifest is None or (required and not manifest.is_labelled):
-            manifest = self._save(paid.render, ended, manifest, require_tagged=required)
+        manifest, began = paid.manifest, pendulum.now("UTC")
+        if manifest is None or (self._require_tagged and not manifest.is_labelled):
+            manifest = self._save(paid.render, ended, manifest)
         else:
             log.info("%s is saved already and matches its manifest.", manifest.uri)
         if manifest is None:
             return None
-        self._record.note(paid.render, RecordState.LANDED, manifest)
-        with self.xcom.failures(paid.render, ended.outcome):
-            refuse_difference(self._task, manifest)
-        return publish(self._task, self._context, manifest)
+        payload = manifest.to_payload()
+        again = self._record.was_landed
+        self._record.note(paid.render, RecordState.LANDED, payload)
+        count_landing(manifest, since=began, again=again)
+        if getattr(self._task, "on_difference", None) != "warn":
+            with self.xcom.failures(paid.render, ended.outcome):
+                refuse_difference(self._task, manifest)
+        add_to_outlets(self._task, self._context, manifest.uri, payload)
+        return payload
 
     def no_slot(self, ended: RenderEvent) -> NoReturn:
         """Push ``jimeng_refusal`` after a wait in which no slot became free, and raise the error that says so."""
@@ -219,7 +233,15 @@ class Submission:
             asked, take = self.request.fingerprint, self.request.take
         except (ParameterError, SettingsError) as error:
             return self._adopt_unread(record, error)
-        decision = self._record.decide(asked=asked, take=take, policies=self._policies)
+        decision = decide_start(
+            record,
+            asked=asked,
+            take=take,
+            max_tries=self._record.ti.max_tries,
+            on_rerun=self._policies["on_rerun"],
+            on_unknown_submit=self._policies["on_unknown_submit"],
+            on_lost=self._policies["on_lost"],
+        )
         if record is None or isinstance(decision, Start):
             self._take = decision.take if isinstance(decision, Start) else take
             return self._reuse(self._take)
@@ -251,7 +273,7 @@ class Submission:
                 raise UnknownSubmitError(unknown_before(other))
             log.info("Adopting the render %s of %s.", (other.render or {})["task_id"], owner_of(other))
             adopted = replace(
-                self._payment().intent(self.request.as_take(take)),
+                self._payment().intent(self._requested),
                 state=other.state,
                 take=other.take,
                 fingerprint=other.fingerprint,
@@ -303,7 +325,7 @@ class Submission:
         return Payment(
             hook=self._hook,
             record=self._record,
-            others=self.others,
+            others=lambda: self.others,
             asked=self.request.fingerprint,
             reuses=self._reuses(self._take),
             target=None if self._target is None or self._target.is_directory else self._target,
@@ -314,7 +336,7 @@ class Submission:
         )
 
     def _save(
-        self, render: Render, ended: RenderEvent, unlabelled: RenderManifest | None, *, require_tagged: bool
+        self, render: Render, ended: RenderEvent, unlabelled: RenderManifest | None
     ) -> RenderManifest | None:
         """Save a finished render; ``None`` if the API lost it and a new one is to be paid for.
 
@@ -322,24 +344,24 @@ class Submission:
         """
         if self._target is None:
             raise RuntimeError("A task that only submits saves nothing.")
-        began, target = pendulum.now("UTC"), self._target
+        target = self._target
+        one_file = not target.is_directory
         try:
-            with kept(render):
-                links = RenderLinks.of(
-                    self._hook_of(render),
-                    render,
-                    aigc_meta=aigc_label(self._task),
-                    require_tagged=require_tagged,
-                )
-                manifest = land(
-                    render,
-                    links,
-                    target=target,
-                    overwrite=self._overwrite or self._record.may_replace(target),
-                    require_tagged=require_tagged,
-                    event=ended,
-                    confirm=partial(self._record.refuse_replaced, render, target),
-                )
+            links = links_to(
+                self._hook_of(render),
+                render,
+                aigc_meta=self._task.aigc_meta,
+                require_tagged=self._require_tagged,
+            )
+            manifest = land(
+                render,
+                links,
+                target=target,
+                overwrite=self._overwrite or not one_file or self._record.may_replace(target),
+                require_tagged=self._require_tagged,
+                event=ended,
+                confirm=partial(self._record.refuse_replaced, render, target) if one_file else None,
+            )
         except RenderNotFoundError as error:
             if unlabelled is None:
                 self._conclude(render, replace(ended, outcome=Outcome.NOT_FOUND), adopted=False)
@@ -348,9 +370,9 @@ class Submission:
             self.xcom.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
             raise final from error
         except JimengError as error:
-            self.xcom.render(render, **landing_fields(error, ended.outcome))
-            raise
-        count_landing(manifest, since=began, again=self._record.was_landed)
+            told = kept(error, render)
+            self.xcom.render(render, **landing_fields(told, ended.outcome))
+            raise told from told.__cause__
         return manifest
 
     def _conclude(self, render: Render, ended: RenderEvent, *, adopted: bool) -> None:
@@ -397,3 +419,29 @@ class Submission:
             else:
                 push_refusal(self._task, self._context["ti"], error)
             raise
+
+
+def _build_request(task: JimengSubmittingOperator, settings: ClientSettings) -> RenderRequest:
+    """Check every argument of a task, open its images, and return its request. Nothing is sent.
+
+    :param settings: the settings of the task's connection.
+    :raises ParameterError: naming the argument, the limit and the remedy.
+    """
+    arguments = {name: getattr(task, name) for name in REQUEST_FIELDS}
+    arguments["extra_body"] = as_mapping("extra_body", arguments["extra_body"])
+    for name in WAITS:
+        if not is_absent(value := getattr(task, name, None)):
+            read_seconds(name, value)
+    needs_label, label = (
+        as_bool("require_tagged", task.require_tagged),
+        as_mapping("aigc_meta", task.aigc_meta),
+    )
+    request = RenderRequest.build(**arguments, catalogue=settings.catalogue)
+    if label is not None:
+        label = check_aigc_meta(label)
+    if needs_label and not (label or settings.aigc_meta):
+        raise ParameterError("require_tagged", "needs aigc_meta, here or in the connection's extra.")
+    request = make_ready(request, settings, task.max_cost_cny)
+    if warning := warning_of(task.output_path):
+        log.warning("%s", warning)
+    return request

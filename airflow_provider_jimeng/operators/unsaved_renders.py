@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.core.errors import (
     JimengError,
+    LandingError,
     MissingConnectionError,
     NotSentError,
     ParameterError,
@@ -32,9 +35,8 @@ from airflow_provider_jimeng.core.render import (
     parse_time,
 )
 from airflow_provider_jimeng.core.submit_messages import CHECK, cost_of, found_by_hand, owner_of
-from airflow_provider_jimeng.hooks.jimeng import RenderLinks
+from airflow_provider_jimeng.hooks.base import links_to
 from airflow_provider_jimeng.hooks.waiting import poke, poller_for
-from airflow_provider_jimeng.storage.claim import remove_dead_parts
 from airflow_provider_jimeng.storage.landing import already_landed, land, still_landed
 from airflow_provider_jimeng.storage.output import OutputPath, check_names, manifest_in_place
 
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 10.0
+_DEAD_AFTER_SECONDS = 24 * 3600
+_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|claim|beat)\.part")
 KINDS = ("landed", "already_landed", "running", "failed", "lost", "unknown", "problems")
 
 
@@ -127,7 +131,7 @@ class UnsavedRenders:
 
     def visit(self, place: OutputPath, entries: Entries) -> None:
         """Remember the files of a directory, and remove the temporary files of dead tasks in it."""
-        remove_dead_parts(place, entries)
+        _remove_dead_parts(place, entries)
         self._sizes |= {_plain(str(entry["name"])): entry.get("size") for entry in entries}
 
     def run(self, *, deadline: float) -> dict[str, Any]:
@@ -298,9 +302,7 @@ class UnsavedRenders:
 
     def _land(self, hook: JimengHook, unsaved: UnsavedRender, ended: RenderEvent) -> RenderManifest:
         """Save a render where its task would save it, or in the folder if another file has that name."""
-        links = RenderLinks.of(
-            hook, unsaved.render, aigc_meta=self.aigc_meta, require_tagged=self.require_tagged
-        )
+        links = links_to(hook, unsaved.render, aigc_meta=self.aigc_meta, require_tagged=self.require_tagged)
         for target in (unsaved.target, self.folder):
             try:
                 return land(
@@ -324,6 +326,30 @@ class UnsavedRenders:
         self.summary["running"].append(
             _listed(unsaved, f"It still runs, or has no link yet, and can be landed until {until}.")
         )
+
+
+def _remove_dead_parts(place: OutputPath, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Remove the temporary files of tasks that were killed more than a day ago.
+
+    The next task that saves the same video removes them by their names. It does not know the names that 0.1.0 used, and
+    not every video is saved again.
+
+    :param entries: the directory's listing, with times by the clock of the store.
+    """
+    dead_before = time.time() - _DEAD_AFTER_SECONDS
+    for entry in entries:
+        name = str(entry["name"]).rpartition("/")[2]
+        if entry["type"] != "file" or not _TEMPORARY.fullmatch(name):
+            continue
+        written_at = entry.get("mtime") or entry.get("LastModified") or dead_before
+        if isinstance(written_at, datetime):
+            written_at = written_at.timestamp()
+        if written_at < dead_before:
+            try:
+                place.file(name).remove()
+                log.info("Removed %s, which a killed task left.", place.file(name).uri)
+            except LandingError as error:
+                log.warning("%s", error)
 
 
 def _ask(hook: JimengHook, unsaved: UnsavedRender) -> QueryReply:

@@ -19,14 +19,14 @@ from airflow_provider_jimeng.operators.base import (
     DEFAULT_MAX_WAIT_FOR_SLOT,
     DEFAULT_RETRIES,
     JimengSubmittingOperator,
-    aigc_label,
+    airflow_errors,
     check_render_literals,
     check_waiting_literals,
     refuse_difference,
+    with_default_policy,
 )
 from airflow_provider_jimeng.operators.lineage import LineageOperator
-from airflow_provider_jimeng.operators.xcom import RENDER, count_landing, publish, push_own
-from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
+from airflow_provider_jimeng.operators.xcom import RENDER, add_to_outlets, count_landing, push_own
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -294,10 +294,11 @@ class JimengDownloadVideoOperator(LineageOperator, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for a fresh link and save the video, unless it is saved already."""
-        from airflow_provider_jimeng.core.messages import end_behind, kept, landing_fields
-        from airflow_provider_jimeng.hooks.base import need_connection
-        from airflow_provider_jimeng.hooks.jimeng import JimengHook, RenderLinks
+        from airflow_provider_jimeng.core.messages import end_behind, landing_fields
+        from airflow_provider_jimeng.hooks.base import links_to, need_connection
+        from airflow_provider_jimeng.hooks.jimeng import JimengHook
         from airflow_provider_jimeng.hooks.render_argument import named_render
+        from airflow_provider_jimeng.operators.records import kept
         from airflow_provider_jimeng.storage.landing import land
         from airflow_provider_jimeng.storage.output import OutputPath, check_names
 
@@ -309,23 +310,29 @@ class JimengDownloadVideoOperator(LineageOperator, BaseOperator):
             began = pendulum.now("UTC")
             try:
                 require_tagged = as_bool("require_tagged", self.require_tagged)
-                with kept(render), hook.for_render(render) as paying:
-                    check_names(target)
-                    need_connection(paying)
-                    links = RenderLinks.of(
-                        paying, render, aigc_meta=aigc_label(self), require_tagged=require_tagged
-                    )
-                    manifest = land(
-                        render,
-                        links,
-                        target=target,
-                        overwrite=as_bool("overwrite", self.overwrite),
-                        require_tagged=require_tagged,
-                    )
+                try:
+                    with hook.for_render(render) as paying:
+                        check_names(target)
+                        need_connection(paying)
+                        links = links_to(
+                            paying, render, aigc_meta=self.aigc_meta, require_tagged=require_tagged
+                        )
+                        manifest = land(
+                            render,
+                            links,
+                            target=target,
+                            overwrite=as_bool("overwrite", self.overwrite),
+                            require_tagged=require_tagged,
+                        )
+                except JimengError as error:
+                    told = kept(error, render)
+                    raise told from told.__cause__
                 refuse_difference(self, manifest)
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}
                 push_own(context["ti"], RENDER, failure)
                 raise
             count_landing(manifest, since=began)
-            return publish(self, context, manifest)
+            payload = manifest.to_payload()
+            add_to_outlets(self, context, manifest.uri, payload)
+            return payload

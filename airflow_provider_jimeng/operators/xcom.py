@@ -33,7 +33,8 @@ from airflow_provider_jimeng.core.messages import landing_fields
 from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Outcome
 from airflow_provider_jimeng.core.record import RecordState
 from airflow_provider_jimeng.core.render import PAYLOAD_VERSION, Render, cost_in_words, format_money
-from airflow_provider_jimeng.core.submit_messages import refusal_of, slot_refusal
+from airflow_provider_jimeng.core.submit_messages import not_submitted, refusal_of, slot_refusal
+from airflow_provider_jimeng.core.texts import shorten
 from airflow_provider_jimeng.hooks.render_argument import bare_render
 from airflow_provider_jimeng.operators.lineage import LineageOperator
 
@@ -67,6 +68,11 @@ RESCUE = "jimeng_rescue"
 RETURN_VALUE = "return_value"
 """What ``execute`` returns: Airflow's own key."""
 
+_ASKED_TEXTS = ("model", "prompt", "aspect_ratio", "jimeng_conn_id")
+_ASKED_NUMBERS = ("duration", "seed", "take")
+_LONGEST_TEXT = 2000
+_WHOLE = re.compile(r"-?[0-9]{1,10}")
+
 _TRY_IS_OVER = re.compile(r"task instance\b.*\bnot found", re.IGNORECASE | re.DOTALL)
 """Airflow's API server answers this to a try that it does not know any more."""
 
@@ -97,16 +103,26 @@ def push_own(ti: Any, key: str, payload: Mapping[str, Any]) -> None:
     push(ti, key, payload if index < 0 else {**payload, "map_index": index})
 
 
+def push_refusal(task: Any, ti: Any, error: JimengError) -> None:
+    """Push why a task stopped before its submit."""
+    push(ti, REFUSAL, not_submitted(_asked(task), error, pendulum.now("UTC")))
+
+
+def _asked(task: Any) -> dict[str, Any]:
+    """Return the arguments of a task as far as they can be read: one of them can be what was refused."""
+    asked: dict[str, Any] = {}
+    for name in _ASKED_TEXTS:
+        value = getattr(task, name)
+        asked[name] = shorten(value, _LONGEST_TEXT) if isinstance(value, str) else None
+    for name in _ASKED_NUMBERS:
+        written = str(getattr(task, name)).strip()
+        asked[name] = int(written) if _WHOLE.fullmatch(written) else None
+    return asked
+
+
 def push_result(ti: Any, key: str, value: Any) -> None:
     """Push a value that the task exists for. A push that fails does fail the task, which has paid for nothing."""
     ti.xcom_push(key=key, value=value)
-
-
-def publish(operator: BaseOperator, context: Context, manifest: RenderManifest) -> dict[str, Any]:
-    """Add the manifest to the asset events of the task's outlets, as their extra, and return its payload."""
-    payload = manifest.to_payload()
-    add_to_outlets(operator, context, manifest.uri, payload)
-    return payload
 
 
 def add_to_outlets(operator: BaseOperator, context: Context, uri: str, extra: Mapping[str, Any]) -> None:
@@ -244,23 +260,25 @@ class Announcements:
 
     def cost(self, request: RenderRequest) -> str:
         """Push ``estimated_cost_cny``, right before the submit, unless XCom has it; return the cost in words."""
-        cost = request.estimated_cost()
-        amount = format_money(cost)
+        amount, words = format_money(request.estimated_cost), cost_in_words(request.estimated_cost)
         if amount is None or amount != self.announced_cost:
             push(self.ti, ESTIMATED_COST, amount)
             self.announced_cost = amount
-        return cost_in_words(cost)
+        return words
 
     def paid(self, render: Render, record: Record | None) -> None:
         """Push a paid render, and what this task instance paid for before it."""
-        self.render(render)
+        self._push(render.task_id, render.to_payload() if record is None else dict(record.render or {}))
         self.earlier(render, record)
 
     def render(self, render: Render, **more: Any) -> None:
         """Push ``task_id`` and ``jimeng_render``."""
+        self._push(render.task_id, render.to_payload(), **more)
+
+    def _push(self, task_id: str, payload: Mapping[str, Any], **more: Any) -> None:
         place = {"output_path": self.output_path} if self.output_path else {}
-        push(self.ti, TASK_ID, render.task_id)
-        push_own(self.ti, RENDER, {**render.to_payload(), **place, **more})
+        push(self.ti, TASK_ID, task_id)
+        push_own(self.ti, RENDER, {**payload, **place, **more})
 
     @contextmanager
     def failures(self, render: Render, outcome: Outcome | None) -> Iterator[None]:
@@ -276,7 +294,12 @@ class Announcements:
 
     def earlier(self, render: Render | None, record: Record | None) -> None:
         """Push ``jimeng_earlier``: what this task instance paid for in other tries, or before a Clear."""
-        earlier = [] if record is None else record.bill(except_id=None if render is None else render.task_id)
+        known = None if render is None else render.task_id
+        if record is None or (
+            not record.previous and known and (record.render or {}).get("task_id") == known
+        ):
+            return
+        earlier = record.bill(except_id=known)
         if earlier:
             payload = {"version": PAYLOAD_VERSION, "map_index": self.ti.map_index, "renders": earlier}
             push(self.ti, EARLIER, payload)

@@ -25,9 +25,13 @@ from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.render import RenderEvent, deadline_for
 from airflow_provider_jimeng.hooks.render_argument import named_render
 from airflow_provider_jimeng.links import JimengVideoLink
-from airflow_provider_jimeng.operators.base import DEFAULT_RETRIES, check_waiting_literals
+from airflow_provider_jimeng.operators.base import (
+    DEFAULT_RETRIES,
+    airflow_errors,
+    check_waiting_literals,
+    with_default_policy,
+)
 from airflow_provider_jimeng.operators.xcom import RENDER, count_end, push_own
-from airflow_provider_jimeng.retry import airflow_errors, with_default_policy
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -159,7 +163,7 @@ class JimengVideoSensor(BaseSensorOperator):
         A reschedule forgets what earlier pokes saw, so nothing can be confirmed across pokes. Only the time at which a
         link was first missing is kept, see :meth:`_recall`.
         """
-        from airflow_provider_jimeng.hooks.jimeng import ask_for
+        from airflow_provider_jimeng.hooks.base import ask_for
         from airflow_provider_jimeng.hooks.waiting import poke, poller_for
 
         poller = poller_for(render, no_link_since=self._recall(context))

@@ -71,10 +71,14 @@ class AtomicFile:
         """The file of the manifest: ``<file>.json``."""
         return self.beside(f"{self.name}{MANIFEST_ENDING}")
 
+    def hidden(self, suffix: str) -> AtomicFile:
+        """Return a temporary file of this one, beside it."""
+        return self.beside(self.hidden_name(suffix))
+
     @property
     def pending(self) -> AtomicFile:
         """The file of the pending manifest, see :mod:`~airflow_provider_jimeng.storage.output`."""
-        return self.beside(self.hidden_name(PENDING))
+        return self.hidden(PENDING)
 
     def below(self, *names: str) -> AtomicFile:
         """Return a file in or below the directory that this name is."""
@@ -168,7 +172,7 @@ class AtomicFile:
 
     @property
     def _aside(self) -> AtomicFile:
-        return self.beside(self.hidden_name(_ASIDE))
+        return self.hidden(_ASIDE)
 
     def remove_aside(self) -> None:
         """Remove the older content that a replacement put aside. The file itself must be in place."""
@@ -234,25 +238,25 @@ class AtomicFile:
                 self._make_folder()
                 self.fs.pipe_file(self.path, content)
 
-    def create(self, content: bytes) -> None:
-        """Write a small file if there is none yet.
+    def create(self, content: bytes) -> bytes | None:
+        """Write a small file if there is none yet, and return its content then.
 
-        Some stores cannot guarantee that. Two writers at the same moment have to read the file to see whose content it
-        has.
+        Some stores cannot guarantee that. So two writers at the same moment see whose content it has.
         """
         with self._writing():
             if self.is_local:
                 Path(self.folder or "/").mkdir(parents=True, exist_ok=True)
                 with suppress(FileExistsError), Path(self.path).open("xb") as file:
                     file.write(content)
-                return
-            self._make_folder()
-            try:
-                with self.fs.open(self.path, "xb") as file:
-                    file.write(content)
-            except Exception:  # noqa: BLE001  the file exists, or the store does not have this mode
-                if self._bytes() is None:
-                    self.fs.pipe_file(self.path, content)
+            else:
+                self._make_folder()
+                try:
+                    with self.fs.open(self.path, "xb") as file:
+                        file.write(content)
+                except Exception:  # noqa: BLE001  the file exists, or the store does not have this mode
+                    if self._bytes() is None:
+                        self.fs.pipe_file(self.path, content)
+        return self.content()
 
     def _make_folder(self) -> None:
         if self.folder and self.protocol not in WHOLE_PUT_PROTOCOLS:  # object stores have no directories
@@ -263,7 +267,7 @@ class AtomicFile:
         self._make_folder()
         existed, size = self.size() is not None, source.stat().st_size
         existed = existed or (not direct and self._aside.size() is not None)
-        upload = self if direct else self.beside(self.hidden_name(f"{token}{PART}"))
+        upload = self if direct else self.hidden(f"{token}{PART}")
         try:
             self.fs.put_file(str(source), upload.path)
             _expect_size(upload, size)

@@ -1,40 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads a video to a local file. Links can expire, and connections can break.
+"""Downloads a video to a local file, in one task of several that save it. Links can expire, connections can break.
 
 A link is fetched right before its use, and again if the media host refuses it. A download that was cut continues where
 it stopped. The SHA-256 is computed while the bytes arrive, so the file is read only once.
+
+If several tasks save one video, one has the :class:`Claim` on its name and downloads it, and the others wait for its
+file. A claim only avoids double downloads. Whether a file is whole and its manifest fits does not depend on it, because a
+task can be held up for longer than the others wait for it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+import random
+import re
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from airflow_provider_jimeng.client.media import MediaStream, open_media
-from airflow_provider_jimeng.core.errors import LandingError, LinkRefusedError, TransportError
-from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
+from airflow_provider_jimeng.core.errors import (
+    LandingError,
+    LinkRefusedError,
+    TransportError,
+)
+from airflow_provider_jimeng.core.limits import spread
+from airflow_provider_jimeng.storage.atomic_file import PART, AtomicFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow_provider_jimeng.client.settings import ClientSettings
+    from airflow_provider_jimeng.core.wire import QueryReply
 
 log = logging.getLogger(__name__)
+
+SILENCE_SECONDS = 20.0
+"""Seconds without progress after which other tasks take a download for dead."""
+_BEAT_SHARE = 0.15
+"""The owner of a claim shows progress so often, as a share of the silence that others wait for."""
+
+_CLAIM, _BEAT = f"claim{PART}", f"beat{PART}"
+_LONGEST_PAUSE = 1.0
+_TOKEN = re.compile(r"[0-9a-f]{1,32}")
+_threads: dict[str, int] = {}
+"""The thread of each claim that this process holds, by token."""
 
 _REFUSED = frozenset({401, 403, 404, 410})
 _RANGE_REFUSED = 416
 _BUSY = frozenset({408, 425, 429})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A fresh link to the video, from one query. ``aigc_meta_tagged``: the API says that it wrote the implicit label."""
-
-    url: str = field(repr=False)
-    request_id: str | None = None
-    aigc_meta_tagged: bool | None = None
 
 
 class LinkSource(Protocol):
@@ -44,8 +62,8 @@ class LinkSource(Protocol):
     def settings(self) -> ClientSettings:
         """The settings of the connection, which say how the host of a link can be reached."""
 
-    def fetch(self) -> Link:
-        """Ask the API for a fresh link."""
+    def fetch(self) -> QueryReply:
+        """Ask the API for a fresh link; return the answer that has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +92,7 @@ class Received:
 
     bytes: int
     sha256: str
-    link: Link
+    link: QueryReply
     end_is_certain: bool = True
 
 
@@ -84,7 +102,7 @@ class Download:
     def __init__(
         self,
         sink: BinaryIO,
-        fetch_link: Callable[[], Link],
+        fetch_link: Callable[[], QueryReply],
         *,
         settings: ClientSettings,
         patience: Patience,
@@ -130,7 +148,7 @@ class Download:
             self._begin_again()  # The host counts the bytes of the packed file, but these are unpacked.
         try:
             with open_media(
-                self._link.url, settings=self._settings, start=self._written, etag=self._etag
+                str(self._link.video_url), settings=self._settings, start=self._written, etag=self._etag
             ) as stream:
                 problem = self._take(stream)
         except TransportError as error:
@@ -196,7 +214,7 @@ class Download:
     def _copy(self, stream: MediaStream) -> None:
         update, write, clock = self._digest.update, self._sink.write, self._clock
         try:
-            for chunk in stream.chunks():
+            for chunk in stream.chunks:
                 update(chunk)
                 write(chunk)
                 self._written += len(chunk)
@@ -219,3 +237,204 @@ class Download:
             raise LandingError(
                 f"The download is not done after {self._patience.total_seconds:g} s; {self._written} bytes arrived."
             )
+
+
+# --- one of several tasks ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sign:
+    """The content of a claim.
+
+    ``rest``: tokens of dead tasks whose temporary files still exist. ``ended``: the owner has ended, and its temporary
+    files still exist.
+    """
+
+    token: str
+    rest: frozenset[str]
+    ended: bool
+
+
+class Claim:
+    """One task's claim on a file name. :meth:`take` takes it, and the end of the ``with`` block releases it.
+
+    It is a small hidden file beside the video. It names the temporary files of its owner, so that the next task can
+    remove them without listing the folder. The owner writes to a second file while it makes progress. The others watch
+    whether that file changes, by their own clock. The clocks of two hosts are never compared.
+    """
+
+    def __init__(
+        self,
+        file: AtomicFile,
+        token: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        patience_seconds: float = 3600.0,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self.token = token
+        self._file = file
+        self._sleep = sleep
+        self._clock = clock
+        self._patience_seconds = patience_seconds
+        self._silence_seconds = silence_seconds
+        self._rest: frozenset[str] = frozenset()
+        self._taken = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._release(landed=error is None)
+
+    def take(self) -> bool:
+        """Take the claim if it is free. Return whether this task holds it now."""
+        sign = self._look()
+        if sign is None:
+            content = self._content()
+            sign = _read(self._file.hidden(_CLAIM).create(content))
+        if sign is None or sign.token != self.token:
+            return False
+        self._taken = True
+        _threads[self.token] = threading.get_ident()
+        return True
+
+    def held(self) -> bool:
+        """Return whether this task still holds the claim."""
+        sign = self._look()
+        return sign is not None and sign.token == self.token
+
+    def wait(self) -> None:
+        """Wait until the other task has ended, or has made no progress for too long.
+
+        :raises LandingError: the other task is still busy after the longest time of a download.
+        """
+        log.info("Another task saves %s. Waiting for its file.", self._file.uri)
+        self._await_end()
+
+    def tidy(self) -> bool:
+        """Remove what a task left that was killed at its very end. Return whether there is no claim any more.
+
+        A task that shows progress is left alone.
+        """
+        if self._look() is None:
+            return True
+        self._await_end(or_progress=True)
+        if self._rest and self.take():
+            self._release(landed=True)
+        return self._look() is None
+
+    @contextmanager
+    def beating(self, progress: Callable[[], object]) -> Iterator[None]:
+        """Show the others that this task makes progress, while ``progress`` returns new values."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._beat_until, args=(stop, progress), daemon=True)
+        try:  # A signal can end the task at any line. The thread must stop then too.
+            thread.start()
+            yield
+        finally:
+            stop.set()
+            if thread.is_alive():
+                thread.join()
+
+    def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
+        last = None
+        with suppress(ValueError):  # The part file is closed.
+            while not stop.wait(self._silence_seconds * _BEAT_SHARE):
+                now = progress()
+                if now == last:
+                    continue
+                last = now
+                with suppress(LandingError):  # The store can be back at the next beat.
+                    if not self.held():
+                        return
+                    self._file.hidden(_BEAT).write_plainly(f"{self.token} {now}".encode())
+
+    def _await_end(self, *, or_progress: bool = False) -> None:
+        began = since = self._clock()
+        sign, beat, pause = self._look(), self._file.hidden(_BEAT).content(), 0.1
+        while sign is not None and sign.token != self.token:
+            silent = self._clock() - since > self._silence_seconds
+            if sign.ended or silent or _threads.get(sign.token) == threading.get_ident():
+                # A claim of this very thread, below a callback, cannot be released before this call returns.
+                self._void(sign)
+                return
+            if since - began > self._patience_seconds:
+                raise LandingError(
+                    f"Another task has been busy with {self._file.uri} for {self._patience_seconds:g} s. A retry, which "
+                    "is free, uses its file or saves the video itself."
+                )
+            self._sleep(spread(pause, random.random()))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            latest = (self._look(), self._file.hidden(_BEAT).content())
+            if latest != (sign, beat):
+                if or_progress:
+                    return
+                (sign, beat), since = latest, self._clock()
+
+    def _void(self, sign: _Sign) -> None:
+        """Remove the claim of a task that has ended or is dead, unless another task has just done so."""
+        if self._look() == sign:
+            self._rest |= {sign.token, *sign.rest} - {""}
+            self._file.hidden(_CLAIM).remove()
+
+    def _release(self, *, landed: bool) -> None:
+        """Release the claim. If a temporary file cannot be removed now, the claim stays and names it for the next task."""
+        if not self._taken:
+            return
+        self._taken = False
+        _threads.pop(self.token, None)
+        with suppress(LandingError):
+            if landed:
+                rest = self._sweep(self._rest, asides=bool(self._rest))
+            else:  # A task that was taken for dead can still be running and needs its files.
+                rest = self._rest | self._sweep({self.token}, asides=False)
+            if not self.held():
+                return
+            self._file.hidden(_BEAT).remove()
+            if rest:
+                self._rest = rest
+                self._file.hidden(_CLAIM).write_plainly(self._content(ended=True))
+            else:
+                self._file.hidden(_CLAIM).remove()
+
+    def _sweep(self, tokens: Iterable[str], *, asides: bool) -> frozenset[str]:
+        """Remove the temporary files of tasks. Return the tokens of those whose files could not all be removed."""
+        left = set()
+        for token in tokens:
+            for file in (self._file, self._file.sidecar):
+                try:
+                    file.hidden(f"{token}{PART}").remove()
+                    if asides:
+                        file.remove_aside()
+                except LandingError as error:
+                    log.warning(
+                        "The next task that saves this video removes a claim that this one could not: %s",
+                        error,
+                    )
+                    left.add(token)
+        return frozenset(left)
+
+    def _content(self, *, ended: bool = False) -> bytes:
+        return json.dumps({"token": self.token, "rest": sorted(self._rest), "ended": ended}).encode()
+
+    def _look(self) -> _Sign | None:
+        return _read(self._file.hidden(_CLAIM).content())
+
+
+def _read(content: bytes | None) -> _Sign | None:
+    """Return the claim that a file holds, ``None`` without a file."""
+    if content is None:
+        return None
+    try:
+        payload = json.loads(content)
+        tokens = [str(payload["token"]), *map(str, payload["rest"])]
+    except (ValueError, KeyError, TypeError):  # The claim was not written to its end.
+        payload, tokens = {}, []
+    known = [token for token in tokens if _TOKEN.fullmatch(token)]  # They become parts of file names.
+    return _Sign(
+        token=known[0] if known and known[0] == tokens[0] else "",
+        rest=frozenset(known[1:]),
+        ended=bool(payload.get("ended")),
+    )

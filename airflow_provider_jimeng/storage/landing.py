@@ -3,12 +3,13 @@
 
 A file under its final name is always whole, and its manifest proves that it is the paid video. Saving it again is free:
 a file that still matches its manifest is returned without a request. If several tasks save one video at the same
-moment, one downloads it and the others wait for its file (see :mod:`.claim`).
+moment, one downloads it and the others wait for its file (see :class:`.Claim`).
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import secrets
@@ -30,25 +31,20 @@ from airflow_provider_jimeng.core.render import (
     differences,
 )
 from airflow_provider_jimeng.storage.atomic_file import AtomicFile, abort_unfinished, sync
-from airflow_provider_jimeng.storage.claim import Claim
-from airflow_provider_jimeng.storage.download import Download, LinkSource, Patience, Received
+from airflow_provider_jimeng.storage.download import Claim, Download, LinkSource, Patience, Received
 from airflow_provider_jimeng.storage.output import (
     OutputPath,
-    announce,
-    commit,
-    drop_pending,
     landed_manifest,
     matches,
     read_manifest,
     refuse_taken,
-    withdraw,
 )
 from airflow_provider_jimeng.tracing import traced_landing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from airflow_provider_jimeng.core.render import RenderEvent
 
@@ -61,6 +57,7 @@ _DOWNLOADS = 2
 """A damaged file is downloaded once more, with a fresh link, before the task fails."""
 
 
+@traced_landing
 def land(
     render: Render,
     links: LinkSource,
@@ -68,7 +65,7 @@ def land(
     target: OutputPath,
     overwrite: bool = False,
     require_tagged: bool = False,
-    confirm: Callable[[], None] = lambda: None,
+    confirm: Callable[[], None] | None = None,
     now: Callable[[], pendulum.DateTime] = lambda: pendulum.now("UTC"),
     patience: Patience = _PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
@@ -111,10 +108,7 @@ def land(
         now=now,
         event=event,
     )
-    with traced_landing(render) as tell:
-        manifest = landing.run()
-        tell(outcome="landed", bytes=manifest.bytes, cost_cny=manifest.cost_cny)
-        return manifest
+    return landing.run()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +123,7 @@ class _Landing:
     patience: Patience
     sleep: Callable[[float], None]
     clock: Callable[[], float]
-    confirm: Callable[[], None]
+    confirm: Callable[[], None] | None
     overwrite: bool
     require_tagged: bool
     now: Callable[[], pendulum.DateTime]
@@ -144,7 +138,6 @@ class _Landing:
         with self.claim:
             if (saved := self._await_turn()) is not None:
                 return saved
-            abort_unfinished(self.file.fs, self.file.path)
             try:
                 manifest, media = self._save()
             except LandingError:
@@ -175,23 +168,24 @@ class _Landing:
 
     def _save(self) -> tuple[RenderManifest, MediaInfo | None]:
         """Download the video, and give it its name and its manifest. Media is ``None`` if another task did so first."""
+        abort_unfinished(self.file.fs, self.file.path)
         with self.file.staged(self.claim.token) as (path, part):
             with self.claim.beating(lambda: os.fstat(part.fileno()).st_size):
                 received, media = self._download(part)
-                sync(part)
             if self.require_tagged and media.aigc is None:
                 raise MissingLabelError(
                     "require_tagged is set and the video has no implicit AIGC label (the API says aigc_meta_tagged "
                     f"{received.link.aigc_meta_tagged}, request id {received.link.request_id}). Nothing was saved; the "
                     "render is kept. Check aigc_meta, or save it without require_tagged."
                 )
-            manifest = self._manifest(received, media)
+            manifest, content = self._manifest(received, media)
             if (saved := self._await_turn()) is not None:
                 return saved, None
-            self.confirm()
+            if self.confirm is not None:
+                self.confirm()
             with self.claim.beating(itertools.count().__next__):
-                self._give_name(path, manifest)
-                return self._write_manifest(manifest), media
+                self._give_name(path, part, manifest, content)
+                return self._write_manifest(manifest, content), media
 
     def _download(self, part: BinaryIO) -> tuple[Received, MediaInfo]:
         """Download into the open part file until it is a whole MP4 file."""
@@ -212,9 +206,10 @@ class _Landing:
                 log.warning("Downloading the video once more. %s", error)
         raise AssertionError  # The last round returns or raises.
 
-    def _manifest(self, received: Received, media: MediaInfo) -> RenderManifest:
+    def _manifest(self, received: Received, media: MediaInfo) -> tuple[RenderManifest, bytes]:
+        """Return the manifest and the bytes of its file."""
         event = self.event
-        return RenderManifest(
+        manifest = RenderManifest(
             **{field.name: getattr(self.render, field.name) for field in fields(Render)},
             cost_cny=self.render.estimated_cost_cny,
             polls=None if event is None else event.polls,
@@ -236,17 +231,21 @@ class _Landing:
             differs=differences(self.render, media),
             aigc_label=media.aigc,
         )
+        return manifest, _encoded(manifest.to_payload())
 
-    def _give_name(self, part: Path, manifest: RenderManifest) -> None:
+    def _give_name(self, path: Path, part: BinaryIO, manifest: RenderManifest, content: bytes) -> None:
         """Put the file under its final name. Until its manifest is written, a pending one says what it is."""
-        announce(self.file, manifest)
+        self.file.pending.write_plainly(content)
         try:
-            self.file.put(part, self.claim.token, may_undo=self.claim.held)
+            sync(part)
+            self.file.put(path, self.claim.token, may_undo=self.claim.held)
         except BaseException:
-            withdraw(self.file, manifest)
+            with suppress(LandingError):
+                if self.file.size() != manifest.bytes:
+                    self.file.pending.remove()
             raise
 
-    def _write_manifest(self, manifest: RenderManifest) -> RenderManifest:
+    def _write_manifest(self, manifest: RenderManifest, content: bytes) -> RenderManifest:
         """Write the manifest, if the file is still the one that it describes.
 
         Another task can have taken this one for dead while it was held up, and have put its own file and manifest in
@@ -258,7 +257,8 @@ class _Landing:
                     self.claim.wait()
                 if not matches(self.file, manifest):
                     return self._give_way(manifest)
-            commit(self.file, manifest, self.claim.token)
+            self.file.sidecar.write(content, self.claim.token)
+            self.file.pending.remove()
             if self.claim.held():
                 return manifest
 
@@ -298,6 +298,11 @@ def _checked(media: MediaInfo, received: Received, requested_seconds: int | None
             "fragmented and does not contain its length, and the host did not send the number of bytes."
         )
     return media
+
+
+def _encoded(manifest: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the payload of a manifest, as they are stored."""
+    return json.dumps(manifest, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _report(file: AtomicFile, manifest: RenderManifest, media: MediaInfo) -> None:
@@ -365,11 +370,13 @@ def still_landed(
 
 def _saved(file: AtomicFile, render: Render, claim: Claim) -> RenderManifest | None:
     """Return the manifest of a saved file. Remove what a task left that was killed at its very end."""
+    if file.size() is None:
+        return None
     saved = landed_manifest(file, render)
     if saved is not None:
         with suppress(LandingError):
-            if claim.tidy():
-                drop_pending(file)
+            if claim.tidy() and file.pending.size() is not None:
+                file.pending.remove()
     return saved
 
 
@@ -383,5 +390,6 @@ def _saved_or_completed(file: AtomicFile, render: Render, claim: Claim) -> Rende
     if (saved := landed_manifest(file, render)) is not None:
         return saved
     if (saved := landed_manifest(file, render, pending=True)) is not None:
-        commit(file, saved, claim.token)
+        file.sidecar.write(_encoded(saved.to_payload()), claim.token)
+        file.pending.remove()
     return saved

@@ -87,7 +87,10 @@ class Ledger:
         self._sleep = sleep
         self._longest_wait_seconds = longest_wait_seconds
         self._grace_seconds = grace_seconds
-        self._last_serial = 0
+        self.keeps = bool(self._places)
+        """Is there any place that outlives the try?"""
+        self.next_serial = 1
+        """The number of the next submit. It is higher than the number of any record that was read."""
         self._unfinished: dict[_Place, _Write] = {}
 
     @classmethod
@@ -100,16 +103,6 @@ class Ledger:
                 "Clear submits, and pays, again. Give output_path, or use Airflow 3.3 or newer."
             )
         return ledger
-
-    @property
-    def keeps(self) -> bool:
-        """Is there any place that outlives the try?"""
-        return bool(self._places)
-
-    @property
-    def next_serial(self) -> int:
-        """The number of the next submit. It is higher than the number of any record that was read."""
-        return self._last_serial + 1
 
     def read(self, *, is_first_try: bool = False) -> Record | None:
         """Return the record of this task instance, from both places.
@@ -125,14 +118,15 @@ class Ledger:
                 beside = self._beside.read()
             except LedgerError as error:
                 unreadable = error
-        certainly_none = is_first_try and self._beside is not None and beside is None and unreadable is None
-        stored = None if self._store is None or certainly_none else self._store.read()
+        if is_first_try and self._beside is not None and beside is None and unreadable is None:
+            return None  # certainly
+        stored = None if self._store is None else self._store.read()
         if unreadable is not None:
             alone = reconcile(stored, None)
             if alone is None or alone.state not in _READABLE_ALONE:
                 raise unreadable
         serials = [record.serial for record in (stored, beside) if record is not None]
-        self._last_serial = max(serials, default=0)
+        self.next_serial = max(serials, default=0) + 1
         return reconcile(stored, beside)
 
     def read_beside(self) -> Record | None:
@@ -175,6 +169,7 @@ class Ledger:
 
         :raises LedgerError: no place stored it, after several attempts or within a minute.
         """
+        _ = record.stored  # once, and not in each thread
         problems = self._at_once(lambda place: place.settle(record), enough=1)
         for problem in problems.values():
             log.error("Part of the record of %s was not written: %s", record.state.value, problem)
@@ -345,7 +340,7 @@ class _StateStore:
 
     def write(self, record: Record) -> None:
         options = {} if NEVER_EXPIRE is None else {"retention": NEVER_EXPIRE}
-        self._call("write", lambda: self._store.set(STATE_STORE_KEY, record.to_payload(), **options))
+        self._call("write", lambda: self._store.set(STATE_STORE_KEY, record.stored.payload, **options))
 
     def settle(self, record: Record) -> None:
         self.write(record)

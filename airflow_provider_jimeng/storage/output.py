@@ -15,8 +15,7 @@ import json
 import os
 import re
 import stat
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,15 @@ class OutputPath:
 
     output_path: str
     output_conn_id: str | None = None
+    is_directory: bool = field(init=False, repr=False, compare=False)
+    """Whether this is a directory, in which each render has a file name of its own."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.output_path, str) or not self.output_path.strip():
             raise ParameterError(
                 "output_path", "is empty. Give a directory URI ending in /, or a full file name."
             )
+        object.__setattr__(self, "is_directory", self.output_path.endswith("/"))  # The class is frozen.
 
     @classmethod
     def of(cls, output_path: Any, output_conn_id: Any = None) -> OutputPath:
@@ -84,12 +86,8 @@ class OutputPath:
             Path(path).expanduser()
         except RuntimeError as error:
             raise ParameterError("output_path", f"{shown(path)} cannot be found: {error}") from None
-        return cls(output_path=path, output_conn_id=read_text("output_conn_id", output_conn_id))
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether this is a directory, in which each render has a file name of its own."""
-        return self.output_path.endswith("/")
+        conn_id = None if output_conn_id is None else read_text("output_conn_id", output_conn_id)
+        return cls(output_path=path, output_conn_id=conn_id)
 
     @property
     def folder(self) -> OutputPath:
@@ -210,32 +208,6 @@ def manifest_in_place(
     return None
 
 
-def announce(file: AtomicFile, manifest: RenderManifest) -> None:
-    """Write the pending manifest of a file that is about to get its final name."""
-    content = _encode(manifest)
-    file.pending.write_plainly(content)
-
-
-def withdraw(file: AtomicFile, manifest: RenderManifest) -> None:
-    """Remove the pending manifest of a file that did not get its final name."""
-    with suppress(LandingError):
-        if file.size() != manifest.bytes:
-            file.pending.remove()
-
-
-def commit(file: AtomicFile, manifest: RenderManifest, token: str) -> None:
-    """Write the manifest of a file that has its final name, and remove the pending one."""
-    content = _encode(manifest)
-    file.sidecar.write(content, token)
-    file.pending.remove()
-
-
-def drop_pending(file: AtomicFile) -> None:
-    """Remove the pending manifest that a task left which was killed at its very end."""
-    if file.pending.size() is not None:
-        file.pending.remove()
-
-
 def matches(file: AtomicFile, manifest: RenderManifest) -> bool:
     """Return whether a file is, byte for byte, what a manifest says. Reads the whole file."""
     return file.size() == manifest.bytes and file.sha256() == manifest.sha256
@@ -247,8 +219,6 @@ def landed_manifest(file: AtomicFile, render: Render, *, pending: bool = False) 
     :param render: the file must be this render's.
     :param pending: find the manifest of a task that was killed before its end.
     """
-    if file.size() is None:
-        return None
     manifest = read_manifest(file.pending if pending else file.sidecar)
     if manifest is None or not _is_of(manifest, render, same_render=True) or not matches(file, manifest):
         return None
@@ -276,10 +246,6 @@ def refuse_taken(target: OutputPath, *owners: Render | str) -> None:
         f"{file.uri} already holds {whose}. Nothing was written. Give another output_path, or a directory ending in "
         "/, in which every render has its own name; overwrite=True replaces the file."
     )
-
-
-def _encode(manifest: RenderManifest) -> bytes:
-    return json.dumps(manifest.to_payload(), ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _is_of(manifest: RenderManifest, owner: Render | str, *, same_render: bool) -> bool:

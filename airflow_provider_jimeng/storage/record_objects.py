@@ -22,7 +22,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_jimeng.core.errors import LedgerError
-from airflow_provider_jimeng.core.record import PAID, Record, RecordState, TaskKey, by_preference
+from airflow_provider_jimeng.core.record import (
+    PAID,
+    Record,
+    RecordState,
+    StoredRecord,
+    TaskKey,
+    by_preference,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.storage.atomic_file import AtomicFile
@@ -40,7 +47,6 @@ MAX_POINTERS = 8
 MAX_REMOVALS = 500
 """Most pointers that one look-up removes. After an upgrade there can be thousands; the next look-up continues."""
 
-_ANSWERS = PAID | {RecordState.INTENT}
 _SURELY_OLD_SECONDS = 24 * 3600.0
 """The record of a younger pointer can still be written."""
 
@@ -54,30 +60,57 @@ class RecordObjects:
     def __init__(self, folder: OutputPath) -> None:
         self._folder = folder
         self._files: dict[tuple[str, ...], AtomicFile] = {}
-        self._of_intents: set[str] = set()
-        """The paths of the pointers that were written for an intent, and are there for certain."""
+        self._of_intents: set[tuple[str, ...]] = set()
+        """The pointers, by the parts of their paths, that were written for an intent, and are there for certain."""
 
     def read(self, key: TaskKey) -> Record | None:
         """Return the record of a task instance, ``None`` if there certainly is none."""
         return self._read_any(_object_name(key))
 
-    def write(self, record: Record) -> None:
-        """Write a record, after the pointers that it needs. Then remove the pointers that it does not need."""
-        name, pointers = _object_name(record.key), self._pointers(record)
-        for folder, speaks in pointers:
-            if speaks:
-                self._point(record, folder, name)
-        self._write(record.to_payload(), "tasks", name)
+    def content(self, key: TaskKey) -> tuple[bytes | None, str]:
+        """Return what the object of a task instance holds, ``None`` if there certainly is none, and its URI."""
+        return self._content(_object_name(key))
+
+    def write(self, record: Record, stored: StoredRecord | None = None) -> bytes:
+        """Write a record, after the pointers that it needs. Then remove the pointers that it does not need.
+
+        :param stored: what is stored of the record, if that is known.
+        :return: the content of its object.
+        """
+        stored = stored or record.stored
+        name, pointers = _object_name(record.key), self._pointers(record, stored)
+        content, pointer = (
+            _encode(stored.payload),
+            _encode({"task_instance": stored.payload["task_instance"]}),
+        )
+        is_intent = record.state is RecordState.INTENT
+        missing = [folder for folder, speaks in pointers if speaks and self._can_miss(record, *folder, name)]
+
+        def write() -> list[tuple[tuple[str, str], list[str]]]:
+            beside = []
+            for folder in missing:
+                file = self._directory.below(*folder, name)
+                if is_intent or file.size() is None:
+                    file.write(pointer, secrets.token_hex(4))
+                    beside.append((folder, file.siblings()))
+            self._directory.below("tasks", name).write(content, secrets.token_hex(4))
+            return beside
+
+        for folder, names in _guarded(f"write the record {name}", write):
+            if len(_records_among(names)) > MAX_POINTERS:
+                with suppress(LedgerError):  # The task that needs an unreadable record reports it.
+                    self._tidy(folder, {**self._behind(*folder), name: None}, record.key)
         for folder, speaks in pointers:
             if not speaks:
                 with suppress(LedgerError):  # A pointer to a record without an answer is harmless.
                     self._remove(*folder, name)
+        return content
 
     def remove(self, record: Record) -> None:
         """Remove the record of a task instance, and then the pointers to it."""
         name = _object_name(record.key)
         self._remove("tasks", name)
-        for folder, _ in self._pointers(record):
+        for folder, _ in self._pointers(record, record.stored):
             self._remove(*folder, name)
 
     def of_request(self, fingerprint: str, *, earlier_only_of: TaskKey | None = None) -> list[Record]:
@@ -125,33 +158,25 @@ class RecordObjects:
         return self._file("tasks", _object_name(key)).uri
 
     # ---------------------------------------------------------------------------------------------------- pointers
-    def _pointers(self, record: Record) -> list[tuple[tuple[str, str], bool]]:
+    def _pointers(self, record: Record, stored: StoredRecord) -> list[tuple[tuple[str, str], bool]]:
         """Return the folders of the pointers to a record, and whether the record is an answer there."""
-        as_asked = None if record.is_void else record.as_asked(record.asked)
-        pointers = [(("requests", record.asked), as_asked is not None and as_asked.state in _ANSWERS)]
+        pointers = [(("requests", record.asked), stored.for_request)]
         if file_name := _file_name(record.output_path):
-            speaks = record.state in _ANSWERS and not record.is_void
-            pointers.append((("files", _hashed(file_name)), speaks))
+            pointers.append((("files", _hashed(file_name)), stored.for_file))
         return pointers
 
-    def _point(self, record: Record, folder: tuple[str, str], name: str) -> None:
-        """Write the pointer to a record, if it is not there.
+    def _can_miss(self, record: Record, *pointer: str) -> bool:
+        """Return whether the pointer to a record has to be written, or looked for.
 
         A new intent makes an old pointer young again, so it is written without a look. Nobody removes the pointer of an
         intent. So the next step of this submit need not look either.
         """
-        pointer = self._file(*folder, name)
         if record.state is RecordState.INTENT:
-            self._of_intents.add(pointer.path)
-        elif pointer.path in self._of_intents:
-            self._of_intents.discard(pointer.path)
-            return
-        elif _guarded(f"look for {pointer.uri}", pointer.size) is not None:
-            return
-        self._write_pointer(record, folder, name)
-        if len(_names_beside(pointer)) > MAX_POINTERS:
-            with suppress(LedgerError):  # The task that needs an unreadable record reports it.
-                self._tidy(folder, self._behind(*folder), record.key)
+            self._of_intents.add(pointer)
+        elif pointer in self._of_intents:
+            self._of_intents.discard(pointer)
+            return False
+        return True
 
     def _tidy(self, folder: tuple[str, str], behind: RecordsByName, key: TaskKey | None) -> None:
         """Remove pointers that cannot change an answer, if there are many. A failure is harmless.
@@ -173,10 +198,7 @@ class RecordObjects:
         self._remove(*folder, name)
         now = self._read(name)
         if now is not None and now != record:
-            self._write_pointer(now, folder, name)
-
-    def _write_pointer(self, record: Record, folder: tuple[str, str], name: str) -> None:
-        self._write({"task_instance": record.key.to_payload()}, *folder, name)
+            self._write(_encode({"task_instance": now.key.to_payload()}), *folder, name)
 
     def _is_old(self, *parts: str) -> bool:
         pointer = self._file(*parts)
@@ -189,9 +211,9 @@ class RecordObjects:
         return {name: self._read(name) for name in self._names(*folder)}
 
     # ------------------------------------------------------------------------------------------------------- files
-    def _write(self, payload: Mapping[str, Any], *parts: str) -> None:
+    def _write(self, content: bytes, *parts: str) -> None:
         file = self._file(*parts)
-        _guarded(f"write {file.uri}", lambda: file.write(_encode(payload), secrets.token_hex(4)))
+        _guarded(f"write {file.uri}", lambda: file.write(content, secrets.token_hex(4)))
 
     def _read(self, name: str) -> Record | None:
         """Return the record of a name, ``None`` if it is a withdrawn intent."""
@@ -199,17 +221,24 @@ class RecordObjects:
         return None if record is None or record.is_void else record
 
     def _read_any(self, name: str) -> Record | None:
-        file = self._file("tasks", name)
-        content = _guarded(f"read {file.uri}", file.content)
-        return None if content is None else decode_record(content, file.uri)
+        content, where = self._content(name)
+        return None if content is None else decode_record(content, where)
+
+    def _content(self, name: str) -> tuple[bytes | None, str]:
+        def read() -> tuple[bytes | None, str]:
+            file = self._directory.below("tasks", name)
+            return file.content(), file.uri
+
+        return _guarded(f"read the record {name}", read)
 
     def _remove(self, *parts: str) -> None:
         file = self._file(*parts)
-        self._of_intents.discard(file.path)
+        self._of_intents.discard(parts)
         _guarded(f"delete {file.uri}", file.remove)
 
     def _names(self, *folder: str) -> list[str]:
-        return _names_beside(self._file(*folder, "any.json"))
+        file = self._file(*folder, "any.json")
+        return _records_among(_guarded(f"list {file.uri.rpartition('/')[0]}", file.siblings))
 
     def _file(self, *parts: str) -> AtomicFile:
         if parts not in self._files:
@@ -233,34 +262,39 @@ class RecordObject:
     def __init__(self, objects: RecordObjects, key: TaskKey) -> None:
         self._objects = objects
         self._key = key
+        self._known: tuple[bytes, Record] | None = None
+        """The last content that was read or written here, and the record that it is."""
 
     def read(self) -> Record | None:
         """Return the record, ``None`` if there certainly is none."""
-        return self._objects.read(self._key)
+        content, where = self._objects.content(self._key)
+        if content is None:
+            return None
+        if self._known is None or content != self._known[0]:
+            self._known = (content, decode_record(content, where))
+        return self._known[1]
 
     def write(self, record: Record) -> None:
         """Write a record."""
-        self._objects.write(record)
+        self._known = (self._objects.write(record), record)
 
     def settle(self, record: Record) -> None:
         """Write a record, unless a newer try has begun."""
-        if self._is_ours(record):
-            self._objects.write(record)
+        before = self.read()
+        if before is None or before.serial < record.serial or before.same_submit(record):
+            self._known = (self._objects.write(record, record.stored), record)
         else:
             log.warning("A newer try has begun. Its record in the output directory is left as it is.")
 
     def take_back(self, intent: Record, before: Record | None) -> None:
         """Remove an intent, or put back the record before it, unless a newer try has begun."""
-        if not self._is_ours(intent):
+        stored = self.read()
+        if stored is not None and stored.serial >= intent.serial and not stored.same_submit(intent):
             return
         if before is None:
             self._objects.remove(intent)
         else:
-            self._objects.write(before)
-
-    def _is_ours(self, record: Record) -> bool:
-        stored = self.read()
-        return stored is None or stored.serial < record.serial or stored.same_submit(record)
+            self.write(before)
 
 
 def _needed_for_request(behind: RecordsByName, fingerprint: str) -> set[str]:
@@ -316,9 +350,8 @@ def _file_name(output_path: str | None) -> str:
     return (output_path or "").rpartition("/")[2]
 
 
-def _names_beside(file: AtomicFile) -> list[str]:
-    """Return the names of the records, or pointers, in the directory of one of them."""
-    names = _guarded(f"list {file.uri.rpartition('/')[0]}", file.siblings)
+def _records_among(names: list[str]) -> list[str]:
+    """Return the names of records, or of pointers, of all names in a directory."""
     return sorted(name for name in names if name.endswith(".json"))
 
 

@@ -11,8 +11,9 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
@@ -42,13 +43,16 @@ from airflow_provider_jimeng.core.limits import (
     spread,
 )
 from airflow_provider_jimeng.core.outcomes import Outcome
-from airflow_provider_jimeng.core.polling import Poller
+from airflow_provider_jimeng.core.polling import Cadence, Finish, Poller
 from airflow_provider_jimeng.core.render import SAFE_RETENTION_SECONDS, Render, format_time, parse_time
-from airflow_provider_jimeng.hooks.waiting import SharedQueries, cadence_of, load_clients, unread
+from airflow_provider_jimeng.hooks.waiting import unread, until_next_tick
 
 if TYPE_CHECKING:
+    from airflow_provider_jimeng.client.async_client import AsyncJimengClient
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import RenderEvent
+    from airflow_provider_jimeng.core.wire import QueryReply
+    from airflow_provider_jimeng.hooks.connection_cache import Known
 
 __all__ = ["JimengRenderTrigger"]
 
@@ -57,6 +61,8 @@ FIRST_POLL_SECONDS = 11.0
 MOVED_SECONDS = 5.0
 """After another triggerer takes a trigger over, it asks within this time."""
 
+_CLIENTS = "airflow_provider_jimeng.hooks.connection_cache"
+_loaded: set[str] = set()
 _SLOT_IS_FREE = frozenset(
     {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.EXPIRED, Outcome.NOT_FOUND, Outcome.NO_LINK}
 )
@@ -158,7 +164,7 @@ class JimengRenderTrigger(BaseTrigger):
             submitted_at=submitted_at,
             deadline=submitted_at + SAFE_RETENTION_SECONDS if self.deadline is None else self.deadline,
             poll_interval=self.poll_interval,
-            cadence=cadence_of(self.req_key),
+            cadence=Cadence.of_model(self.req_key),
         )
         slot_is_free = False
         async with AsyncExitStack() as stack:
@@ -169,7 +175,8 @@ class JimengRenderTrigger(BaseTrigger):
                 stack.callback(lambda: queue.render_left(poller, ended=slot_is_free))
 
             queries = SharedQueries(self.jimeng_conn_id, stack, joined=count_render)
-            await queries.prepare()
+            with suppress(JimengError):  # The wait goes on, and each query tries again.
+                await queries.client()
             await asyncio.sleep(self._first_pause(poller))
             event = await queries.poll(poller, self.log)
             slot_is_free = event.outcome in _SLOT_IS_FREE
@@ -182,6 +189,77 @@ class JimengRenderTrigger(BaseTrigger):
         if not_before <= now:
             not_before = now + MOVED_SECONDS * random.random()
         return poller.first_wait(now, random.random(), not_before=not_before)
+
+
+# --- the shared client -------------------------------------------------------------------------------------------------
+
+
+class SharedQueries:
+    """Asks from an event loop over the client that all triggers of the process share.
+
+    An error of the connection, at any time, is an answer like an error of the API: the wait goes on.
+
+    :param stack: the client is shared until it closes.
+    :param joined: called once, when the connection has been read.
+    """
+
+    def __init__(
+        self, jimeng_conn_id: str, stack: AsyncExitStack, *, joined: Callable[[ClientSettings], None]
+    ) -> None:
+        self._jimeng_conn_id = jimeng_conn_id
+        self._stack = stack
+        self._joined = joined
+        self._known: Known | None = None
+        self._client: AsyncJimengClient | None = None
+
+    async def poll(self, poller: Poller, log: Any) -> RenderEvent:
+        """Ask until the poller finishes; return its event."""
+        while True:
+            try:
+                reply: QueryReply | JimengError = await self._ask(poller)
+            except JimengError as error:
+                reply = error
+            decision = poller.decide(reply, time.time(), random.random())
+            if isinstance(decision, Finish):
+                return decision.event
+            if decision.note:
+                log.info("Render %s: %s", poller.task_id, decision.note)
+            if decision.renew_connection:
+                self._client = None
+            await asyncio.sleep(until_next_tick(decision.seconds, time.time()))
+
+    async def client(self) -> AsyncJimengClient:
+        """Return the shared client. It is joined first, or its connection is read again, if that is necessary.
+
+        :raises JimengError: the connection cannot be read now.
+        """
+        if self._client is not None:
+            return self._client
+        await load_clients()
+        from airflow_provider_jimeng.client.async_client import AsyncJimengClient
+        from airflow_provider_jimeng.hooks.connection_cache import look_up
+
+        try:
+            known = await look_up(self._jimeng_conn_id, refused=self._known)
+            client = AsyncJimengClient(known.settings, auth=known.auth)
+            await self._stack.enter_async_context(client)
+        except Exception as error:  # Whatever a secrets back end raises must not fail a paid render.
+            raise unread(self._jimeng_conn_id, error) from error
+        if self._known is None:
+            self._joined(known.settings)
+        self._known, self._client = known, client
+        return client
+
+    async def _ask(self, poller: Poller) -> QueryReply:
+        client = await self.client()
+        return await client.query(poller.req_key, poller.task_id)
+
+
+async def load_clients() -> None:
+    """Import the clients in a thread, once a process: with httpx that takes longer than a callback may."""
+    if _CLIENTS not in _loaded:
+        await sync_to_async(import_module, thread_sensitive=False)(_CLIENTS)
+        _loaded.add(_CLIENTS)
 
 
 # --- cancelled by a person -----------------------------------------------------------------------------------------------
@@ -286,7 +364,7 @@ class SlotQueue:
 
     def wake_one(self) -> None:
         """Wake the next waiter. If there is none, keep the free slot for the next one."""
-        if not self._wake(Wake(), settled_by=float("inf")):
+        if not (self._waiting and self._wake(Wake(), settled_by=float("inf"))):
             self._credits.append(time.time())
 
     def wake_ahead(self) -> None:

@@ -11,8 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_jimeng.core.limits import Waiter
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.render import RenderEvent
-from airflow_provider_jimeng.hooks.waiting import load_clients
-from airflow_provider_jimeng.triggers.render import slot_queue
+from airflow_provider_jimeng.triggers.render import load_clients, slot_queue
 
 __all__ = ["JimengSlotTrigger"]
 

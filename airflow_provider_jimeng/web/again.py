@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from airflow_provider_jimeng.core.arguments import as_mapping
+from airflow_provider_jimeng.core.arguments import DEFAULT_CONNECTION, as_mapping, is_link
 from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.frames import bare_link, is_link
-from airflow_provider_jimeng.core.literals import DEFAULT_CONNECTION
+from airflow_provider_jimeng.core.frames import bare_link
 from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_meta
 from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.web.reading import text
@@ -83,7 +82,7 @@ def again(
         call=_call(given, label, conn_id, _place(render, arguments or {}, uri)),
         command=None if request.extra_body else _command(given, label, conn_id),
         checked=not request.frames_to_open,
-        cost_cny=format_money(request.estimated_cost()),
+        cost_cny=format_money(request.estimated_cost),
     )
 
 

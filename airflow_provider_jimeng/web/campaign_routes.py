@@ -160,7 +160,7 @@ def _saved(db: Session, filters: store.Filters) -> list[store.TaskRef]:
         return []
     found = store.find(db, replace(filters, states=("landed",))).renders
     db.close()
-    return [match.shown.entry.ref for match in found]
+    return [shown.entry.ref for shown in found]
 
 
 def _files(kind: Kind, refs: Collection[store.TaskRef], user: Any) -> Response:

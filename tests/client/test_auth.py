@@ -11,9 +11,16 @@ import httpx
 import pendulum
 import pytest
 
-from airflow_provider_jimeng.client.exchange import BearerAuth, VolcAuth, auth_for
+from airflow_provider_jimeng.client.auth import (
+    BearerAuth,
+    Credentials,
+    Scope,
+    Signer,
+    VolcAuth,
+    auth_for,
+    sign,
+)
 from airflow_provider_jimeng.client.settings import ClientSettings
-from airflow_provider_jimeng.core.signing import Credentials, Scope, Signer, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client import async_client
-from airflow_provider_jimeng.client.async_client import MAX_POLLS_IN_FLIGHT, AsyncJimengClient
+from airflow_provider_jimeng.client.async_client import MAX_POLLS_IN_FLIGHT, AsyncJimengClient, RateLimiter
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import RateLimitedError
-from airflow_provider_jimeng.core.limits import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

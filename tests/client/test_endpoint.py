@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_jimeng.client.endpoint import endpoint_url, origin_of
-from airflow_provider_jimeng.client.transport import is_local
+from airflow_provider_jimeng.client.settings import endpoint_url
+from airflow_provider_jimeng.client.transport import is_local, origin_of
 from airflow_provider_jimeng.core.errors import SettingsError
 
 

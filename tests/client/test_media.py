@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_jimeng.client.media import admitted_addresses, fetch_file, first_reply, open_media
+from airflow_provider_jimeng.client.media import admitted_addresses, fetch_file, open_media
 from airflow_provider_jimeng.client.settings import ClientSettings
+from airflow_provider_jimeng.client.transport import first_reply
 from airflow_provider_jimeng.core.errors import (
     JimengError,
     LandingError,
@@ -31,7 +32,7 @@ VENDOR = "https://visual.volcengineapi.com/"
 
 def fetch(url: str, settings: ClientSettings, *, start: int = 0, etag: str | None = None) -> bytes:
     with open_media(url, settings=settings, start=start, etag=etag) as stream:
-        return b"".join(stream.chunks())
+        return b"".join(stream.chunks)
 
 
 def settings_of(server: MediaServer) -> ClientSettings:
@@ -67,7 +68,7 @@ def test_a_download_goes_on_from_a_byte_if_the_file_is_the_same() -> None:
     with MediaServer(answers=[whole(DATA)]) as server:
         with open_media(server.url, settings=settings_of(server), start=1000, etag='"v1"') as stream:
             assert (stream.status, stream.start, stream.total) == (206, 1000, len(DATA))
-            assert b"".join(stream.chunks()) == DATA[1000:]
+            assert b"".join(stream.chunks) == DATA[1000:]
         with open_media(server.url, settings=settings_of(server), start=1000, etag='"v0"') as stream:
             assert (stream.status, stream.start) == (200, 0)
     assert server.seen[0].headers["If-Range"] == '"v1"'
@@ -538,7 +539,7 @@ def test_a_coding_that_changes_nothing_is_none(coding: str) -> None:
         open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert (stream.codings, stream.total) == ((), len(DATA))
-        assert b"".join(stream.chunks()) == DATA
+        assert b"".join(stream.chunks) == DATA
 
 
 def test_a_packed_video_is_unpacked_and_has_no_length_of_its_own() -> None:
@@ -548,7 +549,7 @@ def test_a_packed_video_is_unpacked_and_has_no_length_of_its_own() -> None:
         open_media(server.url, settings=settings_of(server)) as stream,
     ):
         assert (stream.codings, stream.total) == (("gzip",), None)
-        assert b"".join(stream.chunks()) == DATA
+        assert b"".join(stream.chunks) == DATA
 
 
 def test_a_packed_video_that_is_cut_or_broken_is_no_whole_answer() -> None:

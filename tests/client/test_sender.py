@@ -19,9 +19,8 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client.async_client import AsyncJimengClient
-from airflow_provider_jimeng.client.exchange import MAX_REPLY_BYTES
 from airflow_provider_jimeng.client.settings import ClientSettings
-from airflow_provider_jimeng.client.sync_client import JimengClient
+from airflow_provider_jimeng.client.sync_client import MAX_REPLY_BYTES, JimengClient
 from airflow_provider_jimeng.core.errors import JimengError, NoReplyError, RedirectedError
 
 WHOLE = json.dumps({"code": 10000, "data": {"status": "in_queue"}, "request_id": "2026R"}).encode()

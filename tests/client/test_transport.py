@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from airflow_provider_jimeng.client.async_client import AsyncJimengClient
-from airflow_provider_jimeng.client.exchange import Exchange, Requests
 from airflow_provider_jimeng.client.settings import ClientSettings
-from airflow_provider_jimeng.client.sync_client import JimengClient
+from airflow_provider_jimeng.client.sync_client import Exchange, JimengClient, Requests
 from airflow_provider_jimeng.client.transport import (
     open_async_transport,
     open_transport,

@@ -16,13 +16,13 @@ from airflow_provider_jimeng.core.arguments import (
     is_absent,
     is_visible,
     read_amount,
-    read_reference,
     read_seconds,
     read_text,
     read_whole,
     shown,
 )
 from airflow_provider_jimeng.core.errors import ParameterError
+from airflow_provider_jimeng.core.frames import read_reference
 
 
 class OpenablePath(PurePosixPath):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from airflow_provider_jimeng.core.envelope import any_link, video_link
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.links import any_link, check_links, is_private, video_link
+from airflow_provider_jimeng.core.frames import check_links, is_private
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import RenderStatus
 from airflow_provider_jimeng.core.wire import parse_query

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_jimeng.core.arguments import check_defaults, check_known_wrong, check_request, is_final
 from airflow_provider_jimeng.core.errors import ParameterError
-from airflow_provider_jimeng.core.literals import check_defaults, check_known_wrong, check_request, is_final
 
 NO_CONNECTION_ALLOWS = {
     "seed": 2**31,

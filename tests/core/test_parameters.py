@@ -553,14 +553,14 @@ def test_the_cost_is_the_price_of_the_seconds_asked_for(subtests: pytest.Subtest
     for spec in SPECS:
         with subtests.test(spec=name_of(spec)):
             assert spec.price_cny_per_second is not None
-            assert build(spec).estimated_cost() == spec.price_cny_per_second * 5
+            assert build(spec).estimated_cost == spec.price_cny_per_second * 5
 
 
 def test_an_unknown_price_is_no_price_and_never_zero() -> None:
     catalogue = merged_catalogue(prices={"t2v_720p": None})
     request = RenderRequest.build(prompt="a cat", catalogue=catalogue)
 
-    assert request.estimated_cost() is None
+    assert request.estimated_cost is None
     check_cost(request, None)
     with pytest.raises(ParameterError, match=r"max_cost_cny: the price of t2v_720p is unknown.*prices"):
         check_cost(request, 100)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, strategies as st
 
 from airflow_provider_jimeng.core import errors
-from airflow_provider_jimeng.core.arguments import read_reference
 from airflow_provider_jimeng.core.columns import unknown_column
 from airflow_provider_jimeng.core.errors import (
     ApiError,
@@ -16,6 +15,7 @@ from airflow_provider_jimeng.core.errors import (
     ParameterError,
     UnreadableReplyError,
 )
+from airflow_provider_jimeng.core.frames import read_reference
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import RenderEvent

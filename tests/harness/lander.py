@@ -12,11 +12,10 @@ from typing import Any
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.errors import LandingError
 from airflow_provider_jimeng.core.render import Render
-from airflow_provider_jimeng.storage.claim import SILENCE_SECONDS
-from airflow_provider_jimeng.storage.download import Link, Patience
+from airflow_provider_jimeng.storage.download import SILENCE_SECONDS, Patience
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath
-from tests.harness.links import Links
+from tests.harness.links import Links, link
 
 LANDED = "This is its manifest: "
 
@@ -44,7 +43,7 @@ def main(
     logging.basicConfig(level=logging.INFO)
     manifest = land(
         Render.from_payload(render),
-        Links(lambda: Link(url=url), ClientSettings(endpoint=endpoint, timeout_seconds=30)),
+        Links(lambda: link(url), ClientSettings(endpoint=endpoint, timeout_seconds=30)),
         target=OutputPath(output_path=output_path),
         overwrite=overwrite,
         confirm=confirm,

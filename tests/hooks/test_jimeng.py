@@ -27,7 +27,8 @@ from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.render import Render, RenderManifest, RenderStatus
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook, RenderLinks
+from airflow_provider_jimeng.hooks.base import links_to
+from airflow_provider_jimeng.hooks.jimeng import FinishedRender, JimengHook
 from airflow_provider_jimeng.operators.video import JimengGenerateVideoOperator
 
 if TYPE_CHECKING:
@@ -499,7 +500,7 @@ def test_a_connection_that_cannot_be_read_is_worth_another_landing(
     render = world.hook().submit(prompt=PROMPT)
     monkeypatch.delenv("AIRFLOW_CONN_JIMENG_DEFAULT")
     with pytest.raises(NotSentError, match="'jimeng_default' cannot be read") as raised:
-        RenderLinks.of(world.hook(), render)
+        links_to(world.hook(), render)
     assert raised.value.retryable
 
 

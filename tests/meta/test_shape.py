@@ -10,7 +10,7 @@ from tests.meta.tree import PACKAGE, ROOT, Module, everything, modules
 if TYPE_CHECKING:
     import pytest
 
-MAX_MODULE_LINES = {"package": 400, "tests": 800}
+MAX_MODULE_LINES = {"package": 450, "tests": 800}
 """A module of tests may be longer: one case after another, read one at a time."""
 MAX_FUNCTION_LINES = 60
 SHAPELESS = {"utils.py", "util.py", "helpers.py", "misc.py", "common.py"}

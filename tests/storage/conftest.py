@@ -11,12 +11,13 @@ import pytest
 
 from airflow_provider_jimeng.client.settings import ClientSettings
 from airflow_provider_jimeng.core.render import Render, RenderManifest
-from airflow_provider_jimeng.storage.download import Link, Patience
+from airflow_provider_jimeng.storage.download import Patience
 from airflow_provider_jimeng.storage.landing import land
 from airflow_provider_jimeng.storage.output import OutputPath
-from tests.harness.links import Links
+from tests.harness.links import Links, link
 
 if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.wire import QueryReply
     from tests.harness.media_server import MediaServer
 
 LANDED_AT = pendulum.datetime(2026, 1, 2, 3, 9, 5)
@@ -50,11 +51,11 @@ class Lander:
     def __call__(
         self, server: MediaServer, output_path: str, render: Render | None = None, **options: Any
     ) -> RenderManifest:
-        def fetch_link() -> Link:
+        def fetch_link() -> QueryReply:
             self.links += 1
             self.on_link()
-            return Link(
-                url=f"{server.url}&link={self.links}",
+            return link(
+                f"{server.url}&link={self.links}",
                 request_id=f"request-{self.links}",
                 aigc_meta_tagged=self.tagged,
             )

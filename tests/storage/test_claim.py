@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_jimeng.core.errors import LandingError
-from airflow_provider_jimeng.storage import claim as claims
-from airflow_provider_jimeng.storage.claim import Claim
+from airflow_provider_jimeng.storage.download import SILENCE_SECONDS, Claim
 from airflow_provider_jimeng.storage.landing import already_landed
 from airflow_provider_jimeng.storage.output import OutputPath
 from tests.harness.media_server import Answer, MediaServer, Request, reply, whole
@@ -103,7 +102,7 @@ def test_who_waits_lands_by_itself_when_the_first_fails(tmp_path: Path, lander: 
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, f"{tmp_path}/", **hours.options)
         assert len(server.seen) == 1
-    assert hours.now < claims.SILENCE_SECONDS
+    assert hours.now < SILENCE_SECONDS
     assert names(tmp_path) == [NAME, f"{NAME}.json"]
 
 
@@ -119,7 +118,7 @@ def test_a_dead_landing_is_told_by_its_silence_and_its_rest_is_removed(
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, f"{tmp_path}/", **hours.options)
     assert names(tmp_path) == [".another.mp4.0123456789abcdef.part", NAME, f"{NAME}.json"]
-    assert claims.SILENCE_SECONDS < hours.now < 2 * claims.SILENCE_SECONDS
+    assert SILENCE_SECONDS < hours.now < 2 * SILENCE_SECONDS
 
 
 def test_a_landing_that_shows_signs_of_life_is_not_taken_for_dead(tmp_path: Path, lander: Lander) -> None:
@@ -142,7 +141,7 @@ def test_a_landing_that_shows_signs_of_life_is_not_taken_for_dead(tmp_path: Path
     hours.after_waits[200] = end
     with MediaServer(answers=[whole(VIDEO)]) as server:
         lander(server, f"{tmp_path}/", **hours.options)
-    assert hours.now > 5 * claims.SILENCE_SECONDS
+    assert hours.now > 5 * SILENCE_SECONDS
     assert names(tmp_path) == [NAME, f"{NAME}.json"]
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -18,12 +19,15 @@ from airflow_provider_jimeng.core.errors import (
 )
 from airflow_provider_jimeng.core.outcomes import Outcome
 from airflow_provider_jimeng.core.render import RenderEvent, RenderManifest
-from airflow_provider_jimeng.storage.download import Link
 from airflow_provider_jimeng.storage.landing import already_landed, still_landed
 from airflow_provider_jimeng.storage.output import OutputPath, refuse_taken
+from tests.harness.links import link
 from tests.harness.media_server import MediaServer, reply, whole
 from tests.harness.videos import video
 from tests.storage.conftest import LANDED_AT, Lander
+
+if TYPE_CHECKING:
+    from airflow_provider_jimeng.core.wire import QueryReply
 
 VIDEO = video(frames=24)
 OTHER_VIDEO = video(frames=10)
@@ -336,7 +340,7 @@ def test_a_promised_label_that_the_file_does_not_hold_is_warned_of(
 
 
 def test_an_error_of_the_api_passes_through_and_leaves_nothing(tmp_path: Path, lander: Lander) -> None:
-    def broken() -> Link:
+    def broken() -> QueryReply:
         raise ServerError("Internal Error", code="50500")
 
     with MediaServer(answers=[whole(VIDEO)]) as server, pytest.raises(ServerError):
@@ -364,4 +368,4 @@ def test_no_link_reaches_log_manifest_or_error(
         with pytest.raises(LandingError) as caught:
             lander(server, f"{tmp_path}/other/")
     assert "SECRET" not in caplog.text + json.dumps(manifest.to_payload()) + str(caught.value)
-    assert "SECRET" not in repr(Link(url="https://host/?sign=SECRET"))
+    assert "SECRET" not in repr(link("https://host/?sign=SECRET"))

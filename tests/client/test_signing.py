@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.signing import (
+from airflow_provider_jimeng.client.auth import (
     Credentials,
     Scope,
     Signer,
