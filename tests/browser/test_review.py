@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
@@ -218,7 +218,8 @@ def test_a_new_take_whose_price_nobody_confirmed_is_not_paid(site: Site) -> None
     settle(site, "review", "unconfirmed")
     run_id = site.reviews["unconfirmed"]
     path = f"{task_path(DAG_ID, run_id, 'review')}/-1/hitlDetails"
-    values = {"note": "", "pay": False}
+    asked: dict[str, Any] = site.stack.api.call("GET", path)["params"]  # in Airflow 3.1 also those of the DAG
+    values = {name: one["value"] if isinstance(one, dict) else one for name, one in asked.items()}
     body = {"chosen_options": ["Reject and pay for a new take"], "params_input": values}
     site.stack.api.call("PATCH", path, json=body)
     assert site.stack.wait(DAG_ID, run_id) == "success"
