@@ -13,6 +13,7 @@ import av
 import av.filter
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError, JimengError, ParameterError
+from airflow_provider_jimeng.finishing.source import opened
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -26,9 +27,7 @@ _FORMATS = "aac,ac3,aiff,amr,asf,caf,flac,matroska,mov,mp3,mp4,ogg,w64,wav,webm"
 
 
 def _opened(path: Path) -> InputContainer:
-    """Open a file with sound. Tags in other encodings than UTF-8 are not an error."""
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    return av.open(str(path), mode="r", options=options, metadata_errors="replace")
+    return opened(path, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
 
 
 def check_track(path: Path, audio: Audio) -> None:

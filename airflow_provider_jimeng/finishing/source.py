@@ -16,9 +16,19 @@ from airflow_provider_jimeng.core.mp4 import inspect_mp4, read_label
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from av.container import InputContainer
+
 _DEFAULT_RATE = Fraction(24)
 _HDR = {16: "PQ (HDR10)", 18: "HLG"}
 """FFmpeg's numbers of the brightness curves of HDR video."""
+_TAGS_IN_ANY_ENCODING: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "replace"}
+"""From PyAV 19 on, tags in other encodings than UTF-8 are not an error, and the argument is gone."""
+
+
+def opened(path: Path, **options: Any) -> InputContainer:
+    """Open a media file for reading."""
+    container: InputContainer = av.open(str(path), mode="r", **_TAGS_IN_ANY_ENCODING, **options)
+    return container
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,7 @@ class Source:
             info = inspect_mp4(file)
             label = read_label(file)
         try:
-            with av.open(str(path), mode="r", format="mp4", metadata_errors="replace") as container:
+            with opened(path, format="mp4") as container:
                 stream = container.streams.video[0]
                 tracks: list[Any] = [stream, *container.streams.audio[:1]]
                 if any(track.codec_context is None for track in tracks):
@@ -100,7 +110,7 @@ class Source:
         :raises DamagedMediaError: a frame cannot be decoded.
         """
         try:
-            with av.open(str(self.path), mode="r", format="mp4", metadata_errors="replace") as container:
+            with opened(self.path, format="mp4") as container:
                 stream = container.streams.video[0]
                 stream.codec_context.thread_count = threads
                 stream.thread_type = "AUTO"

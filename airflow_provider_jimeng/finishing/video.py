@@ -18,6 +18,7 @@ import av.filter
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError
 from airflow_provider_jimeng.finishing.sound import SoundTrack
+from airflow_provider_jimeng.finishing.source import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,7 +262,7 @@ class _Filters:
     def _fitted(self, source: Source) -> Any:
         """Return the end of a chain that makes a source's picture as large as that of the film."""
         film = self.film
-        container = av.open(str(source.path), mode="r", format="mp4", metadata_errors="replace")
+        container = opened(source.path, format="mp4")
         self._containers.append(container)
         stream = container.streams.video[0]
         stream.codec_context.thread_count = film.threads
