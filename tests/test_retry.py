@@ -139,6 +139,7 @@ older.AirflowFailException = sdk.AirflowFailException
 sys.modules[sdk.__name__] = older
 from airflow_provider_jimeng import retry
 assert not retry.RETRY_POLICIES_EXIST
-assert retry.with_default_policy({"pool": "p"}, None) == {"pool": "p"}
+from airflow_provider_jimeng.operators.base import with_default_policy
+assert with_default_policy({"pool": "p"}, None) == {"pool": "p"}
 """
     subprocess.run([sys.executable, "-c", code], check=True)
