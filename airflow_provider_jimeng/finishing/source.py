@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _DEFAULT_RATE = Fraction(24)
 _HDR = {16: "PQ (HDR10)", 18: "HLG"}
 """FFmpeg's numbers of the brightness curves of HDR video."""
-_TAGS_IN_ANY_ENCODING: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "replace"}
+_TAGS_IN_ANY_ENCODING: dict[str, Any] = (
+    {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 """From PyAV 19 on, tags in other encodings than UTF-8 are not an error, and the argument is gone."""
 
 

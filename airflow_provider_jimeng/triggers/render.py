@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.render import RenderEvent
     from airflow_provider_jimeng.core.wire import QueryReply
-    from airflow_provider_jimeng.hooks.connection_cache import Known
+    from airflow_provider_jimeng.hooks.connection_cache import Lease
 
 __all__ = ["JimengRenderTrigger"]
 
@@ -209,8 +209,8 @@ class SharedQueries:
         self._jimeng_conn_id = jimeng_conn_id
         self._stack = stack
         self._joined = joined
-        self._known: Known | None = None
-        self._client: AsyncJimengClient | None = None
+        self._lease: Lease | None = None
+        self._is_refused = False
 
     async def poll(self, poller: Poller, log: Any) -> RenderEvent:
         """Ask until the poller finishes; return its event."""
@@ -224,8 +224,7 @@ class SharedQueries:
                 return decision.event
             if decision.note:
                 log.info("Render %s: %s", poller.task_id, decision.note)
-            if decision.renew_connection:
-                self._client = None
+            self._is_refused |= decision.renew_connection
             await asyncio.sleep(until_next_tick(decision.seconds, time.time()))
 
     async def client(self) -> AsyncJimengClient:
@@ -233,22 +232,21 @@ class SharedQueries:
 
         :raises JimengError: the connection cannot be read now.
         """
-        if self._client is not None:
-            return self._client
-        await load_clients()
-        from airflow_provider_jimeng.client.async_client import AsyncJimengClient
-        from airflow_provider_jimeng.hooks.connection_cache import look_up
+        if self._lease is None or self._is_refused:
+            await load_clients()
+            from airflow_provider_jimeng.hooks.connection_cache import Lease
 
-        try:
-            known = await look_up(self._jimeng_conn_id, refused=self._known)
-            client = AsyncJimengClient(known.settings, auth=known.auth)
-            await self._stack.enter_async_context(client)
-        except Exception as error:  # Whatever a secrets back end raises must not fail a paid render.
-            raise unread(self._jimeng_conn_id, error) from error
-        if self._known is None:
-            self._joined(known.settings)
-        self._known, self._client = known, client
-        return client
+            lease = self._lease or Lease(self._jimeng_conn_id)
+            try:
+                await lease.renew()
+            except Exception as error:  # Whatever a secrets back end raises must not fail a paid render.
+                raise unread(self._jimeng_conn_id, error) from error
+            self._is_refused = False
+            if self._lease is None:
+                self._lease = lease
+                self._stack.push_async_callback(lease.close)
+                self._joined(lease.client.settings)
+        return self._lease.client
 
     async def _ask(self, poller: Poller) -> QueryReply:
         client = await self.client()
