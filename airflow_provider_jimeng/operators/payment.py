@@ -159,6 +159,7 @@ class Payment:
     on_unknown_submit: str
     announcements: Announcements
     expected: ExpectedSlot | None = None
+    clock: Callable[[], float] = time.monotonic
 
     @traced_submit
     def make(self, request: RenderRequest) -> Paid | Twin | Busy:
@@ -235,12 +236,12 @@ class Payment:
     def _look(self, intent: Record) -> Record | None:
         """Look at other tasks once more: they may have recorded their intents at the same moment."""
         for _ in range(MAX_LOOKS):
-            began = time.monotonic()
+            began = self.clock()
             self._refuse_rival()
             twin = (
                 self.others().twin(intent.asked, except_ids=self.record.given_up()) if self.reuses else None
             )
-            if twin is not None or time.monotonic() - began < FRESH_SECONDS:
+            if twin is not None or self.clock() - began < FRESH_SECONDS:
                 return twin
         return None
 

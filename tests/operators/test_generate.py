@@ -339,11 +339,16 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
     assert stage.result["model"] == "t2v_720p"
 
 
-def test_a_task_whose_render_in_xcom_is_damaged_goes_on_with_its_record(lab: Lab) -> None:
+@pytest.mark.parametrize("only_in_the_state_store", [False, True])
+def test_a_task_whose_render_in_xcom_is_damaged_goes_on_with_its_record(
+    lab: Lab, *, only_in_the_state_store: bool
+) -> None:
     stage = lab.task()
 
     def damage() -> None:
         stage.xcoms["jimeng_render"] = json.dumps({"task_id": stage.xcom("task_id")})
+        if only_in_the_state_store:
+            lab.damage_records()
 
     stage.interruptions.at("resumed", damage)
     assert stage.run() == "success"

@@ -6,18 +6,23 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pendulum
 import pytest
 
 from airflow_provider_jimeng.core.errors import TargetTakenError
+from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
-from airflow_provider_jimeng.operators.records import OtherTasks
+from airflow_provider_jimeng.hooks.jimeng import JimengHook
+from airflow_provider_jimeng.operators.payment import FRESH_SECONDS, MAX_LOOKS, Payment, Twin
+from airflow_provider_jimeng.operators.records import OtherTasks, TaskRecord
+from airflow_provider_jimeng.operators.xcom import Announcements
 from airflow_provider_jimeng.storage.ledger import Ledger
 from airflow_provider_jimeng.storage.output import OutputPath
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
-from tests.harness.fake_airflow import FakeTask
+from tests.harness.fake_airflow import FakeTask, TaskInstance
 from tests.harness.lab import Lab, Tally
 
 MINE = TaskKey(dag_id="chaos", run_id="manual__1", task_id="render")
@@ -221,6 +226,36 @@ def test_a_twin_that_began_meanwhile_counts_whatever_time_it_names(
     twin = record(state, minutes_ago=minutes_ago)
     street.objects.write(twin)
     assert seen.twin(SAME, except_ids=()) == twin
+
+
+@pytest.mark.parametrize("seen_at_look", [1, 2, MAX_LOOKS])
+def test_a_look_that_took_long_is_repeated_and_what_it_finds_counts(
+    lab: Lab, street: Street, seen_at_look: int
+) -> None:
+    seen, looks, clock = street.seen(), count(1), count(0.0, FRESH_SECONDS)
+    twin = record(RecordState.INTENT)
+
+    def others() -> OtherTasks:
+        if next(looks) == seen_at_look:
+            street.objects.write(twin)
+        return seen
+
+    ti = TaskInstance(task=lab.task(), id="", try_number=1, max_tries=1)
+    payment = Payment(
+        hook=JimengHook(),
+        record=TaskRecord(Ledger(MINE, folder=street.folder), ti),
+        others=others,
+        asked=SAME,
+        reuses=True,
+        target=None,
+        overwrite=False,
+        on_unknown_submit="fail",
+        announcements=Announcements(ti=ti, task_id="render", output_path=None),
+        clock=lambda: next(clock),
+    )
+    assert payment.make(RenderRequest.build(prompt="a red kite")) == Twin(record=twin)
+    assert lab.emulator.bill()["accepted"] == 0
+    assert street.objects.read(MINE) is None
 
 
 def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab: Lab) -> None:

@@ -254,6 +254,19 @@ def test_an_intent_that_cannot_be_recorded_leaves_the_record_before(places: Plac
     assert (places.stored(), places.beside()) == ("failed", "failed")
 
 
+@pytest.mark.parametrize(("store", "objects"), [(True, True), (True, False), (False, True)])
+def test_an_intent_that_is_withdrawn_leaves_the_record_before(
+    places: Places, *, store: bool, objects: bool
+) -> None:
+    before = make_record(RecordState.LOST)
+    ledger = places.ledger(store=store, objects=objects)
+    ledger.write(before)
+    intent = make_record(serial=2, previous=before.past(), intent_at="2026-01-02T03:09:00Z")
+    ledger.begin(intent, before)
+    ledger.withdraw(intent, before, cause=OSError("busy"))
+    assert places.ledger(store=store, objects=objects).read() == before
+
+
 def test_an_older_try_cannot_record_an_intent(places: Places) -> None:
     places.server.latest = "try-2"
     with pytest.raises(LedgerError, match="not found"):
@@ -344,6 +357,8 @@ def test_an_older_try_leaves_the_object_of_a_newer_one_alone(
     places.ledger(store=False).settle(PAID)
     assert places.ledger(store=False).read() == newer
     assert "A newer try has begun" in caplog.text
+    places.ledger(store=False).withdraw(INTENT, None, cause=OSError("busy"))
+    assert places.ledger(store=False).read() == newer
 
 
 class Gate:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
@@ -115,6 +116,23 @@ def test_the_best_renders_open_intents_and_what_is_under_way_stay_findable(
     assert intent in found
     assert len(found) >= KEPT_POINTERS + 1
     assert len(objects.all()[0]) == 37  # no record is ever removed
+
+
+def test_who_uses_a_file_name_stays_findable_while_others_use_it_too(
+    objects: RecordObjects, folder: OutputPath
+) -> None:
+    path = f"{folder.output_path}kite.mp4"
+    now = pendulum.now("UTC").to_iso8601_string()
+    yet_to_land = record(1, RecordState.SUBMITTED, output_path=path, intent_at=now)
+    objects.write(yet_to_land)
+    for number in range(4, 40):
+        objects.write(record(number, output_path=path))
+    of_this_run = record(2, output_path=path, key=replace(ME, map_index=7))
+    objects.write(of_this_run)
+    for _ in range(2):
+        found = objects.of_file(path, key=ME)
+        assert all(each in found for each in (yet_to_land, of_this_run, record(39, output_path=path)))
+    assert len(pointers(folder, "files")) <= MAX_POINTERS
 
 
 def test_tasks_that_adopt_one_render_leave_one_pointer_to_it(objects: RecordObjects) -> None:
