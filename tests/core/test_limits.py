@@ -97,6 +97,7 @@ def test_without_a_known_duration_nobody_is_woken_ahead() -> None:
 
 def test_a_task_is_woken_ahead_when_a_worker_can_just_start_before_the_end() -> None:
     assert not ends_soon(ABOUT_30, 29.0 - LEAD_SECONDS - 1)
+    assert not ends_soon(ABOUT_30, 29.2 - LEAD_SECONDS)
     assert ends_soon(ABOUT_30, 30.0 - LEAD_SECONDS)
 
 

@@ -247,15 +247,16 @@ def test_a_wait_that_has_lasted_too_long_when_the_task_stood_ready_ends(lab: Lab
         lab.generate(max_wait_for_slot=60).resume_submit(begun(lab.task()), event)
 
 
-def test_a_query_that_is_refused_for_its_rate_makes_the_next_one_rarer(lab: Lab) -> None:
+def test_only_a_query_that_is_refused_for_its_rate_makes_the_next_one_rarer(lab: Lab) -> None:
     lab.emulator.faults.add(where="query", what="error_before", code=50429, http_status=429, times=2)
+    lab.emulator.faults.add(where="query", what="error_before", code=50500, http_status=500, times=1)
     slept: list[float] = []
     slot = ExpectedSlot(render_id="7", req_key="jimeng_t2v_v30", until=time.time() + 60)
 
     with JimengHook() as hook:
         assert slot.comes_free(hook, sleep=slept.append)
 
-    assert slept == [2.0, 4.0]
+    assert slept == [2.0, 4.0, 4.0]
 
 
 def test_a_refusal_right_after_the_end_of_a_render_is_tried_twice_more(lab: Lab) -> None:

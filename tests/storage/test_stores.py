@@ -98,6 +98,21 @@ def test_a_rename_that_fails_leaves_nothing(lander: Lander) -> None:
     assert store.files() == {}
 
 
+def test_a_rename_that_loses_bytes_is_noticed(lander: Lander) -> None:
+    class Loses(RemoteStore):
+        def mv(self, path1: str, path2: str, **options: Any) -> None:
+            super().mv(path1, path2, **options)
+            self.pipe_file(path2, self.cat_file(path2)[:-1])
+
+    store = Loses()
+    with (
+        MediaServer(answers=[whole(VIDEO)]) as server,
+        pytest.raises(LandingError, match=f"{len(VIDEO) - 1} bytes in the store"),
+    ):
+        lander(server, folder_of(store), output_conn_id=attached(store))
+    assert store.files() == {}
+
+
 def test_a_failed_upload_over_an_older_object_leaves_that_alone(lander: Lander) -> None:
     store = ObjectStore()
     store.pipe_file("/bucket/v.mp4", b"older")
