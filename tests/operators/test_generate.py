@@ -23,6 +23,7 @@ from airflow_provider_jimeng.core.errors import (
     SlotTimedOutError,
     TargetTakenError,
     UnknownSubmitError,
+    UnreadableReplyError,
 )
 from airflow_provider_jimeng.core.limits import SETTLE_SECONDS
 from airflow_provider_jimeng.core.outcomes import Outcome
@@ -285,6 +286,14 @@ def test_an_intent_that_one_place_keeps_is_not_taken_for_an_unknown_submit(lab: 
     stage.clear()
     assert stage.run() == "success"
     assert lab.tally().accepted == 1
+
+
+def test_a_page_in_place_of_an_answer_leaves_no_intent_if_its_status_refuses(lab: Lab) -> None:
+    stage = lab.task(retries=0)
+    lab.emulator.faults.add(where="submit", what="garbage", http_status=403)
+    assert stage.run() == "failed"
+    assert isinstance(stage.errors[0], UnreadableReplyError)
+    assert (stage.record(), lab.records()) == (None, [])
 
 
 def test_an_id_that_no_place_took_is_recorded_when_the_wait_is_over(lab: Lab) -> None:

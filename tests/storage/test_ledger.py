@@ -191,8 +191,15 @@ def test_a_damaged_record_says_where_it_is_and_what_to_do(subtests: pytest.Subte
                 ledger.read()
 
 
-def test_a_render_costs_four_writes_in_the_output_directory() -> None:
-    store = ObjectStore()
+def test_a_render_costs_four_writes_and_one_look_for_its_pointer_in_the_output_directory() -> None:
+    looks: list[str] = []
+
+    class Watched(ObjectStore):
+        def info(self, path: str, **options: Any) -> Any:
+            looks.append(path)
+            return super().info(path, **options)
+
+    store = Watched()
     folder = OutputPath(output_path="s3://bucket/videos/", output_conn_id=attached(store))
     ledger = Ledger(KEY, folder=folder)
     ledger.read()
@@ -201,6 +208,8 @@ def test_a_render_costs_four_writes_in_the_output_directory() -> None:
     ledger.settle(make_record(RecordState.LANDED))
     kinds = [path.split("/.jimeng/")[1].split("/")[0] for path in store.puts]
     assert kinds == ["requests", "tasks", "tasks", "tasks"]
+    before_and_after_its_write = 2
+    assert sum("/requests/" in path for path in looks) == before_and_after_its_write + 1
 
 
 def test_an_intent_is_recorded_in_both_places(places: Places) -> None:

@@ -135,6 +135,28 @@ def test_who_uses_a_file_name_stays_findable_while_others_use_it_too(
     assert len(pointers(folder, "files")) <= MAX_POINTERS
 
 
+def test_a_store_that_removes_no_pointer_hides_no_record() -> None:
+    class Keeps(ObjectStore):
+        def rm_file(self, path: str) -> None:
+            raise PermissionError(path)
+
+    objects = RecordObjects(OutputPath(output_path="s3://bucket/videos/", output_conn_id=attached(Keeps())))
+    for number in range(2 * MAX_POINTERS):
+        objects.write(record(number))
+    assert objects.of_request(ASKED)[0] == record(2 * MAX_POINTERS - 1)
+
+
+def test_a_pointer_that_another_task_removed_is_written_again_with_the_next_step(
+    objects: RecordObjects, folder: OutputPath
+) -> None:
+    objects.write(record(1, RecordState.INTENT))
+    objects.write(record(1, RecordState.SUBMITTED))
+    for path in pointers(folder):
+        path.unlink()
+    objects.write(record(1))
+    assert objects.of_request(ASKED) == [record(1)]
+
+
 def test_tasks_that_adopt_one_render_leave_one_pointer_to_it(objects: RecordObjects) -> None:
     other = record(1)
     objects.write(other)
