@@ -134,6 +134,7 @@ def test_an_unknown_submit_says_what_it_may_cost_and_the_way_out(lab: Lab) -> No
     assert "console" in text
     assert "JimengDownloadVideoOperator(render_id=…, model=…) saves its" in text
     assert stage.xcom("jimeng_intent")["request"]["estimated_cost_cny"] == "1.40"
+    assert (stage.record() or {})["jimeng_conn_id"] == "jimeng_default"
     stage.clear()
     assert stage.run() == "failed"
     assert "Nothing was submitted now" in str(stage.errors[1])
@@ -227,6 +228,18 @@ def test_a_file_name_taken_while_it_rendered_can_be_changed_and_lands_free(lab: 
     stage.clear()
     assert stage.run() == "success"
     assert lab.tally() == landed()
+
+
+def test_a_video_that_was_moved_with_its_directory_is_adopted_in_its_new_place(lab: Lab) -> None:
+    stage, moved = lab.task(retries=0), lab.folder / "moved"
+    assert stage.run() == "success"
+    lab.videos.rename(moved)
+    lab.pass_time(13 * 3600)
+    lab.options["output_path"] = f"{moved}/"
+    stage.clear()
+    assert stage.run() == "success"
+    assert stage.result["uri"].startswith(moved.as_uri())
+    assert lab.emulator.bill()["accepted"] == 1
 
 
 def test_a_render_of_another_run_is_reused_where_the_author_wants_that(lab: Lab) -> None:
@@ -346,6 +359,7 @@ def test_a_task_without_a_record_goes_on_with_what_its_event_says(lab: Lab) -> N
     stage.interruptions.at("resumed", forget)
     assert stage.run() == "success"
     assert stage.result["model"] == "t2v_720p"
+    assert lab.tally() == landed()
 
 
 @pytest.mark.parametrize("only_in_the_state_store", [False, True])

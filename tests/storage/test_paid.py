@@ -11,8 +11,9 @@ import pytest
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.core.record import Record, RecordState, TaskKey
 from airflow_provider_jimeng.storage.output import OutputPath
-from airflow_provider_jimeng.storage.paid import GONE, Paid, PaidRenders
+from airflow_provider_jimeng.storage.paid import GONE, MANY_ROWS, Paid, PaidRenders
 from airflow_provider_jimeng.storage.record_objects import RecordObjects
+from tests.harness.stores import ObjectStore, attached
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,3 +138,22 @@ def test_records_of_failures_and_of_other_requests_do_not_count(tmp_path: Path) 
     assert look_up(tmp_path, failed, lost) == Paid(state=RowState.NEW)
     moved_on = replace(failed, state=RecordState.SUBMITTED)
     assert look_up(tmp_path, moved_on, replace(moved_on, asked="e" * 64)) == Paid(state=RowState.NEW)
+
+
+def test_for_many_rows_each_directory_is_listed_once() -> None:
+    listings: list[str] = []
+
+    class Listed(ObjectStore):
+        def ls(self, path: str, *arguments: Any, **options: Any) -> Any:
+            listings.append(path)
+            return super().ls(path, *arguments, **options)
+
+    store = Listed()
+    conn_id = attached(store)
+    store.pipe_file("/bucket/videos/kite.mp4", b"12345")
+    rows = PaidRenders(output_conn_id=conn_id, now=NOW, rows=MANY_ROWS)
+    for name, is_free in {"fox.mp4": True, "KITE.mp4": False, "dog.mp4": True}.items():
+        target = OutputPath(output_path=f"s3://bucket/videos/{name}", output_conn_id=conn_id)
+        assert rows.look_up(FINGERPRINT, target.output_path) == Paid(state=RowState.NEW)
+        assert rows.is_free(target) == is_free
+    assert len(listings) == 2

@@ -127,12 +127,15 @@ def test_who_uses_a_file_name_stays_findable_while_others_use_it_too(
     objects.write(yet_to_land)
     for number in range(4, 40):
         objects.write(record(number, output_path=path))
-    of_this_run = record(2, output_path=path, key=replace(ME, map_index=7))
-    objects.write(of_this_run)
+    assert len(pointers(folder, "files")) <= MAX_POINTERS
+    of_this_run = [
+        record(2, output_path=path, key=replace(ME, map_index=index)) for index in range(MAX_POINTERS)
+    ]
+    for each in of_this_run:
+        objects.write(each)
     for _ in range(2):
         found = objects.of_file(path, key=ME)
-        assert all(each in found for each in (yet_to_land, of_this_run, record(39, output_path=path)))
-    assert len(pointers(folder, "files")) <= MAX_POINTERS
+        assert all(each in found for each in (yet_to_land, *of_this_run, record(39, output_path=path)))
 
 
 def test_a_store_that_removes_no_pointer_hides_no_record() -> None:
@@ -176,6 +179,11 @@ def test_a_record_that_says_nothing_leaves_no_pointer(objects: RecordObjects, fo
     objects.write(intent)
     objects.remove(intent)
     assert pointers(folder) == pointers(folder, "files") == []
+
+
+def test_the_place_of_a_record_is_that_of_its_object(objects: RecordObjects) -> None:
+    objects.write(record(1))
+    assert Path(objects.place_of(record(1).key).removeprefix("file://")).is_file()
 
 
 def test_old_pointers_to_nothing_are_removed_and_young_ones_stay(
