@@ -144,6 +144,12 @@ def test_a_render_payload_is_no_manifest() -> None:
         RenderManifest.from_payload(STORED_V1_RENDER)
 
 
+def test_a_manifest_whose_uri_or_hash_is_no_text_is_a_value_error(subtests: pytest.Subtests) -> None:
+    for name in ("uri", "sha256"):
+        with subtests.test(name=name), pytest.raises(ValueError, match=f"{name} is not a text"):
+            RenderManifest.from_payload(STORED_V1_MANIFEST | {name: 5})
+
+
 def test_times_are_rfc_3339_in_utc() -> None:
     shanghai = pendulum.datetime(2026, 1, 2, 11, 4, 5, tz="Asia/Shanghai")
 

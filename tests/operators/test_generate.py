@@ -205,6 +205,11 @@ def test_overwrite_lands_over_another_video(lab: Lab) -> None:
     assert lab.tally() == landed()
 
 
+def test_overwrite_in_a_directory_refuses_nothing(lab: Lab) -> None:
+    assert lab.task(lambda: lab.generate(overwrite=True)).run() == "success"
+    assert lab.tally() == landed()
+
+
 def test_a_new_take_replaces_the_tasks_own_older_file(lab: Lab) -> None:
     stage = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4", on_rerun="render"))
     stage.run()
