@@ -245,6 +245,7 @@ def test_an_intent_that_one_place_keeps_is_known_to_be_taken_back_from_the_other
     assert places.stored() == "intent"
     assert places.ledger().read() is None
     assert places.ledger().others("a" * 64) == []
+    assert RecordObjects(places.target).of_request("a" * 64) == []
 
 
 def test_an_intent_that_was_taken_back_does_not_hide_one_of_the_same_number(places: Places) -> None:
