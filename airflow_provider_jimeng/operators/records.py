@@ -319,10 +319,9 @@ class OtherTasks:
         return found
 
     def _is_under_way(self, other: Record) -> bool:
-        """Can the submit of an intent still be answered?"""
-        if other.state is not RecordState.INTENT or self.has_ended(other):
-            return False
-        return self._clock() - self._first_seen[(other.key, other.submit_name)] < self._longest
+        """Can this intent still be answered?"""
+        seen_seconds = self._clock() - self._first_seen[(other.key, other.submit_name)]
+        return seen_seconds < self._longest and not self.has_ended(other)
 
 
 def saved_by(other: Record, folder: OutputPath | None) -> dict[str, Any] | None:

@@ -385,7 +385,7 @@ class Gate:
 
 
 def test_a_place_that_hangs_does_not_hold_up_the_other(places: Places) -> None:
-    ledger = places.ledger(grace_seconds=0.05)
+    ledger = places.ledger(grace_seconds=0.05, longest_wait_seconds=600)
     ledger.begin(INTENT, None)
     gate = Gate(places, "store before submitted")
     ledger.settle(PAID)
