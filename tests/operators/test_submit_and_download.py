@@ -160,6 +160,18 @@ def test_a_cleared_submit_asks_for_consent_when_its_render_is_gone(
     assert lab.emulator.bill()["accepted"] == accepted
 
 
+def test_a_submit_reuses_a_saved_video_whose_render_the_api_keeps_no_longer(lab: Lab) -> None:
+    saved = lab.task(lambda: lab.generate(output_path=f"{lab.videos}/kite.mp4"))
+    assert saved.run() == "success"
+    lab.pass_time(13 * 3600)
+    submit = lab.task(
+        lambda: submitting(lab, output_path=lab.output_path, reuse="output_path"), run_id="manual__2"
+    )
+    assert submit.run() == "success"
+    assert submit.result["task_id"] == saved.result["task_id"]
+    assert lab.emulator.bill()["accepted"] == 1
+
+
 def test_a_submit_goes_on_after_its_wait_for_a_slot(lab: Lab) -> None:
     stage = FakeTask(lambda: submitting(lab))
     stage.try_number, stage.store.latest = 1, "try-1"

@@ -179,6 +179,7 @@ def test_half_a_video_that_a_killed_copy_left_is_replaced(lander: Lander) -> Non
         lander(server, folder_of(store), output_conn_id=conn_id)
         store.pipe_file(f"/bucket/videos/.{NAME}.json.part", store.cat_file(f"{path}.json"))
         left_behind(store)
+        store.pipe_file(f"/bucket/videos/.{NAME}.previous.part", b"put aside for its replacement")
         store.pipe_file(path, VIDEO[:1000])
         store.rm_file(f"{path}.json")
         target = OutputPath(output_path=folder_of(store), output_conn_id=conn_id)
