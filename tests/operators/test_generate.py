@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from airflow_provider_jimeng.core.render import RenderEvent
 from airflow_provider_jimeng.operators.records import ABANDONED_SECONDS
 from tests.harness.asset_events import added_by_alias, outlet_events
 from tests.harness.fake_airflow import FakeTask, Killed, reason_of
-from tests.harness.lab import Lab, Tally
+from tests.harness.lab import CONNECTION, Lab, Tally
 
 HALF_DAY = 12.5 * 3600
 
@@ -231,6 +232,21 @@ def test_a_file_name_taken_while_it_rendered_can_be_changed_and_lands_free(lab: 
     (lab.videos / "kite.mp4").unlink()
     stage.make_operator = lambda: lab.generate(output_path=f"{lab.videos}/other.mp4")
     stage.clear()
+    assert stage.run() == "success"
+    assert lab.tally() == landed()
+
+
+def test_a_retry_asks_the_connection_that_has_paid(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, port = lab.task(), str(lab.emulator.url).rpartition(":")[2]
+    monkeypatch.setenv("AIRFLOW_CONN_JIMENG_FILMS", os.environ[CONNECTION])
+    lab.options["jimeng_conn_id"] = "jimeng_films"
+
+    def change_the_connection() -> None:
+        lab.options["jimeng_conn_id"] = "jimeng_default"
+        monkeypatch.setenv(CONNECTION, os.environ[CONNECTION].replace(port, "9"))
+        raise Killed
+
+    stage.interruptions.at("deferred", change_the_connection)
     assert stage.run() == "success"
     assert lab.tally() == landed()
 
