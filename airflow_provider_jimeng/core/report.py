@@ -271,7 +271,7 @@ class Report:
             {
                 "task": task.label,
                 "end": task.end(self.since).value,
-                "asked": None if task.asked is None else _unsigned(task.asked),
+                "asked": _unsigned(task.asked),
                 "render": None if task.render is None else dict(task.render),
                 "manifest": None if task.manifest is None else dict(task.manifest),
                 "earlier": [dict(item) for item in task.earlier],

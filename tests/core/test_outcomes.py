@@ -3,11 +3,27 @@ from __future__ import annotations
 
 import json
 
+import pendulum
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_jimeng.core.outcomes import UNKNOWN_SUBMIT, Billed, Outcome, ending_of
+from airflow_provider_jimeng.core.errors import (
+    JimengError,
+    LandingError,
+    ParameterError,
+    SettingsError,
+    UnreadableImageError,
+)
+from airflow_provider_jimeng.core.outcomes import (
+    NOT_SUBMITTED,
+    UNKNOWN_SUBMIT,
+    Billed,
+    Explanation,
+    Outcome,
+    ending_of,
+)
 from airflow_provider_jimeng.core.render import RenderEvent
+from airflow_provider_jimeng.core.submit_messages import STOPPED, not_submitted
 
 STORED_V1 = {
     "version": 1,
@@ -35,6 +51,21 @@ def test_a_stored_first_version_still_loads() -> None:
         queued_seconds=12.5,
         render_seconds=61.0,
     )
+
+
+def test_a_task_that_stopped_before_its_submit_says_why_and_what_to_do(subtests: pytest.Subtests) -> None:
+    at = pendulum.datetime(2026, 1, 2)
+    cases: dict[JimengError, Explanation] = {
+        UnreadableImageError("first_frame", "gone"): STOPPED[UnreadableImageError],
+        ParameterError("seed", "no"): STOPPED[ParameterError],
+        SettingsError("no key"): STOPPED[SettingsError],
+        LandingError("elsewhere"): ending_of(NOT_SUBMITTED),
+    }
+    for error, explanation in cases.items():
+        with subtests.test(error=type(error).__name__):
+            left = not_submitted({"model": "t2v_720p"}, error, at)
+            assert (left["model"], left["message"]) == ("t2v_720p", str(error))
+            assert (left["meaning"], left["advice"]) == (explanation.meaning, explanation.advice)
 
 
 def test_a_stored_first_version_is_what_is_written_today() -> None:

@@ -13,6 +13,7 @@ from airflow_provider_jimeng.core.render import (
     Render,
     RenderManifest,
     RenderStatus,
+    cost_in_words,
     format_money,
     format_time,
     measured,
@@ -171,6 +172,7 @@ def test_money_is_plain_decimal_text(subtests: pytest.Subtests) -> None:
         with subtests.test(amount=repr(amount), text=repr(text)):
             assert format_money(amount) == text
             assert parse_money(text) == amount
+            assert cost_in_words(amount) == ("unknown" if text is None else f"{text} CNY")
 
 
 def test_money_is_read_from_a_json_number_too() -> None:

@@ -30,6 +30,11 @@ def test_a_directory_that_is_not_there_yet_passes_and_is_not_made(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_manifest_has_the_name_of_its_file(tmp_path: Path) -> None:
+    file = OutputPath.of(f"{tmp_path}/kite.mp4").file()
+    assert (file.sidecar.path, file.sidecar.uri) == (f"{file.path}.json", f"{file.uri}.json")
+
+
 def test_a_file_cannot_hold_files(subtests: pytest.Subtests, tmp_path: Path) -> None:
     cases: list[str] = ["kite.mp4/", "kite.mp4/a/b.mp4"]
     for number, below in enumerate(cases):
