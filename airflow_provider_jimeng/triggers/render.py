@@ -244,7 +244,7 @@ class SharedQueries:
             self._is_refused = False
             if self._lease is None:
                 self._lease = lease
-                self._stack.push_async_callback(lease.close)
+                self._stack.push_async_exit(lease.closing)
                 self._joined(lease.client.settings)
         return self._lease.client
 
