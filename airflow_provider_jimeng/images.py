@@ -44,24 +44,25 @@ def open_images(request: RenderRequest) -> RenderRequest:
 
 def _open(argument: str, frame: Frame) -> Frame:
     data = _read(argument, frame.reference)
-    name, found = shown(frame.reference), format_of(data)
+    name, image_format = shown(frame.reference), format_of(data)
     if not data:
         raise ParameterError(argument, f"{name} is empty: it has 0 bytes.")
-    if found is None:
+    if image_format is None:
         raise ParameterError(argument, f"{name} is not an image; the API takes JPEG or PNG.")
-    if found not in IMAGE_FORMATS:
+    if image_format not in IMAGE_FORMATS:
         raise ParameterError(
-            argument, f"the image is {found}; the API takes JPEG or PNG. Convert {name} to one of them."
+            argument,
+            f"the image is {image_format}; the API takes JPEG or PNG. Convert {name} to one of them.",
         )
     damaged = ParameterError(
-        argument, f"{name} is a damaged or incomplete {found} image. Copy it again, or save it anew."
+        argument, f"{name} is a damaged or incomplete {image_format} image. Copy it again, or save it anew."
     )
     try:
-        image = _parse(found, data)
+        image = _parse(image_format, data)
     except Exception:  # noqa: BLE001 - a damaged file makes the image library raise anything
         raise damaged from None
     width, height = image.size
-    measured = replace(frame, data=data, format=found, width=width, height=height)
+    measured = replace(frame, data=data, format=image_format, width=width, height=height)
     check_frame(argument, measured)  # before anything is decoded: a small file can hold a huge image
     try:
         orientation = _decode(image, data)
@@ -78,10 +79,10 @@ def _read(argument: str, reference: str) -> bytes:
             return bytes(file.read(MAX_IMAGE_BYTES + 1))
     except Exception as error:
         why = f"{type(error).__name__}: {shown(str(error))[1:-1]}"
-        said = f"{shown(reference)} cannot be opened ({why})."
+        message = f"{shown(reference)} cannot be opened ({why})."
         if isinstance(error, FOR_GOOD):
-            raise ParameterError(argument, said) from error
-        raise UnreadableImageError(argument, f"{said} A retry might read it.") from error
+            raise ParameterError(argument, message) from error
+        raise UnreadableImageError(argument, f"{message} A retry might read it.") from error
 
 
 def _parse(kind: str, data: bytes) -> ImageFile:

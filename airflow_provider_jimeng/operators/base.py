@@ -326,9 +326,9 @@ def refuse_difference(task: Any, manifest: RenderManifest) -> None:
     """
     check_policy("on_difference", task.on_difference)
     if task.on_difference == "fail" and manifest.differs:
-        found = "; ".join(map(difference_in_words, manifest.differs))
+        differences = "; ".join(map(difference_in_words, manifest.differs))
         raise DifferentVideoError(
-            f"{manifest.uri} differs from its request: {found}. The video is saved and paid for. To accept it, set "
+            f"{manifest.uri} differs from its request: {differences}. The video is saved and paid for. To accept it, set "
             'on_difference="warn" and clear the task, which costs nothing.'
         )
 

@@ -142,7 +142,7 @@ class Twin:
 class Payment:
     """Pays for one request.
 
-    :param asked: fingerprint of the request as the author writes it.
+    :param requested: fingerprint of the request as the author writes it.
     :param others: returns what other tasks have paid for.
     :param reuses: do renders of other tasks count?
     :param target: the full file name that the video will have, ``None`` if it has none of its own.
@@ -152,7 +152,7 @@ class Payment:
     hook: JimengHook
     record: TaskRecord
     others: Callable[[], OtherTasks]
-    asked: str
+    requested: str
     reuses: bool
     target: OutputPath | None
     overwrite: bool
@@ -210,7 +210,7 @@ class Payment:
         return Record(
             state=RecordState.INTENT,
             key=record.ledger.key,
-            asked=self.asked,
+            requested=self.requested,
             fingerprint=request.fingerprint,
             take=request.take,
             max_tries=ti.max_tries,
@@ -238,7 +238,9 @@ class Payment:
             began = time.monotonic()
             self._refuse_rival()
             twin = (
-                self.others().twin(intent.asked, except_ids=self.record.given_up()) if self.reuses else None
+                self.others().twin(intent.requested, except_ids=self.record.given_up())
+                if self.reuses
+                else None
             )
             if twin is not None or time.monotonic() - began < FRESH_SECONDS:
                 return twin
@@ -308,12 +310,12 @@ def wait_for_slot(
         )
     deadline = waiting_since + longest
     if now >= deadline:
-        said = (
+        details = (
             {}
             if error is None
             else {name: getattr(error, name) for name in ("code", "message", "request_id")}
         )
-        submission.no_slot(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, **said))
+        submission.no_slot(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, **details))
     if submission.expected is not None and (pause := submission.expected.next_try(error)) is not None:
         time.sleep(pause)
         return waiting_since

@@ -15,9 +15,9 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.plan import (
+    OpenedFrame,
     PlannedRow,
     RowState,
-    SeenFrame,
     check_length,
     draft_rows,
     log_lines,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-    from airflow_provider_jimeng.hooks.render_status import Standing
+    from airflow_provider_jimeng.hooks.render_status import RenderStatusLookUp
     from airflow_provider_jimeng.operators.arguments import DataFrame, PlanArguments
     from airflow_provider_jimeng.storage.paid import PaidRenders
 
@@ -246,7 +246,7 @@ class JimengPlanOperator(BaseOperator):
         """
         from airflow_provider_jimeng.images import open_images
 
-        seen: dict[str, SeenFrame] = {}
+        images: dict[str, OpenedFrame] = {}
         refused: dict[tuple[str, ...], ParameterError] = {}
         opened: list[PlannedRow] = []
         for item in planned:
@@ -256,14 +256,14 @@ class JimengPlanOperator(BaseOperator):
             try:
                 if references in refused:
                     raise refused[references]
-                if any(frame.reference not in seen for frame in frames.values()):
+                if any(frame.reference not in images for frame in frames.values()):
                     request = open_images(item.request)
                     warnings = request.warnings
                     for frame in (request.first_frame, request.last_frame):
                         if frame is not None:
-                            seen[frame.reference] = SeenFrame.of(frame)
+                            images[frame.reference] = OpenedFrame.of(frame)
                 opened.append(
-                    item.with_images({name: seen[frame.reference] for name, frame in frames.items()})
+                    item.with_images({name: images[frame.reference] for name, frame in frames.items()})
                 )
             except ParameterError as error:
                 refused[references] = error
@@ -279,16 +279,16 @@ class JimengPlanOperator(BaseOperator):
         :param notes: gets the warnings about rows.
         :raises LedgerError: the records cannot be read, and no row is wrong in itself.
         """
-        from airflow_provider_jimeng.hooks.render_status import Standing
+        from airflow_provider_jimeng.hooks.render_status import RenderStatusLookUp
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"), rows=len(planned))
-        standing = Standing(hook_for=self.hook_for)
-        found: list[PlannedRow] = []
+        statuses = RenderStatusLookUp(hook_for=self.hook_for)
+        looked_up: list[PlannedRow] = []
         failures = 0
         for item in planned:
             try:
-                found.append(self._look_up_row(item, paid, standing, notes))
+                looked_up.append(self._look_up_row(item, paid, statuses, notes))
                 failures = 0
             except (ParameterError, LandingError) as error:
                 field, reason = "output_name", str(error)
@@ -303,10 +303,10 @@ class JimengPlanOperator(BaseOperator):
                 break
             if failures >= _ENOUGH_FAILURES:
                 break
-        return found
+        return looked_up
 
     def _look_up_row(
-        self, item: PlannedRow, paid: PaidRenders, standing: Standing, notes: list[Problem]
+        self, item: PlannedRow, paid: PaidRenders, statuses: RenderStatusLookUp, notes: list[Problem]
     ) -> PlannedRow:
         from airflow_provider_jimeng.storage.output import OutputPath, check_names, refuse_taken
 
@@ -317,7 +317,7 @@ class JimengPlanOperator(BaseOperator):
         known = paid.look_up(fingerprint, item.output_path)
         state, note = known.state, known.note
         if state is RowState.RUNNING and known.render is not None:
-            state, note = standing.of(known.render)
+            state, note = statuses.of(known.render)
         if note:
             notes.append(item.row.problem(_NOTE, note))
         if state is not RowState.LANDED and not as_bool("overwrite", self.overwrite):

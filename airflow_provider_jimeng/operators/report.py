@@ -212,13 +212,13 @@ def _tasks_to_read(operator: BaseOperator, task_ids: Sequence[str] | None) -> li
     if dag is None:
         raise ParameterError("task_ids", "the report belongs to no DAG.")
     if task_ids is None:
-        found = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
+        tasks = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
     else:
         unknown = [name for name in task_ids if not dag.has_task(name)]
         if unknown:
             raise ParameterError("task_ids", f"this DAG has no task {', '.join(map(repr, unknown))}.")
-        found = [dag.get_task(name) for name in task_ids]
-    return sorted(found, key=lambda task: (len(task.get_flat_relative_ids(upstream=True)), task.task_id))
+        tasks = [dag.get_task(name) for name in task_ids]
+    return sorted(tasks, key=lambda task: (len(task.get_flat_relative_ids(upstream=True)), task.task_id))
 
 
 def _read_quote(operator: BaseOperator, context: Context) -> _Quoted:
@@ -247,7 +247,7 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
         left = {key: pull_by_index(context, task.task_id, key, count) for key in (RENDER, REFUSAL, INTENT)}
         left[RETURN_VALUE] = pull_by_index(context, task.task_id, RETURN_VALUE, count, renders=left[RENDER])
         earlier = _earlier(context, task.task_id)
-        asked = _asked(task, context, count)
+        arguments = _arguments(task, context, count)
         for index in range(count):
             manifest = manifest_or_none(left[RETURN_VALUE].get(index))
             render = left[RENDER].get(index)
@@ -259,7 +259,7 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
                     map_index=index if mapped else None,
                     render=render,
                     manifest=manifest,
-                    asked=asked.get(index),
+                    arguments=arguments.get(index),
                     earlier=earlier.get(index if mapped else -1, ()),
                 )
                 ends.append(end)
@@ -268,8 +268,8 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
 
 def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any], ...]]:
     """Return what each instance of a task paid for before its last render, by its map index."""
-    found = pull_all(context, task_id, EARLIER)
-    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in found}
+    payloads = pull_all(context, task_id, EARLIER)
+    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in payloads}
 
 
 def _has_no_rows(task: Any, context: Context) -> bool:
@@ -298,7 +298,7 @@ def _is_later(moment: str, render: Any) -> bool:
     return render is None or parse_time(moment) >= parse_time(render["submitted_at"])
 
 
-def _asked(task: Any, context: Context, count: int) -> dict[int, Mapping[str, Any]]:
+def _arguments(task: Any, context: Context, count: int) -> dict[int, Mapping[str, Any]]:
     """Return the arguments that a plan gave each instance of a task that is mapped over it."""
     if not hasattr(task, "partial_kwargs"):
         return {}
@@ -315,7 +315,7 @@ def _count(context: Context, task_id: str) -> int:
     if hasattr(ti, "get_ti_count"):
         return int(ti.get_ti_count(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]))
     dag_run: Any = context["dag_run"]  # Airflow 2: a task has access to the database
-    return sum(found.task_id == task_id for found in dag_run.get_task_instances())
+    return sum(ti.task_id == task_id for ti in dag_run.get_task_instances())
 
 
 def _is_plan(task: Any) -> bool:
@@ -336,5 +336,5 @@ def _is_ours(task: Any) -> bool:
 
 
 def _is_a(task: Any, *classes: type) -> bool:
-    found = getattr(task, "operator_class", None) if hasattr(task, "partial_kwargs") else type(task)
-    return isinstance(found, type) and issubclass(found, classes)
+    operator_class = getattr(task, "operator_class", None) if hasattr(task, "partial_kwargs") else type(task)
+    return isinstance(operator_class, type) and issubclass(operator_class, classes)

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.hooks.render_status import ENOUGH_FAILURES, LONGEST_SECONDS, Standing
+from airflow_provider_jimeng.hooks.render_status import ENOUGH_FAILURES, LONGEST_SECONDS, RenderStatusLookUp
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from tests.harness.fake_airflow import FakeTask
@@ -142,8 +142,8 @@ def test_a_connection_that_does_not_answer_is_asked_a_few_times_only(lab: Lab) -
         asked.append(conn_id)
         raise ConnectionError("no such connection")
 
-    standing = Standing(hook_for=hook_for)
-    lost = [standing.of(replace(render, jimeng_conn_id="gone")) for _ in range(ENOUGH_FAILURES + 2)]
+    statuses = RenderStatusLookUp(hook_for=hook_for)
+    lost = [statuses.of(replace(render, jimeng_conn_id="gone")) for _ in range(ENOUGH_FAILURES + 2)]
     assert {state for state, _ in lost} == {RowState.RUNNING}
     assert asked == ["gone"] * ENOUGH_FAILURES
     assert "no such connection" in str(lost[0][1])
@@ -153,8 +153,8 @@ def test_a_connection_that_does_not_answer_is_asked_a_few_times_only(lab: Lab) -
 def test_renders_are_asked_for_at_the_connection_s_rate_and_not_for_ever(lab: Lab) -> None:
     render, moments = paid(lab), iter([0.0, 1.0, 2.0, LONGEST_SECONDS + 1])
     pauses: list[float] = []
-    standing = Standing(hook_for=JimengHook, sleep=pauses.append, clock=lambda: next(moments))
-    found = [standing.of(render) for _ in range(3)]
+    statuses = RenderStatusLookUp(hook_for=JimengHook, sleep=pauses.append, clock=lambda: next(moments))
+    found = [statuses.of(render) for _ in range(3)]
     assert [note is None for _, note in found] == [True, True, False]
     assert pauses == [1 / 1000] * 2
     assert lab.emulator.bill()["queries"] == 2

@@ -37,7 +37,7 @@ def record(state: RecordState, *, minutes_ago: float = 0, key: TaskKey = OTHER, 
     first = Record(
         state=state,
         key=key,
-        asked=SAME,
+        requested=SAME,
         fingerprint=SAME,
         take=1,
         max_tries=1,
