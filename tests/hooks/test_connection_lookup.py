@@ -132,8 +132,8 @@ def test_an_api_server_that_fails_is_an_outage(
     """A scripted supervisor stands between the task and the API server."""
     kinds = import_module("airflow.sdk.exceptions").ErrorType
     messages = import_module("airflow.sdk.execution_time.comms")
-    given = None if answer is None else messages.ErrorResponse(error=kinds[answer])
-    supervisor = SimpleNamespace(send=lambda _: given)
+    response = None if answer is None else messages.ErrorResponse(error=kinds[answer])
+    supervisor = SimpleNamespace(send=lambda _: response)
     runner = import_module("airflow.sdk.execution_time.task_runner")
     monkeypatch.setattr(runner, "SUPERVISOR_COMMS", supervisor, raising=False)
     with pytest.raises(error, match="'nowhere'") as raised:
@@ -203,7 +203,7 @@ def test_an_empty_id_is_the_fault_of_the_argument(jimeng_conn_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("jimeng_conn_id", "told", "not_told"),
+    ("jimeng_conn_id", "present", "absent"),
     [
         ("jimeng-films.eu", "connections add jimeng-films.eu ", "AIRFLOW_CONN_"),
         ("films#1", "connections add 'films#1' ", "AIRFLOW_CONN_"),
@@ -212,12 +212,12 @@ def test_an_empty_id_is_the_fault_of_the_argument(jimeng_conn_id: Any) -> None:
         ("x" * 5000, "Check jimeng_conn_id", "connections add"),
     ],
 )
-def test_only_the_ways_that_can_work_are_told(jimeng_conn_id: str, told: str, not_told: str) -> None:
+def test_only_the_ways_that_can_work_are_named(jimeng_conn_id: str, present: str, absent: str) -> None:
     with pytest.raises(MissingConnectionError) as missing:
         look_up_connection(jimeng_conn_id)
     text = str(missing.value)
-    assert told in text
-    assert not_told not in text
+    assert present in text
+    assert absent not in text
     assert "\n" not in text
     assert len(text) <= 4000
 
