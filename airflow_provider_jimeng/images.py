@@ -29,7 +29,7 @@ FOR_GOOD = (
     ValueError,
     ImportError,
 )
-"""What no retry mends; anything else that a store raises may be over by then."""
+"""Errors that a retry does not solve. Any other error of a store can be gone at the next try."""
 _ORIENTATION = 0x0112
 
 
@@ -106,7 +106,7 @@ def _decode(image: ImageFile, data: bytes) -> int:
 
 
 def _has_end(data: bytes) -> bool:
-    """Whether a JPEG's pixels end with the marker for that: half a copy may be padded with zeros, which decode."""
+    """Return whether a JPEG's pixels end with their end marker. Half a copy can be padded with zeros, which decode."""
     at = 2
     while data[at] == 0xFF:
         marker = data[at + 1]

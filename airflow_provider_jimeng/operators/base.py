@@ -372,7 +372,7 @@ def check_waiting_literals(task: BaseOperator) -> None:
 def _uses_catalogue(jimeng_conn_id: Any) -> bool:
     """Return whether the models of a connection are those of the catalogue, as far as that is known without a look-up.
 
-    The variable of the environment is at hand, and may describe models. A secrets back end or database is not asked.
+    The variable of the environment is at hand, and can describe models. A secrets back end or database is not asked.
     """
     if jimeng_conn_id != DEFAULT_CONNECTION:
         return False

@@ -233,7 +233,7 @@ class Payment:
             ) from error
 
     def _look(self, intent: Record) -> Record | None:
-        """Look at other tasks once more: they may have recorded their intents at the same moment."""
+        """Look at other tasks once more: they might have recorded their intents at the same moment."""
         for _ in range(MAX_LOOKS):
             began = time.monotonic()
             self._refuse_rival()

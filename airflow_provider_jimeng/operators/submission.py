@@ -134,7 +134,7 @@ class Submission:
     def adopt(self) -> Paid | None:
         """Return the render that this task continues with, ``None`` if one must be paid for.
 
-        :raises UnknownSubmitError: an earlier submit may have been accepted under an unknown id.
+        :raises UnknownSubmitError: an earlier submit might have been accepted under an unknown id.
         :raises ChangedRequestError: a retry asks for another video than the one that is paid for.
         :raises RenderError: the paid render ended badly, and no new one may be paid for.
         :raises LedgerError: what was paid cannot be known.
@@ -154,7 +154,7 @@ class Submission:
     def submit(self) -> Paid | Busy:
         """Pay for the request, unless another task submits the same one at this moment.
 
-        :raises UnknownSubmitError: the submit may have been accepted under an unknown id.
+        :raises UnknownSubmitError: the submit might have been accepted under an unknown id.
         :raises ApiError: the API refused the request, and nothing was paid.
         """
         for longest in (*STEP_BACK_SECONDS, None):

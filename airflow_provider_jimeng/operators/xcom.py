@@ -301,7 +301,7 @@ class Announcements:
             push(self.ti, EARLIER, payload)
 
     def failure(self, request: RenderRequest, error: JimengError, record: Record | None) -> None:
-        """Push and count why no render was paid for; ``jimeng_intent`` if one may have been paid for nevertheless.
+        """Push and count why no render was paid for; ``jimeng_intent`` if one might have been paid for nevertheless.
 
         :param record: the intent of a submit whose outcome is unknown, if there is one.
         """
