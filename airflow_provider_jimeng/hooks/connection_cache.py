@@ -258,7 +258,7 @@ def _quoted(jimeng_conn_id: str) -> str:
 
 
 def _why_not(jimeng_conn_id: str, error: Exception) -> JimengError:
-    """Return the error that explains why Airflow returned no connection, after backend each back end again."""
+    """Return the error that explains why Airflow returned no connection, after asking each secrets back end again."""
     backend: Any = None
     try:
         for backend in _backends():
@@ -273,8 +273,9 @@ def _why_not(jimeng_conn_id: str, error: Exception) -> JimengError:
     except Exception as trouble:  # noqa: BLE001 - back ends have classes of their own
         if backend is not None and _holds_a_value(backend, jimeng_conn_id):
             return SettingsError(
-                f"Connection {jimeng_conn_id!r}: its value is neither the JSON nor the URI of a connection "
-                f"({type(trouble).__name__}). In a URI, write / as %2F, + as %2B and = as %3D; JSON needs none of that."
+                f"Connection {jimeng_conn_id!r}: its value is neither the JSON nor the URI of a connection, or its extra is "
+                f"not a JSON object ({type(trouble).__name__}). In a URI, write / as %2F, + as %2B and = as %3D; JSON needs "
+                "none of that."
             )
         return _outage(jimeng_conn_id, type(trouble).__name__)
     if answer is None or answer == "CONNECTION_NOT_FOUND":
