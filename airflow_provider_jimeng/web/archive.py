@@ -13,17 +13,23 @@ import json
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs
 
-from airflow_provider_jimeng.web import campaign, media, store
-from airflow_provider_jimeng.web.costs import csv_line, csv_lines
+from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002  FastAPI reads it
+from airflow.utils.session import create_session
+from fastapi import APIRouter, Depends, HTTPException, Request, status
+from fastapi.responses import Response, StreamingResponse
+
+from airflow_provider_jimeng.web import media, store, tables
+from airflow_provider_jimeng.web.costs import CSV_TYPE, csv_line, csv_lines
 from airflow_provider_jimeng.web.reading import moment, text, whole
+from airflow_provider_jimeng.web.request import FiltersDep, SessionDep, attachment, readable_dags
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -45,6 +51,15 @@ _NOT_IN_NAMES = re.compile(r"[^\w]+")
 _FORBIDDEN = "You may not see the renders of this DAG. / 你无权查看该 DAG 的生成任务。"
 _NO_VIDEO = "No saved video is known. / 没有已保存的视频。"
 _CUT = "The file ended before its end, so what is here is not whole. / 文件读取中断，压缩包内的内容不完整。"
+_KINDS = {
+    "zip": ("application/zip", "renders.zip"),
+    "txt": ("text/plain; charset=utf-8", "renders.txt"),
+    "csv": (CSV_TYPE, LIST_NAME),
+}
+Kind = Literal["zip", "txt", "csv"]
+LARGEST_SELECTION = 8 * 1024 * 1024
+
+router = APIRouter()
 
 
 class UnavailableError(Exception):
@@ -88,7 +103,7 @@ class Reader:
             if stored is None or not stored.manifest:
                 raise UnavailableError(_NO_VIDEO)
             arguments = stored.manifest if "take" in stored.manifest else None
-            arguments = arguments or campaign.arguments_of(session, stored.ref) or {}
+            arguments = arguments or tables.arguments_of(session, [stored.ref]).get(stored.ref, {})
             return Saved(
                 ref=stored.ref,
                 manifest=stored.manifest,
@@ -271,3 +286,71 @@ def _line(ref: TaskRef, reason: str) -> str:
 
 def _cell(value: Any) -> Any:
     return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+# ----------------------------------------------------------------------------------------------------------- routes
+@router.get("/api/files.{kind}")
+def files_of_filter(kind: Kind, user: GetUserDep, filters: FiltersDep, db: SessionDep) -> Response:
+    """Return the saved videos that fit the filters: as a ZIP, as a list of URIs, or as CSV."""
+    return _files(kind, _saved(db, filters), user)
+
+
+async def posted_selection(request: Request) -> Selection:
+    """Return the renders that the body names: a form with the field ``refs`` or ``without``, or the JSON of ``refs`` alone."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_SELECTION:
+            raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, "Select fewer renders, or use a filter.")
+    try:
+        return selected(bytes(body), form="json" not in request.headers.get("content-type", ""))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "This is not a selection.") from error
+
+
+@router.post("/api/files.{kind}")
+def files_of_selection(
+    kind: Kind,
+    user: GetUserDep,
+    selection: Annotated[Selection, Depends(posted_selection)],
+    filters: FiltersDep,
+    db: SessionDep,
+) -> Response:
+    """Return the saved videos that the body names, or those that fit the filters without the ones that it names."""
+    if not selection.left_out:
+        return _files(kind, selection.refs, user)
+    without = frozenset(selection.refs)
+    return _files(kind, [ref for ref in _saved(db, filters) if ref not in without], user)
+
+
+def _saved(db: Session, filters: store.Filters) -> list[store.TaskRef]:
+    """Return the tasks of the saved videos that fit the filters, without their payloads. Sending them can take long."""
+    if filters.states and "landed" not in filters.states:
+        return []
+    found = store.find(db, replace(filters, states=("landed",))).renders
+    db.close()
+    return [shown.entry.ref for shown in found]
+
+
+def _files(kind: Kind, refs: Collection[store.TaskRef], user: Any) -> Response:
+    reader = Reader(
+        session=lambda: create_session(scoped=False),
+        may_see=lambda dag_id: bool(readable_dags(user, [dag_id])),
+    )
+    content: Iterator[bytes]
+    if kind == "zip":
+        content = archive(refs, reader)
+    elif kind == "csv":
+        content = (line.encode() for line in csv_lines(COLUMNS, reader.rows(refs)))
+    else:
+        content = (f"{row['uri']}\n".encode() for row in reader.rows(refs))
+    media_type, name = _KINDS[kind]
+    # Without this header Airflow's server compresses the content, and keeps parts back to do so.
+    headers = {**attachment(_named(refs, name)), "Content-Encoding": "identity"}
+    return StreamingResponse(content, media_type=media_type, headers=headers)
+
+
+def _named(refs: Iterable[store.TaskRef], name: str) -> str:
+    """Return the name of a download: with the DAG, if all renders are of one."""
+    dags = {ref.dag_id for ref in refs}
+    return f"{dags.pop()}-{name}" if len(dags) == 1 else name

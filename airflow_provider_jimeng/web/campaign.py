@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The renders of one DAG run as one thing: how they stand, what they cost, when they end, and what went wrong.
+"""The page of one DAG run: its counts, costs, expected end and failures, and the reports that its tasks saved.
 
-Renders come from the queries of the gallery. Beside them, this module reads the run itself, the quotes of its plans, and
-which of its tasks reported.
+A report is shown as a new page, made from its JSON file. The saved HTML is not read: any author of a DAG can push any URI,
+so the server shows nothing that it did not write itself. The file counts only if it is a report of this run, of the moment
+that the task returned.
 """
 
 from __future__ import annotations
@@ -13,18 +14,35 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlencode
 
+from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002  FastAPI reads it
 from airflow.models.dagrun import DagRun
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
+from fastapi import APIRouter, HTTPException, Query, Request, status
+from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import select
 
+from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.operators import xcom
+from airflow_provider_jimeng.report_page import Preview, content_policy, render_page
 from airflow_provider_jimeng.web import cards, store
-from airflow_provider_jimeng.web.reading import amount, moment, text, time_text, whole
+from airflow_provider_jimeng.web.entries import mapping
+from airflow_provider_jimeng.web.media import MediaGoneError, file_in_store, opened_file
+from airflow_provider_jimeng.web.reading import amount, moment, plain, text, time_text, whole
+from airflow_provider_jimeng.web.request import (
+    NOSNIFF,
+    NameDep,
+    RefDep,
+    SessionDep,
+    conditional,
+    readable_dags,
+    require,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -38,6 +56,58 @@ _NAMED = 50
 _OVER = frozenset({"success", "failed"})
 """States of a DAG run in which nothing of it is expected any more."""
 _REPORT = "JimengReportOperator"
+_LARGEST_REPORT = 64 * 1024 * 1024
+_NO_REPORT = "This task has saved no report that the API server can read."
+"""One message for all cases. Different messages would tell which files exist."""
+
+router = APIRouter()
+
+
+# ----------------------------------------------------------------------------------------------------------- routes
+@router.get("/api/campaign")
+def one_campaign(
+    request: Request,
+    dag_id: NameDep,
+    run_id: NameDep,
+    user: GetUserDep,
+    db: SessionDep,
+    state: Annotated[tuple[str, ...], Query()] = (),
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:
+    """Return one run: counts, money, expected end, failures, and a page of its renders in the wanted states."""
+    require(user, dag_id)
+    readable = readable_dags(user, store.dag_ids(db)) | {dag_id}
+    filters = store.Filters(readable=readable, dag_ids=(dag_id,), run_ids=(run_id,))
+    found = campaign(db, filters, shown=state, now=datetime.now(UTC), limit=limit, offset=offset)
+    if found is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "There is no such run.")
+    return conditional(request, found)
+
+
+@router.get("/report")
+def report(ref: RefDep, user: GetUserDep, db: SessionDep, lang: Literal["en", "zh"] = "en") -> HTMLResponse:
+    """Return the page of the report that a task saved, in English or Chinese."""
+    try:
+        found = saved_report(ref, value_of(db, ref, xcom.RETURN_VALUE), store.storage_connection(db, ref))
+    except MediaGoneError as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+    filters = store.Filters(
+        readable=readable_dags(user, [ref.dag_id]),
+        dag_ids=(ref.dag_id,),
+        run_ids=(ref.run_id,),
+        states=("landed",),
+    )
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": f"{content_policy(served=True)}; frame-ancestors 'self'",
+        "Referrer-Policy": "same-origin",
+        **NOSNIFF,
+    }
+    return HTMLResponse(report_as_page(found, renders(db, filters), lang), headers=headers)
+
+
+# --------------------------------------------------------------------------------------------------------- the page
 
 
 def renders(session: Session, filters: Filters) -> Iterator[Stored]:
@@ -191,7 +261,7 @@ def reports(session: Session, dag_id: str, run_id: str) -> list[TaskRef]:
     return [
         store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         for task_id, map_index, value in session.execute(statement)
-        if report_file(payload(value)) is not None
+        if report_file(mapping(value)) is not None
     ]
 
 
@@ -200,6 +270,60 @@ def report_file(summary: Mapping[str, Any] | None) -> str | None:
     uris = (summary or {}).get("uris")
     uri = uris.get("json") if isinstance(uris, Mapping) else None
     return uri if isinstance(uri, str) and uri else None
+
+
+def saved_report(ref: TaskRef, summary: Mapping[str, Any] | None, conn_id: str | None) -> Report:
+    """Return the report of a task.
+
+    :param summary: what the task returned.
+    :raises MediaGoneError: there is no file, this machine cannot read it, or it is not the report of this task.
+    """
+    uri = report_file(summary)
+    if summary is None or uri is None or not uri.endswith(".json"):
+        raise MediaGoneError(_NO_REPORT)
+    try:
+        found = plain(json.loads(_content(uri, conn_id)))
+        same = all(found[name] == summary[name] for name in ("dag_id", "run_id", "generated_at"))
+        report = Report.from_payload(found)
+    except (JimengError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise MediaGoneError(_NO_REPORT) from error
+    if not same or (report.dag_id, report.run_id) != (ref.dag_id, ref.run_id):
+        raise MediaGoneError(_NO_REPORT)
+    return report
+
+
+def report_as_page(report: Report, saved: Iterable[Stored], language: str) -> str:
+    """Return the page.
+
+    :param saved: the renders of the run whose videos are saved. They lead from the URI of a video to its task instance.
+    """
+    previews = {
+        str(stored.manifest["uri"]): _addresses(stored.ref)
+        for stored in saved
+        if stored.manifest is not None and "uri" in stored.manifest
+    }
+    return render_page(report, previews, language=language, served=True)
+
+
+def _addresses(ref: TaskRef) -> Preview:
+    query = urlencode(asdict(ref))
+    return Preview(
+        video_address=f"media?{query}",
+        poster_address=f"media?{query}&part=poster",
+        page_address=f"render?{query}",
+    )
+
+
+def _content(uri: str, conn_id: str | None) -> bytes:
+    """Return the bytes of a file that is not too large. On a disk, no link is followed."""
+    file = file_in_store(uri, conn_id)
+    if file.is_local:
+        with opened_file(file.path, None) as (opened, identity):
+            return opened.read(_LARGEST_REPORT) if identity.size <= _LARGEST_REPORT else b""
+    try:
+        return (file.content() or b"") if 0 < (file.size() or 0) <= _LARGEST_REPORT else b""
+    except Exception as error:  # each store has error classes of its own
+        raise MediaGoneError(_NO_REPORT) from error
 
 
 def value_of(session: Session, ref: TaskRef, key: str) -> dict[str, Any] | None:
@@ -212,35 +336,13 @@ def value_of(session: Session, ref: TaskRef, key: str) -> dict[str, Any] | None:
         found.map_index == ref.map_index,
         found.key == key,
     )
-    return payload(session.scalar(statement))
-
-
-def arguments_of(session: Session, ref: TaskRef) -> dict[str, Any] | None:
-    """Return the rendered arguments of a task instance. Airflow keeps those of the last runs only."""
-    fields = RenderedTaskInstanceFields
-    statement = select(fields.rendered_fields).where(
-        fields.dag_id == ref.dag_id,
-        fields.run_id == ref.run_id,
-        fields.task_id == ref.task_id,
-        fields.map_index == ref.map_index,
-    )
-    return payload(session.scalar(statement))
-
-
-def payload(value: Any) -> dict[str, Any] | None:
-    """Return a stored value if it is a mapping. Airflow stores values as JSON text, and some databases as JSON."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return dict(value) if isinstance(value, Mapping) else None
+    return mapping(session.scalar(statement))
 
 
 def _values(session: Session, dag_id: str, run_id: str, key: str) -> list[Any]:
     found = XComModel
     statement = select(found.value).where(found.dag_id == dag_id, found.run_id == run_id, found.key == key)
-    return [payload(value) for value in session.scalars(statement)]
+    return [mapping(value) for value in session.scalars(statement)]
 
 
 def _run(session: Session, dag_id: str, run_id: str) -> dict[str, Any] | None:

@@ -22,8 +22,7 @@ from airflow_provider_jimeng.web.reading import amount, moment, number, plain, t
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.web.entries import Stored
-    from airflow_provider_jimeng.web.query import Filters
-    from airflow_provider_jimeng.web.store import Group
+    from airflow_provider_jimeng.web.store import Filters, Group
 
 _FACETS = ("dags", "runs", "states", "models", "ratios", "connections")
 """The filters with choices, in the order of the fields of a group."""

@@ -6,10 +6,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
 from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.web import store
+from airflow_provider_jimeng.web.request import FiltersDep, SessionDep, attachment, conditional
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.outcomes import Money
@@ -21,6 +28,40 @@ KEYS = ("day", "dag_id", "run_id", "model")
 _MONEY = ("paid", "may_be_billed", "expected")
 COLUMNS = (*KEYS, "renders", "saved", "seconds", *(f"{kind}_cny" for kind in _MONEY), "unpriced")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+CSV_TYPE = "text/csv; charset=utf-8"
+USUAL_DAYS = 30
+"""The costs of so many days are shown if the query names no period."""
+
+router = APIRouter()
+
+
+@router.get("/api/costs")
+def costs_as_json(request: Request, filters: FiltersDep, db: SessionDep) -> Response:
+    """Return what renders cost by day, DAG, run and model."""
+    filters = _within_a_period(filters)
+    table = costs(store.find(db, filters), filters)
+    return conditional(request, {**table, "since": _iso(filters.since), "until": _iso(filters.until)})
+
+
+@router.get("/api/costs.csv")
+def costs_as_csv(filters: FiltersDep, db: SessionDep) -> Response:
+    """Return the same table for a spreadsheet."""
+    filters = _within_a_period(filters)
+    table = costs(store.find(db, filters), filters)
+    lines = "".join(csv_lines(COLUMNS, table["rows"]))
+    return Response(lines.encode(), media_type=CSV_TYPE, headers=attachment("costs.csv"))
+
+
+def _within_a_period(filters: store.Filters) -> store.Filters:
+    """Return the filters with a period: the last days, if the query names neither a period nor a run."""
+    if filters.since or filters.until or filters.run_ids:
+        return filters
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return replace(filters, since=midnight - timedelta(days=USUAL_DAYS - 1))
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
 def costs(found: Found, filters: Filters) -> dict[str, Any]:

@@ -11,6 +11,7 @@ All but the payloads comes from the index (:mod:`.index`).
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +28,6 @@ from airflow_provider_jimeng.web import cards, tables
 from airflow_provider_jimeng.web.entries import Stored, stored_of
 from airflow_provider_jimeng.web.grouping import Facets, Shown, renders_of, shown_waiting
 from airflow_provider_jimeng.web.index import Index, first_day
-from airflow_provider_jimeng.web.query import Filters
 from airflow_provider_jimeng.web.tables import TaskRef
 
 if TYPE_CHECKING:
@@ -46,18 +46,58 @@ __all__ = [
     "dag_ids",
     "find",
     "find_page",
-    "neighbours",
     "one",
     "one_of_run",
     "page",
+    "previous_and_next",
     "storage_connection",
     "usual_seconds",
 ]
 
+_WORDS = re.compile(r'"([^"]+)"|“([^”]+)”|([^\s"“”]+)')
 _ESTIMATE_SAMPLE = 50
 _MOST_LOOKS = 3
 """How often a page is read again if the index was wrong about a task of it."""
 _SNAPSHOT = "jimeng_snapshot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which renders to show. ``readable`` names the DAGs that the reader can see; an empty tuple and ``None`` mean "any".
+
+    Without ``since`` it is the 30 days before the newest render, unless ``run_ids`` names the runs. Dates without a zone
+    are in UTC.
+    """
+
+    readable: frozenset[str]
+    dag_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    ratios: tuple[str, ...] = ()
+    conn_ids: tuple[str, ...] = ()
+    text: str = ""
+    prompt: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    sort: str = "newest"
+
+    @property
+    def words(self) -> list[str]:
+        """What a search looks for: each word, and each phrase in quotes, casefolded; the longest first."""
+        found = {phrase or chinese or word for phrase, chinese, word in _WORDS.findall(self.text)}
+        return sorted((word.casefold() for word in found), key=len, reverse=True)
+
+    @property
+    def chosen(self) -> list[tuple[int, frozenset[str]]]:
+        """The facets that are limited, by their place in ``Facets``, and the values that they can have."""
+        facets = (self.dag_ids, self.run_ids, self.states, self.models, self.ratios, self.conn_ids)
+        return [(at, frozenset(values)) for at, values in enumerate(facets) if values]
+
+    def fits(self) -> Callable[[Facets], bool]:
+        """Return a function that says whether renders with some facets are among the chosen ones."""
+        chosen = self.chosen
+        return lambda facets: all(facets[at] in values for at, values in chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +212,9 @@ def one_of_run(session: Session, ref: TaskRef, readable: frozenset[str]) -> Stor
     return next(iter(_stored(session, [shown], _read(session, [shown]))), None)
 
 
-def neighbours(session: Session, ref: TaskRef, filters: Filters) -> tuple[TaskRef | None, TaskRef | None]:
+def previous_and_next(
+    session: Session, ref: TaskRef, filters: Filters
+) -> tuple[TaskRef | None, TaskRef | None]:
     """Return the tasks of the renders before and after this one among those that match."""
     renders = find(session, filters).renders
     at = next((at for at, shown in enumerate(renders) if shown.entry.ref == ref), None)
