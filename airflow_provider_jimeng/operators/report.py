@@ -168,7 +168,7 @@ class JimengReportOperator(BaseOperator):
 
     def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
         """Return the preview of every saved video that the page shows, by URI."""
-        from airflow_provider_jimeng.finishing.stills import can_decode, first_frame, poster
+        from airflow_provider_jimeng.finishing.pictures import can_decode, first_frame, saved_poster
         from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()
@@ -187,7 +187,7 @@ class JimengReportOperator(BaseOperator):
             try:
                 if decodes:
                     file = OutputPath(output_path=uri, output_conn_id=conn_id).file()
-                    picture = poster(file, str(task.known.get("sha256"))) or first_frame(file)
+                    picture = saved_poster(file, str(task.known.get("sha256"))) or first_frame(file)
             except JimengError as error:
                 self.log.warning("No picture of %s: %s", uri, error)
             previews[uri] = Preview(path=path, picture=picture)

@@ -29,7 +29,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from airflow_provider_jimeng.core.errors import JimengError
-from airflow_provider_jimeng.finishing.stills import (
+from airflow_provider_jimeng.finishing.files import (
     POSTER_ENDINGS,
     PREVIEW_ENDING,
     TRACK_ENDING,
