@@ -144,19 +144,19 @@ def renders(
 
     The answer is 304 if the reader has this page already.
     """
-    found, shown = store.find_page(db, filters, limit=limit, offset=offset)
-    usual = _usual_seconds(db, filters.readable, shown)
-    verdicts = questions.verdicts(
-        db, shown, lambda dag_ids: readable_dags(user, dag_ids, DagAccessEntity.HITL_DETAIL)
+    results, page = store.find_page(db, filters, limit=limit, offset=offset)
+    usual = _usual_seconds(db, filters.readable, page)
+    reviews = questions.reviews(
+        db, page, lambda dag_ids: readable_dags(user, dag_ids, DagAccessEntity.HITL_DETAIL)
     )
     content = {
-        "cards": [cards.card(stored, usual) | {"review": verdicts.get(stored.ref)} for stored in shown],
-        "totals": found.totals,
-        "choices": found.choices,
+        "cards": [cards.card(stored, usual) | {"review": reviews.get(stored.ref)} for stored in page],
+        "totals": results.totals,
+        "choices": results.choices,
         "limit": limit,
         "offset": offset,
         "period": {
-            "since": None if found.since is None else found.since.isoformat(),
+            "since": None if results.since is None else results.since.isoformat(),
             "is_default": filters.since is None,
         },
     }
@@ -177,7 +177,7 @@ def render(
     the query of the gallery from which the reader comes: the answer names the renders before and after this one there.
     """
     readable = readable_dags(user, store.dag_ids(db)) | {ref.dag_id}
-    stored = store.one_of_run(db, ref, readable)
+    stored = store.run_render(db, ref, readable)
     if stored is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, _NOTHING)
     takes = []
@@ -211,7 +211,7 @@ def review(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
 
     The page sends an answer to Airflow's own API, with the session of the person who answers.
     """
-    stored = store.one_of_run(db, ref, frozenset({ref.dag_id}))
+    stored = store.run_render(db, ref, frozenset({ref.dag_id}))
     render_id = None if stored is None else text(stored.render.get("task_id"))
     tasks = (ref,) if stored is None else stored.tasks
     rows = questions.candidates(db, tasks, render_id)
@@ -227,8 +227,8 @@ def render_again(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
     """Return the operator call and the command that make a render again, ``null`` if its arguments are not known."""
     stored = _stored(db, ref)
     arguments = tables.arguments_of(db, [ref]).get(ref) if may_see_arguments(user, ref.dag_id) else None
-    found = again(stored.render, arguments, uri=text((stored.manifest or {}).get("uri")))
-    return JSONResponse(None if found is None else asdict(found), headers=PRIVATE)
+    call = again(stored.render, arguments, uri=text((stored.manifest or {}).get("uri")))
+    return JSONResponse(None if call is None else asdict(call), headers=PRIVATE)
 
 
 @router.api_route("/media", methods=["GET", "HEAD"])
@@ -289,14 +289,14 @@ def _bytes(request: Request, opened: media.Video | media.Still, *, download: boo
 
 
 def _stored(db: Session, ref: store.TaskRef) -> Stored:
-    stored = store.one(db, ref)
+    stored = store.task_render(db, ref)
     if stored is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, _NOTHING)
     return stored
 
 
-def _usual_seconds(db: Session, readable: frozenset[str], shown: Iterable[Stored]) -> dict[str, float]:
-    return store.usual_seconds(db, readable, {one.model or "" for one in shown if one.state == "running"})
+def _usual_seconds(db: Session, readable: frozenset[str], stored: Iterable[Stored]) -> dict[str, float]:
+    return store.usual_seconds(db, readable, {one.model or "" for one in stored if one.state == "running"})
 
 
 def _signed_links_wanted() -> bool:

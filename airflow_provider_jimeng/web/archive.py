@@ -97,9 +97,9 @@ class Reader:
         if not self.may_see(ref.dag_id):
             raise UnavailableError(_FORBIDDEN)
         with self.session() as session:
-            stored = store.one(session, ref)
+            stored = store.task_render(session, ref)
             if stored is None or stored.manifest is None:
-                stored = store.one_of_run(session, ref, frozenset({ref.dag_id}))
+                stored = store.run_render(session, ref, frozenset({ref.dag_id}))
             if stored is None or not stored.manifest:
                 raise UnavailableError(_NO_VIDEO)
             arguments = stored.manifest if "take" in stored.manifest else None
@@ -327,9 +327,9 @@ def _saved(db: Session, filters: store.Filters) -> list[store.TaskRef]:
     """Return the tasks of the saved videos that fit the filters, without their payloads. Sending them can take long."""
     if filters.states and "landed" not in filters.states:
         return []
-    found = store.find(db, replace(filters, states=("landed",))).renders
+    renders = store.find(db, replace(filters, states=("landed",))).renders
     db.close()
-    return [shown.entry.ref for shown in found]
+    return [render.entry.ref for render in renders]
 
 
 def _files(kind: Kind, refs: Collection[store.TaskRef], user: Any) -> Response:

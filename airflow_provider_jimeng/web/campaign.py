@@ -79,17 +79,17 @@ def one_campaign(
     require(user, dag_id)
     readable = readable_dags(user, store.dag_ids(db)) | {dag_id}
     filters = store.Filters(readable=readable, dag_ids=(dag_id,), run_ids=(run_id,))
-    found = campaign(db, filters, shown=state, now=datetime.now(UTC), limit=limit, offset=offset)
-    if found is None:
+    page = campaign(db, filters, states=state, now=datetime.now(UTC), limit=limit, offset=offset)
+    if page is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "There is no such run.")
-    return conditional(request, found)
+    return conditional(request, page)
 
 
 @router.get("/report")
 def report(ref: RefDep, user: GetUserDep, db: SessionDep, lang: Literal["en", "zh"] = "en") -> HTMLResponse:
     """Return the page of the report that a task saved, in English or Chinese."""
     try:
-        found = saved_report(ref, value_of(db, ref, xcom.RETURN_VALUE), store.storage_connection(db, ref))
+        saved = saved_report(ref, value_of(db, ref, xcom.RETURN_VALUE), store.storage_connection(db, ref))
     except MediaGoneError as error:
         raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
     filters = store.Filters(
@@ -104,7 +104,7 @@ def report(ref: RefDep, user: GetUserDep, db: SessionDep, lang: Literal["en", "z
         "Referrer-Policy": "same-origin",
         **NOSNIFF,
     }
-    return HTMLResponse(report_as_page(found, renders(db, filters), lang), headers=headers)
+    return HTMLResponse(report_as_page(saved, renders(db, filters), lang), headers=headers)
 
 
 # --------------------------------------------------------------------------------------------------------- the page
@@ -114,42 +114,42 @@ def renders(session: Session, filters: Filters) -> Iterator[Stored]:
     """Yield all renders that fit the filters, newest first."""
     offset = 0
     while True:
-        shown = store.page(session, filters, limit=_AT_ONCE, offset=offset)
-        yield from shown
-        if len(shown) < _AT_ONCE:
+        page = store.page(session, filters, limit=_AT_ONCE, offset=offset)
+        yield from page
+        if len(page) < _AT_ONCE:
             return
-        offset += len(shown)
+        offset += len(page)
 
 
 def campaign(
-    session: Session, filters: Filters, *, shown: tuple[str, ...], now: datetime, limit: int, offset: int
+    session: Session, filters: Filters, *, states: tuple[str, ...], now: datetime, limit: int, offset: int
 ) -> dict[str, Any] | None:
     """Return what the page of a run shows, or ``None`` if there is no such run.
 
     :param filters: one DAG and one run.
-    :param shown: the states of the renders in the list; none for all. Counts and money are always those of the run.
+    :param states: the states of the renders in the list; none for all. Counts and money are always those of the run.
     """
     (dag_id,), (run_id,) = filters.dag_ids, filters.run_ids
     run = _run(session, dag_id, run_id)
     if run is None:
         return None
-    listed = store.page(session, replace(filters, states=shown), limit=limit, offset=offset)
+    listed = store.page(session, replace(filters, states=states), limit=limit, offset=offset)
     running = list(renders(session, replace(filters, states=("running",))))
     failed = list(renders(session, replace(filters, states=("failed",))))
-    found = store.find(session, filters)  # after the pages, which can correct the index
+    results = store.find(session, filters)  # after the pages, which can correct the index
     models = {text(stored.render.get("model")) or "" for stored in (*running, *listed)}
     usual = store.usual_seconds(session, filters.readable, models)
-    counts = {one["value"]: one["count"] for one in found.choices["states"]}
+    counts = {one["value"]: one["count"] for one in results.choices["states"]}
     planned = quoted(_values(session, dag_id, run_id, xcom.QUOTE))
     to_come = counts.get("waiting", 0)
     if planned and planned["rows"] is not None:
-        to_come = max(to_come, planned["rows"] - found.totals["renders"] + to_come)
+        to_come = max(to_come, planned["rows"] - results.totals["renders"] + to_come)
     over = run["state"] in _OVER
     return {
         "run": run,
         "counts": counts,
         "to_come": 0 if over else to_come,
-        "totals": found.totals,
+        "totals": results.totals,
         "planned": planned,
         "expected_end": None if over else _end(running, to_come, usual, now),
         "failures": failures(failed),
@@ -180,9 +180,9 @@ def expected_end(
 
 def _end(running: Sequence[Stored], to_come: int, usual: Mapping[str, float], now: datetime) -> str | None:
     """Return the expected end of a campaign. It is unknown if it is unknown for a render that runs."""
-    found = [moment(cards.card(stored, usual)["expected_at"]) for stored in running]
-    ends = [end for end in found if end is not None]
-    if len(ends) < len(found):
+    expected = [moment(cards.card(stored, usual)["expected_at"]) for stored in running]
+    ends = [end for end in expected if end is not None]
+    if len(ends) < len(expected):
         return None
     end = expected_end(ends, to_come, max(usual.values(), default=None), now)
     return None if end is None else end.replace(microsecond=0).isoformat().replace("+00:00", "Z")
@@ -229,10 +229,12 @@ def quoted(quotes: Iterable[Any]) -> dict[str, Any] | None:
     money = {name: [amount(quote.get(name)) for quote in readable] for name in ("cost_cny", "at_risk_cny")}
     times = [time_text(quote.get("quoted_at")) for quote in readable]
     return {
-        **{name: sum(count or 0 for count in found) for name, found in counts.items()},
+        **{name: sum(count or 0 for count in values) for name, values in counts.items()},
         **{
-            name: None if None in found else format_money(sum((one for one in found if one), Decimal(0)))
-            for name, found in money.items()
+            name: None
+            if None in values
+            else format_money(sum((value for value in values if value), Decimal(0)))
+            for name, values in money.items()
         },
         "quoted_at": min((time for time in times if time), default=None),
     }
@@ -282,9 +284,9 @@ def saved_report(ref: TaskRef, summary: Mapping[str, Any] | None, conn_id: str |
     if summary is None or uri is None or not uri.endswith(".json"):
         raise MediaGoneError(_NO_REPORT)
     try:
-        found = plain(json.loads(_content(uri, conn_id)))
-        same = all(found[name] == summary[name] for name in ("dag_id", "run_id", "generated_at"))
-        report = Report.from_payload(found)
+        payload = plain(json.loads(_content(uri, conn_id)))
+        same = all(payload[name] == summary[name] for name in ("dag_id", "run_id", "generated_at"))
+        report = Report.from_payload(payload)
     except (JimengError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise MediaGoneError(_NO_REPORT) from error
     if not same or (report.dag_id, report.run_id) != (ref.dag_id, ref.run_id):
@@ -328,20 +330,20 @@ def _content(uri: str, conn_id: str | None) -> bytes:
 
 def value_of(session: Session, ref: TaskRef, key: str) -> dict[str, Any] | None:
     """Return what a task instance left under a key, if it is a mapping."""
-    found = XComModel
-    statement = select(found.value).where(
-        found.dag_id == ref.dag_id,
-        found.run_id == ref.run_id,
-        found.task_id == ref.task_id,
-        found.map_index == ref.map_index,
-        found.key == key,
+    row = XComModel
+    statement = select(row.value).where(
+        row.dag_id == ref.dag_id,
+        row.run_id == ref.run_id,
+        row.task_id == ref.task_id,
+        row.map_index == ref.map_index,
+        row.key == key,
     )
     return mapping(session.scalar(statement))
 
 
 def _values(session: Session, dag_id: str, run_id: str, key: str) -> list[Any]:
-    found = XComModel
-    statement = select(found.value).where(found.dag_id == dag_id, found.run_id == run_id, found.key == key)
+    row = XComModel
+    statement = select(row.value).where(row.dag_id == dag_id, row.run_id == run_id, row.key == key)
     return [mapping(value) for value in session.scalars(statement)]
 
 

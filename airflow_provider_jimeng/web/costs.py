@@ -20,7 +20,7 @@ from airflow_provider_jimeng.web.request import FiltersDep, SessionDep, attachme
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.outcomes import Money
-    from airflow_provider_jimeng.web.store import Filters, Found
+    from airflow_provider_jimeng.web.store import Filters, Results
 
 BYTE_ORDER_MARK = "\ufeff"
 """Excel reads a CSV file as UTF-8 only if it begins with this."""
@@ -64,7 +64,7 @@ def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
-def costs(found: Found, filters: Filters) -> dict[str, Any]:
+def costs(results: Results, filters: Filters) -> dict[str, Any]:
     """Return the table: ``rows`` and ``total``, newest day first. Days are those of UTC.
 
     A render that another run paid for counts as a render and not as money. One that a later render of its task replaced
@@ -73,8 +73,8 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
     table: dict[tuple[str, ...], dict[str, Any]] = {}
     latest: dict[tuple[str, ...], dict[str, Any]] = {}
     total = _empty()
-    for shown in found.renders:
-        entry = shown.entry
+    for render in results.renders:
+        entry = render.entry
         group = (entry.ref.dag_id, entry.ref.run_id, entry.model or "")
         row = table.setdefault((entry.moment.date().isoformat(), *group), _empty())
         latest.setdefault(group, row)
@@ -82,9 +82,9 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
             sums["renders"] += 1
             sums["saved"] += entry.state == "landed"
             sums["seconds"] += entry.seconds if entry.state == "landed" else 0
-            _pay(sums, shown.facets.money, entry.amount)
+            _pay(sums, render.facets.money, entry.amount)
     fits = filters.fits()
-    for replaced in found.groups:
+    for replaced in results.groups:
         facets = replaced.facets
         group_row = latest.get((facets.dag_id, facets.run_id, facets.model or ""))
         if facets.replaced and group_row is not None and fits(facets):
@@ -94,8 +94,8 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
     ordered = sorted(table.items(), key=lambda item: item[0][1:])
     ordered.sort(key=lambda item: item[0][0], reverse=True)
     return {
-        "rows": [{**dict(zip(KEYS, key, strict=True)), **_shown(row)} for key, row in ordered],
-        "total": _shown(total),
+        "rows": [{**dict(zip(KEYS, key, strict=True)), **_as_payload(row)} for key, row in ordered],
+        "total": _as_payload(total),
     }
 
 
@@ -143,7 +143,7 @@ def _pay(row: dict[str, Any], kind: Money, price: Decimal | None) -> None:
         row[kind] += price
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _as_payload(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "renders": row["renders"],
         "saved": row["saved"],

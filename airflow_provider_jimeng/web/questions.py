@@ -89,7 +89,7 @@ def about(
     return [row for row in rows if _is_about(row, tasks, render_id, graphs)]
 
 
-def verdicts(
+def reviews(
     session: Session, stored: Iterable[Stored], may_read: Callable[[Iterable[str]], frozenset[str]]
 ) -> dict[TaskRef, dict[str, Any]]:
     """Return by render what its card shows of the last question about it that was asked in its own run.
@@ -110,7 +110,7 @@ def verdicts(
         render_id = text(one.render.get("task_id"))
         for row in reversed(by_run.get((one.ref.dag_id, one.ref.run_id), [])):
             if _is_about(row, one.tasks, render_id, graphs):
-                found[one.ref] = _verdict(row)
+                found[one.ref] = _review(row)
                 break
     return found
 
@@ -192,7 +192,7 @@ def question(row: Any, now: datetime) -> dict[str, Any]:
     }
 
 
-def _verdict(row: Any) -> dict[str, Any]:
+def _review(row: Any) -> dict[str, Any]:
     """Return what a card shows of a question: whether it is open, or who decided what, and when."""
     shown = question(row, row.created_at)
     decided = shown["decided"] and {name: shown["decided"][name] for name in ("by", "at", "options")}

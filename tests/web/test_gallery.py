@@ -598,7 +598,7 @@ def test_runs_ratios_and_connections_are_filters_with_choices(admin: Reader, rec
     }
 
 
-def test_renders_are_sorted_by_cost_length_and_render_time_and_have_neighbours_in_that_order(
+def test_renders_are_sorted_by_cost_length_and_render_time_and_lead_to_each_other_in_that_order(
     admin: Reader, records: Records
 ) -> None:
     refs = {}
