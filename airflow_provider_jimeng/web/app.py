@@ -63,7 +63,7 @@ _KEEP_FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
 _NOT_STORED = {"Cache-Control": "private, no-store", **NOSNIFF}
 
-_NOTHING = "This task instance has rendered nothing that is still known."
+_NOTHING = "No render of this task instance is known."
 router = APIRouter()
 
 

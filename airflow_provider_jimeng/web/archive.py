@@ -3,7 +3,7 @@
 
 The ZIP is written while it is sent, and a video passes through in parts, so memory does not grow with the videos. They
 are stored as they are: a video does not become smaller. Each render is looked up and its right is asked when its turn
-comes, so whoever loses a right during the download gets no further file of that DAG.
+comes. A reader who loses a right during the download gets no further file of that DAG.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PROMPT_CHARACTERS, _RUN_CHARACTERS = 48, 48
 _NOT_IN_NAMES = re.compile(r"[^\w]+")
 _FORBIDDEN = "You may not see the renders of this DAG. / 你无权查看该 DAG 的生成任务。"
 _NO_VIDEO = "No saved video is known. / 没有已保存的视频。"
-_CUT = "The file ended before its end, so what is here is not whole. / 文件读取中断，压缩包内的内容不完整。"
+_CUT = "The video could not be read to its end, so this file is not complete. / 文件读取中断，压缩包内的内容不完整。"
 _KINDS = {
     "zip": ("application/zip", "renders.zip"),
     "txt": ("text/plain; charset=utf-8", "renders.txt"),
@@ -76,7 +76,7 @@ class Saved:
     take: int | None
 
     def row(self, file: str = "") -> dict[str, Any]:
-        """Return what a list tells of the video."""
+        """Return the row of the video in a list."""
         known = {name: _cell(self.manifest.get(name)) for name in _FROM_MANIFEST}
         render_id = text(self.manifest.get("task_id"))
         return {**known, **asdict(self.ref), "file": file, "take": self.take, "render_id": render_id}
@@ -84,7 +84,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Whoever downloads: what opens a database session, and what says if they can see the renders of a DAG now."""
+    """The person who downloads. ``may_see`` returns whether they can see the renders of a DAG now."""
 
     session: Callable[[], AbstractContextManager[Session]]
     may_see: Callable[[str], bool]
@@ -122,7 +122,7 @@ class Reader:
 
 @dataclass(slots=True)
 class Names:
-    """Gives each video of an archive a name that people can read and that no other has."""
+    """Gives each video of an archive a readable name of its own."""
 
     _used: set[str] = field(default_factory=set)
 
@@ -143,7 +143,7 @@ class Names:
 
 
 class _Pipe(io.RawIOBase):
-    """Takes what the ZIP writer writes, until it is sent. It cannot seek, so the writer never goes back."""
+    """Holds what the ZIP writer has written until it is sent. It cannot seek, so the writer never goes back."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -155,7 +155,7 @@ class _Pipe(io.RawIOBase):
         self._written += data
         return len(data)
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """Return what was written since the last call."""
         taken = bytes(self._written)
         self._written.clear()
@@ -163,7 +163,7 @@ class _Pipe(io.RawIOBase):
 
 
 def archive(refs: Iterable[TaskRef], reader: Reader) -> Iterator[bytes]:
-    """Yield a ZIP with the videos, a list of them, and a text file that names what is not there."""
+    """Yield a ZIP with the videos, a list of them, and a text file that names the missing ones."""
     pipe, names = _Pipe(), Names()
     with (
         SpooledTemporaryFile(media.PIECE_BYTES) as listed,
@@ -185,17 +185,17 @@ def archive(refs: Iterable[TaskRef], reader: Reader) -> Iterator[bytes]:
         for name, file in ((LIST_NAME, listed), (MISSING_NAME, missing)):
             if file.tell():
                 yield from _copied(target, pipe, name, file)
-        yield pipe.take()
-    yield pipe.take()
+        yield pipe.drain()
+    yield pipe.drain()
 
 
 def _copied(target: zipfile.ZipFile, pipe: _Pipe, name: str, file: IO[bytes]) -> Iterator[bytes]:
-    """Write a list into the archive. A long one is kept on the disk, because it grows with the renders."""
+    """Write a list into the archive. A long list is on the disk, because it grows with the number of renders."""
     file.seek(0)
     with target.open(name, "w") as written:
         while piece := file.read(media.PIECE_BYTES):
             written.write(piece)
-            yield pipe.take()
+            yield pipe.drain()
 
 
 class _CutError(Exception):
@@ -222,12 +222,12 @@ def _stored(
             if piece is None:
                 return
             written.write(piece)
-            yield pipe.take()
+            yield pipe.drain()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The renders that a reader named: those to send, or, if ``left_out``, those that are not sent of a filter's."""
+    """The renders that a reader named: those to send or, if ``left_out``, those to leave out of a filter's."""
 
     refs: tuple[TaskRef, ...]
     left_out: bool = False
@@ -264,7 +264,7 @@ def _refs(entries: Any) -> dict[TaskRef, None]:
 
 
 def _take(value: Any) -> int | None:
-    """Return the number of a take; an argument that was not given means the first one."""
+    """Return the number of a take, ``None`` if it is not known."""
     if value is None:
         return None
     found = (

@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.web.store import Filters, Stored, TaskRef
 
-_AT_ONCE = 1000
-"""Renders of one query, where all renders are read one after the other."""
+_BATCH = 1000
+"""How many renders one query reads, where all renders are read."""
 _NAMED = 50
-"""Renders that a group of failures names. Its count is that of all."""
-_OVER = frozenset({"success", "failed"})
-"""States of a DAG run in which nothing of it is expected any more."""
+"""How many renders a group of failures names. It counts all of them."""
+_ENDED = frozenset({"success", "failed"})
+"""States of a DAG run that has ended."""
 _REPORT = "JimengReportOperator"
 _LARGEST_REPORT = 64 * 1024 * 1024
 _NO_REPORT = "This task has saved no report that the API server can read."
@@ -114,9 +114,9 @@ def renders(session: Session, filters: Filters) -> Iterator[Stored]:
     """Yield all renders that fit the filters, newest first."""
     offset = 0
     while True:
-        page = store.page(session, filters, limit=_AT_ONCE, offset=offset)
+        page = store.page(session, filters, limit=_BATCH, offset=offset)
         yield from page
-        if len(page) < _AT_ONCE:
+        if len(page) < _BATCH:
             return
         offset += len(page)
 
@@ -144,7 +144,7 @@ def campaign(
     to_come = counts.get("waiting", 0)
     if planned and planned["rows"] is not None:
         to_come = max(to_come, planned["rows"] - results.totals["renders"] + to_come)
-    over = run["state"] in _OVER
+    over = run["state"] in _ENDED
     return {
         "run": run,
         "counts": counts,
@@ -163,7 +163,7 @@ def campaign(
 def expected_end(
     ends: Iterable[datetime], to_come: int, usual_seconds: float | None, now: datetime
 ) -> datetime | None:
-    """Return when the last render ends, if the others take the places of those that run; ``None`` if it is unknown.
+    """Return when the last render ends if the others start as soon as a running one ends; ``None`` if that is unknown.
 
     :param ends: when each running render is expected to end.
     :param to_come: renders that are not submitted yet.
@@ -208,8 +208,8 @@ def failures(failed: Iterable[Stored]) -> list[dict[str, Any]]:
         )
         group.count += 1
         if len(group.named) < _NAMED:
-            said = {name: text(stored.render.get(name)) for name in ("prompt", "message")}
-            group.named.append({"ref": asdict(stored.ref), **said})
+            texts = {name: text(stored.render.get(name)) for name in ("prompt", "message")}
+            group.named.append({"ref": asdict(stored.ref), **texts})
     largest_first = sorted(groups.values(), key=lambda group: -group.count)
     return [
         {**group.failure, "code": group.code, "count": group.count, "renders": group.named}
@@ -329,7 +329,7 @@ def _content(uri: str, conn_id: str | None) -> bytes:
 
 
 def value_of(session: Session, ref: TaskRef, key: str) -> dict[str, Any] | None:
-    """Return what a task instance left under a key, if it is a mapping."""
+    """Return what a task instance pushed under a key, if it is a mapping."""
     row = XComModel
     statement = select(row.value).where(
         row.dag_id == ref.dag_id,

@@ -30,7 +30,7 @@ COLUMNS = (*KEYS, "renders", "saved", "seconds", *(f"{kind}_cny" for kind in _MO
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 CSV_TYPE = "text/csv; charset=utf-8"
 USUAL_DAYS = 30
-"""The costs of so many days are shown if the query names no period."""
+"""How many days the table covers if the query names no period."""
 
 router = APIRouter()
 

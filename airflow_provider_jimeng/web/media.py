@@ -149,7 +149,7 @@ def named_file(manifest: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def this_half_minute() -> int:
-    """Return a number that changes each half minute. Looks at stores are remembered for so long."""
+    """Return a number that changes each half minute. What a store answered is kept for that time."""
     return int(time.monotonic() / _REMEMBER_SECONDS)
 
 
@@ -257,7 +257,7 @@ def _read(video: Video, span: Span) -> bytes:
 
 @contextmanager
 def opened_file(name: str, folder: int | None) -> Iterator[tuple[BinaryIO, Identity]]:
-    """Open a regular file without following a link, and tell which file it is."""
+    """Open a regular file without following a link. Yield it, and what identifies it."""
     with os.fdopen(os.open(name, _READ_FLAGS, dir_fd=folder), "rb") as opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -298,10 +298,10 @@ def open_still(manifest: Mapping[str, Any], kind: PictureKind, conn_id: str | No
 
     :raises MediaGoneError: the manifest names no video.
     """
-    found = _find_picture(*named_file(manifest), kind, conn_id, this_half_minute())
-    if found is None:
+    picture = _find_picture(*named_file(manifest), kind, conn_id, this_half_minute())
+    if picture is None:
         return None
-    file, still = found
+    file, still = picture
     content = _small_file(file, _LARGEST_PICTURE)
     content_type = _picture_type(content or b"")
     if content is None or content_type is None or hashlib.sha256(content).hexdigest() != still.sha256:
@@ -314,10 +314,10 @@ def preview_tiles(manifest: Mapping[str, Any], conn_id: str | None) -> list[Tile
 
     :raises MediaGoneError: the manifest names no video.
     """
-    found = _find_picture(*named_file(manifest), "preview", conn_id, this_half_minute())
-    if found is None:
+    picture = _find_picture(*named_file(manifest), "preview", conn_id, this_half_minute())
+    if picture is None:
         return []
-    file, still = found
+    file, still = picture
     name = file.name.removesuffix(PREVIEW_ENDING) + TRACK_ENDING
     track = _small_file(file.beside(name), LARGEST_MANIFEST)
     if track is None or hashlib.sha256(track).hexdigest() != still.track_sha256:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 200
 LARGEST_INTEGER = 2**31 - 1
-"""The largest one of the database's columns."""
+"""The largest integer of the database's columns."""
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 PRIVATE = {"Cache-Control": "private, no-cache", **NOSNIFF}
 """The headers of an answer that only this reader can see, and that a browser checks before it shows it again."""
@@ -52,13 +52,13 @@ def readable_dags(
 
     If these are all, it takes one call to the auth manager.
     """
-    wanted = sorted(set(dag_ids))
-    if not wanted:
+    names = sorted(set(dag_ids))
+    if not names:
         return frozenset()
-    questions = {dag_id: _questions(details, entity) for dag_id, details in _details(wanted).items()}
+    questions = {dag_id: _questions(details, entity) for dag_id, details in _details(names).items()}
     if _all_allowed([question for pair in questions.values() for question in pair], user):
-        return frozenset(wanted)
-    if len(wanted) == 1:
+        return frozenset(names)
+    if len(names) == 1:
         return frozenset()
     return frozenset(dag_id for dag_id, pair in questions.items() if _all_allowed(pair, user))
 
@@ -152,9 +152,9 @@ class RendersQuery(BaseModel):
 
 
 def read_query(text: str) -> RendersQuery:
-    """Return what the query of a gallery's address asks for.
+    """Return the query of a gallery's address.
 
-    :raises HTTPException: 422, if it makes no sense.
+    :raises HTTPException: 422, if it is not valid.
     """
     fields: dict[str, Any] = {}
     for name, values in parse_qs(text).items():

@@ -524,7 +524,7 @@ def test_a_task_that_rendered_nothing_is_not_found(admin: Reader, records: Recor
     ref = records.add(task_id="other", manifest={"any": "thing"})
     reply = admin.get("api/render", ref)
     assert reply.status_code == 404
-    assert "rendered nothing" in reply.json()["detail"]
+    assert "No render" in reply.json()["detail"]
     assert reply.headers.get("content-type") == "application/json"
 
 
