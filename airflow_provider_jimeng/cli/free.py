@@ -175,7 +175,7 @@ def rescue(args: argparse.Namespace) -> int:
     check_names(folder)
 
     def hook_for(jimeng_conn_id: str) -> CommandHook:
-        """Return the hook of the connection that paid. For the environment, it is the account that is configured now."""
+        """Return the hook of the connection that paid. In place of the environment, it is the account that is configured now."""
         if jimeng_conn_id == ENVIRONMENT:
             jimeng_conn_id = conn_id_of(args)
         return CommandHook(jimeng_conn_id=jimeng_conn_id)

@@ -2,9 +2,9 @@
 """What the API does: submits, queries, cancels and downloads, and the faults that happen to them.
 
 Each query creates a new link. It is valid for an hour and signed in its query string (docs §1.4; M-H). A published link
-has its expiry in hexadecimal as the second path segment and the time of its creation as ``dy_q``; these links have, too.
+has its expiry in hexadecimal as the second path segment and the time of its creation as ``dy_q``. So do these links.
 That an expired link gets 403 is a guess (M: such CDNs do so). The media host serves whole files and single ranges (RFC
-9110 §14). Its content type is documented, and that it needs no key.
+9110 §14). That it needs no key, and its content type, are documented.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _ABANDONED_SECONDS = 3600
-"""If nobody has written to a temporary file for so long, its task was killed."""
+"""If a temporary file has not changed for this long, its task was killed."""
 _TOKEN = re.compile(r"[0-9a-f]{16}\.part")
 POSTER_ENDINGS = {"jpeg": "poster.jpg", "webp": "poster.webp"}
 PREVIEW_ENDING = "preview.jpg"

@@ -44,9 +44,9 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "run_failed_meaning": "The run failed ({reason}).",
         "run_failed_advice": "Open the run. The page of each failed task says what was paid and what to do.",
         "run_late": "DAG run is late: {name}",
-        "run_late_meaning": "The run was not finished at its deadline. Its renders go on, and nothing is paid twice.",
+        "run_late_meaning": "The run was not finished at its deadline. Its renders continue, and nothing is paid twice.",
         "run_late_advice": "Open the run, and look for the task that still waits.",
-        "some_run": "a run whose name Airflow does not tell",
+        "some_run": "a run whose name is not known",
         "cost_yes": "{cost} CNY",
         "cost_unknown": "at most {cost} CNY, if it was billed",
         "cost_no": "nothing was billed",
@@ -82,7 +82,7 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderMessage:
-    """What a notification tells. A field that is not known is empty.
+    """The content of a notification. A field that is not known is empty.
 
     ``cost`` is a text. ``link`` is the page of the video, or of the run; it needs ``[api] base_url``. ``key`` is the same
     for each message about the same event, so that a receiver can drop repetitions.
@@ -106,8 +106,8 @@ class RenderMessage:
 def message_of(context: Context | Mapping[str, Any], lang: str) -> RenderMessage:
     """Return the message for the context of a callback.
 
-    Callbacks of a DAG get a ``reason``, and some Airflows add the context of the last task, which is not meant. A deadline
-    gets a few facts about the run, or nothing.
+    Callbacks of a DAG get a ``reason``. Some versions of Airflow add the context of the last task, which does not count. A
+    deadline gets a few facts about the run, or nothing.
     """
     ti = context.get("ti")
     if ti is None or "reason" in context:
@@ -152,19 +152,21 @@ def _of_task(context: Mapping[str, Any] | Context, ti: Any, lang: str) -> Render
 
 
 def _failure(ti: Any, texts: Mapping[str, str]) -> tuple[Explanation, str]:
-    """Return what a failure means, and what it can have cost. The latest of the three that a task leaves counts."""
+    """Return what a failure means, and what it can have cost. The latest of the three XComs of a task counts."""
     for key in (INTENT, REFUSAL, RENDER):
         payload = _mapping(pull_own(ti, ti.task_id, key))
         if not payload:
             continue
         outcome = UNKNOWN_SUBMIT if key == INTENT else str(payload.get("outcome") or "")
         message = str(payload.get("message") or "")
-        told = dict(payload, outcome=outcome)
+        explained = dict(payload, outcome=outcome)
         if key == RENDER and message and outcome in ("", Outcome.SUCCEEDED):
-            told["meaning"] = message  # our own sentence about a video that could not be saved, or differs
+            explained["meaning"] = (
+                message  # our own sentence about a video that could not be saved, or differs
+            )
         request = _mapping(payload.get("request")) or payload
         billed = Billed.NO if key == REFUSAL else ending_of(outcome).billed
-        return explain(told), _cost(billed, request.get("estimated_cost_cny"), texts)
+        return explain(explained), _cost(billed, request.get("estimated_cost_cny"), texts)
     return NOTHING_SUBMITTED, _cost(Billed.NO, None, texts)
 
 

@@ -49,9 +49,9 @@ __all__ = ["JimengPlanOperator"]
 
 
 _ENOUGH_FAILURES = 3
-"""After so many rows one after another a store is taken to be away, and no further row is looked up."""
+"""After so many failures in succession the plan stops: the store is probably unavailable."""
 _NOTE = "note"
-"""Stands in place of a column in a warning about a row."""
+"""The name that a warning about a whole row has in place of a column."""
 _DEFAULTS = (
     "model",
     "duration",
@@ -178,7 +178,10 @@ class JimengPlanOperator(BaseOperator):
             return [item.kwargs(self._common(item)) for item in planned]
 
     def _plan(self) -> list[PlannedRow]:
-        """Return every row, checked, numbered and looked up; or refuse them with all that is wrong."""
+        """Return every row, checked, numbered and looked up.
+
+        :raises ParameterError: the message names every problem.
+        """
         from airflow_provider_jimeng.row_sources import read_rows
 
         folder = self._folder()
@@ -220,7 +223,7 @@ class JimengPlanOperator(BaseOperator):
             return None
         if not folder.endswith("/"):
             raise ParameterError(
-                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, ending in /."
+                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, which ends in /."
             )
         check_names(OutputPath.of(folder, self.output_conn_id))
         return folder
@@ -240,7 +243,7 @@ class JimengPlanOperator(BaseOperator):
     def _open_images(
         self, planned: Iterable[PlannedRow], problems: list[Problem], notes: list[Problem]
     ) -> list[PlannedRow]:
-        """Open every image, each once, and keep what tells it apart.
+        """Open each image once, and keep what identifies it.
 
         :param notes: gets the warnings about rows.
         """
@@ -274,7 +277,7 @@ class JimengPlanOperator(BaseOperator):
     def _look_up(
         self, planned: Sequence[PlannedRow], problems: list[Problem], notes: list[Problem]
     ) -> list[PlannedRow]:
-        """Find what is paid already, what became of it, and names that other requests hold.
+        """Find the renders that are paid already, their state, and names that files of other requests have.
 
         :param notes: gets the warnings about rows.
         :raises LedgerError: the records cannot be read, and no row is wrong in itself.

@@ -54,9 +54,9 @@ class JimengVideoSensor(BaseSensorOperator):
     :param render_id: in place of ``render``: the vendor's ``task_id``.
     :param model: with ``render_id``: short name or ``req_key`` of its model.
     :param jimeng_conn_id: connection for a ``render_id``; a render payload names the connection that pays.
-    :param poll_interval: deferrable mode: seconds between two queries; by default they depend on the age of the render.
-    :param poke_interval: poke and reschedule mode: as in Airflow.
-    :param timeout: as in Airflow, in every mode; the render can still be adopted later.
+    :param poll_interval: seconds between two queries in deferrable mode. By default they depend on the age of the render.
+    :param poke_interval: as in Airflow, in poke and reschedule mode.
+    :param timeout: as in Airflow, in every mode. The render can still be adopted later.
     :param deferrable: wait in the triggerer instead of on the worker.
     """
 
@@ -93,7 +93,7 @@ class JimengVideoSensor(BaseSensorOperator):
         self._last_note: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> Any:
-        """Wait in the mode that was chosen; a render that is done already is not waited for."""
+        """Wait in the chosen mode. A render that is already done is not waited for."""
         if not self.deferrable:
             return super().execute(context)
         with self._as_sensor():
@@ -117,7 +117,7 @@ class JimengVideoSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=True, xcom_value=self._end(context, render, ended))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Continue after the wait: return the render payload, or say how the render ended."""
+        """Continue after the wait: return the render payload, or raise the error that says how the render ended."""
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
         with self._as_sensor():
@@ -225,7 +225,7 @@ def _announce(context: Context, render: Render, **more: Any) -> None:
 
 
 class _SensorErrors:
-    """Maps our errors to those of a sensor: a timeout is a sensor's timeout; ``soft_fail`` and ``never_fail`` skip."""
+    """Raises our errors as those of a sensor. With ``never_fail`` or, for a timeout, ``soft_fail``, the task is skipped."""
 
     def __init__(self, sensor: JimengVideoSensor) -> None:
         self._sensor = sensor

@@ -111,7 +111,9 @@ def test_a_campaign_of_all_outcomes_is_watched_from_an_idle_page_and_agrees_with
         assert one.evaluate("window.still_the_same_page")
     run = {"dag_id": "hard_day", "run_id": site.runs["hard_day"]}
     page.goto(f"{site.url}/jimeng/campaign?{urlencode(run)}")
-    expect(page.locator(".figure", has_text="might still be billed").locator("b")).to_have_text(f"¥{in_doubt}")
+    expect(page.locator(".figure", has_text="might still be billed").locator("b")).to_have_text(
+        f"¥{in_doubt}"
+    )
     expect(page.locator(".failures article")).to_have_count(4)
     visitor.shoot("hard-day-campaign")
     page.goto(f"{site.url}/jimeng/costs?{urlencode(run)}")

@@ -157,7 +157,7 @@ def test_a_deadline_is_told_with_little_context_or_none_and_once_per_triggerer()
         asyncio.run(miss(context))
     assert [message.title for message in heard] == [
         *["DAG run is late: films manual__1"] * 2,
-        *["DAG run is late: a run whose name Airflow does not tell"] * 2,
+        *["DAG run is late: a run whose name is not known"] * 2,
     ]
     assert heard[0].key == heard[1].key
     assert len({message.key for message in heard}) == 3  # runs without a name are not taken for one

@@ -229,7 +229,7 @@ def test_the_report_refuses_tasks_and_places_that_are_none() -> None:
     ):
         with pytest.raises(AirflowFailException, match=says):
             operator.execute({})
-    with pytest.raises(AirflowFailException, match="belongs to no DAG"):
+    with pytest.raises(AirflowFailException, match="does not belong to a DAG"):
         JimengReportOperator(task_id="stray").execute({})
 
 
