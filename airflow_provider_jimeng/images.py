@@ -64,9 +64,7 @@ def _open(argument: str, frame: Frame) -> Frame:
         raise damaged from None
     width, height = image.size
     measured = replace(frame, data=data, format=image_format, width=width, height=height)
-    check_frame(
-        argument, measured
-    )  # before the image is decoded, because a small file can contain a huge image
+    check_frame(argument, measured)  # before the image is decoded: a small file can contain a huge image
     try:
         orientation = _decode(image, data)
     except Exception:  # noqa: BLE001
