@@ -265,10 +265,10 @@ class _Job:
             for original in originals:
                 original.check_unchanged()
             facts = _facts_of(handle)
-            found = read_label(handle)
-            if found != film.implicit_label:
+            written = read_label(handle)
+            if written != film.implicit_label:
                 raise LandingError(
-                    f"The implicit label could not be written into {derivative.file.uri}: it reads {found!r}."
+                    f"The implicit label could not be written into {derivative.file.uri}: it is {written!r}."
                 )
             sync(handle)
             return facts

@@ -162,26 +162,26 @@ class Derivative:
 
         :raises TargetTakenError: a file of this name was not made here, or was made of other videos.
         """
-        found = {
+        present = {
             "sha256": None if self.file.size() is None else self.file.sha256(),
             "track_sha256": None if self.track is None or self.track.size() is None else self.track.sha256(),
         }
-        if not any(found.values()):
+        if not any(present.values()):
             return
-        known = [_read_manifest(place) for place in (self.file.sidecar, self.file.pending)]
+        manifests = [_read_manifest(place) for place in (self.file.sidecar, self.file.pending)]
         for key, file in (("sha256", self.file), ("track_sha256", self.track)):
-            if found[key] and file and found[key] not in [manifest.get(key) for manifest in known]:
+            if present[key] and file and present[key] not in [manifest.get(key) for manifest in manifests]:
                 raise TargetTakenError(
                     f"{file.uri} exists and was not made here, or was changed afterwards. Nothing was written. "
                     "Rename it, or give the rendition or concat another name."
                 )
-        for manifest in known:
-            if any(found[key] != manifest.get(key) for key in found):
+        for manifest in manifests:
+            if any(present[key] != manifest.get(key) for key in present):
                 continue
             self._refuse_other_videos(manifest)
             if (manifest.get("source"), manifest.get("recipe")) == (self.source, self.recipe):
                 self.manifest = manifest
-                if manifest == known[1]:  # a task was killed before it removed the pending manifest
+                if manifest == manifests[1]:  # a task was killed before it removed the pending manifest
                     self._commit()
                 return
 
@@ -312,8 +312,8 @@ def parse_still(content: bytes, video_sha256: str) -> StillManifest | None:
 
 def parse_track(content: bytes) -> list[Tile]:
     """Return the frames that the WebVTT track of a preview names, in order."""
-    found = _TILE.findall(content.decode("utf-8", "replace"))
-    return [Tile(x=int(x), y=int(y), width=int(width), height=int(height)) for x, y, width, height in found]
+    tiles = _TILE.findall(content.decode("utf-8", "replace"))
+    return [Tile(x=int(x), y=int(y), width=int(width), height=int(height)) for x, y, width, height in tiles]
 
 
 def _is_sha256(value: object) -> bool:

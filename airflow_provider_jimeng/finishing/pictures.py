@@ -287,9 +287,9 @@ def saved_poster(file: AtomicFile, sha256: str) -> bytes | None:
 
     try:
         for ending in POSTER_ENDINGS.values():
-            found = file.beside(name_beside(file.name, ending))
-            manifest = parse_still(found.sidecar.content() or b"", sha256)
-            content = None if manifest is None else found.content()
+            candidate = file.beside(name_beside(file.name, ending))
+            manifest = parse_still(candidate.sidecar.content() or b"", sha256)
+            content = None if manifest is None else candidate.content()
             if manifest and content and hashlib.sha256(content).hexdigest() == manifest.sha256:
                 return _thumbnail(Image.open(io.BytesIO(content)))
     except Exception as error:  # noqa: BLE001 - each file system has its own classes

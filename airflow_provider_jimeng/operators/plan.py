@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
-    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.hooks.render_status import RenderStatusLookUp
@@ -191,7 +190,7 @@ class JimengPlanOperator(BaseOperator):
             sheet=self.rows_sheet,
             ignore_columns=self.ignore_columns,
         )
-        settings = self._settings()
+        settings = self.hook_for(str(self.jimeng_conn_id)).settings
         check_length(len(rows), conf.getint("core", "max_map_length", fallback=1024))
         planned, problems = draft_rows(
             rows,
@@ -236,9 +235,6 @@ class JimengPlanOperator(BaseOperator):
             for line in lines:
                 self.log.error("%s", line)
         return error
-
-    def _settings(self) -> ClientSettings:
-        return self.hook_for(str(self.jimeng_conn_id)).settings
 
     def _open_images(
         self, planned: Iterable[PlannedRow], problems: list[Problem], notes: list[Problem]

@@ -96,7 +96,7 @@ class JimengVideoSensor(BaseSensorOperator):
         """Wait in the chosen mode. A render that is already done is not waited for."""
         if not self.deferrable:
             return super().execute(context)
-        with self._as_sensor():
+        with _SensorErrors(self):
             poll_interval = self._fixed_interval()
             render, hook = self._named_render()
             ended = self._ask(context, render, hook)
@@ -108,7 +108,7 @@ class JimengVideoSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; ask again only if one answer is not enough."""
-        with self._as_sensor():
+        with _SensorErrors(self):
             render, hook = self._named_render()
             ended = self._ask(context, render, hook)
             if ended is None:
@@ -120,7 +120,7 @@ class JimengVideoSensor(BaseSensorOperator):
         """Continue after the wait: return the render payload, or raise the error that says how the render ended."""
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
-        with self._as_sensor():
+        with _SensorErrors(self):
             render = named_render(self, JimengHook(jimeng_conn_id=str(self.jimeng_conn_id)))
             return self._end(context, render, RenderEvent.from_payload(event))
 
@@ -215,9 +215,6 @@ class JimengVideoSensor(BaseSensorOperator):
         _announce(context, render, **outcome_fields(ended))
         count_end(render, ended)
         raise render_error(ended, render, submits=False)
-
-    def _as_sensor(self) -> _SensorErrors:
-        return _SensorErrors(self)
 
 
 def _announce(context: Context, render: Render, **more: Any) -> None:

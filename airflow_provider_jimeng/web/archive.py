@@ -249,7 +249,7 @@ def selected(body: bytes, *, form: bool) -> Selection:
 
 
 def _refs(entries: Any) -> dict[TaskRef, None]:
-    found: dict[TaskRef, None] = {}
+    refs: dict[TaskRef, None] = {}
     if not isinstance(entries, list):
         raise ValueError("expected a list")  # noqa: TRY004 - callers handle one error
     for entry in entries:
@@ -259,18 +259,18 @@ def _refs(entries: Any) -> dict[TaskRef, None]:
             raise ValueError("expected names")
         if not isinstance(map_index, int) or not -1 <= map_index < 2**31:
             raise ValueError("expected a map index")
-        found[store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)] = None
-    return found
+        refs[store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)] = None
+    return refs
 
 
 def _take(value: Any) -> int | None:
     """Return the number of a take, ``None`` if it is not known."""
     if value is None:
         return None
-    found = (
+    take = (
         whole(int(value)) if isinstance(value, str) and value.isascii() and value.isdigit() else whole(value)
     )
-    return found if found is not None and 0 < found < 10**6 else None
+    return take if take is not None and 0 < take < 10**6 else None
 
 
 def _slug(words: str, longest: int) -> str:

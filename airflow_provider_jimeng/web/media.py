@@ -138,13 +138,13 @@ def open_video(manifest: Mapping[str, Any], conn_id: str | None) -> Video:
 def named_file(manifest: Mapping[str, Any]) -> tuple[str, str]:
     """Return URI and SHA-256 of the video that a manifest from XCom names.
 
-    :raises MediaGoneError: it names none.
+    :raises MediaGoneError: it does not name one.
     """
     uri, sha256 = manifest.get("uri"), manifest.get("sha256")
     if not isinstance(uri, str) or not uri:
-        raise MediaGoneError("This task instance has saved no video.")
+        raise MediaGoneError("This task instance has not saved a video.")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise MediaGoneError("The manifest contains no SHA-256 of its file.")
+        raise MediaGoneError("The manifest does not contain the SHA-256 of its file.")
     return uri, sha256
 
 
@@ -156,11 +156,11 @@ def this_half_minute() -> int:
 def file_in_store(uri: str, conn_id: str | None) -> AtomicFile:
     """Return the file that a URI names, which need not exist.
 
-    :raises MediaGoneError: the URI names no file in a store that Airflow knows.
+    :raises MediaGoneError: the URI does not name a file in a store that Airflow knows.
     """
     protocol, separator, _ = uri.partition("://")
     if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
-        raise MediaGoneError("The manifest names no file in a store.")
+        raise MediaGoneError("The manifest does not name a file in a store.")
     return OutputPath(output_path=uri, output_conn_id=conn_id).file()
 
 
@@ -296,7 +296,7 @@ class Still:
 def open_still(manifest: Mapping[str, Any], kind: PictureKind, conn_id: str | None) -> Still | None:
     """Return the poster or the preview of the video that a manifest from XCom names, ``None`` if there is none.
 
-    :raises MediaGoneError: the manifest names no video.
+    :raises MediaGoneError: the manifest does not name a video.
     """
     picture = _find_picture(*named_file(manifest), kind, conn_id, this_half_minute())
     if picture is None:
@@ -312,7 +312,7 @@ def open_still(manifest: Mapping[str, Any], kind: PictureKind, conn_id: str | No
 def preview_tiles(manifest: Mapping[str, Any], conn_id: str | None) -> list[Tile]:
     """Return the frames of the video's preview, an empty list if there is none.
 
-    :raises MediaGoneError: the manifest names no video.
+    :raises MediaGoneError: the manifest does not name a video.
     """
     picture = _find_picture(*named_file(manifest), "preview", conn_id, this_half_minute())
     if picture is None:
