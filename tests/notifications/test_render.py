@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.notifier import BaseNotifier
 
-from airflow_provider_jimeng.notifications.message import RenderMessage, message_of
-from airflow_provider_jimeng.notifications.render import JimengRenderNotifier
+from airflow_provider_jimeng.notifications.render import JimengRenderNotifier, RenderMessage, message_of
 from tests.harness.dag_runs import dag_file, run_dag
 
 if TYPE_CHECKING:
