@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
-    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
     from airflow_provider_jimeng.hooks.render_status import RenderStatusLookUp
@@ -49,9 +48,9 @@ __all__ = ["JimengPlanOperator"]
 
 
 _ENOUGH_FAILURES = 3
-"""After so many rows one after another a store is taken to be away, and no further row is looked up."""
+"""After so many failures in succession the plan stops: the store is probably unavailable."""
 _NOTE = "note"
-"""Stands in place of a column in a warning about a row."""
+"""The name that a warning about a whole row has in place of a column."""
 _DEFAULTS = (
     "model",
     "duration",
@@ -178,7 +177,10 @@ class JimengPlanOperator(BaseOperator):
             return [item.kwargs(self._common(item)) for item in planned]
 
     def _plan(self) -> list[PlannedRow]:
-        """Return every row, checked, numbered and looked up; or refuse them with all that is wrong."""
+        """Return every row, checked, numbered and looked up.
+
+        :raises ParameterError: the message names every problem.
+        """
         from airflow_provider_jimeng.row_sources import read_rows
 
         folder = self._folder()
@@ -188,7 +190,7 @@ class JimengPlanOperator(BaseOperator):
             sheet=self.rows_sheet,
             ignore_columns=self.ignore_columns,
         )
-        settings = self._settings()
+        settings = self.hook_for(str(self.jimeng_conn_id)).settings
         check_length(len(rows), conf.getint("core", "max_map_length", fallback=1024))
         planned, problems = draft_rows(
             rows,
@@ -220,7 +222,7 @@ class JimengPlanOperator(BaseOperator):
             return None
         if not folder.endswith("/"):
             raise ParameterError(
-                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, ending in /."
+                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, which ends in /."
             )
         check_names(OutputPath.of(folder, self.output_conn_id))
         return folder
@@ -234,13 +236,10 @@ class JimengPlanOperator(BaseOperator):
                 self.log.error("%s", line)
         return error
 
-    def _settings(self) -> ClientSettings:
-        return self.hook_for(str(self.jimeng_conn_id)).settings
-
     def _open_images(
         self, planned: Iterable[PlannedRow], problems: list[Problem], notes: list[Problem]
     ) -> list[PlannedRow]:
-        """Open every image, each once, and keep what tells it apart.
+        """Open each image once, and keep what identifies it.
 
         :param notes: gets the warnings about rows.
         """
@@ -274,7 +273,7 @@ class JimengPlanOperator(BaseOperator):
     def _look_up(
         self, planned: Sequence[PlannedRow], problems: list[Problem], notes: list[Problem]
     ) -> list[PlannedRow]:
-        """Find what is paid already, what became of it, and names that other requests hold.
+        """Find the renders that are paid already, their state, and names that files of other requests have.
 
         :param notes: gets the warnings about rows.
         :raises LedgerError: the records cannot be read, and no row is wrong in itself.

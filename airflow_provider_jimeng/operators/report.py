@@ -101,7 +101,7 @@ class JimengReportOperator(BaseOperator):
         self.fail_if_incomplete = fail_if_incomplete
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read what the tasks left, write the report, and return its summary."""
+        """Read the XComs of the tasks, write the report, and return its summary."""
         with airflow_errors(self):
             target = self._target()
             report = self._gather(context)
@@ -168,7 +168,7 @@ class JimengReportOperator(BaseOperator):
 
     def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
         """Return the preview of every saved video that the page shows, by URI."""
-        from airflow_provider_jimeng.finishing.stills import can_decode, first_frame, poster
+        from airflow_provider_jimeng.finishing.pictures import can_decode, first_frame, saved_poster
         from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()
@@ -187,14 +187,14 @@ class JimengReportOperator(BaseOperator):
             try:
                 if decodes:
                     file = OutputPath(output_path=uri, output_conn_id=conn_id).file()
-                    picture = poster(file, str(task.known.get("sha256"))) or first_frame(file)
+                    picture = saved_poster(file, str(task.known.get("sha256"))) or first_frame(file)
             except JimengError as error:
                 self.log.warning("No picture of %s: %s", uri, error)
             previews[uri] = Preview(path=path, picture=picture)
         return previews
 
 
-# --- what the tasks of the run left -----------------------------------------------------------------------------------
+# --- the XComs of the tasks of the run--------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +210,7 @@ def _tasks_to_read(operator: BaseOperator, task_ids: Sequence[str] | None) -> li
     """Return the tasks with these ids, or else all upstream tasks of this package; those that submit come first."""
     dag = operator.get_dag()
     if dag is None:
-        raise ParameterError("task_ids", "the report belongs to no DAG.")
+        raise ParameterError("task_ids", "the report does not belong to a DAG.")
     if task_ids is None:
         tasks = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
     else:
@@ -237,22 +237,24 @@ def _read_quote(operator: BaseOperator, context: Context) -> _Quoted:
 
 
 def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
-    """Return what every instance of the tasks left. An instance of a submitting task counts even if it left nothing."""
+    """Return the end of every instance of the tasks. An instance of a submitting task counts even without any XCom."""
     ends: list[TaskEnd] = []
     for task in tasks:
         if _has_no_rows(task, context):
             continue
         count = _count(context, task.task_id)
         mapped = hasattr(task, "partial_kwargs") or count > 1
-        left = {key: pull_by_index(context, task.task_id, key, count) for key in (RENDER, REFUSAL, INTENT)}
-        left[RETURN_VALUE] = pull_by_index(context, task.task_id, RETURN_VALUE, count, renders=left[RENDER])
+        values = {key: pull_by_index(context, task.task_id, key, count) for key in (RENDER, REFUSAL, INTENT)}
+        values[RETURN_VALUE] = pull_by_index(
+            context, task.task_id, RETURN_VALUE, count, renders=values[RENDER]
+        )
         earlier = _earlier(context, task.task_id)
         arguments = _arguments(task, context, count)
         for index in range(count):
-            manifest = manifest_or_none(left[RETURN_VALUE].get(index))
-            render = left[RENDER].get(index)
-            if left[RETURN_VALUE].get(index) is None and _submits(task):
-                render = _stopped(left[REFUSAL].get(index), left[INTENT].get(index), render)
+            manifest = manifest_or_none(values[RETURN_VALUE].get(index))
+            render = values[RENDER].get(index)
+            if values[RETURN_VALUE].get(index) is None and _submits(task):
+                render = _stopped(values[REFUSAL].get(index), values[INTENT].get(index), render)
             if render is not None or manifest is not None or _submits(task):
                 end = TaskEnd(
                     task=task.task_id,
@@ -273,7 +275,7 @@ def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any
 
 
 def _has_no_rows(task: Any, context: Context) -> bool:
-    """Return whether a task is mapped over a plan without rows: Airflow keeps one skipped instance, which is not a render."""
+    """Return whether a task is mapped over a plan without rows. Airflow keeps one skipped instance, which has no render."""
     if not hasattr(task, "partial_kwargs"):
         return False
     plans = [source for source in task.iter_mapped_dependencies() if _is_plan(source)]
@@ -282,9 +284,9 @@ def _has_no_rows(task: Any, context: Context) -> bool:
 
 
 def _stopped(refusal: Any, intent: Any, render: Any) -> dict[str, Any] | None:
-    """Return what a task left that did not succeed: a refusal, a submit with an unknown outcome, or a render.
+    """Return the end of a task that did not succeed: a refusal, a submit with an unknown outcome, or a render.
 
-    :param render: the render that the task left. It counts if the task submitted nothing after it.
+    :param render: the last render of the task. It counts if the task submitted nothing after it.
     """
     if refusal is not None and _is_later(refusal["refused_at"], render):
         return dict(refusal)

@@ -24,7 +24,7 @@ from typing import IO
 LONGEST_SECONDS = 120.0
 IMPORTED = (
     "airflow_provider_jimeng.cli.main",
-    *(f"airflow_provider_jimeng.cli.{name}" for name in ("doctor", "finish", "free", "render")),
+    *(f"airflow_provider_jimeng.cli.{name}" for name in ("doctor", "free", "render")),
     "airflow_provider_jimeng.storage.landing",
     "airflow_provider_jimeng.triggers.render",
 )
