@@ -138,7 +138,8 @@ outages: $(VENV)/.real-ready ## stop servers while tasks pay, on a real Airflow;
 
 .PHONY: test-nightly
 test-nightly: $(VENV)/.real-ready ## the variants of proofs whose shortest form is in test-real
-	$(BIN)/pytest -n 2 --dist loadfile -m nightly $(PYTEST_ARGS)
+	$(BIN)/pytest -m nightly tests/browser $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m nightly --ignore=tests/browser $(PYTEST_ARGS)
 
 .PHONY: nightly
 nightly: test-nightly outages chaos-many cluster-test matrix matrix-browser ## run all long tests, which takes hours; make -k nightly continues after a failure

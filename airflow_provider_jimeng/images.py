@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens image inputs, after the pure checks and before anything is recorded or sent."""
+"""Opens the images of a request, after its other checks and before anything is recorded or sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jimeng.core.parameters import RenderRequest
 
-FOR_GOOD = (
+PERMANENT_ERRORS = (
     FileNotFoundError,
     IsADirectoryError,
     NotADirectoryError,
@@ -29,14 +29,14 @@ FOR_GOOD = (
     ValueError,
     ImportError,
 )
-"""What no retry mends; anything else that a store raises may be over by then."""
+"""Errors of a store that a retry does not solve. Its other errors can be temporary."""
 _ORIENTATION = 0x0112
 
 
 def open_images(request: RenderRequest) -> RenderRequest:
-    """Return the request with every image file read, decoded and checked; links stay as they are and are never fetched.
+    """Return the request with every image file read, decoded and checked. Links stay as they are, and are not fetched.
 
-    :raises ParameterError: naming the argument, what is wrong with the file, and the remedy.
+    :raises ParameterError: the message names the argument, what is wrong with the file, and the remedy.
     """
     opened = {argument: _open(argument, frame) for argument, frame in request.frames_to_open.items()}
     return request.with_frames(opened) if opened else request
@@ -44,25 +44,27 @@ def open_images(request: RenderRequest) -> RenderRequest:
 
 def _open(argument: str, frame: Frame) -> Frame:
     data = _read(argument, frame.reference)
-    name, found = shown(frame.reference), format_of(data)
+    name, image_format = shown(frame.reference), format_of(data)
     if not data:
         raise ParameterError(argument, f"{name} is empty: it has 0 bytes.")
-    if found is None:
+    if image_format is None:
         raise ParameterError(argument, f"{name} is not an image; the API takes JPEG or PNG.")
-    if found not in IMAGE_FORMATS:
+    if image_format not in IMAGE_FORMATS:
         raise ParameterError(
-            argument, f"the image is {found}; the API takes JPEG or PNG. Convert {name} to one of them."
+            argument,
+            f"the image is {image_format}; the API takes JPEG or PNG. Convert {name} to one of them.",
         )
     damaged = ParameterError(
-        argument, f"{name} is a damaged or incomplete {found} image. Copy it again, or save it anew."
+        argument,
+        f"{name} is a damaged or incomplete {image_format} image. Copy it again, or save it again in an image editor.",
     )
     try:
-        image = _parse(found, data)
+        image = _parse(image_format, data)
     except Exception:  # noqa: BLE001 - a damaged file makes the image library raise anything
         raise damaged from None
     width, height = image.size
-    measured = replace(frame, data=data, format=found, width=width, height=height)
-    check_frame(argument, measured)  # before anything is decoded: a small file can hold a huge image
+    measured = replace(frame, data=data, format=image_format, width=width, height=height)
+    check_frame(argument, measured)  # before the image is decoded: a small file can contain a huge image
     try:
         orientation = _decode(image, data)
     except Exception:  # noqa: BLE001
@@ -74,18 +76,18 @@ def _open(argument: str, frame: Frame) -> Frame:
 def _read(argument: str, reference: str) -> bytes:
     """Read a file, up to one byte more than the API takes."""
     try:
-        with ObjectStoragePath(_place(reference)).open("rb") as file:
+        with ObjectStoragePath(absolute_path(reference)).open("rb") as file:
             return bytes(file.read(MAX_IMAGE_BYTES + 1))
     except Exception as error:
-        why = f"{type(error).__name__}: {shown(str(error))[1:-1]}"
-        said = f"{shown(reference)} cannot be opened ({why})."
-        if isinstance(error, FOR_GOOD):
-            raise ParameterError(argument, said) from error
-        raise UnreadableImageError(argument, f"{said} A retry might read it.") from error
+        reason = f"{type(error).__name__}: {shown(str(error))[1:-1]}"
+        message = f"{shown(reference)} cannot be opened ({reason})."
+        if isinstance(error, PERMANENT_ERRORS):
+            raise ParameterError(argument, message) from error
+        raise UnreadableImageError(argument, f"{message} A retry might read it.") from error
 
 
 def _parse(kind: str, data: bytes) -> ImageFile:
-    """Read what stands before the pixels. ``Image.open`` would refuse a huge image without telling its size."""
+    """Read the header of an image. ``Image.open`` would refuse a huge image and not tell its size."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
@@ -93,38 +95,40 @@ def _parse(kind: str, data: bytes) -> ImageFile:
 
 
 def _decode(image: ImageFile, data: bytes) -> int:
-    """Decode every pixel and return EXIF's orientation; whatever is raised means that the image is damaged."""
+    """Decode every pixel and return the orientation in EXIF. Any error means that the image is damaged."""
     if image.format == "PNG":
-        _parse("PNG", data).verify()  # the checksums, up to the end
+        _parse("PNG", data).verify()  # checks the checksums of the whole file
     elif not _has_end(data):
         raise ValueError("the end is missing")
     else:
-        image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))  # reads as much, keeps little
+        image.draft(
+            "L", (max(1, image.width // 8), max(1, image.height // 8))
+        )  # reads the whole file, and needs little memory
     image.load()
     return _orientation(image)
 
 
 def _has_end(data: bytes) -> bool:
-    """Whether a JPEG's pixels end with the marker for that: half a copy may be padded with zeros, which decode."""
+    """Return whether a JPEG has its end marker. An incomplete copy can be filled up with zeros, which can be decoded."""
     at = 2
     while data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xDA:  # the pixels; a thumbnail before them has an end of its own
+        if marker == 0xDA:  # here the pixels begin; a thumbnail before them has an end marker of its own
             return data.find(b"\xff\xd9", at) >= 0
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return True  # what the decoder makes of it counts
+    return True  # the decoder decides
 
 
 def _orientation(image: ImageFile) -> int:
     from PIL.Image import Exif
 
     exif = Exif()
-    with suppress(Exception):  # a damaged note beside the pixels turns nothing
+    with suppress(Exception):  # damaged EXIF data counts as no rotation
         exif.load(image.info.get("exif") or b"")
         return next(number for number in range(1, 9) if number == exif.get(_ORIENTATION))
     return 1
 
 
-def _place(reference: str) -> str:
-    """Return a path that was given without a scheme, made absolute: Airflow 2 takes it from the root."""
+def absolute_path(reference: str) -> str:
+    """Return a path without a scheme as an absolute path, because Airflow 2 reads it from the root. A URI stays."""
     return reference if "://" in reference else str(Path(reference).expanduser().absolute())

@@ -82,10 +82,10 @@ def dataset(kind: type[_Kind], uri: str, **facets: Any) -> _Kind:
 
 def _as_airflow_does(uri: str) -> tuple[str, str] | None:
     try:
-        found = translate_airflow_asset(Asset(uri=uri), None)
+        identifier = translate_airflow_asset(Asset(uri=uri), None)
     except ValueError:  # Airflow refuses some URIs as assets, for example those that are not ASCII
         return None
-    return None if found is None else (found.namespace, found.name)
+    return None if identifier is None else (identifier.namespace, identifier.name)
 
 
 def _output(file: Mapping[str, Any]) -> OutputDataset:

@@ -91,7 +91,7 @@ def render_page(
 
     :param previews: by URI of the video; a video without one gets a tile without a picture.
     :param language: ``en`` or ``zh``.
-    :param served: a web server sends the page, which is then no file beside the videos.
+    :param served: a web server sends the page, so it is not a file beside the videos.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  DAG files need no templates
 

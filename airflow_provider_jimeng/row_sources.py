@@ -14,7 +14,6 @@ import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -26,7 +25,7 @@ from airflow_provider_jimeng.core.errors import ParameterError, TransportError, 
 from airflow_provider_jimeng.core.frames import host_of
 from airflow_provider_jimeng.core.rows import ENDINGS, Row, rows_of_file, rows_of_list, rows_of_table
 from airflow_provider_jimeng.core.texts import shorten, without_queries
-from airflow_provider_jimeng.images import FOR_GOOD
+from airflow_provider_jimeng.images import PERMANENT_ERRORS, absolute_path
 
 if TYPE_CHECKING:
     from openpyxl.worksheet.worksheet import Worksheet
@@ -166,21 +165,18 @@ def _read(place: ObjectStoragePath | str, shown: str, conn_id: str | None) -> by
         # Below Airflow 3, a connection of None hides the connection in the URL.
         options = {"conn_id": conn_id} if conn_id else {}
         path = (
-            place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(_absolute(place), **options)
+            place
+            if isinstance(place, ObjectStoragePath)
+            else ObjectStoragePath(absolute_path(place), **options)
         )
         with path.open("rb") as file:
             return bytes(file.read(MAX_FILE_BYTES + 1))
     except Exception as error:  # noqa: BLE001  each store has its own classes
-        for_good = isinstance(error, FOR_GOOD)
+        is_permanent = isinstance(error, PERMANENT_ERRORS)
         reason = f"{shown} cannot be read ({type(error).__name__}: {error})."
-    if for_good:
+    if is_permanent:
         raise ParameterError("rows", reason)
     raise UnreadableRowsError("rows", f"{reason} A retry might read it.")
-
-
-def _absolute(name: str) -> str:
-    """Return a path without a scheme as an absolute path, because Airflow 2 reads it from the root."""
-    return name if "://" in name else str(Path(name).expanduser().absolute())
 
 
 def _parse(text: str) -> Any:
@@ -285,15 +281,15 @@ def _lines(name: str, content: bytes, sheet: str | None) -> Iterator[Line]:
         yield number, line
 
 
-def _sheet(name: str, sheets: list[Any], wanted: str | None) -> Worksheet:
-    shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
-    if wanted is None:
-        return (shown or sheets)[0]
+def _sheet(name: str, sheets: list[Any], title: str | None) -> Worksheet:
+    visible = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
+    if title is None:
+        return (visible or sheets)[0]
     for sheet in sheets:
-        if sheet.title.strip() == wanted.strip():
+        if sheet.title.strip() == title.strip():
             return sheet
     names = ", ".join(repr(sheet.title) for sheet in sheets)
-    raise ParameterError("rows_sheet", f"{name} has no sheet {wanted!r}. Its sheets are: {names}.")
+    raise ParameterError("rows_sheet", f"{name} has no sheet {title!r}. Its sheets are: {names}.")
 
 
 def _cell(name: str, line: int, value: Any, written: Any) -> Any:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 tracer = trace.get_tracer("airflow_provider_jimeng")
 
 _Answer = TypeVar("_Answer")
-Tell = Callable[..., None]
+SetAttributes = Callable[..., None]
 """Adds attributes to a span, without the prefix ``jimeng.``."""
 
 
@@ -35,13 +35,13 @@ def traced_submit(submit: Callable[[Any, RenderRequest], _Answer]) -> Callable[[
     @wraps(submit)
     def traced(self: Any, request: RenderRequest) -> _Answer:
         facts = {"model": request.spec.name, "duration_seconds": request.duration}
-        with _span("jimeng.submit", {**facts, "cost_cny": request.estimated_cost}) as tell:
+        with _span("jimeng.submit", {**facts, "cost_cny": request.estimated_cost}) as set_attributes:
             answer = submit(self, request)
             render: Render | None = getattr(answer, "render", None)
             if render is None:
-                tell(outcome="no_slot" if hasattr(answer, "error") else "other_task")
+                set_attributes(outcome="no_slot" if hasattr(answer, "error") else "other_task")
             else:
-                tell(outcome="accepted", render_id=render.task_id)
+                set_attributes(outcome="accepted", render_id=render.task_id)
             return answer
 
     return traced
@@ -52,9 +52,9 @@ def traced_landing(land: Callable[..., RenderManifest]) -> Callable[..., RenderM
 
     @wraps(land)
     def traced(render: Render, *arguments: Any, **options: Any) -> RenderManifest:
-        with _span("jimeng.land", _facts(render)) as tell:
+        with _span("jimeng.land", _facts(render)) as set_attributes:
             manifest = land(render, *arguments, **options)
-            tell(outcome="landed", bytes=manifest.bytes, cost_cny=manifest.cost_cny)
+            set_attributes(outcome="landed", bytes=manifest.bytes, cost_cny=manifest.cost_cny)
             return manifest
 
     return traced
@@ -62,7 +62,7 @@ def traced_landing(land: Callable[..., RenderManifest]) -> Callable[..., RenderM
 
 def trace_wait(render: Render, ended: RenderEvent) -> None:
     """Make a span ``jimeng.wait`` of a wait that is over. It begins at the submit, because processes share the wait."""
-    with _harmless():
+    with _logged_errors():
         span = tracer.start_span("jimeng.wait", start_time=round(render.submitted_at.timestamp() * 1e9))
         facts = {**_facts(render), "outcome": ended.outcome.value, "code": ended.code, "polls": ended.polls}
         facts |= {"queued_seconds": ended.queued_seconds, "render_seconds": ended.render_seconds}
@@ -80,38 +80,38 @@ def _facts(render: Render) -> dict[str, Any]:
 
 
 @contextmanager
-def _span(name: str, facts: dict[str, Any]) -> Iterator[Tell]:
+def _span(name: str, facts: dict[str, Any]) -> Iterator[SetAttributes]:
     """Make a span of a block. An error adds its class and the API's code, because its text might quote a prompt."""
     span: trace.Span = trace.INVALID_SPAN
-    with _harmless():
+    with _logged_errors():
         span = tracer.start_span(name)
-    tell = _teller(span)
-    tell(**facts)
+    set_attributes = _setter(span)
+    set_attributes(**facts)
     try:
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-            yield tell
+            yield set_attributes
     except (
         ConcurrencyLimitedError,
         RateLimitedError,
     ) as error:  # the task waits for a slot: nothing went wrong
-        tell(outcome="busy", code=error.code)
+        set_attributes(outcome="busy", code=error.code)
         raise
     except BaseException as error:
-        tell(outcome="error", error=type(error).__name__, code=getattr(error, "code", None))
-        with _harmless():
+        set_attributes(outcome="error", error=type(error).__name__, code=getattr(error, "code", None))
+        with _logged_errors():
             span.set_status(trace.StatusCode.ERROR)
         raise
     finally:
-        with _harmless():
+        with _logged_errors():
             span.end()
 
 
-def _teller(span: trace.Span) -> Tell:
-    def tell(**facts: Any) -> None:
-        with _harmless():
+def _setter(span: trace.Span) -> SetAttributes:
+    def set_attributes(**facts: Any) -> None:
+        with _logged_errors():
             _set(span, facts)
 
-    return tell
+    return set_attributes
 
 
 def _set(span: trace.Span, facts: dict[str, Any]) -> None:
@@ -122,9 +122,9 @@ def _set(span: trace.Span, facts: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _harmless() -> Iterator[None]:
+def _logged_errors() -> Iterator[None]:
     """Log an error of a span processor instead of raising it, so that no paid render is lost."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - processors of users raise classes of their own
-        log.warning("A span of OpenTelemetry failed (%s). The task goes on.", type(error).__name__)
+        log.warning("A span of OpenTelemetry failed (%s). The task continues.", type(error).__name__)

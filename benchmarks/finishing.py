@@ -50,7 +50,7 @@ def make_source(path: Path, seconds: int) -> None:
 def draw_label(path: Path) -> tuple[int, int]:
     """Save the picture that the finished video has, for the command's overlay; return its place."""
     from airflow_provider_jimeng.finishing import VisibleLabel
-    from airflow_provider_jimeng.finishing.visible_label import draw_label, find_font
+    from airflow_provider_jimeng.finishing.pictures import draw_label, find_font
 
     label = VisibleLabel(**LABEL)  # type: ignore[arg-type]
     picture, x, y = draw_label(label, find_font(label), 1920, 1080)
@@ -65,7 +65,7 @@ from pathlib import Path
 from airflow_provider_jimeng.finishing.request import Rendition, VisibleLabel
 from airflow_provider_jimeng.finishing.source import Source
 from airflow_provider_jimeng.finishing.video import Film, encode
-from airflow_provider_jimeng.finishing.visible_label import draw_label, find_font
+from airflow_provider_jimeng.finishing.pictures import draw_label, find_font
 
 label = VisibleLabel(**{LABEL!r})
 source = Source.open(Path({str(source)!r}))

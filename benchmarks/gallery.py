@@ -257,12 +257,12 @@ def page(**wanted: Any) -> str:
 
     with create_session(scoped=False) as session:
         filters = store.Filters(readable=frozenset(store.dag_ids(session)), **wanted)
-        found, shown = store.find_page(session, filters, limit=PAGE, offset=0)
+        results, page_of_renders = store.find_page(session, filters, limit=PAGE, offset=0)
         return json.dumps(
             [
-                *(cards.card(stored, {}) for stored in shown),
-                found.totals,
-                found.choices,
+                *(cards.card(stored, {}) for stored in page_of_renders),
+                results.totals,
+                results.choices,
             ]
         )
 

@@ -105,7 +105,7 @@ def claims(table: Table, store: str, place: Place, sizes: list[int], rounds: int
         ledger = Ledger(key, folder=folder)
         ledger.read()
         ledger.begin(record(number, path, key=key, state=RecordState.INTENT), None)
-        ledger.others(record(number, path).asked)
+        ledger.others(record(number, path).requested)
         ledger.settle(record(number, path, key=key, state=RecordState.SUBMITTED))
         ledger.write(record(number, path, key=key))
 
@@ -114,7 +114,7 @@ def claims(table: Table, store: str, place: Place, sizes: list[int], rounds: int
         written = CLAIMS * size
         ledger = Ledger(TaskKey(dag_id="ads", run_id="now", task_id="render"), folder=folder)
         actions: dict[str, Callable[[int], object]] = {
-            "look-up by request": lambda _, ledger=ledger: ledger.others(record(0, path).asked),  # type: ignore[misc]
+            "look-up by request": lambda _, ledger=ledger: ledger.others(record(0, path).requested),  # type: ignore[misc]
             "look-up by file name": lambda _, ledger=ledger: ledger.rivals(path),  # type: ignore[misc]
             "record of one task, from intent to saved": whole,
         }

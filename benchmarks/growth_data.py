@@ -68,7 +68,7 @@ def record(
     return Record(
         state=state,
         key=key or TaskKey(dag_id="ads", run_id=f"scheduled__{number}", task_id="render"),
-        asked=REQUEST,
+        requested=REQUEST,
         fingerprint=REQUEST,
         take=1,
         max_tries=1,
@@ -95,7 +95,7 @@ def write_paid(folder: OutputPath, count: int) -> None:
         made = Record(
             state=RecordState.LANDED,
             key=TaskKey(dag_id="ads", run_id="before", task_id="render", map_index=number),
-            asked=manifest.fingerprint,
+            requested=manifest.fingerprint,
             fingerprint=manifest.fingerprint,
             take=1,
             max_tries=1,

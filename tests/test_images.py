@@ -47,12 +47,12 @@ def test_a_path_may_be_relative_or_a_uri(tmp_path: Path, monkeypatch: pytest.Mon
     path = picture(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = [opened(name).first_frame for name in ("frame.bin", "./frame.bin", "~/frame.bin", path.as_uri())]
-    assert {frame.data for frame in found if frame is not None} == {path.read_bytes()}
+    frames = [opened(name).first_frame for name in ("frame.bin", "./frame.bin", "~/frame.bin", path.as_uri())]
+    assert {frame.data for frame in frames if frame is not None} == {path.read_bytes()}
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "reason"),
     [
         (
             (319, 400),
@@ -67,9 +67,9 @@ def test_a_path_may_be_relative_or_a_uri(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_size_that_the_api_refuses_is_refused_here(
-    tmp_path: Path, size: tuple[int, int], said: str
+    tmp_path: Path, size: tuple[int, int], reason: str
 ) -> None:
-    with pytest.raises(ParameterError, match=f"^first_frame: .*{said}"):
+    with pytest.raises(ParameterError, match=f"^first_frame: .*{reason}"):
         opened(picture(tmp_path, size))
 
 

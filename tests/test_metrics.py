@@ -22,7 +22,7 @@ MEASURED = {"render": "render_seconds", "queue": "queued_seconds"}
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "campaigns.md"
 
 
-class Told:
+class Counted:
     """What Airflow's `Stats` is told, in place of a statsd server."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +42,8 @@ class Told:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    return Told(monkeypatch)
+def stats(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
 
 
 @pytest.fixture
@@ -52,12 +52,14 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         yield opened
 
 
-def test_a_render_is_counted_from_busy_to_landed_with_seconds_bytes_and_cost(lab: Lab, told: Told) -> None:
+def test_a_render_is_counted_from_busy_to_landed_with_seconds_bytes_and_cost(
+    lab: Lab, stats: Counted
+) -> None:
     lab.emulator.faults.add(where="submit", what="error_before", code=50430, nth=1)
     lab.options.update(deferrable=False, max_wait_for_slot=0.2)
     stage = lab.task(retries=0)
     assert stage.run() == "success"
-    assert told.counted == {
+    assert stats.counted == {
         ("jimeng.busy",): 1,
         ("jimeng.submitted",): 1,
         ("jimeng.landed",): 1,
@@ -65,35 +67,37 @@ def test_a_render_is_counted_from_busy_to_landed_with_seconds_bytes_and_cost(lab
         ("jimeng.cost_fen",): 140,
     }
     seconds = {f"jimeng.{name}_seconds": stage.result[key] for name, key in MEASURED.items()}
-    assert told.timed == {name: timedelta(seconds=each) for name, each in seconds.items() if each is not None}
+    assert stats.timed == {
+        name: timedelta(seconds=each) for name, each in seconds.items() if each is not None
+    }
 
 
-def test_the_seconds_that_queries_saw_are_told(lab: Lab, told: Told) -> None:
+def test_the_seconds_that_queries_saw_are_reported(lab: Lab, stats: Counted) -> None:
     stage = lab.task()
     assert stage.run() == "success"
-    told.timed.clear()
+    stats.timed.clear()
     manifest = RenderManifest.from_payload({**stage.result, "render_seconds": 31.5, "queued_seconds": 4.0})
     count_landing(manifest, since=manifest.landed_at)
-    assert told.timed == {
+    assert stats.timed == {
         "jimeng.render_seconds": timedelta(seconds=31.5),
         "jimeng.queue_seconds": timedelta(seconds=4),
     }
 
 
-def test_an_adopted_render_is_not_counted_as_submitted_again(lab: Lab, told: Told) -> None:
+def test_an_adopted_render_is_not_counted_as_submitted_again(lab: Lab, stats: Counted) -> None:
     stage = lab.task()
     stage.interruptions.at("deferred")
     assert stage.run() == "success"
-    assert told.counted["jimeng.submitted",] == told.counted["jimeng.adopted",] == 1
+    assert stats.counted["jimeng.submitted",] == stats.counted["jimeng.adopted",] == 1
 
 
-def test_failures_are_counted_by_the_apis_code(lab: Lab, told: Told) -> None:
+def test_failures_are_counted_by_the_apis_code(lab: Lab, stats: Counted) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50413)
     assert lab.task(retries=0).run() == "failed"
-    assert told.counted["jimeng.failed", "50413"] == 1
+    assert stats.counted["jimeng.failed", "50413"] == 1
 
 
-def test_a_render_that_is_landed_already_is_not_counted_as_landed_again(lab: Lab, told: Told) -> None:
+def test_a_render_that_is_landed_already_is_not_counted_as_landed_again(lab: Lab, stats: Counted) -> None:
     submit = lab.task(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
     assert submit.run() == "success"
     lab.clock.ahead += 10
@@ -105,20 +109,22 @@ def test_a_render_that_is_landed_already_is_not_counted_as_landed_again(lab: Lab
     for _ in range(3):
         assert download.run() == "success"
         download.clear()
-    assert (told.counted["jimeng.landed",], told.counted["jimeng.cost_fen",]) == (1, 140)
-    assert told.counted["jimeng.landed_bytes",] == download.result["bytes"]
+    assert (stats.counted["jimeng.landed",], stats.counted["jimeng.cost_fen",]) == (1, 140)
+    assert stats.counted["jimeng.landed_bytes",] == download.result["bytes"]
 
 
-def test_a_video_that_was_lost_and_is_landed_again_did_not_cost_anything_again(lab: Lab, told: Told) -> None:
+def test_a_video_that_was_lost_and_is_landed_again_did_not_cost_anything_again(
+    lab: Lab, stats: Counted
+) -> None:
     stage = lab.task()
     assert stage.run() == "success"
     lab.lose_videos()
     stage.clear()
     assert stage.run() == "success"
-    assert (told.counted["jimeng.landed",], told.counted["jimeng.cost_fen",]) == (2, 140)
+    assert (stats.counted["jimeng.landed",], stats.counted["jimeng.cost_fen",]) == (2, 140)
 
 
-def test_a_failure_that_the_sensor_sees_is_counted(lab: Lab, told: Told) -> None:
+def test_a_failure_that_the_sensor_sees_is_counted(lab: Lab, stats: Counted) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511)
     submit = lab.task(lambda: JimengSubmitVideoOperator(task_id="submit", prompt="a kite"))
     assert submit.run() == "success"
@@ -126,10 +132,12 @@ def test_a_failure_that_the_sensor_sees_is_counted(lab: Lab, told: Told) -> None
     for deferrable in (True, False):
         sensor = partial(JimengVideoSensor, task_id="wait", render=submit.result, deferrable=deferrable)
         assert FakeTask(sensor, retries=0).run() == "failed"
-    assert told.counted["jimeng.failed", "50511"] == 2
+    assert stats.counted["jimeng.failed", "50511"] == 2
 
 
-def test_refused_submits_are_counted_by_the_apis_code_or_by_what_became_of_them(lab: Lab, told: Told) -> None:
+def test_refused_submits_are_counted_by_the_apis_code_or_by_what_became_of_them(
+    lab: Lab, stats: Counted
+) -> None:
     lab.emulator.faults.add(where="submit", what="moderated", prompt_contains="bank")
     lab.emulator.faults.add(where="submit", what="error_before", code=50430, prompt_contains="crowd")
     lab.emulator.faults.add(where="submit", what="cut_after", prompt_contains="wire")
@@ -137,17 +145,17 @@ def test_refused_submits_are_counted_by_the_apis_code_or_by_what_became_of_them(
     for prompt in ("a bank", "a crowd", "a wire"):
         stage = lab.task(partial(lab.generate, prompt=prompt), run_id=prompt, retries=0)
         assert stage.run() == "failed"
-    failed = {key[1]: count for key, count in told.counted.items() if key[0] == "jimeng.failed"}
+    failed = {key[1]: count for key, count in stats.counted.items() if key[0] == "jimeng.failed"}
     assert failed == {"50412": 1, "slot_timed_out": 1, "unknown_submit": 1}
 
 
 def test_an_unknown_price_is_not_counted_as_nothing(
-    lab: Lab, told: Told, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, stats: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_JIMENG_DEFAULT", lab.emulator.connection_json(prices={"t2v_720p": None}))
     assert lab.task(retries=0).run() == "success"
-    assert ("jimeng.landed",) in told.counted
-    assert ("jimeng.cost_fen",) not in told.counted
+    assert ("jimeng.landed",) in stats.counted
+    assert ("jimeng.cost_fen",) not in stats.counted
 
 
 def test_every_metric_is_documented(subtests: pytest.Subtests) -> None:

@@ -155,8 +155,8 @@ def _keys() -> _Keys | None:
     if not home:
         return None
     folder = Path(home, ".volc")
-    found = _ini(folder / "credentials") if (folder / "credentials").is_file() else _json(folder / "config")
-    access_key, secret_key, session_token = found
+    keys = _ini(folder / "credentials") if (folder / "credentials").is_file() else _json(folder / "config")
+    access_key, secret_key, session_token = keys
     if not (access_key and secret_key):
         return None
     return _Keys(access_key=access_key, secret_key=secret_key, session_token=session_token)

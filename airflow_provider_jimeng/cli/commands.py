@@ -251,7 +251,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="finish",
         help="make saved videos fit to publish: visible label, poster, preview, other sizes",
-        handler="finish:finish",
+        handler="free:finish",
         options=(
             option("video", nargs="+", metavar="VIDEO", help="path or URI of a saved video"),
             option("--label", metavar="TEXT", help="text of the visible label (default AI生成)"),

@@ -22,10 +22,11 @@ def results_alone_on_stdout() -> Iterator[None]:
     stdout = sys.stdout
     _results.append(stdout)
     # Airflow 3.2 logs to stdout what its database library says. Its handler exists before `airflow jimeng` begins.
+    # The handlers of Airflow 2.11 and 3.0 hold no stream: they print to what is stdout at that moment.
     moved = [
         handler
         for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is stdout
+        if isinstance(handler, logging.StreamHandler) and vars(handler).get("stream") is stdout
     ]
     for handler in moved:
         handler.setStream(sys.stderr)

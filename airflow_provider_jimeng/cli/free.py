@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that never pay: ``models``, ``quote``, ``query``, ``download``, ``cancel`` and ``rescue``.
+"""The commands that never pay: ``models``, ``quote``, ``query``, ``download``, ``cancel``, ``rescue`` and ``finish``.
 
 ``models`` and ``query`` are short, so each command imports what it needs when it runs.
 """
@@ -7,18 +7,28 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jimeng.cli.account import ENVIRONMENT, conn_id_of, settings_for
-from airflow_provider_jimeng.cli.commands import folder_path_of, output_path_of, read_label
-from airflow_provider_jimeng.cli.console import note, say, show_fields, show_json, show_table
-from airflow_provider_jimeng.cli.main import FAILED, OTHER, UNKNOWN, UNSAVED
+from airflow_provider_jimeng.cli.commands import folder_path_of, output_path_of, place_of, read_label
+from airflow_provider_jimeng.cli.console import log_to_stderr, note, say, show_fields, show_json, show_table
+from airflow_provider_jimeng.cli.main import FAILED, OTHER, UNKNOWN, UNSAVED, USAGE, report
 from airflow_provider_jimeng.core.catalogue import MODELS, find_model
-from airflow_provider_jimeng.core.errors import ApiError
+from airflow_provider_jimeng.core.errors import (
+    ApiError,
+    LandingError,
+    MissingLabelError,
+    ParameterError,
+    TargetTakenError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.cli.operators import CommandHook
+
+_RENDITION_FIELDS = {"ratio": "aspect_ratio", "kbps": "max_bitrate_kbps"}
+"""The short names of the command line, and those of the fields."""
 
 
 def models(args: argparse.Namespace) -> int:
@@ -165,7 +175,7 @@ def rescue(args: argparse.Namespace) -> int:
     check_names(folder)
 
     def hook_for(jimeng_conn_id: str) -> CommandHook:
-        """Return the hook of the connection that paid. For the environment, it is the account that is configured now."""
+        """Return the hook of the connection that paid. In place of the environment, it is the account that is configured now."""
         if jimeng_conn_id == ENVIRONMENT:
             jimeng_conn_id = conn_id_of(args)
         return CommandHook(jimeng_conn_id=jimeng_conn_id)
@@ -207,3 +217,84 @@ def _rescue_code(summary: dict[str, Any]) -> int:
     if summary["problems"]:
         return OTHER
     return FAILED if summary["failed"] or summary["lost"] else 0
+
+
+def finish(args: argparse.Namespace) -> int:
+    """Make the missing files beside each video, and print the path of each file. The exit code is 0 if all exist."""
+    try:
+        from airflow_provider_jimeng.finishing.derivatives import finish as make
+    except ImportError as error:
+        raise ParameterError(
+            "VIDEO", f"cannot be finished here ({error}). Run pip install 'airflow-provider-jimeng[media]'."
+        ) from None
+    if not args.json:
+        log_to_stderr(logging.INFO)  # making a file takes long, so the log has a line for each 10 %
+    try:
+        made = make(
+            [place_of(video) for video in args.video],
+            visible_label=_label(args),
+            poster=args.poster,
+            preview=args.preview,
+            renditions=[_rendition(text) for text in args.rendition or ()],
+            concat=_concat(args),
+            audio=place_of(args.audio),
+            require_implicit=args.require_implicit,
+            threads=args.threads,
+        )
+    except (MissingLabelError, TargetTakenError) as error:
+        return report(error, as_json=args.json, code=USAGE)
+    except LandingError as error:  # 6 would say that something is paid and not saved
+        return report(error, as_json=args.json, code=OTHER)
+    if args.json:
+        show_json(made)
+        return 0
+    for manifest in made:
+        say(str(manifest["uri"]).removeprefix("file://"))
+    return 0
+
+
+def _label(args: argparse.Namespace) -> dict[str, Any] | None:
+    if args.no_label:
+        return None
+    from airflow_provider_jimeng.finishing.request import DEFAULT_TEXT
+
+    label = {
+        "text": DEFAULT_TEXT if args.label is None else args.label,
+        "position": args.position,
+        "show": "throughout" if args.throughout else "opening",
+        "font": args.font,
+    }
+    return {name: value for name, value in label.items() if value is not None}
+
+
+def _concat(args: argparse.Namespace) -> dict[str, Any] | None:
+    if args.concat is None:
+        if args.cross_fade is not None:
+            raise ParameterError("--cross-fade", "needs --concat NAME.")
+        return None
+    fade = {} if args.cross_fade is None else {"cross_fade": args.cross_fade}
+    return {"name": args.concat, **fade}
+
+
+def _rendition(text: str) -> dict[str, Any]:
+    """Return the fields of ``ratio=9:16,size=1080,fit=blur``."""
+    fields: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not (name and equals and value):
+            raise ParameterError(
+                "--rendition", f"expected fields such as ratio=9:16,size=1080, got {text!r}."
+            )
+        name = _RENDITION_FIELDS.get(name, name)
+        fields[name] = _point(value) if name == "focus" else value
+    return fields
+
+
+def _point(text: str) -> list[float]:
+    """Return the two shares of ``0.3/0.5``."""
+    try:
+        return [float(share) for share in text.split("/")]
+    except ValueError:
+        raise ParameterError(
+            "--rendition", f"expected focus=X/Y such as focus=0.3/0.5, got focus={text}."
+        ) from None

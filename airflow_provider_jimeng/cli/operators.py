@@ -130,11 +130,11 @@ def has_ended(record: Record) -> bool:
     if record.key.dag_id != DAG_ID:
         return False
     name = record.key.run_id.rpartition("/")[2]
-    place, _, rest = name.rpartition("-p")
-    here, _, _ = own_process().rpartition("-p")
-    if not place or place != here:
+    machine, _, process = name.rpartition("-p")
+    this_machine, _, _ = own_process().rpartition("-p")
+    if not machine or machine != this_machine:
         return False
-    number = rest.partition("-")[0]
+    number = process.partition("-")[0]
     return number.isdigit() and _name_of(int(number)) != name
 
 

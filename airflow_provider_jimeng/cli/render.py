@@ -243,24 +243,24 @@ def _payload(job: Job) -> dict[str, Any]:
 
 def _show(args: argparse.Namespace, job: Job) -> None:
     """Print a saved video, or a render that is paid for."""
-    found = job.result or {}
+    result = job.result or {}
     if job.line.adopted:
         note(f"Nothing was paid: {SAME_REQUEST}.")
     if args.no_wait:
-        say(f"Paid: render {found['task_id']} ({found['estimated_cost_cny'] or 'unknown'} CNY).")
+        say(f"Paid: render {result['task_id']} ({result['estimated_cost_cny'] or 'unknown'} CNY).")
         note(f"Save it before {landable_until(_render_of(job))} with: {command_again(args)}")
         return
-    path = str(found["uri"]).removeprefix("file://")
+    path = str(result["uri"]).removeprefix("file://")
     say(path)
-    seed = found.get("seed")
+    seed = result.get("seed")
     show_fields(
         {
-            "Prompt": found.get("prompt"),
-            "Duration": f"{found.get('duration')} s",
-            "Mode": found.get("model"),
-            "FPS": found.get("fps"),
+            "Prompt": result.get("prompt"),
+            "Duration": f"{result.get('duration')} s",
+            "Mode": result.get("model"),
+            "FPS": result.get("fps"),
             "Save path": path,
-            "Cost": f"{found.get('cost_cny') or 'unknown'} CNY",
+            "Cost": f"{result.get('cost_cny') or 'unknown'} CNY",
             "Seed": "random" if seed in (None, -1) else seed,
         }
     )
@@ -308,10 +308,10 @@ def _interrupted(args: argparse.Namespace, jobs: list[Job]) -> int:
         note("Interrupted. No paid video is left to save.")
         return INTERRUPTED
     for job in unsaved:
-        found = _render_of(job)
+        paid = _render_of(job)
         note(
-            f"Interrupted. Paid: render {found.task_id} ({cost_in_words(found.estimated_cost_cny)}). "
-            f"The API keeps it until {landable_until(found)}."
+            f"Interrupted. Paid: render {paid.task_id} ({cost_in_words(paid.estimated_cost_cny)}). "
+            f"The API keeps it until {landable_until(paid)}."
         )
     note(f"To continue without paying again: {command_again(args)}")
     return INTERRUPTED

@@ -76,5 +76,5 @@ def _ahead(date: str | None) -> float | None:
 
 def _tls(response: httpx.Response) -> str | None:
     stream = response.extensions.get("network_stream")
-    found = None if stream is None else stream.get_extra_info("ssl_object")
-    return None if found is None else str(found.version())
+    tls = None if stream is None else stream.get_extra_info("ssl_object")
+    return None if tls is None else str(tls.version())

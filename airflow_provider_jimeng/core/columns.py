@@ -262,10 +262,10 @@ def _of_text(value: str) -> str:
     if _NUMBER.fullmatch(text):
         return _of_number(value, float(text))
     for pattern in _DATES:
-        if found := pattern.fullmatch(text):
-            month = found["month"]
+        if match := pattern.fullmatch(text):
+            month = match["month"]
             number = _MONTHS.index(month) + 1 if month in _MONTHS else int(month)
-            return _of_date(value, month=number, day=int(found["day"]))
+            return _of_date(value, month=number, day=int(match["day"]))
     return value.strip()
 
 

@@ -216,12 +216,12 @@ class TopLevel:
 
         :raises DamagedMediaError: there is none. The message says what is wrong after the last box, if anything is.
         """
-        found = next((box for box in self.boxes if box.kind == kind), None)
-        if found is None:
+        first = next((box for box in self.boxes if box.kind == kind), None)
+        if first is None:
             raise DamagedMediaError(
                 self.problem or f"The MP4 file is damaged: it has no {_name_of(kind)} box."
             )
-        return found
+        return first
 
 
 def _top_level(reader: Reader) -> TopLevel:
@@ -414,9 +414,9 @@ def _label_text(reader: Reader, moov: Box) -> bytes | None:
     try:
         for path in ((b"udta", b"meta"), (b"meta",)):
             meta = reader.find(moov, *path)
-            found = _metadata(reader, meta) if meta else None
-            if found is not None:
-                return found
+            text = _metadata(reader, meta) if meta else None
+            if text is not None:
+                return text
     except DamagedMediaError:
         return None  # odd metadata does not make a video unplayable
     return None

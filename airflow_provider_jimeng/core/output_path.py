@@ -85,12 +85,12 @@ def read_output_path(value: Any, *, ending: str = ".mp4") -> str | None:
     _refuse_characters(text)
     if text.rpartition("/")[2] in (".", ".."):
         raise ParameterError("output_path", f"{shown(text)} is a directory. End it with /.")
-    found = _SCHEME.match(text)
-    if found is None or (len(found[2]) < 2 and not _is_scheme(found[1], found[2])):
+    match = _SCHEME.match(text)
+    if match is None or (len(match[2]) < 2 and not _is_scheme(match[1], match[2])):
         if "://" in text:
             raise ParameterError("output_path", f"{shown(text)} has a scheme in the middle. {_HOW}")
         return re.sub("^//+", "/", text)  # A URI without a scheme begins with //.
-    scheme, slashes, rest = found.groups()
+    scheme, slashes, rest = match.groups()
     if _DRIVE.match(text):
         raise ParameterError(
             "output_path", f"{shown(text)} is a Windows path. Workers need a path such as /data/videos/."

@@ -160,13 +160,13 @@ class RowState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenFrame(Frame):
+class OpenedFrame(Frame):
     """An image file that was read and checked, without its bytes: all images of a campaign can exceed the memory."""
 
-    seen_identity: str
+    sha256: str
 
     @classmethod
-    def of(cls, frame: Frame) -> SeenFrame:
+    def of(cls, frame: Frame) -> OpenedFrame:
         """Return an opened image without its bytes."""
         return cls(
             reference=frame.reference,
@@ -174,12 +174,12 @@ class SeenFrame(Frame):
             width=frame.width,
             height=frame.height,
             orientation=frame.orientation,
-            seen_identity=frame.identity(),
+            sha256=frame.identity(),
         )
 
     def identity(self) -> str:
         """Return the SHA-256 of the bytes that were read."""
-        return self.seen_identity
+        return self.sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,7 @@ class PlannedRow:
     take: int | None = None
     state: RowState = RowState.NEW
 
-    def with_images(self, images: Mapping[str, SeenFrame]) -> PlannedRow:
+    def with_images(self, images: Mapping[str, OpenedFrame]) -> PlannedRow:
         """Return the row with its image files, by argument, that were read."""
         first = images.get("first_frame", self.request.first_frame)
         last = images.get("last_frame", self.request.last_frame)

@@ -94,7 +94,7 @@ class StoredRecord(NamedTuple):
 class Record:
     """What is known about the render of one task instance.
 
-    ``asked`` is the fingerprint of the request as its author wrote it. ``fingerprint`` and ``take`` are those of the
+    ``requested`` is the fingerprint of the request as its author wrote it. ``fingerprint`` and ``take`` are those of the
     render; they change when a task renders again after a Clear. ``max_tries`` is Airflow's at that time: a Clear changes
     it, a retry does not. ``request`` is a summary of the request and its cost, for a person who has to find a render
     whose id did not arrive. ``render`` and ``manifest`` are payloads. ``previous`` contains earlier renders. ``lost_try``
@@ -105,7 +105,7 @@ class Record:
 
     state: RecordState
     key: TaskKey
-    asked: str
+    requested: str
     fingerprint: str
     take: int
     max_tries: int
@@ -127,7 +127,7 @@ class Record:
             "version": PAYLOAD_VERSION,
             "state": self.state.value,
             "task_instance": self.key.to_payload(),
-            "asked": self.asked,
+            "asked": self.requested,
             "fingerprint": self.fingerprint,
             "take": self.take,
             "max_tries": self.max_tries,
@@ -166,7 +166,7 @@ class Record:
         return cls(
             state=state,
             key=TaskKey.from_payload(payload["task_instance"]),
-            asked=str(payload["asked"]),
+            requested=str(payload["asked"]),
             fingerprint=str(payload["fingerprint"]),
             take=int(payload["take"]),
             max_tries=int(payload["max_tries"]),
@@ -189,7 +189,7 @@ class Record:
             return self.previous
         this: dict[str, Any] = {
             "state": self.state.value,
-            "asked": self.asked,
+            "asked": self.requested,
             "take": self.take,
             "render": {**self.render, "prompt": None},
         }
@@ -221,7 +221,7 @@ class Record:
         :param fingerprint: fingerprint of the request as its author writes it. Later takes after a Clear answer it too.
         :param earlier_only: leave out the current request of the record.
         """
-        current = self if self.asked == fingerprint and not earlier_only else None
+        current = self if self.requested == fingerprint and not earlier_only else None
         if current is not None and self.state in PAID:
             return current
         for past in reversed(self.previous):
@@ -232,7 +232,7 @@ class Record:
     @cached_property
     def stored(self) -> StoredRecord:
         """What a place stores of the record. It is kept, because several places store it."""
-        as_asked = None if self.is_void else self.as_asked(self.asked)
+        as_asked = None if self.is_void else self.as_asked(self.requested)
         return StoredRecord(
             payload=self.to_payload(),
             for_request=as_asked is not None and as_asked.state in _ANSWERS,
@@ -244,7 +244,7 @@ class Record:
         return replace(
             self,
             state=RecordState(past["state"]),
-            asked=past["asked"],
+            requested=past["asked"],
             fingerprint=str(render.get("fingerprint") or past["asked"]),
             take=int(past.get("take", 1)),
             intent_at=str(render["submitted_at"]),
@@ -367,7 +367,7 @@ class Refuse:
 def decide_start(
     record: Record | None,
     *,
-    asked: str,
+    requested: str,
     take: int,
     max_tries: int,
     on_rerun: str = "adopt",
@@ -376,12 +376,12 @@ def decide_start(
 ) -> Start | Adopt | Refuse:
     """Decide what a task instance does with its own record.
 
-    :param asked: fingerprint of the request as its author writes it now. ``take`` is the author's too.
+    :param requested: fingerprint of the request as its author writes it now. ``take`` is the author's too.
     :param max_tries: Airflow's number now. If the record has another one, the task was cleared.
     """
     if record is None:
         return Start(take=take)
-    changed = record.asked != asked
+    changed = record.requested != requested
     same_take = take if changed else record.take
     if record.state is RecordState.FAILED:
         return Start(take=same_take)

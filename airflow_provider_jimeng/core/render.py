@@ -380,8 +380,8 @@ def _picture_difference(render: Render, spec: ModelSpec | None, media: MediaInfo
     if ratio is None or render.aspect_ratio is None:
         return None
     across, down = map(int, ratio.groups())
-    asked, got = across / down, media.width / media.height
-    if abs(got - asked) > asked * _RATIO_TOLERANCE:
+    requested, got = across / down, media.width / media.height
+    if abs(got - requested) > requested * _RATIO_TOLERANCE:
         return {"field": "aspect_ratio", "asked": render.aspect_ratio, "got": f"{media.width}:{media.height}"}
     size = None if spec is None or spec.sizes_confidence != "H" else spec.sizes.get(render.aspect_ratio)
     if size is None or size == (media.width, media.height):

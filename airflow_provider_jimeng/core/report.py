@@ -66,7 +66,7 @@ _IN_WORDS = {
 class TaskEnd:
     """What one task instance left. ``map_index`` is ``None`` if it is not known or the task is not mapped.
 
-    ``render`` and ``manifest`` are payloads; ``render`` can also be a refusal or an intent. ``asked`` contains the arguments
+    ``render`` and ``manifest`` are payloads; ``render`` can also be a refusal or an intent. ``arguments`` contains the arguments
     from a plan. ``earlier`` lists the renders that the task paid for before, each with ``state``, ``task_id``,
     ``submitted_at`` and ``cost_cny``.
     """
@@ -75,7 +75,7 @@ class TaskEnd:
     map_index: int | None = None
     render: Mapping[str, Any] | None = None
     manifest: Mapping[str, Any] | None = None
-    asked: Mapping[str, Any] | None = None
+    arguments: Mapping[str, Any] | None = None
     earlier: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -86,7 +86,7 @@ class TaskEnd:
     @property
     def known(self) -> Mapping[str, Any]:
         """All that is known of the request and the video."""
-        return {**(self.asked or {}), **(self.render or {}), **(self.manifest or {})}
+        return {**(self.arguments or {}), **(self.render or {}), **(self.manifest or {})}
 
     @property
     def render_id(self) -> str | None:
@@ -154,7 +154,7 @@ def _both(before: TaskEnd, after: TaskEnd) -> TaskEnd:
         map_index=before.map_index,
         render=later or after.render,
         manifest=after.manifest or before.manifest,
-        asked=before.asked or after.asked,
+        arguments=before.arguments or after.arguments,
         earlier=before.earlier + after.earlier,
     )
 
@@ -271,7 +271,7 @@ class Report:
             {
                 "task": task.label,
                 "end": task.end(self.since).value,
-                "asked": _unsigned(task.asked),
+                "asked": _unsigned(task.arguments),
                 "render": None if task.render is None else dict(task.render),
                 "manifest": None if task.manifest is None else dict(task.manifest),
                 "earlier": [dict(item) for item in task.earlier],
@@ -329,7 +329,7 @@ def _read_end(entry: Mapping[str, Any]) -> TaskEnd:
         map_index=None if index is None else int(index),
         render=None if entry["render"] is None else dict(entry["render"]),
         manifest=None if manifest is None else {**manifest, "submitted_at": str(manifest["submitted_at"])},
-        asked=None if entry["asked"] is None else dict(entry["asked"]),
+        arguments=None if entry["asked"] is None else dict(entry["asked"]),
         earlier=tuple(dict(item) for item in entry.get("earlier") or ()),
     )
 

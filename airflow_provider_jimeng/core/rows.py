@@ -168,13 +168,13 @@ def rows_of_file(
     if ending not in _JSON_LINES:
         return rows_of_list(_json_list(name, text), ignored)
     rows: list[Row] = []
-    for line, found in _json_lines(text):
+    for line, value in _json_lines(text):
         number = len(rows) + 1
-        if isinstance(found, Exception):
-            problem = Problem(row=number, line=line, field="row", message=f"is not JSON: {found}.")
+        if isinstance(value, Exception):
+            problem = Problem(row=number, line=line, field="row", message=f"is not JSON: {value}.")
             rows.append(Row(number=number, line=line, problems=(problem,)))
         else:
-            rows.append(_row(number, line, found, ignored))
+            rows.append(_row(number, line, value, ignored))
     return rows
 
 

@@ -16,7 +16,6 @@ from airflow_provider_jimeng.core.connection_settings import DEFAULT_ENDPOINT
 from airflow_provider_jimeng.emulator.fault_injection import FaultPlan
 from airflow_provider_jimeng.emulator.faults import Fault, FaultError
 from airflow_provider_jimeng.emulator.gateway import GATEWAY_PATH, Gateway, LinkShape, QueryShape, SubmitShape
-from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX, MediaHost, VideoLinks
 from airflow_provider_jimeng.emulator.messages import (
     OPERATIONS,
     ApiResponse,
@@ -31,7 +30,7 @@ from airflow_provider_jimeng.emulator.messages import (
 )
 from airflow_provider_jimeng.emulator.renders import Counters, RateLimit, RenderStore, make_bill
 from airflow_provider_jimeng.emulator.server import EmulatorServer
-from airflow_provider_jimeng.emulator.service import Service
+from airflow_provider_jimeng.emulator.service import MEDIA_PREFIX, Service, VideoLinks
 from airflow_provider_jimeng.emulator.verify import REGION, Keyring, check_request
 from airflow_provider_jimeng.emulator.videos import check_libraries
 
@@ -117,7 +116,6 @@ class JimengEmulator:
             max_concurrent=max_concurrent,
             retention_seconds=retention_seconds,
         )
-        self._media_host = MediaHost(service=self.service)
         self.url: str | None = None
         """The address of the server while it is running."""
 
@@ -130,9 +128,9 @@ class JimengEmulator:
             forwarded = self.gateway.forward_download(request, self.clock())
             if isinstance(forwarded, Response):
                 return forwarded
-            return self._media_host.handle(forwarded, self.clock())
+            return self.service.download(forwarded, self.clock())
         if request.path.startswith(MEDIA_PREFIX):
-            return self._media_host.handle(request, self.clock())
+            return self.service.download(request, self.clock())
         query = dict(parse_qsl(request.query_string))
         action, version = query.get("Action", ""), query.get("Version", "")
         responses = ResponseBuilder(

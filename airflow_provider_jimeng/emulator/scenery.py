@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A moving landscape. The prompt chooses what it shows, and the seed varies the details.
 
-What moves fast is near. Every row of waves or trees repeats itself and moves by one repetition in a loop, so that
-the last step leads to the first one. Behind a row is only mist or water, so that a step needs no drawing: it is copied
-from a wider strip.
+Near rows move faster. Every row of waves or trees repeats itself and moves by one repetition in a loop, so the last step
+leads to the first one. Behind a row is only mist or water, so a step is not drawn: it is copied from a wider strip.
 """
 
 from __future__ import annotations
@@ -309,7 +308,7 @@ class Scene:
 
 
 def _choose(kinds: tuple[Kind, ...], prompt: str, random: Random) -> Kind:
-    """Return the first that a word of the prompt names, or else any. Chinese words are searched without spaces."""
+    """Return the first kind that a word of the prompt names, or else a random one. Chinese words need no spaces."""
     words = set(re.findall("[a-z]+", prompt.lower()))
     words |= {word.removesuffix("s") for word in words}
     by_chance = kinds[int(random.random() * len(kinds))]

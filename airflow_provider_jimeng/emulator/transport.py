@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
 from airflow_provider_jimeng.emulator.messages import (
     ConnectionCut,
     HttpResult,
@@ -22,6 +21,7 @@ from airflow_provider_jimeng.emulator.messages import (
     Request,
     Response,
 )
+from airflow_provider_jimeng.emulator.service import MEDIA_PREFIX
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.emulator.emulator import JimengEmulator

@@ -15,8 +15,15 @@ from airflow_provider_jimeng.core.errors import LandingError, MissingLabelError,
 from airflow_provider_jimeng.core.mp4 import inspect_mp4, read_label
 from airflow_provider_jimeng.core.output_path import check_lengths
 from airflow_provider_jimeng.core.texts import without_queries
-from airflow_provider_jimeng.finishing.files import Derivative, Original, read_originals
-from airflow_provider_jimeng.finishing.pictures import draw_poster, draw_preview
+from airflow_provider_jimeng.finishing.files import (
+    POSTER_ENDINGS,
+    PREVIEW_ENDING,
+    TRACK_ENDING,
+    Derivative,
+    Original,
+    read_originals,
+)
+from airflow_provider_jimeng.finishing.pictures import draw_label, draw_poster, draw_preview, find_font
 from airflow_provider_jimeng.finishing.request import (
     DEFAULT_THREADS,
     FinishRequest,
@@ -25,11 +32,8 @@ from airflow_provider_jimeng.finishing.request import (
     Rendition,
     read_threads,
 )
-from airflow_provider_jimeng.finishing.sound import check_track
-from airflow_provider_jimeng.finishing.source import Source
-from airflow_provider_jimeng.finishing.stills import POSTER_ENDINGS, PREVIEW_ENDING, TRACK_ENDING
+from airflow_provider_jimeng.finishing.source import Source, check_track
 from airflow_provider_jimeng.finishing.video import Film, encode, label_duration
-from airflow_provider_jimeng.finishing.visible_label import draw_label, find_font
 from airflow_provider_jimeng.storage.atomic_file import sync
 
 if TYPE_CHECKING:
@@ -261,10 +265,10 @@ class _Job:
             for original in originals:
                 original.check_unchanged()
             facts = _facts_of(handle)
-            found = read_label(handle)
-            if found != film.implicit_label:
+            written = read_label(handle)
+            if written != film.implicit_label:
                 raise LandingError(
-                    f"The implicit label could not be written into {derivative.file.uri}: it reads {found!r}."
+                    f"The implicit label could not be written into {derivative.file.uri}: it is {written!r}."
                 )
             sync(handle)
             return facts

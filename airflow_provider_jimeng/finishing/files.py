@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a call: the saved videos that it reads and never changes, and the files that it makes of them."""
+"""The files of a call: the saved videos that it reads and never changes, and the files that it makes of them.
+
+Readers of a folder find the poster and the preview of a video here, too: by their names and by their manifests.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +31,13 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _ABANDONED_SECONDS = 3600
-"""If nobody has written to a temporary file for so long, its task was killed."""
+"""If a temporary file has not changed for this long, its task was killed."""
 _TOKEN = re.compile(r"[0-9a-f]{16}\.part")
+POSTER_ENDINGS = {"jpeg": "poster.jpg", "webp": "poster.webp"}
+PREVIEW_ENDING = "preview.jpg"
+TRACK_ENDING = "preview.vtt"
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_TILE = re.compile(r"#xywh=(\d{1,5}),(\d{1,5}),([1-9]\d{0,4}),([1-9]\d{0,4})$", re.ASCII | re.MULTILINE)
 
 
 @dataclass(slots=True, eq=False)
@@ -154,26 +162,26 @@ class Derivative:
 
         :raises TargetTakenError: a file of this name was not made here, or was made of other videos.
         """
-        found = {
+        present = {
             "sha256": None if self.file.size() is None else self.file.sha256(),
             "track_sha256": None if self.track is None or self.track.size() is None else self.track.sha256(),
         }
-        if not any(found.values()):
+        if not any(present.values()):
             return
-        known = [_read_manifest(place) for place in (self.file.sidecar, self.file.pending)]
+        manifests = [_read_manifest(place) for place in (self.file.sidecar, self.file.pending)]
         for key, file in (("sha256", self.file), ("track_sha256", self.track)):
-            if found[key] and file and found[key] not in [manifest.get(key) for manifest in known]:
+            if present[key] and file and present[key] not in [manifest.get(key) for manifest in manifests]:
                 raise TargetTakenError(
                     f"{file.uri} exists and was not made here, or was changed afterwards. Nothing was written. "
                     "Rename it, or give the rendition or concat another name."
                 )
-        for manifest in known:
-            if any(found[key] != manifest.get(key) for key in found):
+        for manifest in manifests:
+            if any(present[key] != manifest.get(key) for key in present):
                 continue
             self._refuse_other_videos(manifest)
             if (manifest.get("source"), manifest.get("recipe")) == (self.source, self.recipe):
                 self.manifest = manifest
-                if manifest == known[1]:  # a task was killed before it removed the pending manifest
+                if manifest == manifests[1]:  # a task was killed before it removed the pending manifest
                     self._commit()
                 return
 
@@ -252,3 +260,61 @@ def _read_manifest(file: AtomicFile) -> dict[str, Any]:
 
 def _encoded(manifest: Any) -> bytes:
     return json.dumps(manifest, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+# ------------------------------------------------------------------------------------- posters and previews, as found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillManifest:
+    """What the manifest of a poster or a preview says. ``track_sha256`` is that of a preview's WebVTT track."""
+
+    sha256: str
+    bytes: int
+    track_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One frame on the sheet of a preview, in pixels from the upper left."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def to_payload(self) -> dict[str, int]:
+        """Return the tile as plain JSON data."""
+        return asdict(self)
+
+
+def name_beside(video_name: str, ending: str) -> str:
+    """Return the file name of a derivative: ``kite.poster.jpg`` for ``kite.mp4`` and ``poster.jpg``."""
+    return f"{video_name.removesuffix('.mp4')}.{ending}"
+
+
+def parse_still(content: bytes, video_sha256: str) -> StillManifest | None:
+    """Read the manifest of a poster or a preview.
+
+    Return ``None`` if it is not one, or if the picture was not made of the video with this SHA-256 alone. Such a picture is
+    left from an older video of the same name.
+    """
+    try:
+        payload = json.loads(content)
+        (source,) = payload["source"]
+        made_of, sha256, size = source["sha256"], payload["sha256"], payload["bytes"]
+        kind, track = payload["kind"], payload.get("track_sha256")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    is_still = kind in ("poster", "preview") and isinstance(size, int) and _is_sha256(sha256)
+    if not is_still or made_of != video_sha256:
+        return None
+    return StillManifest(sha256=sha256, bytes=size, track_sha256=track if _is_sha256(track) else None)
+
+
+def parse_track(content: bytes) -> list[Tile]:
+    """Return the frames that the WebVTT track of a preview names, in order."""
+    tiles = _TILE.findall(content.decode("utf-8", "replace"))
+    return [Tile(x=int(x), y=int(y), width=int(width), height=int(height)) for x, y, width, height in tiles]
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None

@@ -17,8 +17,7 @@ import av
 import av.filter
 
 from airflow_provider_jimeng.core.errors import DamagedMediaError, LandingError
-from airflow_provider_jimeng.finishing.sound import SoundTrack
-from airflow_provider_jimeng.finishing.source import opened
+from airflow_provider_jimeng.finishing.source import SoundTrack, opened
 
 if TYPE_CHECKING:
     from pathlib import Path

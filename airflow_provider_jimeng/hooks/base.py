@@ -160,7 +160,7 @@ class JimengSubmittingHook(BaseHook):
             operators do. The label is an argument of :meth:`download`.
         :param max_cost_cny: refuse a render if its estimated cost is higher or unknown; it limits a ``request``, too.
         """
-        described = given(
+        described = without_none(
             prompt=prompt,
             model=model,
             duration=duration,
@@ -338,7 +338,7 @@ def make_ready(request: RenderRequest, settings: ClientSettings, max_cost_cny: A
     return request
 
 
-def given(**arguments: Any) -> dict[str, Any]:
+def without_none(**arguments: Any) -> dict[str, Any]:
     """Return the arguments that are not ``None``."""
     return {name: value for name, value in arguments.items() if value is not None}
 
@@ -380,9 +380,9 @@ class RenderLinks:
                 continue
             except _PASSES as error:
                 if pause is None:
-                    said = error.said if isinstance(error, ApiError) else error
+                    reason = error.said if isinstance(error, ApiError) else error
                     raise NoLinkError(
-                        f"No link to the render {render.task_id} could be had: {said}"
+                        f"No link to the render {render.task_id} could be had: {reason}"
                     ) from error
                 log.info("No link to the render %s yet, asking again: %s", render.task_id, error)
                 self.sleep(spread(pause, random.random()))

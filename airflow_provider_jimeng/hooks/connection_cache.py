@@ -140,44 +140,35 @@ async def _connection(jimeng_conn_id: str) -> Connection:
 
 
 class Lease:
-    """The client of a connection, while a trigger needs it."""
+    """The client of a connection, while a trigger needs it. There is none before the first :meth:`renew`."""
+
+    client: AsyncJimengClient
+    """The client. :meth:`renew` replaces it, so read this attribute before each call."""
 
     def __init__(self, jimeng_conn_id: str) -> None:
         self.jimeng_conn_id = jimeng_conn_id
-        self._open = AsyncExitStack()
+        self.closing = AsyncExitStack()
+        """When this stack closes, the client leaves the shared connections. The last client that leaves closes them."""
         self._known: Known | None = None
-        self._client: AsyncJimengClient | None = None
-
-    @property
-    def client(self) -> AsyncJimengClient:
-        """The client. :meth:`renew` can replace it, so read this property before each call."""
-        if self._client is None:
-            raise RuntimeError("The lease is not open: use shared_client().")
-        return self._client
 
     async def renew(self) -> None:
         """Read the connection again after its credentials were refused, and open a client with the new ones."""
         known = await look_up(self.jimeng_conn_id, refused=self._known)
         async with AsyncExitStack() as opening:
             client = await opening.enter_async_context(AsyncJimengClient(known.settings, auth=known.auth))
-            former, self._open = self._open, opening.pop_all()
-            self._known, self._client = known, client
+            former = self.closing.pop_all()
+            self.closing.push_async_exit(opening.pop_all())
+            self._known, self.client = known, client
         await former.aclose()
-
-    async def close(self) -> None:
-        """Leave the shared connections. The last client that leaves closes them."""
-        await self._open.aclose()
 
 
 @asynccontextmanager
 async def shared_client(jimeng_conn_id: str) -> AsyncIterator[Lease]:
     """Lend the client of a connection. Clients of one event loop share HTTP connections, request rate and look-up."""
     lease = Lease(jimeng_conn_id)
-    await lease.renew()
-    try:
+    async with lease.closing:
+        await lease.renew()
         yield lease
-    finally:
-        await lease.close()
 
 
 _POSSIBLE_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
@@ -267,7 +258,7 @@ def _quoted(jimeng_conn_id: str) -> str:
 
 
 def _why_not(jimeng_conn_id: str, error: Exception) -> JimengError:
-    """Return the error that explains why Airflow returned no connection, after backend each back end again."""
+    """Return the error that explains why Airflow returned no connection, after asking each secrets back end again."""
     backend: Any = None
     try:
         for backend in _backends():
@@ -282,8 +273,9 @@ def _why_not(jimeng_conn_id: str, error: Exception) -> JimengError:
     except Exception as trouble:  # noqa: BLE001 - back ends have classes of their own
         if backend is not None and _holds_a_value(backend, jimeng_conn_id):
             return SettingsError(
-                f"Connection {jimeng_conn_id!r}: its value is neither the JSON nor the URI of a connection "
-                f"({type(trouble).__name__}). In a URI, write / as %2F, + as %2B and = as %3D; JSON needs none of that."
+                f"Connection {jimeng_conn_id!r}: its value is neither the JSON nor the URI of a connection, or its extra is "
+                f"not a JSON object ({type(trouble).__name__}). In a URI, write / as %2F, + as %2B and = as %3D; JSON needs "
+                "none of that."
             )
         return _outage(jimeng_conn_id, type(trouble).__name__)
     if answer is None or answer == "CONNECTION_NOT_FOUND":

@@ -24,7 +24,7 @@ from airflow_provider_jimeng.core.render import (
     deadline_for,
     format_money,
 )
-from airflow_provider_jimeng.hooks.base import JimengSubmittingHook, ask_for, given, links_to
+from airflow_provider_jimeng.hooks.base import JimengSubmittingHook, ask_for, links_to, without_none
 from airflow_provider_jimeng.hooks.connection_cache import Lease, shared_client
 from airflow_provider_jimeng.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_jimeng.hooks.render_argument import FinishedRender, RenderOrId
@@ -172,7 +172,7 @@ class JimengHook(JimengSubmittingHook):
         **unknown: Never,
     ) -> Render:
         """Submit a render from an event loop; see :meth:`submit`."""
-        described = given(
+        described = without_none(
             prompt=prompt,
             model=model,
             duration=duration,

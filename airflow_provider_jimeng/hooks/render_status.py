@@ -33,7 +33,7 @@ _GOES_ON = "The plan counts it as running, and its cost counts towards max_cost_
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class RenderStatusLookUp:
     """Ask at the rate of the connection, and stop asking a connection that does not answer.
 
     :param hook_for: returns the hook of the connection that paid for a render.
@@ -54,19 +54,19 @@ class Standing:
                 RowState.RUNNING,
                 f"the API was not asked for its render {render.task_id} any more. {_GOES_ON}",
             )
-        seen = self._ask(render)
-        if isinstance(seen, Exception) and not isinstance(seen, JimengError):
-            return self._unanswered(render, seen)
-        decision = poller_for(render, deadline=float("inf")).decide(seen, time.time(), random.random())
+        reply = self._ask(render)
+        if isinstance(reply, Exception) and not isinstance(reply, JimengError):
+            return self._unanswered(render, reply)
+        decision = poller_for(render, deadline=float("inf")).decide(reply, time.time(), random.random())
         outcome = decision.event.outcome if isinstance(decision, Finish) else None
-        if outcome is None and isinstance(seen, JimengError):
-            return self._unanswered(render, seen)
+        if outcome is None and isinstance(reply, JimengError):
+            return self._unanswered(render, reply)
         self._failures[conn_id] = 0
         if outcome is Outcome.SUCCEEDED:
             return RowState.DONE, None
         if outcome is Outcome.FAILED:
             return RowState.NEW, _FAILED
-        if outcome is not None or (isinstance(seen, QueryReply) and seen.status is RenderStatus.NOT_FOUND):
+        if outcome is not None or (isinstance(reply, QueryReply) and reply.status is RenderStatus.NOT_FOUND):
             return RowState.NEW, GONE
         return RowState.RUNNING, None
 

@@ -149,8 +149,8 @@ def poke(
 def unread(jimeng_conn_id: str, error: Exception) -> JimengError:
     """Return the error that a failed look-up of the connection means for a wait: unusable settings, or "ask again".
 
-    An outage of the secrets back end, the database or the API server must not end the wait for a paid render, nor must
-    a connection that was deleted meanwhile: both can be repaired while the wait goes on.
+    An outage of the secrets back end, the database or the API server must not end the wait for a paid render. The same
+    holds for a connection that was deleted. Both can be repaired while the wait goes on.
     """
     if isinstance(error, MissingConnectionError):
         return NotSentError(f"The connection {jimeng_conn_id!r} cannot be read. {error}")

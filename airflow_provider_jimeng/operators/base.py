@@ -326,9 +326,9 @@ def refuse_difference(task: Any, manifest: RenderManifest) -> None:
     """
     check_policy("on_difference", task.on_difference)
     if task.on_difference == "fail" and manifest.differs:
-        found = "; ".join(map(difference_in_words, manifest.differs))
+        differences = "; ".join(map(difference_in_words, manifest.differs))
         raise DifferentVideoError(
-            f"{manifest.uri} differs from its request: {found}. The video is saved and paid for. To accept it, set "
+            f"{manifest.uri} differs from its request: {differences}. The video is saved and paid for. To accept it, set "
             'on_difference="warn" and clear the task, which costs nothing.'
         )
 
@@ -372,7 +372,7 @@ def check_waiting_literals(task: BaseOperator) -> None:
 def _uses_catalogue(jimeng_conn_id: Any) -> bool:
     """Return whether the models of a connection are those of the catalogue, as far as that is known without a look-up.
 
-    The variable of the environment is at hand, and may describe models. A secrets back end or database is not asked.
+    The variable of the environment is at hand, and can describe models. A secrets back end or database is not asked.
     """
     if jimeng_conn_id != DEFAULT_CONNECTION:
         return False

@@ -142,7 +142,7 @@ class Twin:
 class Payment:
     """Pays for one request.
 
-    :param asked: fingerprint of the request as the author writes it.
+    :param requested: fingerprint of the request as the author writes it.
     :param others: returns what other tasks have paid for.
     :param reuses: do renders of other tasks count?
     :param target: the full file name that the video will have, ``None`` if it has none of its own.
@@ -152,7 +152,7 @@ class Payment:
     hook: JimengHook
     record: TaskRecord
     others: Callable[[], OtherTasks]
-    asked: str
+    requested: str
     reuses: bool
     target: OutputPath | None
     overwrite: bool
@@ -211,7 +211,7 @@ class Payment:
         return Record(
             state=RecordState.INTENT,
             key=record.ledger.key,
-            asked=self.asked,
+            requested=self.requested,
             fingerprint=request.fingerprint,
             take=request.take,
             max_tries=ti.max_tries,
@@ -234,12 +234,14 @@ class Payment:
             ) from error
 
     def _look(self, intent: Record) -> Record | None:
-        """Look at other tasks once more: they may have recorded their intents at the same moment."""
+        """Look at other tasks once more: they might have recorded their intents at the same moment."""
         for _ in range(MAX_LOOKS):
             began = self.clock()
             self._refuse_rival()
             twin = (
-                self.others().twin(intent.asked, except_ids=self.record.given_up()) if self.reuses else None
+                self.others().twin(intent.requested, except_ids=self.record.given_up())
+                if self.reuses
+                else None
             )
             if twin is not None or self.clock() - began < FRESH_SECONDS:
                 return twin
@@ -309,12 +311,12 @@ def wait_for_slot(
         )
     deadline = waiting_since + longest
     if now >= deadline:
-        said = (
+        details = (
             {}
             if error is None
             else {name: getattr(error, name) for name in ("code", "message", "request_id")}
         )
-        submission.no_slot(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, **said))
+        submission.no_slot(RenderEvent(outcome=Outcome.SLOT_TIMED_OUT, **details))
     if submission.expected is not None and (pause := submission.expected.next_try(error)) is not None:
         time.sleep(pause)
         return waiting_since

@@ -15,9 +15,9 @@ from airflow_provider_jimeng.core.catalogue import DEFAULT_MODEL
 from airflow_provider_jimeng.core.errors import LandingError, LedgerError, ParameterError
 from airflow_provider_jimeng.core.output_path import path_as_text, read_output_path
 from airflow_provider_jimeng.core.plan import (
+    OpenedFrame,
     PlannedRow,
     RowState,
-    SeenFrame,
     check_length,
     draft_rows,
     log_lines,
@@ -38,10 +38,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
-    from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.rows import Problem
     from airflow_provider_jimeng.hooks.jimeng import JimengHook
-    from airflow_provider_jimeng.hooks.render_status import Standing
+    from airflow_provider_jimeng.hooks.render_status import RenderStatusLookUp
     from airflow_provider_jimeng.operators.arguments import DataFrame, PlanArguments
     from airflow_provider_jimeng.storage.paid import PaidRenders
 
@@ -49,9 +48,9 @@ __all__ = ["JimengPlanOperator"]
 
 
 _ENOUGH_FAILURES = 3
-"""After so many rows one after another a store is taken to be away, and no further row is looked up."""
+"""After so many failures in succession the plan stops: the store is probably unavailable."""
 _NOTE = "note"
-"""Stands in place of a column in a warning about a row."""
+"""The name that a warning about a whole row has in place of a column."""
 _DEFAULTS = (
     "model",
     "duration",
@@ -178,7 +177,10 @@ class JimengPlanOperator(BaseOperator):
             return [item.kwargs(self._common(item)) for item in planned]
 
     def _plan(self) -> list[PlannedRow]:
-        """Return every row, checked, numbered and looked up; or refuse them with all that is wrong."""
+        """Return every row, checked, numbered and looked up.
+
+        :raises ParameterError: the message names every problem.
+        """
         from airflow_provider_jimeng.row_sources import read_rows
 
         folder = self._folder()
@@ -188,7 +190,7 @@ class JimengPlanOperator(BaseOperator):
             sheet=self.rows_sheet,
             ignore_columns=self.ignore_columns,
         )
-        settings = self._settings()
+        settings = self.hook_for(str(self.jimeng_conn_id)).settings
         check_length(len(rows), conf.getint("core", "max_map_length", fallback=1024))
         planned, problems = draft_rows(
             rows,
@@ -220,7 +222,7 @@ class JimengPlanOperator(BaseOperator):
             return None
         if not folder.endswith("/"):
             raise ParameterError(
-                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, ending in /."
+                "output_path", f"{shown(folder)} names a file; a campaign needs a directory, which ends in /."
             )
         check_names(OutputPath.of(folder, self.output_conn_id))
         return folder
@@ -234,19 +236,16 @@ class JimengPlanOperator(BaseOperator):
                 self.log.error("%s", line)
         return error
 
-    def _settings(self) -> ClientSettings:
-        return self.hook_for(str(self.jimeng_conn_id)).settings
-
     def _open_images(
         self, planned: Iterable[PlannedRow], problems: list[Problem], notes: list[Problem]
     ) -> list[PlannedRow]:
-        """Open every image, each once, and keep what tells it apart.
+        """Open each image once, and keep what identifies it.
 
         :param notes: gets the warnings about rows.
         """
         from airflow_provider_jimeng.images import open_images
 
-        seen: dict[str, SeenFrame] = {}
+        images: dict[str, OpenedFrame] = {}
         refused: dict[tuple[str, ...], ParameterError] = {}
         opened: list[PlannedRow] = []
         for item in planned:
@@ -256,14 +255,14 @@ class JimengPlanOperator(BaseOperator):
             try:
                 if references in refused:
                     raise refused[references]
-                if any(frame.reference not in seen for frame in frames.values()):
+                if any(frame.reference not in images for frame in frames.values()):
                     request = open_images(item.request)
                     warnings = request.warnings
                     for frame in (request.first_frame, request.last_frame):
                         if frame is not None:
-                            seen[frame.reference] = SeenFrame.of(frame)
+                            images[frame.reference] = OpenedFrame.of(frame)
                 opened.append(
-                    item.with_images({name: seen[frame.reference] for name, frame in frames.items()})
+                    item.with_images({name: images[frame.reference] for name, frame in frames.items()})
                 )
             except ParameterError as error:
                 refused[references] = error
@@ -274,21 +273,21 @@ class JimengPlanOperator(BaseOperator):
     def _look_up(
         self, planned: Sequence[PlannedRow], problems: list[Problem], notes: list[Problem]
     ) -> list[PlannedRow]:
-        """Find what is paid already, what became of it, and names that other requests hold.
+        """Find the renders that are paid already, their state, and names that files of other requests have.
 
         :param notes: gets the warnings about rows.
         :raises LedgerError: the records cannot be read, and no row is wrong in itself.
         """
-        from airflow_provider_jimeng.hooks.render_status import Standing
+        from airflow_provider_jimeng.hooks.render_status import RenderStatusLookUp
         from airflow_provider_jimeng.storage.paid import PaidRenders
 
         paid = PaidRenders(output_conn_id=self.output_conn_id, now=pendulum.now("UTC"), rows=len(planned))
-        standing = Standing(hook_for=self.hook_for)
-        found: list[PlannedRow] = []
+        statuses = RenderStatusLookUp(hook_for=self.hook_for)
+        looked_up: list[PlannedRow] = []
         failures = 0
         for item in planned:
             try:
-                found.append(self._look_up_row(item, paid, standing, notes))
+                looked_up.append(self._look_up_row(item, paid, statuses, notes))
                 failures = 0
             except (ParameterError, LandingError) as error:
                 field, reason = "output_name", str(error)
@@ -303,10 +302,10 @@ class JimengPlanOperator(BaseOperator):
                 break
             if failures >= _ENOUGH_FAILURES:
                 break
-        return found
+        return looked_up
 
     def _look_up_row(
-        self, item: PlannedRow, paid: PaidRenders, standing: Standing, notes: list[Problem]
+        self, item: PlannedRow, paid: PaidRenders, statuses: RenderStatusLookUp, notes: list[Problem]
     ) -> PlannedRow:
         from airflow_provider_jimeng.storage.output import OutputPath, check_names, refuse_taken
 
@@ -317,7 +316,7 @@ class JimengPlanOperator(BaseOperator):
         known = paid.look_up(fingerprint, item.output_path)
         state, note = known.state, known.note
         if state is RowState.RUNNING and known.render is not None:
-            state, note = standing.of(known.render)
+            state, note = statuses.of(known.render)
         if note:
             notes.append(item.row.problem(_NOTE, note))
         if state is not RowState.LANDED and not as_bool("overwrite", self.overwrite):

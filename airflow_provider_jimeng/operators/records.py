@@ -75,9 +75,9 @@ def kept(error: JimengError, render: Render) -> JimengError:
     until = landable_until(render)
     text = f"{error} The render {render.task_id} is paid for and kept until {until}; {then} without paying again."
     if isinstance(error, ApiError):  # its text is made of the API's answer, so it cannot be extended
-        told = NoLinkError(text)
-        told.__cause__ = error
-        return told
+        extended = NoLinkError(text)
+        extended.__cause__ = error
+        return extended
     error.args = (text,)
     return error
 
@@ -208,7 +208,7 @@ class TaskRecord:
             return False
         stored = read_manifest(target.file().sidecar)
         own = {past["render"]["task_id"] for past in self.current.past()}
-        return stored is not None and (stored.task_id in own or stored.fingerprint == self.current.asked)
+        return stored is not None and (stored.task_id in own or stored.fingerprint == self.current.requested)
 
     def given_up(self) -> frozenset[str]:
         """Return the ids of the renders that this task instance has seen fail or be lost."""
@@ -276,17 +276,17 @@ class OtherTasks:
         :param except_ids: ids of renders that do not count.
         """
         while True:
-            found = self._look(fingerprint, except_ids)
-            if paid := [other for other in found if other.state in PAID]:
+            others = self._look(fingerprint, except_ids)
+            if paid := [other for other in others if other.state in PAID]:
                 return paid
-            if not any(self._is_under_way(other) for other in found):
-                return found
+            if not any(self._is_under_way(other) for other in others):
+                return others
             self._sleep(spread(LOOK_PAUSE_SECONDS, random.random()))
 
     def twin(self, fingerprint: str, *, except_ids: Collection[str]) -> Record | None:
         """Return another task that has paid for a request, or has begun to, since the looks before."""
-        found = self._look(fingerprint, except_ids)
-        return next((other for other in found if other.state in PAID or self._is_under_way(other)), None)
+        others = self._look(fingerprint, except_ids)
+        return next((other for other in others if other.state in PAID or self._is_under_way(other)), None)
 
     def refuse_rival(self, target: OutputPath, *, except_ids: Collection[str] = ()) -> None:
         """Stop if another task instance is yet to land under a full file name, or has in this run.
@@ -304,19 +304,19 @@ class OtherTasks:
                 raise TargetTakenError(claimed(rival, target.output_path))
 
     def _look(self, fingerprint: str, except_ids: Collection[str]) -> list[Record]:
-        found = [
+        others = [
             other
             for other in self._ledger.others(fingerprint)
             if other.state is RecordState.INTENT
             or (other.state in PAID and (other.render or {}).get("task_id") not in except_ids)
         ]
         first_look, self._has_looked = not self._has_looked, True
-        for other in found:
+        for other in others:
             abandoned = first_look and not other.began_within(ABANDONED_SECONDS, time.time())
             self._first_seen.setdefault(
                 (other.key, other.submit_name), -math.inf if abandoned else self._clock()
             )
-        return found
+        return others
 
     def _is_under_way(self, other: Record) -> bool:
         """Can this intent still be answered?"""

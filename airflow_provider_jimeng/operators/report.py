@@ -101,7 +101,7 @@ class JimengReportOperator(BaseOperator):
         self.fail_if_incomplete = fail_if_incomplete
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read what the tasks left, write the report, and return its summary."""
+        """Read the XComs of the tasks, write the report, and return its summary."""
         with airflow_errors(self):
             target = self._target()
             report = self._gather(context)
@@ -168,7 +168,7 @@ class JimengReportOperator(BaseOperator):
 
     def _previews(self, report: Report, target: OutputPath) -> dict[str, Preview]:
         """Return the preview of every saved video that the page shows, by URI."""
-        from airflow_provider_jimeng.finishing.stills import can_decode, first_frame, poster
+        from airflow_provider_jimeng.finishing.pictures import can_decode, first_frame, saved_poster
         from airflow_provider_jimeng.storage.output import OutputPath
 
         decodes = can_decode()
@@ -187,14 +187,14 @@ class JimengReportOperator(BaseOperator):
             try:
                 if decodes:
                     file = OutputPath(output_path=uri, output_conn_id=conn_id).file()
-                    picture = poster(file, str(task.known.get("sha256"))) or first_frame(file)
+                    picture = saved_poster(file, str(task.known.get("sha256"))) or first_frame(file)
             except JimengError as error:
                 self.log.warning("No picture of %s: %s", uri, error)
             previews[uri] = Preview(path=path, picture=picture)
         return previews
 
 
-# --- what the tasks of the run left -----------------------------------------------------------------------------------
+# --- the XComs of the tasks of the run--------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,15 +210,15 @@ def _tasks_to_read(operator: BaseOperator, task_ids: Sequence[str] | None) -> li
     """Return the tasks with these ids, or else all upstream tasks of this package; those that submit come first."""
     dag = operator.get_dag()
     if dag is None:
-        raise ParameterError("task_ids", "the report belongs to no DAG.")
+        raise ParameterError("task_ids", "the report does not belong to a DAG.")
     if task_ids is None:
-        found = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
+        tasks = [task for task in operator.get_flat_relatives(upstream=True) if _is_ours(task)]
     else:
         unknown = [name for name in task_ids if not dag.has_task(name)]
         if unknown:
             raise ParameterError("task_ids", f"this DAG has no task {', '.join(map(repr, unknown))}.")
-        found = [dag.get_task(name) for name in task_ids]
-    return sorted(found, key=lambda task: (len(task.get_flat_relative_ids(upstream=True)), task.task_id))
+        tasks = [dag.get_task(name) for name in task_ids]
+    return sorted(tasks, key=lambda task: (len(task.get_flat_relative_ids(upstream=True)), task.task_id))
 
 
 def _read_quote(operator: BaseOperator, context: Context) -> _Quoted:
@@ -237,29 +237,31 @@ def _read_quote(operator: BaseOperator, context: Context) -> _Quoted:
 
 
 def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
-    """Return what every instance of the tasks left. An instance of a submitting task counts even if it left nothing."""
+    """Return the end of every instance of the tasks. An instance of a submitting task counts even without any XCom."""
     ends: list[TaskEnd] = []
     for task in tasks:
         if _has_no_rows(task, context):
             continue
         count = _count(context, task.task_id)
         mapped = hasattr(task, "partial_kwargs") or count > 1
-        left = {key: pull_by_index(context, task.task_id, key, count) for key in (RENDER, REFUSAL, INTENT)}
-        left[RETURN_VALUE] = pull_by_index(context, task.task_id, RETURN_VALUE, count, renders=left[RENDER])
+        values = {key: pull_by_index(context, task.task_id, key, count) for key in (RENDER, REFUSAL, INTENT)}
+        values[RETURN_VALUE] = pull_by_index(
+            context, task.task_id, RETURN_VALUE, count, renders=values[RENDER]
+        )
         earlier = _earlier(context, task.task_id)
-        asked = _asked(task, context, count)
+        arguments = _arguments(task, context, count)
         for index in range(count):
-            manifest = manifest_or_none(left[RETURN_VALUE].get(index))
-            render = left[RENDER].get(index)
-            if left[RETURN_VALUE].get(index) is None and _submits(task):
-                render = _stopped(left[REFUSAL].get(index), left[INTENT].get(index), render)
+            manifest = manifest_or_none(values[RETURN_VALUE].get(index))
+            render = values[RENDER].get(index)
+            if values[RETURN_VALUE].get(index) is None and _submits(task):
+                render = _stopped(values[REFUSAL].get(index), values[INTENT].get(index), render)
             if render is not None or manifest is not None or _submits(task):
                 end = TaskEnd(
                     task=task.task_id,
                     map_index=index if mapped else None,
                     render=render,
                     manifest=manifest,
-                    asked=asked.get(index),
+                    arguments=arguments.get(index),
                     earlier=earlier.get(index if mapped else -1, ()),
                 )
                 ends.append(end)
@@ -268,12 +270,12 @@ def read_ends(tasks: Iterable[Any], context: Context) -> list[TaskEnd]:
 
 def _earlier(context: Context, task_id: str) -> dict[int, tuple[Mapping[str, Any], ...]]:
     """Return what each instance of a task paid for before its last render, by its map index."""
-    found = pull_all(context, task_id, EARLIER)
-    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in found}
+    payloads = pull_all(context, task_id, EARLIER)
+    return {int(payload["map_index"]): tuple(payload["renders"]) for payload in payloads}
 
 
 def _has_no_rows(task: Any, context: Context) -> bool:
-    """Return whether a task is mapped over a plan without rows: Airflow keeps one skipped instance, which is not a render."""
+    """Return whether a task is mapped over a plan without rows. Airflow keeps one skipped instance, which has no render."""
     if not hasattr(task, "partial_kwargs"):
         return False
     plans = [source for source in task.iter_mapped_dependencies() if _is_plan(source)]
@@ -282,9 +284,9 @@ def _has_no_rows(task: Any, context: Context) -> bool:
 
 
 def _stopped(refusal: Any, intent: Any, render: Any) -> dict[str, Any] | None:
-    """Return what a task left that did not succeed: a refusal, a submit with an unknown outcome, or a render.
+    """Return the end of a task that did not succeed: a refusal, a submit with an unknown outcome, or a render.
 
-    :param render: the render that the task left. It counts if the task submitted nothing after it.
+    :param render: the last render of the task. It counts if the task submitted nothing after it.
     """
     if refusal is not None and _is_later(refusal["refused_at"], render):
         return dict(refusal)
@@ -298,7 +300,7 @@ def _is_later(moment: str, render: Any) -> bool:
     return render is None or parse_time(moment) >= parse_time(render["submitted_at"])
 
 
-def _asked(task: Any, context: Context, count: int) -> dict[int, Mapping[str, Any]]:
+def _arguments(task: Any, context: Context, count: int) -> dict[int, Mapping[str, Any]]:
     """Return the arguments that a plan gave each instance of a task that is mapped over it."""
     if not hasattr(task, "partial_kwargs"):
         return {}
@@ -315,7 +317,7 @@ def _count(context: Context, task_id: str) -> int:
     if hasattr(ti, "get_ti_count"):
         return int(ti.get_ti_count(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]))
     dag_run: Any = context["dag_run"]  # Airflow 2: a task has access to the database
-    return sum(found.task_id == task_id for found in dag_run.get_task_instances())
+    return sum(ti.task_id == task_id for ti in dag_run.get_task_instances())
 
 
 def _is_plan(task: Any) -> bool:
@@ -336,5 +338,5 @@ def _is_ours(task: Any) -> bool:
 
 
 def _is_a(task: Any, *classes: type) -> bool:
-    found = getattr(task, "operator_class", None) if hasattr(task, "partial_kwargs") else type(task)
-    return isinstance(found, type) and issubclass(found, classes)
+    operator_class = getattr(task, "operator_class", None) if hasattr(task, "partial_kwargs") else type(task)
+    return isinstance(operator_class, type) and issubclass(operator_class, classes)

@@ -32,8 +32,8 @@ __all__ = ["JimengRescueOperator"]
 
 DEFAULT_WAIT_TIMEOUT = 600
 MAX_LISTED = 100
-"""The summary is pushed twice, and what a directory holds grows with each month."""
-_PROBLEMS_TOLD = 20
+"""The length of each list in XCom. A directory gets more renders each month, and the summary is pushed twice."""
+_PROBLEMS_NAMED = 20
 
 
 class JimengRescueOperator(BaseOperator):
@@ -45,8 +45,8 @@ class JimengRescueOperator(BaseOperator):
     downloads that were killed more than a day ago are removed.
 
     XCom: ``return_value`` and ``jimeng_rescue``, a JSON summary: ``landed`` and ``already_landed`` (manifests),
-    ``running``, ``failed`` (unbilled) and ``lost`` (renders with ``message``), ``unknown`` (intents whose submit was
-    never answered: who, when, model, estimated cost, what to check), ``problems`` (text), each with at most 100 entries;
+    ``running``, ``failed`` (unbilled) and ``lost`` (renders with ``message``), ``unknown`` (intents whose submit
+    got no response: task instance, time, model, estimated cost, what to check), ``problems`` (text), each with at most 100 entries;
     and ``counts``, the full number of each. ``jimeng rescue --json`` lists all. The task fails while there are problems
     that another try can solve.
 
@@ -145,9 +145,9 @@ class JimengRescueOperator(BaseOperator):
         for item in (*summary["unknown"], *summary["lost"]):
             self.log.warning("%s", item["message"])
         if summary["problems"]:
-            problems = " ".join(summary["problems"][:_PROBLEMS_TOLD])
-            if counts["problems"] > _PROBLEMS_TOLD:
-                problems += f" And {counts['problems'] - _PROBLEMS_TOLD} more, see jimeng_rescue in XCom."
+            problems = " ".join(summary["problems"][:_PROBLEMS_NAMED])
+            if counts["problems"] > _PROBLEMS_NAMED:
+                problems += f" And {counts['problems'] - _PROBLEMS_NAMED} more, see jimeng_rescue in XCom."
             if unsaved.unconnected == counts["problems"]:
                 raise MissingConnectionError(problems)
             raise LandingError(
@@ -185,7 +185,7 @@ class JimengRescueOperator(BaseOperator):
 
 
 def bounded(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a summary with ``counts``, and with the first entries of each list."""
+    """Return a summary with the first entries of each list, and with the length of each list in ``counts``."""
     lists = {kind: items for kind, items in summary.items() if isinstance(items, list)}
     counts = {kind: len(items) for kind, items in lists.items()}
     return {**summary, **{kind: items[:MAX_LISTED] for kind, items in lists.items()}, "counts": counts}

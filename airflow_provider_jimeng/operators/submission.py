@@ -134,7 +134,7 @@ class Submission:
     def adopt(self) -> Paid | None:
         """Return the render that this task continues with, ``None`` if one must be paid for.
 
-        :raises UnknownSubmitError: an earlier submit may have been accepted under an unknown id.
+        :raises UnknownSubmitError: an earlier submit might have been accepted under an unknown id.
         :raises ChangedRequestError: a retry asks for another video than the one that is paid for.
         :raises RenderError: the paid render ended badly, and no new one may be paid for.
         :raises LedgerError: what was paid cannot be known.
@@ -154,7 +154,7 @@ class Submission:
     def submit(self) -> Paid | Busy:
         """Pay for the request, unless another task submits the same one at this moment.
 
-        :raises UnknownSubmitError: the submit may have been accepted under an unknown id.
+        :raises UnknownSubmitError: the submit might have been accepted under an unknown id.
         :raises ApiError: the API refused the request, and nothing was paid.
         """
         for longest in (*STEP_BACK_SECONDS, None):
@@ -230,12 +230,12 @@ class Submission:
             check_names(self._target or self._folder)
         record = self._record.read()
         try:
-            asked, take = self.request.fingerprint, self.request.take
+            requested, take = self.request.fingerprint, self.request.take
         except (ParameterError, SettingsError) as error:
             return self._adopt_unread(record, error)
         decision = decide_start(
             record,
-            asked=asked,
+            requested=requested,
             take=take,
             max_tries=self._record.ti.max_tries,
             on_rerun=self._policies["on_rerun"],
@@ -326,7 +326,7 @@ class Submission:
             hook=self._hook,
             record=self._record,
             others=lambda: self.others,
-            asked=self.request.fingerprint,
+            requested=self.request.fingerprint,
             reuses=self._reuses(self._take),
             target=None if self._target is None or self._target.is_directory else self._target,
             overwrite=self._overwrite,
@@ -370,9 +370,9 @@ class Submission:
             self.xcom.render(render, **landing_fields(final, ended.outcome, advice=TAKE_UNLABELLED))
             raise final from error
         except JimengError as error:
-            told = kept(error, render)
-            self.xcom.render(render, **landing_fields(told, ended.outcome))
-            raise told from told.__cause__
+            extended = kept(error, render)
+            self.xcom.render(render, **landing_fields(extended, ended.outcome))
+            raise extended from extended.__cause__
         return manifest
 
     def _conclude(self, render: Render, ended: RenderEvent, *, adopted: bool) -> None:

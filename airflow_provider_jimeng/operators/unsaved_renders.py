@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The renders that a rescue finds, and what it does with each."""
+"""The renders that a rescue finds: which of them can be saved, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 10.0
-_DEAD_AFTER_SECONDS = 24 * 3600
+_ABANDONED_AFTER_SECONDS = 24 * 3600
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|claim|beat)\.part")
 KINDS = ("landed", "already_landed", "running", "failed", "lost", "unknown", "problems")
 
@@ -60,7 +60,7 @@ KINDS = ("landed", "already_landed", "running", "failed", "lost", "unknown", "pr
 class UnsavedRender:
     """A render that a task paid for, and perhaps did not save.
 
-    ``manifest``: its file, if it was saved once. ``trouble``: why the API cannot be asked for it.
+    ``manifest``: that of its file, if it was saved once. ``trouble``: why the API cannot be queried.
     """
 
     render: Render
@@ -73,7 +73,7 @@ class UnsavedRender:
 class UnsavedRenders:
     """Collects renders and intents, then saves every video that can be saved. It submits nothing and changes no record.
 
-    :param folder: directory for renders whose own place is not known.
+    :param folder: directory for renders whose own path is not known.
     :param hook_for: returns the hook of a connection.
     :param compare_bytes: read every saved video to see whether it is unaltered.
     :param unconnected: number of renders whose connection does not exist; another try does not help them.
@@ -105,7 +105,7 @@ class UnsavedRenders:
             render = Render.from_payload(payload)
             manifest = RenderManifest.from_payload(payload) if "sha256" in payload else None
         except ValueError as error:
-            self.summary["problems"].append(f"An XCom holds no render payload: {error}")
+            self.summary["problems"].append(f"An XCom does not contain a render payload: {error}")
             return
         target = self._target_of(payload.get("output_path"))
         self._add(UnsavedRender(render=render, target=target, manifest=manifest))
@@ -116,7 +116,9 @@ class UnsavedRenders:
         try:
             intent = Record.from_payload(payload)
         except (KeyError, TypeError, ValueError) as error:
-            self.summary["problems"].append(f"An XCom holds no intent ({type(error).__name__}: {error}).")
+            self.summary["problems"].append(
+                f"An XCom does not contain an intent ({type(error).__name__}: {error})."
+            )
             return
         self._add_record(intent)
         self._certain.add((intent.key, intent.intent_at))
@@ -130,8 +132,8 @@ class UnsavedRenders:
                 self._recorded[record.key] = record
 
     def visit(self, place: OutputPath, entries: Entries) -> None:
-        """Remember the files of a directory, and remove the temporary files of dead tasks in it."""
-        _remove_dead_parts(place, entries)
+        """Remember the files of a directory, and remove the temporary files that killed tasks left in it."""
+        _remove_abandoned_files(place, entries)
         self._sizes |= {_plain(str(entry["name"])): entry.get("size") for entry in entries}
 
     def run(self, *, deadline: float) -> dict[str, Any]:
@@ -163,7 +165,7 @@ class UnsavedRenders:
                 self._add(UnsavedRender(render=Render.from_payload(past["render"]), target=self.folder))
 
     def _unanswered(self) -> list[Record]:
-        """Return the intents whose submit has no known answer.
+        """Return the intents whose submit has no known response.
 
         The answer to an intent is a later record of its task, or an XCom with a render that no record has. Such an XCom
         answers one intent of its task and request: the last one that began before the render.
@@ -175,13 +177,13 @@ class UnsavedRenders:
             if record is not None and _began(record) >= _began(intent):
                 continue
             owner = (intent.key.dag_id, intent.key.run_id, intent.key.task_id)
-            fitting = (
+            matching = (
                 (whose, task_id)
                 for (whose, task_id), render in answers.items()
                 if (whose, render.fingerprint) == (owner, intent.fingerprint)
                 and render.submitted_at >= _began(intent)
             )
-            answer = None if (intent.key, intent.intent_at) in self._certain else next(fitting, None)
+            answer = None if (intent.key, intent.intent_at) in self._certain else next(matching, None)
             if answer is None:
                 unknown.append(intent)
             else:
@@ -215,11 +217,11 @@ class UnsavedRenders:
             problem = str(error)
         except JimengError as error:
             problem = f"{type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001 - the other renders are saved all the same
+        except Exception as error:  # noqa: BLE001 - the other renders are saved anyway
             problem = f"{type(error).__name__}: {error}"
         until = kept_until(unsaved.render.submitted_at)
         self.summary["problems"].append(
-            f"Render {unsaved.render.task_id}, kept until {until}, could not be landed. {problem}"
+            f"Render {unsaved.render.task_id}, kept until {until}, could not be saved. {problem}"
         )
         return True
 
@@ -320,15 +322,15 @@ class UnsavedRenders:
         until = kept_until(unsaved.render.submitted_at)
         if unsaved.trouble is not None:
             self.summary["problems"].append(
-                f"Render {unsaved.render.task_id}, kept until {until}, could not be asked for. {unsaved.trouble}"
+                f"Render {unsaved.render.task_id}, kept until {until}, could not be queried. {unsaved.trouble}"
             )
             return
         self.summary["running"].append(
-            _listed(unsaved, f"It still runs, or has no link yet, and can be landed until {until}.")
+            _listed(unsaved, f"It still runs, or has no link yet, and can be saved until {until}.")
         )
 
 
-def _remove_dead_parts(place: OutputPath, entries: Iterable[Mapping[str, Any]]) -> None:
+def _remove_abandoned_files(place: OutputPath, entries: Iterable[Mapping[str, Any]]) -> None:
     """Remove the temporary files of tasks that were killed more than a day ago.
 
     The next task that saves the same video removes them by their names. It does not know the names that 0.1.0 used, and
@@ -336,15 +338,15 @@ def _remove_dead_parts(place: OutputPath, entries: Iterable[Mapping[str, Any]]) 
 
     :param entries: the directory's listing, with times by the clock of the store.
     """
-    dead_before = time.time() - _DEAD_AFTER_SECONDS
+    abandoned_before = time.time() - _ABANDONED_AFTER_SECONDS
     for entry in entries:
         name = str(entry["name"]).rpartition("/")[2]
         if entry["type"] != "file" or not _TEMPORARY.fullmatch(name):
             continue
-        written_at = entry.get("mtime") or entry.get("LastModified") or dead_before
+        written_at = entry.get("mtime") or entry.get("LastModified") or abandoned_before
         if isinstance(written_at, datetime):
             written_at = written_at.timestamp()
-        if written_at < dead_before:
+        if written_at < abandoned_before:
             try:
                 place.file(name).remove()
                 log.info("Removed %s, which a killed task left.", place.file(name).uri)
@@ -383,7 +385,7 @@ def _unknown(intent: Record) -> dict[str, Any]:
         "jimeng_conn_id": intent.jimeng_conn_id,
         **request,
         "estimated_cost_cny": cost_of(request),
-        "message": f"The submit that {owner_of(intent)}, began at {intent.intent_at} was never answered. {CHECK} {found_by_hand(intent)}",
+        "message": f"The submit that {owner_of(intent)}, began at {intent.intent_at} got no response. {CHECK} {found_by_hand(intent)}",
     }
 
 

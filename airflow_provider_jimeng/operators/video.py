@@ -325,8 +325,8 @@ class JimengDownloadVideoOperator(LineageOperator, BaseOperator):
                             require_tagged=require_tagged,
                         )
                 except JimengError as error:
-                    told = kept(error, render)
-                    raise told from told.__cause__
+                    extended = kept(error, render)
+                    raise extended from extended.__cause__
                 refuse_difference(self, manifest)
             except JimengError as error:
                 failure = {**render.to_payload(), **landing_fields(error, end_behind(error))}

@@ -105,19 +105,19 @@ def push_own(ti: Any, key: str, payload: Mapping[str, Any]) -> None:
 
 def push_refusal(task: Any, ti: Any, error: JimengError) -> None:
     """Push why a task stopped before its submit."""
-    push(ti, REFUSAL, not_submitted(_asked(task), error, pendulum.now("UTC")))
+    push(ti, REFUSAL, not_submitted(_arguments(task), error, pendulum.now("UTC")))
 
 
-def _asked(task: Any) -> dict[str, Any]:
+def _arguments(task: Any) -> dict[str, Any]:
     """Return the arguments of a task as far as they can be read: one of them can be what was refused."""
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name in _ASKED_TEXTS:
         value = getattr(task, name)
-        asked[name] = shorten(value, _LONGEST_TEXT) if isinstance(value, str) else None
+        arguments[name] = shorten(value, _LONGEST_TEXT) if isinstance(value, str) else None
     for name in _ASKED_NUMBERS:
         written = str(getattr(task, name)).strip()
-        asked[name] = int(written) if _WHOLE.fullmatch(written) else None
-    return asked
+        arguments[name] = int(written) if _WHOLE.fullmatch(written) else None
+    return arguments
 
 
 def push_result(ti: Any, key: str, value: Any) -> None:
@@ -168,8 +168,8 @@ def pull_of(ti: Any, key: str, owner: tuple[str, str, str]) -> Any:
 
 def pull_all(context: Context, task_id: str, key: str) -> list[Any]:
     """Return what the instances of a task of this run left under a key, without the instances that left nothing."""
-    found = context["ti"].xcom_pull(task_ids=[task_id], key=key)
-    return [value for value in found or () if value is not None]
+    values = context["ti"].xcom_pull(task_ids=[task_id], key=key)
+    return [value for value in values or () if value is not None]
 
 
 def pull_by_index(
@@ -201,8 +201,8 @@ def pull_by_index(
         if placed:
             return placed
     pull = context["ti"].xcom_pull
-    found = ((index, pull(task_ids=task_id, key=key, map_indexes=index)) for index in range(count))
-    return {index: value for index, value in found if value is not None}
+    pulled = ((index, pull(task_ids=task_id, key=key, map_indexes=index)) for index in range(count))
+    return {index: value for index, value in pulled if value is not None}
 
 
 def _states(context: Context, task_id: str) -> dict[int, str]:
@@ -214,11 +214,7 @@ def _states(context: Context, task_id: str) -> dict[int, str]:
         states = {name.removeprefix(f"{task_id}_"): str(state) for name, state in named}
         return {int(index): state for index, state in states.items() if index.isdecimal()}
     dag_run: Any = context["dag_run"]  # Airflow 2: a task has access to the database
-    return {
-        found.map_index: str(found.state)
-        for found in dag_run.get_task_instances()
-        if found.task_id == task_id
-    }
+    return {ti.map_index: str(ti.state) for ti in dag_run.get_task_instances() if ti.task_id == task_id}
 
 
 def _fit(placed: Mapping[int, Any], renders: Mapping[int, Any]) -> bool:
@@ -305,7 +301,7 @@ class Announcements:
             push(self.ti, EARLIER, payload)
 
     def failure(self, request: RenderRequest, error: JimengError, record: Record | None) -> None:
-        """Push and count why no render was paid for; ``jimeng_intent`` if one may have been paid for nevertheless.
+        """Push and count why no render was paid for; ``jimeng_intent`` if one might have been paid for nevertheless.
 
         :param record: the intent of a submit whose outcome is unknown, if there is one.
         """

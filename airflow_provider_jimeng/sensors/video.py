@@ -54,9 +54,9 @@ class JimengVideoSensor(BaseSensorOperator):
     :param render_id: in place of ``render``: the vendor's ``task_id``.
     :param model: with ``render_id``: short name or ``req_key`` of its model.
     :param jimeng_conn_id: connection for a ``render_id``; a render payload names the connection that pays.
-    :param poll_interval: deferrable mode: seconds between two queries; by default they depend on the age of the render.
-    :param poke_interval: poke and reschedule mode: as in Airflow.
-    :param timeout: as in Airflow, in every mode; the render can still be adopted later.
+    :param poll_interval: seconds between two queries in deferrable mode. By default they depend on the age of the render.
+    :param poke_interval: as in Airflow, in poke and reschedule mode.
+    :param timeout: as in Airflow, in every mode. The render can still be adopted later.
     :param deferrable: wait in the triggerer instead of on the worker.
     """
 
@@ -93,10 +93,10 @@ class JimengVideoSensor(BaseSensorOperator):
         self._last_note: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> Any:
-        """Wait in the mode that was chosen; a render that is done already is not waited for."""
+        """Wait in the chosen mode. A render that is already done is not waited for."""
         if not self.deferrable:
             return super().execute(context)
-        with self._as_sensor():
+        with _SensorErrors(self):
             poll_interval = self._fixed_interval()
             render, hook = self._named_render()
             ended = self._ask(context, render, hook)
@@ -108,7 +108,7 @@ class JimengVideoSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; ask again only if one answer is not enough."""
-        with self._as_sensor():
+        with _SensorErrors(self):
             render, hook = self._named_render()
             ended = self._ask(context, render, hook)
             if ended is None:
@@ -117,10 +117,10 @@ class JimengVideoSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=True, xcom_value=self._end(context, render, ended))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Continue after the wait: return the render payload, or say how the render ended."""
+        """Continue after the wait: return the render payload, or raise the error that says how the render ended."""
         from airflow_provider_jimeng.hooks.jimeng import JimengHook
 
-        with self._as_sensor():
+        with _SensorErrors(self):
             render = named_render(self, JimengHook(jimeng_conn_id=str(self.jimeng_conn_id)))
             return self._end(context, render, RenderEvent.from_payload(event))
 
@@ -216,16 +216,13 @@ class JimengVideoSensor(BaseSensorOperator):
         count_end(render, ended)
         raise render_error(ended, render, submits=False)
 
-    def _as_sensor(self) -> _SensorErrors:
-        return _SensorErrors(self)
-
 
 def _announce(context: Context, render: Render, **more: Any) -> None:
     push_own(context["ti"], RENDER, {**render.to_payload(), **more})
 
 
 class _SensorErrors:
-    """Maps our errors to those of a sensor: a timeout is a sensor's timeout; ``soft_fail`` and ``never_fail`` skip."""
+    """Raises our errors as those of a sensor. With ``never_fail`` or, for a timeout, ``soft_fail``, the task is skipped."""
 
     def __init__(self, sensor: JimengVideoSensor) -> None:
         self._sensor = sensor

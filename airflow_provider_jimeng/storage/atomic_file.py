@@ -36,7 +36,7 @@ _BLOCK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtomicFile:
-    """A file in a store, which may not exist.
+    """A file in a store. It need not exist.
 
     ``path`` is its name in the store, ``uri`` its name in manifests. ``context`` is what Airflow opened, for its lineage.
     """

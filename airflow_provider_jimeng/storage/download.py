@@ -18,7 +18,7 @@ import random
 import re
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
@@ -32,7 +32,7 @@ from airflow_provider_jimeng.core.limits import spread
 from airflow_provider_jimeng.storage.atomic_file import PART, AtomicFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_jimeng.client.settings import ClientSettings
     from airflow_provider_jimeng.core.wire import QueryReply
@@ -259,9 +259,12 @@ class Claim:
     """One task's claim on a file name. :meth:`take` takes it, and the end of the ``with`` block releases it.
 
     It is a small hidden file beside the video. It names the temporary files of its owner, so that the next task can
-    remove them without listing the folder. The owner writes to a second file while it makes progress. The others watch
-    whether that file changes, by their own clock. The clocks of two hosts are never compared.
+    remove them without listing the folder. The owner writes to a second file while it makes progress, which is while
+    ``progress`` returns new values. The others watch whether that file changes, by their own clock. The clocks of two
+    hosts are never compared.
     """
+
+    progress: Callable[[], object]
 
     def __init__(
         self,
@@ -281,6 +284,9 @@ class Claim:
         self._silence_seconds = silence_seconds
         self._rest: frozenset[str] = frozenset()
         self._taken = False
+        self._ended = threading.Event()
+        self._beats: threading.Thread | None = None
+        self.progress = lambda: None
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +304,9 @@ class Claim:
             return False
         self._taken = True
         _threads[self.token] = threading.get_ident()
+        if self._beats is None:
+            self._beats = threading.Thread(target=self._show_progress, daemon=True)
+            self._beats.start()
         return True
 
     def held(self) -> bool:
@@ -325,31 +334,17 @@ class Claim:
             self._release(landed=True)
         return self._look() is None
 
-    @contextmanager
-    def beating(self, progress: Callable[[], object]) -> Iterator[None]:
-        """Show the others that this task makes progress, while ``progress`` returns new values."""
-        stop = threading.Event()
-        thread = threading.Thread(target=self._beat_until, args=(stop, progress), daemon=True)
-        try:  # A signal can end the task at any line. The thread must stop then too.
-            thread.start()
-            yield
-        finally:
-            stop.set()
-            if thread.is_alive():
-                thread.join()
-
-    def _beat_until(self, stop: threading.Event, progress: Callable[[], object]) -> None:
+    def _show_progress(self) -> None:
         last = None
         with suppress(ValueError):  # The part file is closed.
-            while not stop.wait(self._silence_seconds * _BEAT_SHARE):
-                now = progress()
+            while not self._ended.wait(self._silence_seconds * _BEAT_SHARE):
+                now = self.progress()
                 if now == last:
                     continue
                 last = now
                 with suppress(LandingError):  # The store can be back at the next beat.
-                    if not self.held():
-                        return
-                    self._file.hidden(_BEAT).write_plainly(f"{self.token} {now}".encode())
+                    if self.held():
+                        self._file.hidden(_BEAT).write_plainly(f"{self.token} {now}".encode())
 
     def _await_end(self, *, or_progress: bool = False) -> None:
         began = since = self._clock()
@@ -385,6 +380,11 @@ class Claim:
             return
         self._taken = False
         _threads.pop(self.token, None)
+        if self._beats is not None:
+            self._ended.set()
+            self._beats.join()
+            self._ended.clear()
+            self._beats = None
         with suppress(LandingError):
             if landed:
                 rest = self._sweep(self._rest, asides=bool(self._rest))

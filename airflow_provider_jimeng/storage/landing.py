@@ -170,8 +170,8 @@ class _Landing:
         """Download the video, and give it its name and its manifest. Media is ``None`` if another task did so first."""
         abort_unfinished(self.file.fs, self.file.path)
         with self.file.staged(self.claim.token) as (path, part):
-            with self.claim.beating(lambda: os.fstat(part.fileno()).st_size):
-                received, media = self._download(part)
+            self.claim.progress = lambda: os.fstat(part.fileno()).st_size
+            received, media = self._download(part)
             if self.require_tagged and media.aigc is None:
                 raise MissingLabelError(
                     "require_tagged is set and the video has no implicit AIGC label (the API says aigc_meta_tagged "
@@ -183,9 +183,9 @@ class _Landing:
                 return saved, None
             if self.confirm is not None:
                 self.confirm()
-            with self.claim.beating(itertools.count().__next__):
-                self._give_name(path, part, manifest, content)
-                return self._write_manifest(manifest, content), media
+            self.claim.progress = itertools.count().__next__  # The store does not say how far an upload is.
+            self._give_name(path, part, manifest, content)
+            return self._write_manifest(manifest, content), media
 
     def _download(self, part: BinaryIO) -> tuple[Received, MediaInfo]:
         """Download into the open part file until it is a whole MP4 file."""

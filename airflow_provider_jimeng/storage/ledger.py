@@ -83,7 +83,7 @@ class Ledger:
         self._store = None if store is None else _StateStore(store)
         self._objects = None if folder is None else RecordObjects(folder)
         self._beside = None if self._objects is None else RecordObject(self._objects, key)
-        self._places: tuple[_Place, ...] = tuple(p for p in (self._store, self._beside) if p is not None)
+        self._places: tuple[_Place, ...] = tuple(filter(None, (self._store, self._beside)))
         self._sleep = sleep
         self._longest_wait_seconds = longest_wait_seconds
         self._grace_seconds = grace_seconds

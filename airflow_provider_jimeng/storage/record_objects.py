@@ -160,7 +160,7 @@ class RecordObjects:
     # ---------------------------------------------------------------------------------------------------- pointers
     def _pointers(self, record: Record, stored: StoredRecord) -> list[tuple[tuple[str, str], bool]]:
         """Return the folders of the pointers to a record, and whether the record is an answer there."""
-        pointers = [(("requests", record.asked), stored.for_request)]
+        pointers = [(("requests", record.requested), stored.for_request)]
         if file_name := _file_name(record.output_path):
             pointers.append((("files", _hashed(file_name)), stored.for_file))
         return pointers

@@ -151,10 +151,10 @@ class JimengRenderTrigger(BaseTrigger):
             return
         try:
             async with shared_client(self.jimeng_conn_id) as lease:
-                said = await cancel(lease, req_key=self.req_key, render_id=self.render_id)
+                result = await cancel(lease, req_key=self.req_key, render_id=self.render_id)
         except Exception as error:  # noqa: BLE001  a connection that cannot be read: the render goes on all the same
-            said = not_cancelled(self.render_id, str(unread(self.jimeng_conn_id, error)))
-        self.log.info("%s", said)
+            result = not_cancelled(self.render_id, str(unread(self.jimeng_conn_id, error)))
+        self.log.info("%s", result)
 
     async def _wait(self) -> RenderEvent:
         submitted_at = parse_time(self.submitted_at).timestamp()
@@ -244,7 +244,7 @@ class SharedQueries:
             self._is_refused = False
             if self._lease is None:
                 self._lease = lease
-                self._stack.push_async_callback(lease.close)
+                self._stack.push_async_exit(lease.closing)
                 self._joined(lease.client.settings)
         return self._lease.client
 
@@ -419,10 +419,10 @@ class SlotQueue:
     async def _try_now_and_then(self) -> None:
         while self._waiting:
             self.wake_ahead()
-            seen = (
+            times = (
                 (each.submitted_at, each.submitted_at + (each.pending_at or 0.0)) for each in self._running
             )
-            self.peak = max(self.peak, running_at_once(seen))
+            self.peak = max(self.peak, running_at_once(times))
             throttled = any(waiter.throttled for waiter in self._waiting)
             pause = self.pause(running=len(self._running), peak=self.peak, throttled=throttled)
             due = self._last_wake + spread(pause, self._jitter)

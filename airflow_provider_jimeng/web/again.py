@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator call and the command that make a render again, written from what its task left.
+"""The operator call and the command that make a render again, from its payload and the arguments of its task.
 
 These are pure functions. A request is trusted if it gives the fingerprint of the render. A request with an image file
 cannot be checked, because the file is not opened here. If the arguments are unknown or give another fingerprint, there is
@@ -23,9 +23,9 @@ from airflow_provider_jimeng.core.parameters import RenderRequest, check_aigc_me
 from airflow_provider_jimeng.core.render import format_money
 from airflow_provider_jimeng.web.reading import text
 
-_OF_PAYLOAD = ("prompt", "model", "seed", "duration", "aspect_ratio", "take")
-"""What a render's payload says of its request. It is whole, while Airflow shortens long rendered arguments."""
-_OF_ARGUMENTS = ("first_frame", "last_frame", "camera_template", "camera_strength", "extra_body")
+_FROM_PAYLOAD = ("prompt", "model", "seed", "duration", "aspect_ratio", "take")
+"""Arguments that are in the payload of a render. It is complete, while Airflow shortens long rendered arguments."""
+_FROM_ARGUMENTS = ("first_frame", "last_frame", "camera_template", "camera_strength", "extra_body")
 _TAKES = range(1, 33)
 """The takes that are tried if the arguments are gone, or if a Clear made a later take."""
 _FOLDER = "generated_videos/"
@@ -75,12 +75,12 @@ def again(
     request = _request(render, arguments or {})
     if request is None:
         return None
-    given = _differing(request)
+    differing = _differing(request)
     label = _label(arguments or {})
     conn_id = text(render.get("jimeng_conn_id")) or DEFAULT_CONNECTION
     return Again(
-        call=_call(given, label, conn_id, _place(render, arguments or {}, uri)),
-        command=None if request.extra_body else _command(given, label, conn_id),
+        call=_call(differing, label, conn_id, _place(render, arguments or {}, uri)),
+        command=None if request.extra_body else _command(differing, label, conn_id),
         checked=not request.frames_to_open,
         cost_cny=format_money(request.estimated_cost),
     )
@@ -88,11 +88,11 @@ def again(
 
 def _request(render: Mapping[str, Any], arguments: Mapping[str, Any]) -> RenderRequest | None:
     """Return the request of a render: the one with its fingerprint, or one whose images are files."""
-    wanted = text(render.get("fingerprint"))
-    known: dict[str, Any] = {name: arguments.get(name) for name in _OF_PAYLOAD}
-    known |= {name: render[name] for name in _OF_PAYLOAD if render.get(name) is not None}
-    known |= {name: _without_signature(arguments.get(name)) for name in _OF_ARGUMENTS}
-    if wanted is None or _is_hidden(known):
+    fingerprint = text(render.get("fingerprint"))
+    known: dict[str, Any] = {name: arguments.get(name) for name in _FROM_PAYLOAD}
+    known |= {name: render[name] for name in _FROM_PAYLOAD if render.get(name) is not None}
+    known |= {name: _without_signature(arguments.get(name)) for name in _FROM_ARGUMENTS}
+    if fingerprint is None or _is_hidden(known):
         return None
     try:
         known["extra_body"] = as_mapping("extra_body", known["extra_body"])
@@ -102,14 +102,14 @@ def _request(render: Mapping[str, Any], arguments: Mapping[str, Any]) -> RenderR
     if request.frames_to_open:
         return request
     takes: Iterator[int] = chain((request.take,), _TAKES)
-    found = (replace(request, take=take) for take in takes)
-    return next((one for one in found if one.fingerprint == wanted), None)
+    candidates = (replace(request, take=take) for take in takes)
+    return next((each for each in candidates if each.fingerprint == fingerprint), None)
 
 
 def _differing(request: RenderRequest) -> dict[str, Any]:
     """Return the arguments of a request that differ from their defaults, in the order of the operator's signature."""
-    given: dict[str, Any] = {"prompt": request.prompt or None}
-    given["model"] = None if request.spec.name == DEFAULT_MODEL else request.spec.name
+    differing: dict[str, Any] = {"prompt": request.prompt or None}
+    differing["model"] = None if request.spec.name == DEFAULT_MODEL else request.spec.name
     images = {name: frame.reference for name, frame in _frames(request)}
     default = RenderRequest.build(
         prompt=request.prompt or None,
@@ -120,13 +120,13 @@ def _differing(request: RenderRequest) -> dict[str, Any]:
     )
     for name in ("duration", "aspect_ratio", "seed"):
         value = getattr(request, name)
-        given[name] = None if value == getattr(default, name) else value
-    given |= images
-    given["camera_template"] = request.camera_template
-    given["camera_strength"] = request.camera_strength
-    given["take"] = None if request.take == 1 else request.take
-    given["extra_body"] = dict(request.extra_body) or None
-    return {name: value for name, value in given.items() if value is not None}
+        differing[name] = None if value == getattr(default, name) else value
+    differing |= images
+    differing["camera_template"] = request.camera_template
+    differing["camera_strength"] = request.camera_strength
+    differing["take"] = None if request.take == 1 else request.take
+    differing["extra_body"] = dict(request.extra_body) or None
+    return {name: value for name, value in differing.items() if value is not None}
 
 
 def _frames(request: RenderRequest) -> Iterator[tuple[str, Any]]:
@@ -136,9 +136,9 @@ def _frames(request: RenderRequest) -> Iterator[tuple[str, Any]]:
 
 
 def _call(
-    given: Mapping[str, Any], label: Mapping[str, str] | None, conn_id: str, place: Mapping[str, str]
+    differing: Mapping[str, Any], label: Mapping[str, str] | None, conn_id: str, place: Mapping[str, str]
 ) -> str:
-    arguments: dict[str, Any] = {"task_id": "render", **given}
+    arguments: dict[str, Any] = {"task_id": "render", **differing}
     if label:
         arguments["aigc_meta"] = dict(label)
     if conn_id != DEFAULT_CONNECTION:
@@ -148,16 +148,16 @@ def _call(
     return _CALL.format(arguments="\n".join(lines))
 
 
-def _command(given: Mapping[str, Any], label: Mapping[str, str] | None, conn_id: str) -> str:
+def _command(differing: Mapping[str, Any], label: Mapping[str, str] | None, conn_id: str) -> str:
     words = ["jimeng", "render"]
     for name, flag in _OPTIONS.items():
-        if name in given:
-            words += _option(flag, str(given[name]))
+        if name in differing:
+            words += _option(flag, str(differing[name]))
     if label:
         words += _option("--aigc-meta", json.dumps(label, ensure_ascii=False))
     if conn_id != DEFAULT_CONNECTION:
         words += _option("--conn", conn_id)
-    if prompt := given.get("prompt"):
+    if prompt := differing.get("prompt"):
         words += ["--", prompt] if prompt.startswith("-") else [prompt]
     return shlex.join(words)
 
@@ -177,7 +177,7 @@ def _place(render: Mapping[str, Any], arguments: Mapping[str, Any], uri: str | N
 
 
 def _label(arguments: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the implicit label that the task gave, if it is a usable one."""
+    """Return the implicit label of the task, if it is a usable one."""
     label = arguments.get("aigc_meta")
     if not isinstance(label, Mapping) or _is_hidden(label):
         return None
@@ -208,9 +208,9 @@ def _is_hidden(value: Any) -> bool:
 def _not_a_template(value: Any) -> Any:
     """Return a value that Jinja leaves as it is, because the operator renders its arguments."""
     if isinstance(value, Mapping):
-        return {name: _not_a_template(one) for name, one in value.items()}
+        return {name: _not_a_template(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_not_a_template(one) for one in value]
+        return [_not_a_template(item) for item in value]
     if isinstance(value, str) and any(mark in value for mark in ("{{", "{%", "{#")):
         return "{% raw %}" + value + "{% endraw %}"
     return value

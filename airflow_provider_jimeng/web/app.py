@@ -7,82 +7,73 @@ ordinary functions, which run in threads, so a slow database or store never bloc
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
-from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, status
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_jimeng.links import URL_PREFIX, page_path
-from airflow_provider_jimeng.web import access, cards, media, pages, questions, stills, store
-from airflow_provider_jimeng.web.query import LARGEST_INTEGER, RendersQuery, read_query
+from airflow_provider_jimeng.web import (
+    archive,
+    campaign,
+    cards,
+    costs,
+    media,
+    pages,
+    questions,
+    store,
+    tables,
+)
+from airflow_provider_jimeng.web.again import again
 from airflow_provider_jimeng.web.reading import text
+from airflow_provider_jimeng.web.request import (
+    NOSNIFF,
+    PRIVATE,
+    FiltersDep,
+    RefDep,
+    SessionDep,
+    conditional,
+    may_see_arguments,
+    read_query,
+    readable_dags,
+)
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from airflow_provider_jimeng.web.entries import Stored
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
 MOST_TAKES = 12
+MOST_QUESTIONS = 20
 SIGNED_LINK_SECONDS = 300
 _OPENED_BY_PEOPLE = frozenset({"", "render", "compare", "media", "campaign", "costs", "report"})
 """The paths below our prefix that people open by their address."""
 _KEEP_FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
-_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
-_PRIVATE = {"Cache-Control": "private, no-cache", **_NOSNIFF}
-_ID = Query(min_length=1, max_length=250, pattern=r"^[^\x00]*$")
+_NOT_STORED = {"Cache-Control": "private, no-store", **NOSNIFF}
 
-_NOTHING = "This task instance has rendered nothing that is still known."
+_NOTHING = "No render of this task instance is known."
 router = APIRouter()
 
 
 def build_app() -> FastAPI:
     """Return the app. It has no documentation pages, because those load scripts from other hosts."""
     app = FastAPI(title="Jimeng renders", docs_url=None, redoc_url=None, openapi_url=None)
-    # Both use what is below.
-    from airflow_provider_jimeng.web import review  # noqa: PLC0415
-    from airflow_provider_jimeng.web.campaign_routes import router as campaigns  # noqa: PLC0415
-
-    app.include_router(router)
-    app.include_router(campaigns)
-    app.include_router(review.router)
+    for routes in (router, campaign.router, costs.router, archive.router):
+        app.include_router(routes)
     app.add_exception_handler(AnyHTTPException, _refusal)
     return app
-
-
-def session() -> Iterator[Session]:
-    """Open a database session for one request. Several threads serve a request, so it is not the thread's session."""
-    with create_session(scoped=False) as opened:
-        yield opened
-
-
-SessionDep = Annotated[Session, Depends(session)]
-
-
-def task_ref(
-    dag_id: Annotated[str, _ID],
-    run_id: Annotated[str, _ID],
-    task_id: Annotated[str, _ID],
-    user: GetUserDep,
-    map_index: Annotated[int, Query(ge=-1, le=LARGEST_INTEGER)] = -1,
-) -> store.TaskRef:
-    """Return the task instance that the query names. Answer 403 to a user who cannot read its DAG's XComs."""
-    access.require(user, dag_id)
-    return store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
-
-
-RefDep = Annotated[store.TaskRef, Depends(task_ref)]
 
 
 # ------------------------------------------------------------------------------------------------------------ pages
@@ -120,7 +111,7 @@ def costs_page() -> HTMLResponse:
 def icon() -> Response:
     """Return the icon in the navigation."""
     return Response(
-        pages.icon(), media_type="image/svg+xml", headers={"Cache-Control": _ASK_AGAIN, **_NOSNIFF}
+        pages.icon(), media_type="image/svg+xml", headers={"Cache-Control": _ASK_AGAIN, **NOSNIFF}
     )
 
 
@@ -135,22 +126,15 @@ def module(version: str, name: str) -> Response:
         raise HTTPException(status.HTTP_404_NOT_FOUND)
     keep = _KEEP_FOR_EVER if version == pages.version() else _ASK_AGAIN
     return Response(
-        content, media_type="text/javascript; charset=utf-8", headers={"Cache-Control": keep, **_NOSNIFF}
+        content, media_type="text/javascript; charset=utf-8", headers={"Cache-Control": keep, **NOSNIFF}
     )
 
 
 # ------------------------------------------------------------------------------------------------------------- data
-def filters_of_query(
-    user: GetUserDep, db: SessionDep, query: Annotated[RendersQuery, Query()]
-) -> store.Filters:
-    """Return the filters that the query names, limited to what the user can read."""
-    return query.filters(access.readable(user, store.dag_ids(db)))
-
-
 @router.get("/api/renders")
 def renders(
     request: Request,
-    filters: Annotated[store.Filters, Depends(filters_of_query)],
+    filters: FiltersDep,
     user: GetUserDep,
     db: SessionDep,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE_SIZE,
@@ -160,19 +144,19 @@ def renders(
 
     The answer is 304 if the reader has this page already.
     """
-    found, shown = store.find_page(db, filters, limit=limit, offset=offset)
-    usual = _usual_seconds(db, filters.readable, shown)
-    verdicts = questions.verdicts(
-        db, shown, lambda dag_ids: access.readable(user, dag_ids, DagAccessEntity.HITL_DETAIL)
+    results, page = store.find_page(db, filters, limit=limit, offset=offset)
+    usual = _usual_seconds(db, filters.readable, page)
+    reviews = questions.reviews(
+        db, page, lambda dag_ids: readable_dags(user, dag_ids, DagAccessEntity.HITL_DETAIL)
     )
     content = {
-        "cards": [cards.card(stored, usual) | {"review": verdicts.get(stored.ref)} for stored in shown],
-        "totals": found.totals,
-        "choices": found.choices,
+        "cards": [cards.card(stored, usual) | {"review": reviews.get(stored.ref)} for stored in page],
+        "totals": results.totals,
+        "choices": results.choices,
         "limit": limit,
         "offset": offset,
         "period": {
-            "since": None if found.since is None else found.since.isoformat(),
+            "since": None if results.since is None else results.since.isoformat(),
             "is_default": filters.since is None,
         },
     }
@@ -192,8 +176,8 @@ def render(
     If the task only submitted or waited, return what another task of its run saved, if there is such a task. ``within`` is
     the query of the gallery from which the reader comes: the answer names the renders before and after this one there.
     """
-    readable = access.readable(user, store.dag_ids(db)) | {ref.dag_id}
-    stored = store.one_of_run(db, ref, readable)
+    readable = readable_dags(user, store.dag_ids(db)) | {ref.dag_id}
+    stored = store.run_render(db, ref, readable)
     if stored is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, _NOTHING)
     takes = []
@@ -202,7 +186,7 @@ def render(
         takes = store.page(db, same_prompt, limit=MOST_TAKES + 1, offset=0)
     content = cards.detail(stored, _usual_seconds(db, readable, [stored]), takes)
     if within is not None:
-        beside = store.neighbours(db, stored.ref, read_query(within).filters(readable))
+        beside = store.previous_and_next(db, stored.ref, read_query(within).filters(readable))
         content |= {
             name: None if other is None else asdict(other)
             for name, other in zip(("previous", "next"), beside, strict=True)
@@ -215,10 +199,36 @@ def preview(ref: RefDep, db: SessionDep) -> JSONResponse:
     """Return where the frames are on the sheet of a render's preview, an empty list if there is no preview."""
     manifest = _stored(db, ref).manifest or {}
     try:
-        tiles = stills.preview_tiles(manifest, store.storage_connection(db, ref))
+        tiles = media.preview_tiles(manifest, store.storage_connection(db, ref))
     except media.MediaGoneError as error:
         raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
-    return JSONResponse({"tiles": [tile.to_payload() for tile in tiles]}, headers=_PRIVATE)
+    return JSONResponse({"tiles": [tile.to_payload() for tile in tiles]}, headers=PRIVATE)
+
+
+@router.get("/api/review")
+def review(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
+    """Return the questions about a render that the reader can read, open and answered, the oldest first.
+
+    The page sends an answer to Airflow's own API, with the session of the person who answers.
+    """
+    stored = store.run_render(db, ref, frozenset({ref.dag_id}))
+    render_id = None if stored is None else text(stored.render.get("task_id"))
+    tasks = (ref,) if stored is None else stored.tasks
+    rows = questions.candidates(db, tasks, render_id)
+    readable = readable_dags(user, (row.dag_id for row in rows), DagAccessEntity.HITL_DETAIL)
+    about = questions.about(db, tasks, render_id, (row for row in rows if row.dag_id in readable))
+    now = datetime.now(UTC)
+    content = {"questions": [questions.question(row, now) for row in about[:MOST_QUESTIONS]]}
+    return JSONResponse(content, headers=_NOT_STORED)
+
+
+@router.get("/api/again")
+def render_again(ref: RefDep, user: GetUserDep, db: SessionDep) -> JSONResponse:
+    """Return the operator call and the command that make a render again, ``null`` if its arguments are not known."""
+    stored = _stored(db, ref)
+    arguments = tables.arguments_of(db, [ref]).get(ref) if may_see_arguments(user, ref.dag_id) else None
+    call = again(stored.render, arguments, uri=text((stored.manifest or {}).get("uri")))
+    return JSONResponse(None if call is None else asdict(call), headers=PRIVATE)
 
 
 @router.api_route("/media", methods=["GET", "HEAD"])
@@ -239,9 +249,9 @@ def bytes_of_render(
     try:
         conn_id = store.storage_connection(db, ref)
         if part != "video":
-            picture = stills.open_still(manifest, part, conn_id)
+            picture = media.open_still(manifest, part, conn_id)
             if picture is None:
-                return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PRIVATE)
+                return Response(status_code=status.HTTP_204_NO_CONTENT, headers=PRIVATE)
             return _bytes(request, picture, download=download)
         opened = media.open_video(manifest, conn_id)
         db.close()  # sending can take long and needs no database
@@ -253,9 +263,9 @@ def bytes_of_render(
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _bytes(request: Request, opened: media.Video | stills.Still, *, download: bool) -> Response:
+def _bytes(request: Request, opened: media.Video | media.Still, *, download: bool) -> Response:
     tag = f'"{opened.sha256}"'
-    headers = {**_PRIVATE, "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": opened.content_type}
+    headers = {**PRIVATE, "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": opened.content_type}
     headers["Content-Encoding"] = (
         "identity"  # without it Airflow's server compresses what cannot become smaller
     )
@@ -279,25 +289,14 @@ def _bytes(request: Request, opened: media.Video | stills.Still, *, download: bo
 
 
 def _stored(db: Session, ref: store.TaskRef) -> Stored:
-    stored = store.one(db, ref)
+    stored = store.task_render(db, ref)
     if stored is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, _NOTHING)
     return stored
 
 
-def _usual_seconds(db: Session, readable: frozenset[str], shown: Iterable[Stored]) -> dict[str, float]:
-    return store.usual_seconds(db, readable, {one.model or "" for one in shown if one.state == "running"})
-
-
-def conditional(request: Request, content: Mapping[str, Any]) -> Response:
-    """Return JSON, or 304 if the reader has it already. A server that compresses marks the tag as weak."""
-    answer = JSONResponse(content, headers=_PRIVATE)
-    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
-    answer.headers["ETag"] = tag
-    known = request.headers.get("if-none-match", "").split(",")
-    if tag in (one.strip().removeprefix("W/") for one in known):
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={**_PRIVATE, "ETag": tag})
-    return answer
+def _usual_seconds(db: Session, readable: frozenset[str], stored: Iterable[Stored]) -> dict[str, float]:
+    return store.usual_seconds(db, readable, {one.model or "" for one in stored if one.state == "running"})
 
 
 def _signed_links_wanted() -> bool:
@@ -314,7 +313,7 @@ def _page_headers() -> dict[str, str]:
         "Cache-Control": "no-store",
         "Content-Security-Policy": pages.security_policy(media=media_sources),
         "Referrer-Policy": "same-origin",
-        **_NOSNIFF,
+        **NOSNIFF,
     }
 
 

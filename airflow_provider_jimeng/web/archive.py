@@ -3,7 +3,7 @@
 
 The ZIP is written while it is sent, and a video passes through in parts, so memory does not grow with the videos. They
 are stored as they are: a video does not become smaller. Each render is looked up and its right is asked when its turn
-comes, so whoever loses a right during the download gets no further file of that DAG.
+comes. A reader who loses a right during the download gets no further file of that DAG.
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ import json
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs
 
-from airflow_provider_jimeng.web import campaign, media, store
-from airflow_provider_jimeng.web.costs import csv_line, csv_lines
+from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002  FastAPI reads it
+from airflow.utils.session import create_session
+from fastapi import APIRouter, Depends, HTTPException, Request, status
+from fastapi.responses import Response, StreamingResponse
+
+from airflow_provider_jimeng.web import media, store, tables
+from airflow_provider_jimeng.web.costs import CSV_TYPE, csv_line, csv_lines
 from airflow_provider_jimeng.web.reading import moment, text, whole
+from airflow_provider_jimeng.web.request import FiltersDep, SessionDep, attachment, readable_dags
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -44,7 +50,16 @@ _PROMPT_CHARACTERS, _RUN_CHARACTERS = 48, 48
 _NOT_IN_NAMES = re.compile(r"[^\w]+")
 _FORBIDDEN = "You may not see the renders of this DAG. / 你无权查看该 DAG 的生成任务。"
 _NO_VIDEO = "No saved video is known. / 没有已保存的视频。"
-_CUT = "The file ended before its end, so what is here is not whole. / 文件读取中断，压缩包内的内容不完整。"
+_CUT = "The video could not be read to its end, so this file is not complete. / 文件读取中断，压缩包内的内容不完整。"
+_KINDS = {
+    "zip": ("application/zip", "renders.zip"),
+    "txt": ("text/plain; charset=utf-8", "renders.txt"),
+    "csv": (CSV_TYPE, LIST_NAME),
+}
+Kind = Literal["zip", "txt", "csv"]
+LARGEST_SELECTION = 8 * 1024 * 1024
+
+router = APIRouter()
 
 
 class UnavailableError(Exception):
@@ -61,7 +76,7 @@ class Saved:
     take: int | None
 
     def row(self, file: str = "") -> dict[str, Any]:
-        """Return what a list tells of the video."""
+        """Return the row of the video in a list."""
         known = {name: _cell(self.manifest.get(name)) for name in _FROM_MANIFEST}
         render_id = text(self.manifest.get("task_id"))
         return {**known, **asdict(self.ref), "file": file, "take": self.take, "render_id": render_id}
@@ -69,7 +84,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Whoever downloads: what opens a database session, and what says if they can see the renders of a DAG now."""
+    """The person who downloads. ``may_see`` returns whether they can see the renders of a DAG now."""
 
     session: Callable[[], AbstractContextManager[Session]]
     may_see: Callable[[str], bool]
@@ -82,13 +97,13 @@ class Reader:
         if not self.may_see(ref.dag_id):
             raise UnavailableError(_FORBIDDEN)
         with self.session() as session:
-            stored = store.one(session, ref)
+            stored = store.task_render(session, ref)
             if stored is None or stored.manifest is None:
-                stored = store.one_of_run(session, ref, frozenset({ref.dag_id}))
+                stored = store.run_render(session, ref, frozenset({ref.dag_id}))
             if stored is None or not stored.manifest:
                 raise UnavailableError(_NO_VIDEO)
             arguments = stored.manifest if "take" in stored.manifest else None
-            arguments = arguments or campaign.arguments_of(session, stored.ref) or {}
+            arguments = arguments or tables.arguments_of(session, [stored.ref]).get(stored.ref, {})
             return Saved(
                 ref=stored.ref,
                 manifest=stored.manifest,
@@ -107,7 +122,7 @@ class Reader:
 
 @dataclass(slots=True)
 class Names:
-    """Gives each video of an archive a name that people can read and that no other has."""
+    """Gives each video of an archive a readable name of its own."""
 
     _used: set[str] = field(default_factory=set)
 
@@ -128,7 +143,7 @@ class Names:
 
 
 class _Pipe(io.RawIOBase):
-    """Takes what the ZIP writer writes, until it is sent. It cannot seek, so the writer never goes back."""
+    """Holds what the ZIP writer has written until it is sent. It cannot seek, so the writer never goes back."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -140,7 +155,7 @@ class _Pipe(io.RawIOBase):
         self._written += data
         return len(data)
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """Return what was written since the last call."""
         taken = bytes(self._written)
         self._written.clear()
@@ -148,7 +163,7 @@ class _Pipe(io.RawIOBase):
 
 
 def archive(refs: Iterable[TaskRef], reader: Reader) -> Iterator[bytes]:
-    """Yield a ZIP with the videos, a list of them, and a text file that names what is not there."""
+    """Yield a ZIP with the videos, a list of them, and a text file that names the missing ones."""
     pipe, names = _Pipe(), Names()
     with (
         SpooledTemporaryFile(media.PIECE_BYTES) as listed,
@@ -170,17 +185,17 @@ def archive(refs: Iterable[TaskRef], reader: Reader) -> Iterator[bytes]:
         for name, file in ((LIST_NAME, listed), (MISSING_NAME, missing)):
             if file.tell():
                 yield from _copied(target, pipe, name, file)
-        yield pipe.take()
-    yield pipe.take()
+        yield pipe.drain()
+    yield pipe.drain()
 
 
 def _copied(target: zipfile.ZipFile, pipe: _Pipe, name: str, file: IO[bytes]) -> Iterator[bytes]:
-    """Write a list into the archive. A long one is kept on the disk, because it grows with the renders."""
+    """Write a list into the archive. A long list is on the disk, because it grows with the number of renders."""
     file.seek(0)
     with target.open(name, "w") as written:
         while piece := file.read(media.PIECE_BYTES):
             written.write(piece)
-            yield pipe.take()
+            yield pipe.drain()
 
 
 class _CutError(Exception):
@@ -207,12 +222,12 @@ def _stored(
             if piece is None:
                 return
             written.write(piece)
-            yield pipe.take()
+            yield pipe.drain()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The renders that a reader named: those to send, or, if ``left_out``, those that are not sent of a filter's."""
+    """The renders that a reader named: those to send or, if ``left_out``, those to leave out of a filter's."""
 
     refs: tuple[TaskRef, ...]
     left_out: bool = False
@@ -234,7 +249,7 @@ def selected(body: bytes, *, form: bool) -> Selection:
 
 
 def _refs(entries: Any) -> dict[TaskRef, None]:
-    found: dict[TaskRef, None] = {}
+    refs: dict[TaskRef, None] = {}
     if not isinstance(entries, list):
         raise ValueError("expected a list")  # noqa: TRY004 - callers handle one error
     for entry in entries:
@@ -244,18 +259,18 @@ def _refs(entries: Any) -> dict[TaskRef, None]:
             raise ValueError("expected names")
         if not isinstance(map_index, int) or not -1 <= map_index < 2**31:
             raise ValueError("expected a map index")
-        found[store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)] = None
-    return found
+        refs[store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)] = None
+    return refs
 
 
 def _take(value: Any) -> int | None:
-    """Return the number of a take; an argument that was not given means the first one."""
+    """Return the number of a take, ``None`` if it is not known."""
     if value is None:
         return None
-    found = (
+    take = (
         whole(int(value)) if isinstance(value, str) and value.isascii() and value.isdigit() else whole(value)
     )
-    return found if found is not None and 0 < found < 10**6 else None
+    return take if take is not None and 0 < take < 10**6 else None
 
 
 def _slug(words: str, longest: int) -> str:
@@ -271,3 +286,71 @@ def _line(ref: TaskRef, reason: str) -> str:
 
 def _cell(value: Any) -> Any:
     return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+# ----------------------------------------------------------------------------------------------------------- routes
+@router.get("/api/files.{kind}")
+def files_of_filter(kind: Kind, user: GetUserDep, filters: FiltersDep, db: SessionDep) -> Response:
+    """Return the saved videos that fit the filters: as a ZIP, as a list of URIs, or as CSV."""
+    return _files(kind, _saved(db, filters), user)
+
+
+async def posted_selection(request: Request) -> Selection:
+    """Return the renders that the body names: a form with the field ``refs`` or ``without``, or the JSON of ``refs`` alone."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_SELECTION:
+            raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, "Select fewer renders, or use a filter.")
+    try:
+        return selected(bytes(body), form="json" not in request.headers.get("content-type", ""))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "This is not a selection.") from error
+
+
+@router.post("/api/files.{kind}")
+def files_of_selection(
+    kind: Kind,
+    user: GetUserDep,
+    selection: Annotated[Selection, Depends(posted_selection)],
+    filters: FiltersDep,
+    db: SessionDep,
+) -> Response:
+    """Return the saved videos that the body names, or those that fit the filters without the ones that it names."""
+    if not selection.left_out:
+        return _files(kind, selection.refs, user)
+    without = frozenset(selection.refs)
+    return _files(kind, [ref for ref in _saved(db, filters) if ref not in without], user)
+
+
+def _saved(db: Session, filters: store.Filters) -> list[store.TaskRef]:
+    """Return the tasks of the saved videos that fit the filters, without their payloads. Sending them can take long."""
+    if filters.states and "landed" not in filters.states:
+        return []
+    renders = store.find(db, replace(filters, states=("landed",))).renders
+    db.close()
+    return [render.entry.ref for render in renders]
+
+
+def _files(kind: Kind, refs: Collection[store.TaskRef], user: Any) -> Response:
+    reader = Reader(
+        session=lambda: create_session(scoped=False),
+        may_see=lambda dag_id: bool(readable_dags(user, [dag_id])),
+    )
+    content: Iterator[bytes]
+    if kind == "zip":
+        content = archive(refs, reader)
+    elif kind == "csv":
+        content = (line.encode() for line in csv_lines(COLUMNS, reader.rows(refs)))
+    else:
+        content = (f"{row['uri']}\n".encode() for row in reader.rows(refs))
+    media_type, name = _KINDS[kind]
+    # Without this header Airflow's server compresses the content, and keeps parts back to do so.
+    headers = {**attachment(_named(refs, name)), "Content-Encoding": "identity"}
+    return StreamingResponse(content, media_type=media_type, headers=headers)
+
+
+def _named(refs: Iterable[store.TaskRef], name: str) -> str:
+    """Return the name of a download: with the DAG, if all renders are of one."""
+    dags = {ref.dag_id for ref in refs}
+    return f"{dags.pop()}-{name}" if len(dags) == 1 else name

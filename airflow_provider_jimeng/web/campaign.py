@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The renders of one DAG run as one thing: how they stand, what they cost, when they end, and what went wrong.
+"""The page of one DAG run: its counts, costs, expected end and failures, and the reports that its tasks saved.
 
-Renders come from the queries of the gallery. Beside them, this module reads the run itself, the quotes of its plans, and
-which of its tasks reported.
+A report is shown as a new page, made from its JSON file. The saved HTML is not read: any author of a DAG can push any URI,
+so the server shows nothing that it did not write itself. The file counts only if it is a report of this run, of the moment
+that the task returned.
 """
 
 from __future__ import annotations
@@ -13,73 +14,142 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlencode
 
+from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002  FastAPI reads it
 from airflow.models.dagrun import DagRun
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
+from fastapi import APIRouter, HTTPException, Query, Request, status
+from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import select
 
+from airflow_provider_jimeng.core.errors import JimengError
 from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.core.report import Report
 from airflow_provider_jimeng.operators import xcom
+from airflow_provider_jimeng.report_page import Preview, content_policy, render_page
 from airflow_provider_jimeng.web import cards, store
-from airflow_provider_jimeng.web.reading import amount, moment, text, time_text, whole
+from airflow_provider_jimeng.web.entries import mapping
+from airflow_provider_jimeng.web.media import MediaGoneError, file_in_store, opened_file
+from airflow_provider_jimeng.web.reading import amount, moment, plain, text, time_text, whole
+from airflow_provider_jimeng.web.request import (
+    NOSNIFF,
+    NameDep,
+    RefDep,
+    SessionDep,
+    conditional,
+    readable_dags,
+    require,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from airflow_provider_jimeng.web.store import Filters, Stored, TaskRef
 
-_AT_ONCE = 1000
-"""Renders of one query, where all renders are read one after the other."""
+_BATCH = 1000
+"""How many renders one query reads, where all renders are read."""
 _NAMED = 50
-"""Renders that a group of failures names. Its count is that of all."""
-_OVER = frozenset({"success", "failed"})
-"""States of a DAG run in which nothing of it is expected any more."""
+"""How many renders a group of failures names. It counts all of them."""
+_ENDED = frozenset({"success", "failed"})
+"""States of a DAG run that has ended."""
 _REPORT = "JimengReportOperator"
+_LARGEST_REPORT = 64 * 1024 * 1024
+_NO_REPORT = "This task has saved no report that the API server can read."
+"""One message for all cases. Different messages would tell which files exist."""
+
+router = APIRouter()
+
+
+# ----------------------------------------------------------------------------------------------------------- routes
+@router.get("/api/campaign")
+def one_campaign(
+    request: Request,
+    dag_id: NameDep,
+    run_id: NameDep,
+    user: GetUserDep,
+    db: SessionDep,
+    state: Annotated[tuple[str, ...], Query()] = (),
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:
+    """Return one run: counts, money, expected end, failures, and a page of its renders in the wanted states."""
+    require(user, dag_id)
+    readable = readable_dags(user, store.dag_ids(db)) | {dag_id}
+    filters = store.Filters(readable=readable, dag_ids=(dag_id,), run_ids=(run_id,))
+    page = campaign(db, filters, states=state, now=datetime.now(UTC), limit=limit, offset=offset)
+    if page is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "There is no such run.")
+    return conditional(request, page)
+
+
+@router.get("/report")
+def report(ref: RefDep, user: GetUserDep, db: SessionDep, lang: Literal["en", "zh"] = "en") -> HTMLResponse:
+    """Return the page of the report that a task saved, in English or Chinese."""
+    try:
+        saved = saved_report(ref, value_of(db, ref, xcom.RETURN_VALUE), store.storage_connection(db, ref))
+    except MediaGoneError as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+    filters = store.Filters(
+        readable=readable_dags(user, [ref.dag_id]),
+        dag_ids=(ref.dag_id,),
+        run_ids=(ref.run_id,),
+        states=("landed",),
+    )
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": f"{content_policy(served=True)}; frame-ancestors 'self'",
+        "Referrer-Policy": "same-origin",
+        **NOSNIFF,
+    }
+    return HTMLResponse(report_as_page(saved, renders(db, filters), lang), headers=headers)
+
+
+# --------------------------------------------------------------------------------------------------------- the page
 
 
 def renders(session: Session, filters: Filters) -> Iterator[Stored]:
     """Yield all renders that fit the filters, newest first."""
     offset = 0
     while True:
-        shown = store.page(session, filters, limit=_AT_ONCE, offset=offset)
-        yield from shown
-        if len(shown) < _AT_ONCE:
+        page = store.page(session, filters, limit=_BATCH, offset=offset)
+        yield from page
+        if len(page) < _BATCH:
             return
-        offset += len(shown)
+        offset += len(page)
 
 
 def campaign(
-    session: Session, filters: Filters, *, shown: tuple[str, ...], now: datetime, limit: int, offset: int
+    session: Session, filters: Filters, *, states: tuple[str, ...], now: datetime, limit: int, offset: int
 ) -> dict[str, Any] | None:
     """Return what the page of a run shows, or ``None`` if there is no such run.
 
     :param filters: one DAG and one run.
-    :param shown: the states of the renders in the list; none for all. Counts and money are always those of the run.
+    :param states: the states of the renders in the list; none for all. Counts and money are always those of the run.
     """
     (dag_id,), (run_id,) = filters.dag_ids, filters.run_ids
     run = _run(session, dag_id, run_id)
     if run is None:
         return None
-    listed = store.page(session, replace(filters, states=shown), limit=limit, offset=offset)
+    listed = store.page(session, replace(filters, states=states), limit=limit, offset=offset)
     running = list(renders(session, replace(filters, states=("running",))))
     failed = list(renders(session, replace(filters, states=("failed",))))
-    found = store.find(session, filters)  # after the pages, which can correct the index
+    results = store.find(session, filters)  # after the pages, which can correct the index
     models = {text(stored.render.get("model")) or "" for stored in (*running, *listed)}
     usual = store.usual_seconds(session, filters.readable, models)
-    counts = {one["value"]: one["count"] for one in found.choices["states"]}
+    counts = {one["value"]: one["count"] for one in results.choices["states"]}
     planned = quoted(_values(session, dag_id, run_id, xcom.QUOTE))
     to_come = counts.get("waiting", 0)
     if planned and planned["rows"] is not None:
-        to_come = max(to_come, planned["rows"] - found.totals["renders"] + to_come)
-    over = run["state"] in _OVER
+        to_come = max(to_come, planned["rows"] - results.totals["renders"] + to_come)
+    over = run["state"] in _ENDED
     return {
         "run": run,
         "counts": counts,
         "to_come": 0 if over else to_come,
-        "totals": found.totals,
+        "totals": results.totals,
         "planned": planned,
         "expected_end": None if over else _end(running, to_come, usual, now),
         "failures": failures(failed),
@@ -93,7 +163,7 @@ def campaign(
 def expected_end(
     ends: Iterable[datetime], to_come: int, usual_seconds: float | None, now: datetime
 ) -> datetime | None:
-    """Return when the last render ends, if the others take the places of those that run; ``None`` if it is unknown.
+    """Return when the last render ends if the others start as soon as a running one ends; ``None`` if that is unknown.
 
     :param ends: when each running render is expected to end.
     :param to_come: renders that are not submitted yet.
@@ -110,9 +180,9 @@ def expected_end(
 
 def _end(running: Sequence[Stored], to_come: int, usual: Mapping[str, float], now: datetime) -> str | None:
     """Return the expected end of a campaign. It is unknown if it is unknown for a render that runs."""
-    found = [moment(cards.card(stored, usual)["expected_at"]) for stored in running]
-    ends = [end for end in found if end is not None]
-    if len(ends) < len(found):
+    expected = [moment(cards.card(stored, usual)["expected_at"]) for stored in running]
+    ends = [end for end in expected if end is not None]
+    if len(ends) < len(expected):
         return None
     end = expected_end(ends, to_come, max(usual.values(), default=None), now)
     return None if end is None else end.replace(microsecond=0).isoformat().replace("+00:00", "Z")
@@ -138,8 +208,8 @@ def failures(failed: Iterable[Stored]) -> list[dict[str, Any]]:
         )
         group.count += 1
         if len(group.named) < _NAMED:
-            said = {name: text(stored.render.get(name)) for name in ("prompt", "message")}
-            group.named.append({"ref": asdict(stored.ref), **said})
+            texts = {name: text(stored.render.get(name)) for name in ("prompt", "message")}
+            group.named.append({"ref": asdict(stored.ref), **texts})
     largest_first = sorted(groups.values(), key=lambda group: -group.count)
     return [
         {**group.failure, "code": group.code, "count": group.count, "renders": group.named}
@@ -159,10 +229,12 @@ def quoted(quotes: Iterable[Any]) -> dict[str, Any] | None:
     money = {name: [amount(quote.get(name)) for quote in readable] for name in ("cost_cny", "at_risk_cny")}
     times = [time_text(quote.get("quoted_at")) for quote in readable]
     return {
-        **{name: sum(count or 0 for count in found) for name, found in counts.items()},
+        **{name: sum(count or 0 for count in values) for name, values in counts.items()},
         **{
-            name: None if None in found else format_money(sum((one for one in found if one), Decimal(0)))
-            for name, found in money.items()
+            name: None
+            if None in values
+            else format_money(sum((value for value in values if value), Decimal(0)))
+            for name, values in money.items()
         },
         "quoted_at": min((time for time in times if time), default=None),
     }
@@ -191,7 +263,7 @@ def reports(session: Session, dag_id: str, run_id: str) -> list[TaskRef]:
     return [
         store.TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         for task_id, map_index, value in session.execute(statement)
-        if report_file(payload(value)) is not None
+        if report_file(mapping(value)) is not None
     ]
 
 
@@ -202,45 +274,77 @@ def report_file(summary: Mapping[str, Any] | None) -> str | None:
     return uri if isinstance(uri, str) and uri else None
 
 
+def saved_report(ref: TaskRef, summary: Mapping[str, Any] | None, conn_id: str | None) -> Report:
+    """Return the report of a task.
+
+    :param summary: what the task returned.
+    :raises MediaGoneError: there is no file, this machine cannot read it, or it is not the report of this task.
+    """
+    uri = report_file(summary)
+    if summary is None or uri is None or not uri.endswith(".json"):
+        raise MediaGoneError(_NO_REPORT)
+    try:
+        payload = plain(json.loads(_content(uri, conn_id)))
+        same = all(payload[name] == summary[name] for name in ("dag_id", "run_id", "generated_at"))
+        report = Report.from_payload(payload)
+    except (JimengError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise MediaGoneError(_NO_REPORT) from error
+    if not same or (report.dag_id, report.run_id) != (ref.dag_id, ref.run_id):
+        raise MediaGoneError(_NO_REPORT)
+    return report
+
+
+def report_as_page(report: Report, saved: Iterable[Stored], language: str) -> str:
+    """Return the page.
+
+    :param saved: the renders of the run whose videos are saved. They lead from the URI of a video to its task instance.
+    """
+    previews = {
+        str(stored.manifest["uri"]): _addresses(stored.ref)
+        for stored in saved
+        if stored.manifest is not None and "uri" in stored.manifest
+    }
+    return render_page(report, previews, language=language, served=True)
+
+
+def _addresses(ref: TaskRef) -> Preview:
+    query = urlencode(asdict(ref))
+    return Preview(
+        video_address=f"media?{query}",
+        poster_address=f"media?{query}&part=poster",
+        page_address=f"render?{query}",
+    )
+
+
+def _content(uri: str, conn_id: str | None) -> bytes:
+    """Return the bytes of a file that is not too large. On a disk, no link is followed."""
+    file = file_in_store(uri, conn_id)
+    if file.is_local:
+        with opened_file(file.path, None) as (opened, identity):
+            return opened.read(_LARGEST_REPORT) if identity.size <= _LARGEST_REPORT else b""
+    try:
+        return (file.content() or b"") if 0 < (file.size() or 0) <= _LARGEST_REPORT else b""
+    except Exception as error:  # each store has error classes of its own
+        raise MediaGoneError(_NO_REPORT) from error
+
+
 def value_of(session: Session, ref: TaskRef, key: str) -> dict[str, Any] | None:
-    """Return what a task instance left under a key, if it is a mapping."""
-    found = XComModel
-    statement = select(found.value).where(
-        found.dag_id == ref.dag_id,
-        found.run_id == ref.run_id,
-        found.task_id == ref.task_id,
-        found.map_index == ref.map_index,
-        found.key == key,
+    """Return what a task instance pushed under a key, if it is a mapping."""
+    row = XComModel
+    statement = select(row.value).where(
+        row.dag_id == ref.dag_id,
+        row.run_id == ref.run_id,
+        row.task_id == ref.task_id,
+        row.map_index == ref.map_index,
+        row.key == key,
     )
-    return payload(session.scalar(statement))
-
-
-def arguments_of(session: Session, ref: TaskRef) -> dict[str, Any] | None:
-    """Return the rendered arguments of a task instance. Airflow keeps those of the last runs only."""
-    fields = RenderedTaskInstanceFields
-    statement = select(fields.rendered_fields).where(
-        fields.dag_id == ref.dag_id,
-        fields.run_id == ref.run_id,
-        fields.task_id == ref.task_id,
-        fields.map_index == ref.map_index,
-    )
-    return payload(session.scalar(statement))
-
-
-def payload(value: Any) -> dict[str, Any] | None:
-    """Return a stored value if it is a mapping. Airflow stores values as JSON text, and some databases as JSON."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return dict(value) if isinstance(value, Mapping) else None
+    return mapping(session.scalar(statement))
 
 
 def _values(session: Session, dag_id: str, run_id: str, key: str) -> list[Any]:
-    found = XComModel
-    statement = select(found.value).where(found.dag_id == dag_id, found.run_id == run_id, found.key == key)
-    return [payload(value) for value in session.scalars(statement)]
+    row = XComModel
+    statement = select(row.value).where(row.dag_id == dag_id, row.run_id == run_id, row.key == key)
+    return [mapping(value) for value in session.scalars(statement)]
 
 
 def _run(session: Session, dag_id: str, run_id: str) -> dict[str, Any] | None:

@@ -22,8 +22,7 @@ from airflow_provider_jimeng.web.reading import amount, moment, number, plain, t
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.web.entries import Stored
-    from airflow_provider_jimeng.web.query import Filters
-    from airflow_provider_jimeng.web.store import Group
+    from airflow_provider_jimeng.web.store import Filters, Group
 
 _FACETS = ("dags", "runs", "states", "models", "ratios", "connections")
 """The filters with choices, in the order of the fields of a group."""
@@ -35,7 +34,7 @@ def _money(value: Any) -> str | None:
 
 
 def _differences(value: Any) -> list[dict[str, str]]:
-    """Return in what a video differs from its request, each with ``field``, ``asked`` and ``got`` as text."""
+    """Return how a video differs from its request: for each difference ``field``, ``asked`` and ``got`` as text."""
     entries = value if isinstance(value, list) else []
     names = ("field", "asked", "got")
     return [
@@ -46,7 +45,7 @@ def _differences(value: Any) -> list[dict[str, str]]:
 
 
 def _seed(value: Any) -> int | None:
-    """Return a seed; a negative one asked for a random seed, which nobody knows."""
+    """Return a seed, ``None`` for a negative one: it requests a random seed, which the API does not tell."""
     seed = whole(value)
     return None if seed is None or seed < 0 else seed
 
@@ -100,8 +99,8 @@ def detail(stored: Stored, usual_seconds: Mapping[str, float], takes: Iterable[S
 
 def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a failure means and what to do, in English and in Chinese."""
-    left = {name: text(payload.get(name)) for name in ("outcome", "code", "meaning", "advice")}
-    explanation = explain(left)
+    fields = {name: text(payload.get(name)) for name in ("outcome", "code", "meaning", "advice")}
+    explanation = explain(fields)
     entry = explanation if isinstance(explanation, CodeEntry) else None
     return {
         "kind": None if entry is None else entry.kind.name.lower(),
@@ -116,8 +115,8 @@ def failure(payload: Mapping[str, Any]) -> dict[str, Any]:
 def timeline(stored: Stored) -> list[dict[str, Any]]:
     """Return the known stages in order: ``name``, ``at``, and ``seconds`` if the stage has a length.
 
-    A change of state is seen at the first query after it. So the length of a stage that queries saw lies between
-    ``seconds_from`` and ``seconds_to``. Manifests of versions up to 0.1.0 do not say when a state was last seen.
+    The first query after a change of state sees the change. So the length of such a stage lies between ``seconds_from`` and
+    ``seconds_to``. Manifests of versions up to 0.1.0 do not say when a query last saw a state.
     """
     manifest = stored.manifest or {}
     submitted = moment(stored.render.get("submitted_at"))
@@ -179,18 +178,18 @@ def totals(groups: Iterable[Group], filters: Filters) -> dict[str, Any]:
 def choices(groups: Iterable[Group], filters: Filters) -> dict[str, list[dict[str, Any]]]:
     """Return how many renders each choice of a filter would show, with the other filters applied.
 
-    The runs are the latest ones, and those that are chosen.
+    The runs are the latest ones and the chosen ones.
     """
     chosen = filters.chosen
     counts: list[dict[str, int]] = [{} for _ in _FACETS]
     for group in groups:
         if group.facets.replaced:
             continue
-        have = group.facets.choices
-        missed = [at for at, values in chosen if have[at] not in values]
-        for at, (value, counted) in enumerate(zip(have, counts, strict=True)):
+        own = group.facets.choices
+        unmatched = [at for at, values in chosen if own[at] not in values]
+        for at, (value, counted) in enumerate(zip(own, counts, strict=True)):
             if value is not None:
-                fits = not missed or missed == [at]
+                fits = not unmatched or unmatched == [at]
                 counted[value] = counted.get(value, 0) + (group.count if fits else 0)
     runs = counts[_FACETS.index("runs")]
     for run_id in list(runs)[MOST_RUNS:]:

@@ -6,14 +6,21 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
 from airflow_provider_jimeng.core.render import format_money
+from airflow_provider_jimeng.web import store
+from airflow_provider_jimeng.web.request import FiltersDep, SessionDep, attachment, conditional
 
 if TYPE_CHECKING:
     from airflow_provider_jimeng.core.outcomes import Money
-    from airflow_provider_jimeng.web.store import Filters, Found
+    from airflow_provider_jimeng.web.store import Filters, Results
 
 BYTE_ORDER_MARK = "\ufeff"
 """Excel reads a CSV file as UTF-8 only if it begins with this."""
@@ -21,9 +28,43 @@ KEYS = ("day", "dag_id", "run_id", "model")
 _MONEY = ("paid", "may_be_billed", "expected")
 COLUMNS = (*KEYS, "renders", "saved", "seconds", *(f"{kind}_cny" for kind in _MONEY), "unpriced")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+CSV_TYPE = "text/csv; charset=utf-8"
+USUAL_DAYS = 30
+"""How many days the table covers if the query names no period."""
+
+router = APIRouter()
 
 
-def costs(found: Found, filters: Filters) -> dict[str, Any]:
+@router.get("/api/costs")
+def costs_as_json(request: Request, filters: FiltersDep, db: SessionDep) -> Response:
+    """Return what renders cost by day, DAG, run and model."""
+    filters = _within_a_period(filters)
+    table = costs(store.find(db, filters), filters)
+    return conditional(request, {**table, "since": _iso(filters.since), "until": _iso(filters.until)})
+
+
+@router.get("/api/costs.csv")
+def costs_as_csv(filters: FiltersDep, db: SessionDep) -> Response:
+    """Return the same table for a spreadsheet."""
+    filters = _within_a_period(filters)
+    table = costs(store.find(db, filters), filters)
+    lines = "".join(csv_lines(COLUMNS, table["rows"]))
+    return Response(lines.encode(), media_type=CSV_TYPE, headers=attachment("costs.csv"))
+
+
+def _within_a_period(filters: store.Filters) -> store.Filters:
+    """Return the filters with a period: the last days, if the query names neither a period nor a run."""
+    if filters.since or filters.until or filters.run_ids:
+        return filters
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return replace(filters, since=midnight - timedelta(days=USUAL_DAYS - 1))
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
+def costs(results: Results, filters: Filters) -> dict[str, Any]:
     """Return the table: ``rows`` and ``total``, newest day first. Days are those of UTC.
 
     A render that another run paid for counts as a render and not as money. One that a later render of its task replaced
@@ -32,8 +73,8 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
     table: dict[tuple[str, ...], dict[str, Any]] = {}
     latest: dict[tuple[str, ...], dict[str, Any]] = {}
     total = _empty()
-    for shown in found.renders:
-        entry = shown.entry
+    for render in results.renders:
+        entry = render.entry
         group = (entry.ref.dag_id, entry.ref.run_id, entry.model or "")
         row = table.setdefault((entry.moment.date().isoformat(), *group), _empty())
         latest.setdefault(group, row)
@@ -41,9 +82,9 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
             sums["renders"] += 1
             sums["saved"] += entry.state == "landed"
             sums["seconds"] += entry.seconds if entry.state == "landed" else 0
-            _pay(sums, shown.facets.money, entry.amount)
+            _pay(sums, render.facets.money, entry.amount)
     fits = filters.fits()
-    for replaced in found.groups:
+    for replaced in results.groups:
         facets = replaced.facets
         group_row = latest.get((facets.dag_id, facets.run_id, facets.model or ""))
         if facets.replaced and group_row is not None and fits(facets):
@@ -53,8 +94,8 @@ def costs(found: Found, filters: Filters) -> dict[str, Any]:
     ordered = sorted(table.items(), key=lambda item: item[0][1:])
     ordered.sort(key=lambda item: item[0][0], reverse=True)
     return {
-        "rows": [{**dict(zip(KEYS, key, strict=True)), **_shown(row)} for key, row in ordered],
-        "total": _shown(total),
+        "rows": [{**dict(zip(KEYS, key, strict=True)), **_as_payload(row)} for key, row in ordered],
+        "total": _as_payload(total),
     }
 
 
@@ -102,7 +143,7 @@ def _pay(row: dict[str, Any], kind: Money, price: Decimal | None) -> None:
         row[kind] += price
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _as_payload(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "renders": row["renders"],
         "saved": row["saved"],

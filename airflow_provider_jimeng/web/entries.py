@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task instance left of a render, and the short form of it that the index keeps. Pure functions."""
+"""The render of a task instance, as its XComs describe it, and its short form in the index. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_provider_jimeng.operators import xcom
 from airflow_provider_jimeng.web.reading import amount, moment, number, seconds_between, text, whole
 
 if TYPE_CHECKING:
-    from airflow_provider_jimeng.web.tables import Identity, Left, TaskNow, TaskRef
+    from airflow_provider_jimeng.web.tables import ActiveTask, Identity, TaskRef, XComRow
 
 STATES = ("waiting", "running", "landed", "failed", "submitted")
 """``waiting``: nothing is submitted yet. ``submitted``: the task is done and passed the render on, but no task of this run
@@ -28,14 +28,14 @@ _FAILED_OUTCOMES = frozenset(
 )
 _FAILED_TASKS = ("failed", "upstream_failed", "removed", "skipped")
 _TRIES_OVER = ("success", "up_for_retry")
-"""Task states, besides those of failed tasks, in which a submit without a response gets none any more."""
+"""Task states beside those of failed tasks. In these states a submit without a response does not get one any more."""
 _RATIOS = {"21:9": 21 / 9, "16:9": 16 / 9, "4:3": 4 / 3, "1:1": 1.0, "3:4": 3 / 4, "9:16": 9 / 16}
 _RATIO_TOLERANCE = 0.03
 """Sides are multiples of 8 or 16 pixels, so that sizes miss their ratios a little."""
 
 
 Pushes = tuple[tuple[str, datetime], ...]
-"""The keys of the XComs that a task instance left, in order, and when each was pushed."""
+"""The keys of our XComs of a task instance, in order, and when each was pushed."""
 
 
 class Replaced(NamedTuple):
@@ -82,18 +82,18 @@ class Stored:
 
     @property
     def amount(self) -> Decimal | None:
-        """The price in CNY: what the saved video cost, or else the estimate."""
+        """The price in CNY: the cost of the saved video, or else the estimate."""
         source = (self.manifest or {}).get("cost_cny") if self.state == "landed" else None
         return amount(source if self.state == "landed" else self.render.get("estimated_cost_cny"))
 
     @property
     def ratio(self) -> str | None:
-        """The aspect ratio: the one that was asked for, or else that of the file."""
-        asked = text(self.render.get("aspect_ratio"))
+        """The aspect ratio: the requested one, or else that of the file."""
+        requested = text(self.render.get("aspect_ratio"))
         manifest = self.manifest or {}
         width, height = whole(manifest.get("width")), whole(manifest.get("height"))
-        if asked or not width or not height or height < 0:
-            return asked
+        if requested or not width or not height or height < 0:
+            return requested
         shape = width / height
         near = (name for name, ratio in _RATIOS.items() if abs(shape - ratio) <= ratio * _RATIO_TOLERANCE)
         return next(near, None)
@@ -105,15 +105,15 @@ class Stored:
 
     @property
     def moment(self) -> datetime:
-        """When the render was submitted or refused, or else when the task told of it."""
-        said = moment(self.render.get("submitted_at")) or moment(self.render.get("refused_at"))
-        return said or self.pushed_at
+        """When the render was submitted or refused, or else when the task pushed its XCom."""
+        at = moment(self.render.get("submitted_at")) or moment(self.render.get("refused_at"))
+        return at or self.pushed_at
 
 
 class Entry(NamedTuple):
-    """What the index keeps of one task instance.
+    """The entry of one task instance in the index.
 
-    ``text`` is what a search looks at, casefolded: the prompt, and from ``names_at`` on the names and ids.
+    ``text`` is searched. It is casefolded, and contains the prompt, and from ``names_at`` on the names and ids.
     """
 
     ref: TaskRef
@@ -142,12 +142,12 @@ class Entry(NamedTuple):
     names_at: int
 
 
-def stored_of(lefts: Sequence[Left]) -> Stored | None:
-    """Return the render of one task instance from all XComs of ours that it left; ``None`` if there is none."""
-    payloads = {left.key: mapping(left.value) for left in lefts}
-    last, manifest = lefts[-1], mapping(lefts[-1].manifest)
+def stored_of(rows: Sequence[XComRow]) -> Stored | None:
+    """Return the render of one task instance from all of our XComs that it has; ``None`` if there is none."""
+    payloads = {row.key: mapping(row.value) for row in rows}
+    last, manifest = rows[-1], mapping(rows[-1].manifest)
     landed = manifest is not None and manifest.get("uri") is not None
-    key = _speaker(payloads, landed=landed)
+    key = _deciding_key(payloads, landed=landed)
     if key is None:
         return None
     payload = payloads[key]
@@ -160,7 +160,7 @@ def stored_of(lefts: Sequence[Left]) -> Stored | None:
         state=state,
         task_state=last.task_state,
         try_number=last.try_number,
-        pushed_at=next(left.pushed_at for left in lefts if left.key == key),
+        pushed_at=next(row.pushed_at for row in rows if row.key == key),
         render=known,
         manifest=manifest if landed else None,
         billed=text(known.get("outcome")) == Outcome.SUCCEEDED,
@@ -170,9 +170,9 @@ def stored_of(lefts: Sequence[Left]) -> Stored | None:
     )
 
 
-def waiting(ref: TaskRef, now: TaskNow, arguments: Mapping[str, Any], seen_at: datetime) -> Stored:
+def waiting_render(ref: TaskRef, now: ActiveTask, arguments: Mapping[str, Any], seen_at: datetime) -> Stored:
     """Return the render that a task is about to submit, from its rendered arguments."""
-    asked = {name: arguments.get(name) for name in ("prompt", "aspect_ratio", "jimeng_conn_id")}
+    texts = {name: arguments.get(name) for name in ("prompt", "aspect_ratio", "jimeng_conn_id")}
     try:
         spec = find_model(arguments.get("model"))
     except ParameterError:
@@ -182,7 +182,7 @@ def waiting(ref: TaskRef, now: TaskNow, arguments: Mapping[str, Any], seen_at: d
     if cost is None and spec is not None and spec.price_cny_per_second is not None and numbers["duration"]:
         cost = spec.price_cny_per_second * numbers["duration"]
     payload = {
-        **asked,
+        **texts,
         **numbers,
         "model": arguments.get("model") if spec is None else spec.name,
         "estimated_cost_cny": format_money(cost),
@@ -198,25 +198,25 @@ def waiting(ref: TaskRef, now: TaskNow, arguments: Mapping[str, Any], seen_at: d
     )
 
 
-def entry_of(lefts: Sequence[Left]) -> Entry:
-    """Return the short form of what one task instance left."""
-    stored = stored_of(lefts)
-    pushes = tuple(sorted((left.key, left.pushed_at) for left in lefts))
+def entry_of(rows: Sequence[XComRow]) -> Entry:
+    """Return the short form of the render of one task instance."""
+    stored = stored_of(rows)
+    pushes = tuple(sorted((row.key, row.pushed_at) for row in rows))
     if stored is not None:
-        return entry_of_stored(stored, identity=lefts[-1].identity, pushes=pushes)
-    left = lefts[-1]
+        return entry_of_stored(stored, identity=rows[-1].identity, pushes=pushes)
+    row = rows[-1]
     bare = Stored(
-        ref=left.ref,
+        ref=row.ref,
         state="failed",
-        task_state=left.task_state,
-        try_number=left.try_number,
-        pushed_at=left.pushed_at,
+        task_state=row.task_state,
+        try_number=row.try_number,
+        pushed_at=row.pushed_at,
         render={},
         manifest=None,
         refused=True,
-        replaced=_replaced(mapping(left.value)),
+        replaced=_replaced(mapping(row.value)),
     )
-    return entry_of_stored(bare, identity=left.identity, pushes=pushes)._replace(shown=False)
+    return entry_of_stored(bare, identity=row.identity, pushes=pushes)._replace(shown=False)
 
 
 def entry_of_stored(stored: Stored, *, identity: Identity, pushes: Pushes = ()) -> Entry:
@@ -262,7 +262,7 @@ def entry_of_stored(stored: Stored, *, identity: Identity, pushes: Pushes = ()) 
 
 
 def mapping(value: Any) -> dict[str, Any] | None:
-    """Return a payload, or ``None`` if it is none of ours, for example what an XCom back end keeps elsewhere."""
+    """Return a payload, ``None`` if it is not one, for example because an XCom back end keeps it elsewhere."""
     for _ in range(2):  # the column holds JSON, and an older Airflow wrote JSON as text into it
         if isinstance(value, str):
             try:
@@ -272,8 +272,8 @@ def mapping(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _speaker(payloads: Mapping[str, dict[str, Any] | None], *, landed: bool) -> str | None:
-    """Return the key that speaks for the task: what it left last. A saved video counts more than all else."""
+def _deciding_key(payloads: Mapping[str, dict[str, Any] | None], *, landed: bool) -> str | None:
+    """Return the key of the XCom that says what became of the render: the last one, or the render of a saved video."""
     if xcom.RENDER in payloads and not landed:
         submitted = moment((payloads[xcom.RENDER] or {}).get("submitted_at"))
         for key, name in ((xcom.REFUSAL, "refused_at"), (xcom.INTENT, "intent_at")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of a saved video, in parts, from every store that ``ObjectStoragePath`` can reach.
+"""The bytes of a saved video, in parts, and of its poster and preview, from every store that Airflow can reach.
 
 Any author of a DAG can push a manifest that names any file, and the API server can often read more files than that author.
 So the server opens a file only if it lies in a store that Airflow knows, begins like an MP4, and has a manifest beside it
@@ -8,21 +8,37 @@ that agrees with the pushed one on size and SHA-256. To name a file, an author m
 On a disk, a name can mean another file from one moment to the next: a directory can become a link, and a link can lead to
 a file that its author cannot read. So the server opens the directory once, looks for the video and its manifest in that
 open directory, and checks before each later read that the name still means the same file.
+
+The poster and the preview lie beside the video and are found by their names: no folder is listed, and what a task pushed
+names no picture. The same author could put any file under such a name. So the server shows a picture only if the manifest
+beside it names the SHA-256 of the video as its only source, if its content has the SHA-256 of that manifest, and if it
+begins like a JPEG or a WebP.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from airflow_provider_jimeng.core.errors import JimengError
+from airflow_provider_jimeng.finishing.files import (
+    POSTER_ENDINGS,
+    PREVIEW_ENDING,
+    TRACK_ENDING,
+    StillManifest,
+    Tile,
+    name_beside,
+    parse_still,
+    parse_track,
+)
 from airflow_provider_jimeng.storage.output import OutputPath, parse_manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -34,6 +50,12 @@ PIECE_BYTES = 1024 * 1024
 _REMEMBER_SECONDS = 30
 _HEAD_BYTES = 12
 LARGEST_MANIFEST = 64 * 1024
+_LARGEST_PICTURE = 16 * 1024 * 1024
+PictureKind = Literal["poster", "preview"]
+_PICTURE_ENDINGS: Mapping[PictureKind, tuple[str, ...]] = {
+    "poster": tuple(POSTER_ENDINGS.values()),
+    "preview": (PREVIEW_ENDING,),
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WEB_PROTOCOLS = frozenset({"http", "https", "ftp", "data", "memory", "jar", "zip", "tar", "github", "git"})
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
@@ -116,29 +138,29 @@ def open_video(manifest: Mapping[str, Any], conn_id: str | None) -> Video:
 def named_file(manifest: Mapping[str, Any]) -> tuple[str, str]:
     """Return URI and SHA-256 of the video that a manifest from XCom names.
 
-    :raises MediaGoneError: it names none.
+    :raises MediaGoneError: it does not name one.
     """
     uri, sha256 = manifest.get("uri"), manifest.get("sha256")
     if not isinstance(uri, str) or not uri:
-        raise MediaGoneError("This task instance has saved no video.")
+        raise MediaGoneError("This task instance has not saved a video.")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise MediaGoneError("The manifest contains no SHA-256 of its file.")
+        raise MediaGoneError("The manifest does not contain the SHA-256 of its file.")
     return uri, sha256
 
 
 def this_half_minute() -> int:
-    """Return a number that changes each half minute. Looks at stores are remembered for so long."""
+    """Return a number that changes each half minute. What a store answered is kept for that time."""
     return int(time.monotonic() / _REMEMBER_SECONDS)
 
 
 def file_in_store(uri: str, conn_id: str | None) -> AtomicFile:
     """Return the file that a URI names, which need not exist.
 
-    :raises MediaGoneError: the URI names no file in a store that Airflow knows.
+    :raises MediaGoneError: the URI does not name a file in a store that Airflow knows.
     """
     protocol, separator, _ = uri.partition("://")
     if not separator or protocol.lower() in _WEB_PROTOCOLS or "::" in protocol or uri.count("://") > 1:
-        raise MediaGoneError("The manifest names no file in a store.")
+        raise MediaGoneError("The manifest does not name a file in a store.")
     return OutputPath(output_path=uri, output_conn_id=conn_id).file()
 
 
@@ -235,7 +257,7 @@ def _read(video: Video, span: Span) -> bytes:
 
 @contextmanager
 def opened_file(name: str, folder: int | None) -> Iterator[tuple[BinaryIO, Identity]]:
-    """Open a regular file without following a link, and tell which file it is."""
+    """Open a regular file without following a link. Yield it, and what identifies it."""
     with os.fdopen(os.open(name, _READ_FLAGS, dir_fd=folder), "rb") as opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -246,3 +268,95 @@ def opened_file(name: str, folder: int | None) -> Iterator[tuple[BinaryIO, Ident
 def _expect_mp4(head: bytes) -> None:
     if head[4:8] != b"ftyp":
         raise MediaGoneError("The file is not an MP4 video.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Still:
+    """A picture of a video, whole in memory."""
+
+    file: AtomicFile
+    content: bytes
+    content_type: str
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.content)
+
+    def read(self, span: Span) -> bytes:
+        """Return the bytes of a span."""
+        return self.content[span.start : span.end]
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the whole picture."""
+        yield self.content
+
+
+def open_still(manifest: Mapping[str, Any], kind: PictureKind, conn_id: str | None) -> Still | None:
+    """Return the poster or the preview of the video that a manifest from XCom names, ``None`` if there is none.
+
+    :raises MediaGoneError: the manifest does not name a video.
+    """
+    picture = _find_picture(*named_file(manifest), kind, conn_id, this_half_minute())
+    if picture is None:
+        return None
+    file, still = picture
+    content = _small_file(file, _LARGEST_PICTURE)
+    content_type = _picture_type(content or b"")
+    if content is None or content_type is None or hashlib.sha256(content).hexdigest() != still.sha256:
+        return None
+    return Still(file=file, content=content, content_type=content_type, sha256=still.sha256)
+
+
+def preview_tiles(manifest: Mapping[str, Any], conn_id: str | None) -> list[Tile]:
+    """Return the frames of the video's preview, an empty list if there is none.
+
+    :raises MediaGoneError: the manifest does not name a video.
+    """
+    picture = _find_picture(*named_file(manifest), "preview", conn_id, this_half_minute())
+    if picture is None:
+        return []
+    file, still = picture
+    name = file.name.removesuffix(PREVIEW_ENDING) + TRACK_ENDING
+    track = _small_file(file.beside(name), LARGEST_MANIFEST)
+    if track is None or hashlib.sha256(track).hexdigest() != still.track_sha256:
+        return []
+    return parse_track(track)
+
+
+@lru_cache(maxsize=1024)
+def _find_picture(
+    uri: str, sha256: str, kind: PictureKind, conn_id: str | None, _half_minute: int
+) -> tuple[AtomicFile, StillManifest] | None:
+    """Look once per half minute whether a video has such a picture."""
+    try:
+        video = file_in_store(uri, conn_id)
+    except MediaGoneError:
+        raise
+    except Exception:  # noqa: BLE001 - each store has error classes of its own; the card then shows the video, or why not
+        return None
+    for ending in _PICTURE_ENDINGS[kind]:
+        file = video.beside(name_beside(video.name, ending))
+        content = _small_file(file.sidecar, LARGEST_MANIFEST)
+        still = None if content is None else parse_still(content, sha256)
+        if still is not None:
+            return file, still
+    return None
+
+
+def _small_file(file: AtomicFile, most: int) -> bytes | None:
+    """Return the bytes of a file that is not larger than ``most``, ``None`` if there is none or it cannot be read."""
+    with suppress(Exception):  # each store has error classes of its own
+        if file.is_local:
+            with opened_file(file.path, None) as (opened, identity):
+                return opened.read(most) if 0 < identity.size <= most else None
+        if 0 < (file.size() or 0) <= most:
+            return file.content()
+    return None
+
+
+def _picture_type(content: bytes) -> str | None:
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    return "image/webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None

@@ -43,7 +43,7 @@ def modules() -> dict[str, bytes]:
 
 @cache
 def version() -> str:
-    """Return the name of this state of the modules. It is a part of their path."""
+    """Return the version of the modules, a hash of their content. It is a part of their path."""
     digest = hashlib.sha256()
     for name, content in modules().items():
         digest.update(f"{name} {len(content)}\n".encode() + content)

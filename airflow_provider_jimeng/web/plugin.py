@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Airflow loads of the UI: the app with the pages, a view in the navigation, and a tab on tasks.
+"""The parts of the UI that Airflow loads: the app with the pages, a view in the navigation, and a tab on tasks.
 
 Every Airflow process loads its plugins, and a worker does so at the start of each task. So the first request builds the
 app and imports FastAPI. Views of this kind exist from Airflow 3.1 on; on an older Airflow the plugin has none.
@@ -54,11 +54,11 @@ def external_views() -> list[dict[str, Any]]:
         }
     ]
     if has_task_tabs():  # an older Airflow would show the tab on every task of every DAG
-        here = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
+        query = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
         views.append(
             {
                 "name": "Video",
-                "href": page_path(f"render?{here}"),
+                "href": page_path(f"render?{query}"),
                 "destination": "task_instance",
                 "url_route": "jimeng-video",
                 "applies_to": {"operator_name": VIDEO_OPERATORS},

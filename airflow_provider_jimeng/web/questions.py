@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.web.store import Stored
 
 ANSWERABLE_AFTER = timedelta(seconds=10)
-"""Airflow can fail a task that is answered within seconds after it was parked, before the scheduler has seen it parked."""
-_PARKED = ("awaiting_input", "deferred")
-"""The state of a waiting question: the first from Airflow 3.3 on, the second before."""
-_OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
+"""Airflow can fail a task that is answered before the scheduler has seen that it waits. That takes seconds."""
+_WAITING = ("awaiting_input", "deferred")
+"""The states of a waiting question: from Airflow 3.3 on, and before."""
+_ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 _PAYING = frozenset({"JimengGenerateVideoOperator", "JimengSubmitVideoOperator"})
-_NAMING = frozenset({"render_id", "dag_id", "run_id", "task_id", "map_index"})
+_NAMING_FIELDS = frozenset({"render_id", "dag_id", "run_id", "task_id", "map_index"})
 """The fields by which a question names its render. Nobody fills them in."""
 _COLUMNS = (
     *(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index),
@@ -58,7 +58,7 @@ def candidates(session: Session, tasks: Sequence[TaskRef], render_id: str | None
     def names(*values: str) -> ColumnElement[bool]:
         return and_(*(params.contains(json.dumps(value), autoescape=True) for value in values))
 
-    here = and_(
+    in_run = and_(
         ti.dag_id == tasks[0].dag_id,
         ti.run_id == tasks[0].run_id,
         or_(
@@ -68,12 +68,12 @@ def candidates(session: Session, tasks: Sequence[TaskRef], render_id: str | None
     elsewhere = [names("run_id", ref.run_id, ref.task_id) for ref in tasks]
     if render_id:
         elsewhere.append(names("render_id", render_id))
-    found = {
+    by_ref = {
         ref_of(row): row
-        for where in (here, or_(*elsewhere))
+        for where in (in_run, or_(*elsewhere))
         for row in session.execute(_select().where(where))
     }
-    return list(found.values())
+    return list(by_ref.values())
 
 
 def _select() -> Select[Any]:
@@ -89,34 +89,34 @@ def about(
     return [row for row in rows if _is_about(row, tasks, render_id, graphs)]
 
 
-def verdicts(
+def reviews(
     session: Session, stored: Iterable[Stored], may_read: Callable[[Iterable[str]], frozenset[str]]
 ) -> dict[TaskRef, dict[str, Any]]:
-    """Return by render what its card shows of the last question about it that was asked in its own run.
+    """Return what the cards of renders show of the last question about each of them in its own run.
 
-    :param may_read: returns of which of these DAGs the reader can read the questions.
+    :param may_read: returns those of some DAGs whose questions the reader can read.
     """
     landed = [one for one in stored if one.state == "landed"]
     runs = sorted({(one.ref.dag_id, one.ref.run_id) for one in landed})
-    here = tuple_(TaskInstance.dag_id, TaskInstance.run_id).in_(runs)
-    rows = session.execute(_select().where(here)).all() if runs else []
+    in_runs = tuple_(TaskInstance.dag_id, TaskInstance.run_id).in_(runs)
+    rows = session.execute(_select().where(in_runs)).all() if runs else []
     readable = may_read({row.dag_id for row in rows}) if rows else frozenset()
     by_run: dict[tuple[str, str], list[Any]] = {}
     for row in rows:
         if row.dag_id in readable:
             by_run.setdefault((row.dag_id, row.run_id), []).append(row)
-    graphs, found = _Graphs(session=session), {}
+    graphs, shown = _Graphs(session=session), {}
     for one in landed:
         render_id = text(one.render.get("task_id"))
         for row in reversed(by_run.get((one.ref.dag_id, one.ref.run_id), [])):
             if _is_about(row, one.tasks, render_id, graphs):
-                found[one.ref] = _verdict(row)
+                shown[one.ref] = _review(row)
                 break
-    return found
+    return shown
 
 
 def _is_about(row: Any, tasks: Iterable[TaskRef], render_id: str | None, graphs: _Graphs) -> bool:
-    values = {name: _value(param) for name, param in _mapping(row.params).items() if name in _NAMING}
+    values = {name: _value(param) for name, param in _mapping(row.params).items() if name in _NAMING_FIELDS}
     if "render_id" in values:
         return render_id is not None and text(values["render_id"]) == render_id
     if "task_id" in values:
@@ -152,14 +152,14 @@ class _Graphs:
 
 
 def _tasks_below(tasks: Mapping[str, Mapping[str, Any]], task_id: str) -> frozenset[str]:
-    found: set[str] = set()
+    below: set[str] = set()
     waiting = [task_id]
     while waiting:
         for name in tasks.get(waiting.pop(), {}).get("downstream_task_ids", ()):
-            if name not in found and tasks.get(name, {}).get("task_type") not in _PAYING:
-                found.add(name)
+            if name not in below and tasks.get(name, {}).get("task_type") not in _PAYING:
+                below.add(name)
                 waiting.append(name)
-    return frozenset(found)
+    return frozenset(below)
 
 
 def _tasks(data: Any) -> dict[str, Mapping[str, Any]]:
@@ -172,9 +172,9 @@ def _tasks(data: Any) -> dict[str, Mapping[str, Any]]:
 def question(row: Any, now: datetime) -> dict[str, Any]:
     """Return one question as the page shows it."""
     fields = [_field(name, param) for name, param in _mapping(row.params).items()]
-    parked_at = row.updated_at if row.state in _PARKED else None
+    parked_at = row.updated_at if row.state in _WAITING else None
     answerable_from = None if parked_at is None else parked_at + ANSWERABLE_AFTER
-    state = "decided" if row.responded_at is not None else "closed" if row.state in _OVER else "open"
+    state = "decided" if row.responded_at is not None else "closed" if row.state in _ENDED else "open"
     return {
         "ref": asdict(ref_of(row)),
         "state": state,
@@ -192,7 +192,7 @@ def question(row: Any, now: datetime) -> dict[str, Any]:
     }
 
 
-def _verdict(row: Any) -> dict[str, Any]:
+def _review(row: Any) -> dict[str, Any]:
     """Return what a card shows of a question: whether it is open, or who decided what, and when."""
     shown = question(row, row.created_at)
     decided = shown["decided"] and {name: shown["decided"][name] for name in ("by", "at", "options")}
@@ -201,8 +201,8 @@ def _verdict(row: Any) -> dict[str, Any]:
 
 def _decision(row: Any, fields: list[dict[str, Any]]) -> dict[str, Any]:
     """Return who decided what, and when. ``by`` is ``None`` if nobody answered in time and Airflow took the default."""
-    given = _mapping(row.params_input)
-    filled = ((field["title"], given.get(field["name"])) for field in fields if field["kind"] != "fixed")
+    answers = _mapping(row.params_input)
+    filled = ((field["title"], answers.get(field["name"])) for field in fields if field["kind"] != "fixed")
     return {
         "by": text(_mapping(row.responded_by).get("name")),
         "at": row.responded_at.isoformat(),
@@ -218,15 +218,15 @@ def _decision(row: Any, fields: list[dict[str, Any]]) -> dict[str, Any]:
 def _field(name: str, param: Any) -> dict[str, Any]:
     """Return one of the ``params`` of a question as a field of a form.
 
-    ``kind`` is ``fixed`` for what names the render or belongs to the whole DAG, and ``other`` for what only Airflow's own form can show.
-    ``confirms`` names the option that counts only with this field's tick, such as one that pays.
+    ``kind`` is ``fixed`` for what names the render or belongs to the whole DAG, and ``other`` for what only Airflow's own
+    form can show. ``confirms`` names the option that needs a tick in this field, such as one that pays.
     """
     schema = _mapping(param.get("schema")) if _is_param(param) else {}
     value = plain(_value(param))
     types = schema.get("type")
     known = types if isinstance(types, list) else [types]
     choices = schema.get("enum")
-    if name in _NAMING or (_is_param(param) and param.get("source") == "dag"):
+    if name in _NAMING_FIELDS or (_is_param(param) and param.get("source") == "dag"):
         kind = "fixed"
     elif isinstance(choices, list):
         kind = "choice"
@@ -276,5 +276,5 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _texts(values: Any) -> list[str]:
-    found: Iterable[Any] = values if isinstance(values, list) else ()
-    return [str(plain(str(value))) for value in found]
+    texts: Iterable[Any] = values if isinstance(values, list) else ()
+    return [str(plain(str(value))) for value in texts]

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from airflow_provider_jimeng.web.entries import Pushes
 
 KEYS = (xcom.RENDER, xcom.REFUSAL, xcom.INTENT)
-"""What a task leaves of a render."""
+"""The keys under which a task pushes what it knows of its render."""
 COUNTED = (*KEYS, xcom.EARLIER)
 ACTIVE = frozenset(str(state) for state in State.unfinished if state is not None)
-"""The states of a task that goes on. A task that was cleared has the state ``None`` until it is scheduled."""
+"""The states of an unfinished task. A cleared task has the state ``None`` until it is scheduled."""
 _RESUMES_SUBMIT = "resume_submit"
-"""Airflow keeps the name of the method with which a deferred task goes on: ours, if the task waits for a slot."""
+"""The method with which a task continues that waits for a slot. Airflow stores its name."""
 _SUBMITTERS = ("JimengGenerateVideoOperator", "JimengSubmitVideoOperator")
 _CHUNK = 50
 
@@ -55,7 +55,7 @@ class TaskRef:
 
 
 class Mark(NamedTuple):
-    """The XComs of ours that a DAG has since a time: how many, the sum of their runs' numbers, and when the newest came.
+    """Tells whether our XComs of a DAG have changed: their count, the sum of their runs' numbers, and the newest time.
 
     The sum also changes if as many XComs are deleted as are pushed.
     """
@@ -65,8 +65,8 @@ class Mark(NamedTuple):
     newest: datetime
 
 
-class Left(NamedTuple):
-    """One XCom of ours, with the return value and the state of its task instance."""
+class XComRow(NamedTuple):
+    """One of our XComs, with the return value and the state of its task instance."""
 
     ref: TaskRef
     identity: Identity
@@ -78,8 +78,8 @@ class Left(NamedTuple):
     try_number: int
 
 
-class TaskNow(NamedTuple):
-    """A task instance that goes on. ``waits``: it is about to submit, or waits for a slot."""
+class ActiveTask(NamedTuple):
+    """An unfinished task instance. ``waits``: it is about to submit, or waits for a slot."""
 
     state: str | None
     try_number: int
@@ -87,7 +87,7 @@ class TaskNow(NamedTuple):
 
 
 def pushes(session: Session) -> int:
-    """Return how many XComs of ours there are. Databases count them in the index of the keys, without the rows."""
+    """Return how many of our XComs there are. Databases count them in the index of the keys, without the rows."""
     return session.scalar(select(func.count()).select_from(XComModel).where(_is_ours())) or 0
 
 
@@ -100,26 +100,28 @@ def marks(session: Session, since: datetime) -> dict[str, Mark]:
 
 
 def oldest_of(session: Session, most: int) -> datetime | None:
-    """Return when the XCom of ours was pushed that has this many newer ones, ``None`` if there are not so many."""
+    """Return the time of the XCom that follows the ``most`` newest ones, ``None`` if there is none."""
     statement = select(XComModel.timestamp).where(_is_ours())
     return session.scalar(statement.order_by(XComModel.timestamp.desc()).offset(most).limit(1))
 
 
-def left_since(session: Session, since: datetime, dag_ids: Collection[str] | None = None) -> Iterator[Left]:
-    """Return the XComs of ours since a time, of some DAGs or of all."""
+def rows_since(
+    session: Session, since: datetime, dag_ids: Collection[str] | None = None
+) -> Iterator[XComRow]:
+    """Return our XComs since a time, of some DAGs or of all."""
     conditions = [XComModel.timestamp >= since]
     if dag_ids is not None:
         conditions.append(_dag_id().in_(sorted(dag_ids)))
-    yield from _left(session, *conditions)
+    yield from _rows(session, *conditions)
 
 
-def left_by(session: Session, identities: Sequence[Identity]) -> Iterator[Left]:
-    """Return the XComs of ours of some task instances."""
+def rows_of_tasks(session: Session, identities: Sequence[Identity]) -> Iterator[XComRow]:
+    """Return our XComs of some task instances."""
     groups: dict[tuple[int, str], list[int]] = {}
     for run, task_id, map_index in identities:
         groups.setdefault((run, task_id), []).append(map_index)
     for some in _chunks(list(groups.items())):
-        yield from _left(
+        yield from _rows(
             session,
             or_(
                 *(
@@ -134,9 +136,9 @@ def left_by(session: Session, identities: Sequence[Identity]) -> Iterator[Left]:
         )
 
 
-def left_by_task(session: Session, ref: TaskRef) -> Iterator[Left]:
-    """Return the XComs of ours of one task instance."""
-    yield from _left(
+def rows_of_task(session: Session, ref: TaskRef) -> Iterator[XComRow]:
+    """Return our XComs of one task instance."""
+    yield from _rows(
         session,
         XComModel.dag_id == ref.dag_id,
         XComModel.task_id == ref.task_id,
@@ -145,9 +147,9 @@ def left_by_task(session: Session, ref: TaskRef) -> Iterator[Left]:
     )
 
 
-def left_by_run(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> Iterator[Left]:
-    """Return the XComs of ours of some DAG runs."""
-    yield from _left(session, XComModel.dag_run_id.in_(_runs(run_ids, dag_ids)))
+def rows_of_runs(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> Iterator[XComRow]:
+    """Return our XComs of some DAG runs."""
+    yield from _rows(session, XComModel.dag_run_id.in_(_runs(run_ids, dag_ids)))
 
 
 def began(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) -> datetime | None:
@@ -157,21 +159,21 @@ def began(session: Session, run_ids: Collection[str], dag_ids: Collection[str]) 
 
 
 def pushes_of(session: Session, dag_id: str, since: datetime) -> dict[Identity, Pushes]:
-    """Return which XComs of ours the task instances of a DAG have since a time."""
+    """Return the keys and times of our XComs since a time, by task instance of a DAG."""
     statement = select(
         XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.timestamp
     ).where(_dag_id() == dag_id, _is_ours(), XComModel.timestamp >= since)
-    found: dict[Identity, list[tuple[str, datetime]]] = {}
+    pushes: dict[Identity, list[tuple[str, datetime]]] = {}
     for run, task_id, map_index, key, pushed_at in session.execute(statement):
-        found.setdefault((run, task_id, map_index), []).append((key, pushed_at))
-    return {identity: tuple(sorted(pushes)) for identity, pushes in found.items()}
+        pushes.setdefault((run, task_id, map_index), []).append((key, pushed_at))
+    return {identity: tuple(sorted(of_task)) for identity, of_task in pushes.items()}
 
 
-def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]:
-    """Return the task instances that go on: those of some DAGs, and all that wait for a slot.
+def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, ActiveTask]:
+    """Return the unfinished task instances: those of some DAGs, and all that wait for a slot.
 
-    One that was cleared is among them as soon as it is scheduled. The ranges beside the list of states are for SQLite, which
-    knows only how many tasks a state has on average, and would read the whole table.
+    A cleared task is among them as soon as it is scheduled. The ranges beside the list of states are for SQLite: it knows
+    only how many tasks a state has on average, and would read the whole table.
     """
     ti = TaskInstance
     waits = or_(
@@ -187,7 +189,7 @@ def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]
         or_(ours, waits),
     )
     return {
-        TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index): TaskNow(
+        TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index): ActiveTask(
             state, tries or 0, bool(waiting)
         )
         for dag, run, task, index, state, tries, waiting in session.execute(statement)
@@ -196,21 +198,21 @@ def active(session: Session, dag_ids: Collection[str]) -> dict[TaskRef, TaskNow]
 
 def arguments_of(session: Session, refs: Sequence[TaskRef]) -> dict[TaskRef, dict[str, Any]]:
     """Return the rendered arguments of some task instances, as far as Airflow keeps them, and ``estimated_cost_cny``."""
-    found: dict[TaskRef, dict[str, Any]] = {}
+    by_ref: dict[TaskRef, dict[str, Any]] = {}
     for some in _chunks(refs):
-        for columns, value, extra in (
+        for columns, column, extra in (
             (RenderedTaskInstanceFields, RenderedTaskInstanceFields.rendered_fields, []),
             (XComModel, XComModel.value, [XComModel.key == xcom.ESTIMATED_COST]),
         ):
             statement = select(
-                columns.dag_id, columns.run_id, columns.task_id, columns.map_index, value
+                columns.dag_id, columns.run_id, columns.task_id, columns.map_index, column
             ).where(_is_one_of(columns, some), *extra)
-            for dag, run, task, index, got in session.execute(statement):
-                arguments = dict(got) if isinstance(got, Mapping) else {xcom.ESTIMATED_COST: got}
-                found.setdefault(TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index), {}).update(
+            for dag, run, task, index, value in session.execute(statement):
+                arguments = dict(value) if isinstance(value, Mapping) else {xcom.ESTIMATED_COST: value}
+                by_ref.setdefault(TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index), {}).update(
                     arguments
                 )
-    return found
+    return by_ref
 
 
 def latest_arguments(session: Session, ref: TaskRef) -> Mapping[str, Any]:
@@ -230,7 +232,7 @@ def latest_arguments(session: Session, ref: TaskRef) -> Mapping[str, Any]:
     return rendered if isinstance(rendered, Mapping) else {}
 
 
-def _left(session: Session, *conditions: ColumnElement[bool]) -> Iterator[Left]:
+def _rows(session: Session, *conditions: ColumnElement[bool]) -> Iterator[XComRow]:
     manifest, ti = aliased(XComModel), TaskInstance
     statement = (
         select(
@@ -267,7 +269,7 @@ def _left(session: Session, *conditions: ColumnElement[bool]) -> Iterator[Left]:
         .where(_is_ours(), *conditions)
     )
     for dag, run, number, task, index, key, at, value, returned, state, tries in session.execute(statement):
-        yield Left(
+        yield XComRow(
             TaskRef(dag_id=dag, run_id=run, task_id=task, map_index=index),
             (number, task, index),
             key,
@@ -280,7 +282,7 @@ def _left(session: Session, *conditions: ColumnElement[bool]) -> Iterator[Left]:
 
 
 def _is_ours() -> ColumnElement[bool]:
-    """Limit to our keys. The range beside the list is for SQLite, for the same reason as in :func:`active`."""
+    """Return the condition for our keys. The range beside the list is for SQLite, for the same reason as in :func:`active`."""
     return and_(XComModel.key.between("jimeng_", "jimeng_z"), XComModel.key.in_(COUNTED))
 
 
@@ -289,7 +291,7 @@ def _runs(run_ids: Collection[str], dag_ids: Collection[str]) -> Select[Any]:
 
 
 def _dag_id() -> ColumnElement[str]:
-    """Return the DAG of an XCom as an expression: with the column, databases start from all tasks of these DAGs."""
+    """Return the DAG of an XCom as an expression. With the plain column, databases begin with all tasks of these DAGs."""
     return func.coalesce(XComModel.dag_id, "")
 
 

@@ -77,7 +77,7 @@ def test_filters_leave_what_fits_and_stand_in_the_address(site: Site, window: Wi
     page.get_by_label("DAG", exact=True).select_option("secret_launch")
     expect(page.locator(".card")).to_have_count(1)
     page.get_by_label("To", exact=True).fill("2020-01-01")
-    expect(page.locator(".notice")).to_contain_text("Nothing fits these filters")
+    expect(page.locator(".notice")).to_contain_text("No render matches these filters")
 
 
 def test_a_card_shows_a_still_whose_frame_the_pointer_chooses_and_plays_under_the_focus(
@@ -185,7 +185,7 @@ def test_what_might_have_cost_money_differs_from_what_did(site: Site, window: Wi
     expect(done.locator(".facts")).to_contain_text("¥1.40")
     expect(page.locator(".figure", has_text="paid")).to_contain_text("¥1.40")
     visitor.shoot("unhappy")
-    for run, price in (("lost", "may be billed"), ("done", "¥1.40")):
+    for run, price in (("lost", "might be billed"), ("done", "¥1.40")):
         page.goto(f"{site.url}/jimeng/render?dag_id=unhappy&run_id={run}&task_id=render&map_index=-1")
         expect(page.locator(".headline b")).to_contain_text(price)
     expect(page.locator(".headline b")).to_have_text("¥1.40")

@@ -57,7 +57,7 @@ def test_an_idle_page_shows_what_happens_without_a_reload(site: Site, window: Wi
     page = window().page
     with pushed(site, "idle") as records:
         page.goto(f"{site.gallery}?dag_id=idle")
-        expect(page.locator(".notice")).to_contain_text("Nothing fits")
+        expect(page.locator(".notice")).to_contain_text("No render matches")
         page.evaluate("window.still_the_same_page = true")
         add(records, "idle", 1)
         expect(page.locator(".card")).to_have_count(1)
@@ -89,7 +89,7 @@ def test_a_campaign_of_all_outcomes_is_watched_from_an_idle_page_and_agrees_with
         expect(refused).to_contain_text(said)
         expect(refused).to_contain_text("What to do")
         expect(card(name).locator(".money")).to_have_text("not billed")
-    expect(card("lost").locator(".money")).to_contain_text("may be billed")
+    expect(card("lost").locator(".money")).to_contain_text("might be billed")
     expect(card("saved", chinese.page).locator("video.ready")).to_be_attached()
     expect(card("waiting", chinese.page).locator(".panel.waiting")).to_contain_text("正在等待账号空出名额")
     expect(chinese.page.locator(".panel.failed")).to_have_count(7)
@@ -111,7 +111,9 @@ def test_a_campaign_of_all_outcomes_is_watched_from_an_idle_page_and_agrees_with
         assert one.evaluate("window.still_the_same_page")
     run = {"dag_id": "hard_day", "run_id": site.runs["hard_day"]}
     page.goto(f"{site.url}/jimeng/campaign?{urlencode(run)}")
-    expect(page.locator(".figure", has_text="may still be billed").locator("b")).to_have_text(f"¥{in_doubt}")
+    expect(page.locator(".figure", has_text="might still be billed").locator("b")).to_have_text(
+        f"¥{in_doubt}"
+    )
     expect(page.locator(".failures article")).to_have_count(4)
     visitor.shoot("hard-day-campaign")
     page.goto(f"{site.url}/jimeng/costs?{urlencode(run)}")

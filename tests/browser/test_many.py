@@ -94,7 +94,7 @@ def test_all_that_fit_the_filter_are_selected_and_one_is_left_out(
     fitting = len([number for number in range(many) if str(number).startswith("1")])
     page.get_by_role("button", name=f"Select all {fitting}").click()
     count = page.locator(".tray .count")
-    expect(count).to_have_text(f"{fitting} selected: all that fit the filter, {fitting} of them saved")
+    expect(count).to_have_text(f"{fitting} selected: all that match the filter, {fitting} of them saved")
     expect(page.locator(".card .pick input:checked")).to_have_count(50)
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".card .prompt", has_text="Take 140")).to_be_visible()

@@ -125,4 +125,4 @@ def test_a_render_that_is_not_there_says_so(site: Site, window: Window) -> None:
     visitor = window()
     visitor.expected_status = 404
     open_render(visitor.page, site, map_index=77)
-    expect(visitor.page.get_by_role("alert")).to_contain_text("This task instance has rendered nothing")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("No render of this task instance is known")

@@ -29,8 +29,8 @@ class Group:
         """Where its videos go, in a DAG file."""
         if self.store is None:
             return f"file://__HOME__/videos/{self.slug}/"
-        bucket = "renders/" if self.store == "s3" else ""
-        return f"{self.store}://{STORE_CONNECTION}@{bucket}{self.slug}/"
+        place = {"s3": "renders", "sftp": "127.0.0.1"}[self.store]  # the bucket or the host
+        return f"{self.store}://{STORE_CONNECTION}@{place}/{self.slug}/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from airflow_provider_jimeng.cli.paid_checks import codec_of, life_of
 from airflow_provider_jimeng.core.assumptions import ASSUMPTIONS, FREE, NEVER, PAID
 from airflow_provider_jimeng.core.catalogue import MODELS
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
 from airflow_provider_jimeng.emulator.messages import HttpResult, Request, Response
+from airflow_provider_jimeng.emulator.service import MEDIA_PREFIX
 from tests.harness.command_line import ACCESS_KEY, SECRET_KEY, CommandLine
 from tests.harness.processes import free_port
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from airflow_provider_jimeng.client.settings import endpoint_url
 from airflow_provider_jimeng.client.transport import is_local, origin_of
 from airflow_provider_jimeng.core.errors import SettingsError
+
+MAPPED = ipaddress.ip_address("::ffff:127.0.0.1")  # Python 3.13 writes it in another way than 3.11
 
 
 def url(host: str | None = None, schema: str | None = None, port: int | None = None, **options: Any) -> str:
@@ -49,7 +52,7 @@ def url(host: str | None = None, schema: str | None = None, port: int | None = N
         ("http://::1", "path", 8787, "http://[::1]:8787/path"),
         ("::1/path", "http", None, "http://[::1]/path"),
         ("::", "http", None, "http://[::]/"),
-        ("::ffff:127.0.0.1", "http", 8787, "http://[::ffff:7f00:1]:8787/"),
+        ("::ffff:127.0.0.1", "http", 8787, f"http://[{MAPPED}]:8787/"),
         ("//gw.example.com", None, None, "https://gw.example.com/"),
         ("gw.example.com.", None, None, "https://gw.example.com/"),
         ("gw.example.com", "http://", None, "http://gw.example.com/"),

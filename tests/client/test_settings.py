@@ -17,8 +17,8 @@ KEYS: dict[str, Any] = {"login": "AKTEST", "password": "SKTEST=="}
 META = {"producer_id": "dag-1", "content_propagator": "us", "content_producer": "即梦"}
 
 
-def settings(**given: Any) -> ClientSettings:
-    return ClientSettings.from_connection_fields(**{**KEYS, **given})
+def settings(**fields: Any) -> ClientSettings:
+    return ClientSettings.from_connection_fields(**{**KEYS, **fields})
 
 
 def with_extra(**extra: Any) -> ClientSettings:
@@ -173,7 +173,7 @@ def test_nonsense_is_refused_with_the_name_of_the_connection_and_the_field(name:
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("fields", "field"),
     [
         ({"login": None}, "login"),
         ({"login": "AK/TEST"}, "login"),
@@ -182,9 +182,9 @@ def test_nonsense_is_refused_with_the_name_of_the_connection_and_the_field(name:
         ({"password": "SK\nTEST"}, "password"),
     ],
 )
-def test_missing_or_broken_keys_are_refused_without_showing_them(given: dict[str, Any], field: str) -> None:
+def test_missing_or_broken_keys_are_refused_without_showing_them(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(SettingsError, match=f"^{field}: ") as refusal:
-        settings(**given)
+        settings(**fields)
     assert "SK\nTEST" not in str(refusal.value)
     assert "SKTEST" not in str(refusal.value)
 

@@ -23,7 +23,7 @@ def test_every_kind_of_missing_value_is_absent(subtests: pytest.Subtests) -> Non
         np.float32("nan"),
         pd.NA,
         pd.NaT,
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         Decimal("NaN"),
         "nan",
         "<NA>",

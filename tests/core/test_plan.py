@@ -14,9 +14,9 @@ from airflow_provider_jimeng.core.frames import Frame
 from airflow_provider_jimeng.core.parameters import RenderRequest
 from airflow_provider_jimeng.core.plan import (
     MAX_LOG_LINES,
+    OpenedFrame,
     PlannedRow,
     RowState,
-    SeenFrame,
     check_length,
     draft_rows,
     log_lines,
@@ -335,7 +335,7 @@ def opened(reference: str, content: bytes = b"...", width: int = 640, height: in
 def test_an_image_is_told_apart_by_its_bytes_without_keeping_them() -> None:
     (row,) = draft({"prompt": "a", "model": "i2v_first_720p", "image": "a.png"})[0]
     frame = opened("a.png")
-    seen = row.with_images({"first_frame": SeenFrame.of(frame)})
+    seen = row.with_images({"first_frame": OpenedFrame.of(frame)})
     assert seen.request.first_frame is not None
     assert seen.request.first_frame.data is None
     kept = replace(row.request, first_frame=frame)
@@ -348,8 +348,8 @@ def test_frames_of_two_ratios_are_refused_even_when_both_were_seen_before() -> N
         0
     ]
     frames = {
-        "first_frame": SeenFrame.of(opened("a.png")),
-        "last_frame": SeenFrame.of(opened("b.png", width=480)),
+        "first_frame": OpenedFrame.of(opened("a.png")),
+        "last_frame": OpenedFrame.of(opened("b.png", width=480)),
     }
     with pytest.raises(ParameterError, match="last_frame"):
         row.with_images(frames)

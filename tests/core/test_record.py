@@ -38,21 +38,21 @@ MANIFEST: dict[str, Any] = {
 
 
 def make_record(state: RecordState = RecordState.SUBMITTED, **changes: Any) -> Record:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "state": state,
         "key": KEY,
-        "asked": "same",
+        "requested": "same",
         "fingerprint": "same",
         "take": 1,
         "max_tries": 2,
         "intent_at": "2026-01-02T03:04:04Z",
         "render": None if state is RecordState.INTENT else RENDER,
     }
-    return Record(**{**given, **changes})
+    return Record(**{**fields, **changes})
 
 
 def decide(record: Record | None, **changes: Any) -> Start | Adopt | Refuse:
-    return decide_start(record, **{"asked": "same", "take": 1, "max_tries": 2, **changes})
+    return decide_start(record, **{"requested": "same", "take": 1, "max_tries": 2, **changes})
 
 
 @pytest.mark.parametrize("state", list(RecordState))
@@ -183,15 +183,17 @@ def test_without_a_record_the_task_submits() -> None:
 
 def test_after_an_unbilled_failure_the_task_submits_the_same_take_again(subtests: pytest.Subtests) -> None:
     cases: list[tuple[str, int]] = [("same", 4), ("other", 1)]
-    for asked, take in cases:
-        with subtests.test(asked=repr(asked), take=repr(take)):
-            assert decide(make_record(RecordState.FAILED, take=4), asked=asked) == Start(take=take)
+    for requested, take in cases:
+        with subtests.test(requested=repr(requested), take=repr(take)):
+            assert decide(make_record(RecordState.FAILED, take=4), requested=requested) == Start(take=take)
 
 
 @pytest.mark.parametrize("max_tries", [2, 3])
-@pytest.mark.parametrize("asked", ["same", "other"])
-def test_an_intent_refuses_by_default_even_a_clear_and_a_changed_request(asked: str, max_tries: int) -> None:
-    decision = decide(make_record(RecordState.INTENT), asked=asked, max_tries=max_tries)
+@pytest.mark.parametrize("requested", ["same", "other"])
+def test_an_intent_refuses_by_default_even_a_clear_and_a_changed_request(
+    requested: str, max_tries: int
+) -> None:
+    decision = decide(make_record(RecordState.INTENT), requested=requested, max_tries=max_tries)
     assert decision == Refuse(unknown=True)
 
 
@@ -202,18 +204,21 @@ def test_an_intent_is_submitted_again_where_the_author_allows_it(subtests: pytes
         ("other", 2, Refuse(unknown=False)),
         ("other", 3, Start(take=1)),
     ]
-    for asked, max_tries, decision in cases:
-        with subtests.test(asked=repr(asked), max_tries=repr(max_tries), decision=repr(decision)):
+    for requested, max_tries, decision in cases:
+        with subtests.test(requested=repr(requested), max_tries=repr(max_tries), decision=repr(decision)):
             record = make_record(RecordState.INTENT, take=4)
-            assert decide(record, asked=asked, max_tries=max_tries, on_unknown_submit="resubmit") == decision
+            assert (
+                decide(record, requested=requested, max_tries=max_tries, on_unknown_submit="resubmit")
+                == decision
+            )
 
 
 def test_a_changed_request_stops_a_retry_and_starts_with_a_clear(subtests: pytest.Subtests) -> None:
     cases: list[RecordState] = [RecordState.SUBMITTED, RecordState.LANDED, RecordState.LOST]
     for state in cases:
         with subtests.test(state=repr(state)):
-            assert decide(make_record(state), asked="other") == Refuse(unknown=False)
-            assert decide(make_record(state), asked="other", max_tries=3, take=2) == Start(take=2)
+            assert decide(make_record(state), requested="other") == Refuse(unknown=False)
+            assert decide(make_record(state), requested="other", max_tries=3, take=2) == Start(take=2)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +259,7 @@ def after(before: Record, task_id: str, state: RecordState = RecordState.LANDED,
 
 FIRST = make_record(RecordState.LANDED, manifest={**MANIFEST, "cost_cny": "1.40"})
 AGAIN = after(FIRST, "2", fingerprint="take 2", take=2, manifest=None)
-OTHER = after(AGAIN, "3", asked="other", fingerprint="other", take=1)
+OTHER = after(AGAIN, "3", requested="other", fingerprint="other", take=1)
 
 
 def test_what_a_record_keeps_of_an_earlier_render_says_what_was_asked_and_what_it_cost() -> None:
@@ -295,7 +300,7 @@ def test_a_changed_request_hides_no_earlier_render_of_another_one() -> None:
     found = OTHER.as_asked("same")
     assert found is not None
     assert (found.render or {})["task_id"] == "2"
-    assert (found.asked, found.fingerprint, found.take, found.previous) == ("same", "take 2", 2, ())
+    assert (found.requested, found.fingerprint, found.take, found.previous) == ("same", "take 2", 2, ())
     assert found.state is RecordState.LANDED
     assert OTHER.as_asked("other") is OTHER
     assert OTHER.as_asked("neither") is None
@@ -313,7 +318,7 @@ def test_a_re_render_without_a_video_leaves_the_earlier_one_to_others(subtests: 
 
 
 def test_renders_that_failed_or_were_lost_answer_nothing_later() -> None:
-    lost = after(make_record(RecordState.LOST), "2", asked="other", fingerprint="other")
+    lost = after(make_record(RecordState.LOST), "2", requested="other", fingerprint="other")
     assert lost.as_asked("same") is None
 
 
@@ -325,7 +330,7 @@ def test_a_task_s_own_record_answers_with_what_it_had_before() -> None:
 
 
 def test_a_remembered_render_of_a_record_without_the_newer_fields_answers_nothing() -> None:
-    old = make_record(asked="other", previous=({"state": "landed", "render": RENDER},))
+    old = make_record(requested="other", previous=({"state": "landed", "render": RENDER},))
     assert old.as_asked("same") is None
     assert Record.from_payload(old.to_payload()) == old
     with pytest.raises(ValueError, match="invalid literal"):

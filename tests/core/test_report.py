@@ -72,7 +72,7 @@ EXPIRED = TaskEnd(task="render", map_index=3, render=render("4", outcome="expire
 TIMED_OUT = TaskEnd(task="render", map_index=4, render=render("5", outcome="timed_out"))
 NOT_LANDED = TaskEnd(task="render", map_index=5, render=render("6", outcome="succeeded", message="disk full"))
 SILENT = TaskEnd(task="render", map_index=6, render=render("7"))
-NOTHING = TaskEnd(task="render", map_index=7, asked={"prompt": "a fox", "model": "t2v_720p"})
+NOTHING = TaskEnd(task="render", map_index=7, arguments={"prompt": "a fox", "model": "t2v_720p"})
 REFUSED = TaskEnd(
     task="render", map_index=8, render={"code": "50412", "outcome": "failed", "message": "Text Risk"}
 )
@@ -303,14 +303,14 @@ def test_the_whole_report_holds_every_payload() -> None:
 
 def test_the_report_names_images_without_what_opens_them() -> None:
     signed = "https://me:secret@Bucket.example/a/x.png?X-Amz-Signature=secret#secret"
-    asked = {
+    arguments = {
         "prompt": "https://poem.example/?line=1 in neon",
         "first_frame": signed,
         "last_frame": "s3://bucket/y.png",
         "seed": 7,
         "extra_body": {"image_urls": [signed, "HTTPS://[secret"], "flag": True},
     }
-    (row,) = report(TaskEnd(task="render", asked=asked)).to_payload()["renders"]
+    (row,) = report(TaskEnd(task="render", arguments=arguments)).to_payload()["renders"]
     assert row["asked"] == {
         "prompt": "https://poem.example/?line=1 in neon",
         "first_frame": "https://bucket.example/a/x.png",
@@ -321,7 +321,7 @@ def test_the_report_names_images_without_what_opens_them() -> None:
             "flag": True,
         },
     }
-    assert asked["first_frame"] == signed
+    assert arguments["first_frame"] == signed
 
 
 # --------------------------------------------------------------------------------------------------------------- page

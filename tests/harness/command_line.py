@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import airflow_provider_jimeng
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
+from airflow_provider_jimeng.emulator.service import MEDIA_PREFIX
 from tests.harness.processes import inherited_environment
 from tests.harness.warm_command import LONGEST_SECONDS, WarmCommand
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from airflow_provider_jimeng.emulator import JimengEmulator
-from airflow_provider_jimeng.emulator.media_host import MEDIA_PREFIX
+from airflow_provider_jimeng.emulator.service import MEDIA_PREFIX
 from tests.harness.processes import (
     LOOPBACK,
     Service,

@@ -24,7 +24,7 @@ from typing import IO
 LONGEST_SECONDS = 120.0
 IMPORTED = (
     "airflow_provider_jimeng.cli.main",
-    *(f"airflow_provider_jimeng.cli.{name}" for name in ("doctor", "finish", "free", "render")),
+    *(f"airflow_provider_jimeng.cli.{name}" for name in ("doctor", "free", "render")),
     "airflow_provider_jimeng.storage.landing",
     "airflow_provider_jimeng.triggers.render",
 )
@@ -102,6 +102,9 @@ def _become(streams: list[int], words: list[str], env: dict[str, str], folder: s
 
 if __name__ == "__main__":
     sys.path[0] = os.environ["PYTHONPATH"]  # not the folder of this file
+    os.environ.setdefault(
+        "AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING"
+    )  # as the command does before it imports Airflow
     for name in IMPORTED:
         importlib.import_module(name)
     serve(socket.socket(fileno=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tests.harness.lab import Lab
 
 SECRET = "c2VjcmV0"
+REFUSED_BY_AIRFLOW = "its extra is not a JSON object"  # 3.0 refuses it before it makes a connection
 FIELDS = {"conn_type": "jimeng", "login": "AKLT", "password": SECRET}
 
 
@@ -132,8 +134,8 @@ def test_an_api_server_that_fails_is_an_outage(
     """A scripted supervisor stands between the task and the API server."""
     kinds = import_module("airflow.sdk.exceptions").ErrorType
     messages = import_module("airflow.sdk.execution_time.comms")
-    given = None if answer is None else messages.ErrorResponse(error=kinds[answer])
-    supervisor = SimpleNamespace(send=lambda _: given)
+    response = None if answer is None else messages.ErrorResponse(error=kinds[answer])
+    supervisor = SimpleNamespace(send=lambda _: response)
     runner = import_module("airflow.sdk.execution_time.task_runner")
     monkeypatch.setattr(runner, "SUPERVISOR_COMMS", supervisor, raising=False)
     with pytest.raises(error, match="'nowhere'") as raised:
@@ -148,10 +150,13 @@ def test_an_api_server_that_fails_is_an_outage(
         (json.dumps({**FIELDS, "usr": "x"}), "neither the JSON nor the URI"),
         (json.dumps({**FIELDS, "port": "eighty"}), "neither the JSON nor the URI"),
         (f"jimeng://AKLT:{SECRET}/x@gw.example.com", "write / as %2F"),
-        (json.dumps({**FIELDS, "extra": "{'auth': 'bearer'}"}), "extra: it is not valid JSON"),
-        (json.dumps({**FIELDS, "extra": "[" * 100}), "extra: it is not valid JSON"),
-        (json.dumps({**FIELDS, "extra": ["bearer"]}), "extra: expected a JSON object"),
-        (json.dumps({**FIELDS, "extra": "5"}), "extra: expected a JSON object"),
+        (
+            json.dumps({**FIELDS, "extra": "{'auth': 'bearer'}"}),
+            f"extra: it is not valid JSON|{REFUSED_BY_AIRFLOW}",
+        ),
+        (json.dumps({**FIELDS, "extra": "[" * 100}), f"extra: it is not valid JSON|{REFUSED_BY_AIRFLOW}"),
+        (json.dumps({**FIELDS, "extra": ["bearer"]}), f"extra: expected a JSON object|{REFUSED_BY_AIRFLOW}"),
+        (json.dumps({**FIELDS, "extra": "5"}), f"extra: expected a JSON object|{REFUSED_BY_AIRFLOW}"),
         (json.dumps({**FIELDS, "conn_type": "http"}), "its type is 'http'"),
     ],
 )
@@ -162,7 +167,7 @@ def test_a_connection_that_cannot_be_read_is_refused_in_one_line_for_good(
     with pytest.raises(SettingsError, match=r"^Connection 'broken': ") as refused:
         _ = JimengHook(jimeng_conn_id="broken").settings
     text = str(refused.value)
-    assert problem in text
+    assert re.search(problem, text)
     assert SECRET not in text
     assert "\n" not in text
     assert not isinstance(refused.value, MissingConnectionError)
@@ -203,7 +208,7 @@ def test_an_empty_id_is_the_fault_of_the_argument(jimeng_conn_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("jimeng_conn_id", "told", "not_told"),
+    ("jimeng_conn_id", "present", "absent"),
     [
         ("jimeng-films.eu", "connections add jimeng-films.eu ", "AIRFLOW_CONN_"),
         ("films#1", "connections add 'films#1' ", "AIRFLOW_CONN_"),
@@ -212,12 +217,12 @@ def test_an_empty_id_is_the_fault_of_the_argument(jimeng_conn_id: Any) -> None:
         ("x" * 5000, "Check jimeng_conn_id", "connections add"),
     ],
 )
-def test_only_the_ways_that_can_work_are_told(jimeng_conn_id: str, told: str, not_told: str) -> None:
+def test_only_the_ways_that_can_work_are_named(jimeng_conn_id: str, present: str, absent: str) -> None:
     with pytest.raises(MissingConnectionError) as missing:
         look_up_connection(jimeng_conn_id)
     text = str(missing.value)
-    assert told in text
-    assert not_told not in text
+    assert present in text
+    assert absent not in text
     assert "\n" not in text
     assert len(text) <= 4000
 

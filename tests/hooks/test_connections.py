@@ -153,11 +153,6 @@ def test_a_lease_that_another_renewed_takes_over_what_that_one_read(connect: Any
     run(story())
 
 
-def test_a_lease_outside_its_block_says_how_to_use_it() -> None:
-    with pytest.raises(RuntimeError, match="shared_client"):
-        _ = connection_cache.Lease("jimeng_x").client
-
-
 def test_nothing_secret_shows_in_a_repr(connect: Any) -> None:
     async def story() -> None:
         known = await look_up("jimeng_x")

@@ -174,9 +174,9 @@ def test_a_build_names_the_settings_of_the_publisher_that_are_empty(unpacked: Pa
     )
     settings.write_text(re.sub(r'^(\w+-contact) = ".*?"', r'\1 = ""', filled, flags=re.MULTILINE))
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
-    said = subprocess.run(command, cwd=source, check=True, capture_output=True, text=True).stderr
-    assert said.count("conduct-contact, security-contact") == 1
-    assert "repository" not in said
+    output = subprocess.run(command, cwd=source, check=True, capture_output=True, text=True).stderr
+    assert output.count("conduct-contact, security-contact") == 1
+    assert "repository" not in output
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     assert "Issues, https://git.example.com/films/issues" in metadata_of(wheel).get_all("Project-URL", [])
 
@@ -248,11 +248,11 @@ def test_airflow_lists_provider_hook_link_and_plugin_of_the_installed_wheel(
     assert "airflow-provider-jimeng" in plugin["source"]
 
 
-# --------------------------------------------------------------------------------------- what a missing extra is told by
+# --------------------------------------------------------------------------------------- what a missing extra is named by
 def test_the_emulators_command_names_its_extra(installed: Path, home: Path) -> None:
-    said = run(installed, "-m", "airflow_provider_jimeng.emulator", "--port", "0", home=home, fails=True)
-    assert said.count("\n") == 1
-    assert "pip install 'airflow-provider-jimeng[emulator]'" in said
+    output = run(installed, "-m", "airflow_provider_jimeng.emulator", "--port", "0", home=home, fails=True)
+    assert output.count("\n") == 1
+    assert "pip install 'airflow-provider-jimeng[emulator]'" in output
 
 
 def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
@@ -261,9 +261,9 @@ def test_the_pytest_fixture_names_its_extra_and_leaves_other_tests_alone(
     tests = tmp_path / "test_theirs.py"
     tests.write_text("def test_theirs():\n    pass\n\n\ndef test_ours(jimeng_emulator):\n    pass\n")
     (tmp_path / "airflow.db").write_text("not empty")  # the fixture would make a database, in seconds
-    said = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=tmp_path, fails=True)
-    assert "1 passed, 1 error" in said
-    assert "pip install 'airflow-provider-jimeng[emulator]'" in said
+    output = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(tests), home=tmp_path, fails=True)
+    assert "1 passed, 1 error" in output
+    assert "pip install 'airflow-provider-jimeng[emulator]'" in output
 
 
 WITHOUT_EXTRAS = {
@@ -291,15 +291,15 @@ from airflow_provider_jimeng.core.report import TaskEnd
 from airflow_provider_jimeng.operators.report import JimengReportOperator
 from airflow_provider_jimeng.storage.output import OutputPath
 
-told = logging.getLogger("told")
-told.addHandler(logging.StreamHandler(sys.stdout))
-told.setLevel(logging.INFO)
+log = logging.getLogger("report")
+log.addHandler(logging.StreamHandler(sys.stdout))
+log.setLevel(logging.INFO)
 
-class Told(JimengReportOperator):
-    log = told
+class Logged(JimengReportOperator):
+    log = log
 
 folder = pathlib.Path.cwd().as_uri()
-operator = Told(task_id="report")
+operator = Logged(task_id="report")
 now = pendulum.now("UTC")
 manifest = {"task_id": "1", "uri": folder + "/film.mp4", "landed_at": now.isoformat(), "submitted_at": now.isoformat()}
 end = TaskEnd(task="render", manifest=manifest)
@@ -325,30 +325,30 @@ for name, program in json.loads(sys.argv[1]).items():
 
 
 @pytest.fixture(scope="module")
-def told(installed: Path, home: Path) -> dict[str, str]:
+def outputs(installed: Path, home: Path) -> dict[str, str]:
     """What each program prints without the extra that it needs, and its error."""
     printed = run(installed, "-c", ONE_AFTER_THE_OTHER, json.dumps(WITHOUT_EXTRAS), home=home)
     parts = [part.partition("\n") for part in printed.split("PROGRAM ")[1:]]
     return {name: text for name, _, text in parts}
 
 
-def test_the_aiohttp_transport_names_its_extra(told: dict[str, str]) -> None:
-    last = told["aiohttp"].splitlines()[-1]
+def test_the_aiohttp_transport_names_its_extra(outputs: dict[str, str]) -> None:
+    last = outputs["aiohttp"].splitlines()[-1]
     assert last.startswith("SettingsError: extra.transport")
     assert "pip install 'airflow-provider-jimeng[aiohttp]'" in last
 
 
-def test_a_plan_of_a_workbook_names_its_extra(told: dict[str, str]) -> None:
-    said = told["workbook"]
-    assert "pip install 'airflow-provider-jimeng[excel]', or save the sheet as “CSV UTF-8”" in said
+def test_a_plan_of_a_workbook_names_its_extra(outputs: dict[str, str]) -> None:
+    output = outputs["workbook"]
+    assert "pip install 'airflow-provider-jimeng[excel]', or save the sheet as “CSV UTF-8”" in output
 
 
-def test_a_report_without_its_extra_plays_the_videos_and_names_it(told: dict[str, str]) -> None:
-    assert "pip install 'airflow-provider-jimeng[media]'" in told["report"]
-    assert "Preview(path='film.mp4', picture=None" in told["report"]
+def test_a_report_without_its_extra_plays_the_videos_and_names_it(outputs: dict[str, str]) -> None:
+    assert "pip install 'airflow-provider-jimeng[media]'" in outputs["report"]
+    assert "Preview(path='film.mp4', picture=None" in outputs["report"]
 
 
-def test_a_finish_task_without_its_extra_names_it(told: dict[str, str]) -> None:
-    last = told["finish"].splitlines()[-1]
-    assert last.startswith("ParameterError: video: cannot be finished here")
+def test_a_finish_task_without_its_extra_names_it(outputs: dict[str, str]) -> None:
+    last = outputs["finish"].splitlines()[-1]
+    assert "ParameterError: video: cannot be finished here" in last
     assert "pip install 'airflow-provider-jimeng[media]'" in last

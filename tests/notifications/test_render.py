@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.notifier import BaseNotifier
 
-from airflow_provider_jimeng.notifications.message import RenderMessage, message_of
-from airflow_provider_jimeng.notifications.render import JimengRenderNotifier
+from airflow_provider_jimeng.notifications.render import JimengRenderNotifier, RenderMessage, message_of
 from tests.harness.dag_runs import dag_file, run_dag
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def test_a_deadline_is_told_with_little_context_or_none_and_once_per_triggerer()
         asyncio.run(miss(context))
     assert [message.title for message in heard] == [
         *["DAG run is late: films manual__1"] * 2,
-        *["DAG run is late: a run whose name Airflow does not tell"] * 2,
+        *["DAG run is late: a run whose name is not known"] * 2,
     ]
     assert heard[0].key == heard[1].key
     assert len({message.key for message in heard}) == 3  # runs without a name are not taken for one

@@ -13,6 +13,7 @@ from airflow_provider_jimeng.core.errors import MissingLabelError, ParameterErro
 from airflow_provider_jimeng.finishing import Rendition, VisibleLabel
 from airflow_provider_jimeng.operators.finish import JimengFinishVideoOperator
 from tests.finishing.clips import clip, sha256
+from tests.harness.asset_events import added_by_alias, outlet_events
 from tests.harness.dag_runs import dag_file, run_dag
 from tests.harness.fake_airflow import FakeTask
 
@@ -104,7 +105,7 @@ def saved(folder: Path, name: str = "kite.mp4", **changes: Any) -> Path:
 def test_a_task_returns_the_manifests_and_its_outlets_get_them(tmp_path: Path) -> None:
     source = saved(tmp_path)
     asset, alias = Asset("jimeng-test://teaser"), AssetAlias("teasers")
-    events: Any = {asset: _Event(), alias: _Event()}
+    events = outlet_events()
     task = FakeTask(
         make_operator=lambda: operator(
             video={"uri": source.as_uri(), "sha256": sha256(source)},
@@ -119,7 +120,7 @@ def test_a_task_returns_the_manifests_and_its_outlets_get_them(tmp_path: Path) -
         "kite.tall.mp4",
     ]
     assert events[asset].extra == {**task.result[0], "derivatives": task.result}
-    assert events[alias].added == [(task.result[0]["uri"], events[asset].extra)]
+    assert added_by_alias(events[alias]) == [(task.result[0]["uri"], events[asset].extra)]
     json.dumps(task.result)
     before = source.stat().st_mtime_ns
     task.clear()
@@ -127,15 +128,6 @@ def test_a_task_returns_the_manifests_and_its_outlets_get_them(tmp_path: Path) -
     assert task.run() == "success"
     assert task.result == first
     assert source.stat().st_mtime_ns == before
-
-
-class _Event:
-    def __init__(self) -> None:
-        self.extra: dict[str, Any] = {}
-        self.added: list[tuple[str, Any]] = []
-
-    def add(self, asset: Any, extra: Any) -> None:
-        self.added.append((asset.uri, extra))
 
 
 def test_a_refusal_fails_the_task_without_a_retry(tmp_path: Path) -> None:

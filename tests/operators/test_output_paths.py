@@ -407,12 +407,12 @@ def test_a_file_outside_that_a_record_names_is_nobodys_landing(lab: Lab) -> None
         assert (manifest is not None) is found
 
 
-@pytest.mark.parametrize("asked", ["../../../outside", "/abs", "a/b", "", "x" * 500])
-def test_a_record_does_not_lead_its_pointers_out_of_the_directory(lab: Lab, asked: str) -> None:
+@pytest.mark.parametrize("requested", ["../../../outside", "/abs", "a/b", "", "x" * 500])
+def test_a_record_does_not_lead_its_pointers_out_of_the_directory(lab: Lab, requested: str) -> None:
     stage = lab.task(retries=0)
     assert stage.run() == "success"
     (path,) = (lab.videos / ".jimeng" / "tasks").iterdir()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "asked": asked}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "asked": requested}))
     records, problems = RecordObjects(OutputPath(output_path=f"{lab.videos}/")).all()
     assert (records, len(problems)) == ([], 1)
     assert "asked is not a fingerprint" in str(problems[0])

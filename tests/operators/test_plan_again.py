@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_jimeng.core.errors import ParameterError
 from airflow_provider_jimeng.core.plan import RowState
 from airflow_provider_jimeng.hooks.jimeng import JimengHook
-from airflow_provider_jimeng.hooks.render_status import ENOUGH_FAILURES, LONGEST_SECONDS, Standing
+from airflow_provider_jimeng.hooks.render_status import ENOUGH_FAILURES, LONGEST_SECONDS, RenderStatusLookUp
 from airflow_provider_jimeng.operators.plan import JimengPlanOperator
 from airflow_provider_jimeng.operators.rescue import JimengRescueOperator
 from tests.harness.fake_airflow import FakeTask
@@ -24,7 +24,7 @@ HALF_DAY = 13 * 3600
 KITE = {"prompt": "a red kite", "output_name": "kite"}
 
 
-class Said:
+class Output:
     """What was logged so far: by Airflow's own logging, whichever its version has."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
@@ -37,13 +37,13 @@ class Said:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Said:
-    return Said(capsys, caplog)
+def output(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Output:
+    return Output(capsys, caplog)
 
 
 def plan(lab: Lab, *rows: dict[str, Any], **arguments: Any) -> FakeTask:
-    given = {"task_id": "plan", "rows": list(rows), "output_path": f"{lab.videos}/", **arguments}
-    stage = FakeTask(lambda: JimengPlanOperator(**given), retries=0)
+    options = {"task_id": "plan", "rows": list(rows), "output_path": f"{lab.videos}/", **arguments}
+    stage = FakeTask(lambda: JimengPlanOperator(**options), retries=0)
     stage.run()
     return stage
 
@@ -67,7 +67,7 @@ def rendered(
 
 
 # ------------------------------------------------------------------------------------------------- what is on its way
-def test_a_render_that_failed_meanwhile_is_quoted_as_new_and_holds_the_cap(lab: Lab, said: Said) -> None:
+def test_a_render_that_failed_meanwhile_is_quoted_as_new_and_holds_the_cap(lab: Lab, output: Output) -> None:
     lab.emulator.faults.add(where="render", what="fail", code=50511, nth=1)
     rendered(lab, plan(lab, KITE), killed_at="deferred")
     lab.clock.ahead += 100
@@ -76,7 +76,7 @@ def test_a_render_that_failed_meanwhile_is_quoted_as_new_and_holds_the_cap(lab: 
     assert quoted(refused) == {
         "new": 1, "landed": 0, "running": 0, "cost_cny": "1.40", "at_risk_cny": "0.00",
     }  # fmt: skip
-    assert "its render failed and was not billed" in said
+    assert "its render failed and was not billed" in output
     rendered(lab, plan(lab, KITE, max_cost_cny="1.4"), run=2)
     assert lab.emulator.bill()["cost_cny"] == "1.40"
 
@@ -109,21 +109,21 @@ def test_a_render_that_is_done_costs_nothing_any_more(lab: Lab) -> None:
 
 @pytest.mark.parametrize("what", ["expired", "not_found"])
 def test_a_render_that_the_api_lost_is_quoted_as_new_with_a_word_of_warning(
-    lab: Lab, said: Said, what: str
+    lab: Lab, output: Output, what: str
 ) -> None:
     rendered(lab, plan(lab, KITE), killed_at="deferred")
     lab.clock.ahead += 100
     lab.emulator.faults.add(where="query", what=what)
     assert quoted(plan(lab, KITE))["cost_cny"] == "1.40"
-    assert 'on_lost="resubmit"' in said
+    assert 'on_lost="resubmit"' in output
 
 
-def test_an_api_that_cannot_be_reached_leaves_a_render_running_and_a_risk(lab: Lab, said: Said) -> None:
+def test_an_api_that_cannot_be_reached_leaves_a_render_running_and_a_risk(lab: Lab, output: Output) -> None:
     rendered(lab, plan(lab, KITE), killed_at="deferred")
     lab.clock.ahead += 100
     lab.go_down()
     assert quoted(plan(lab, KITE))["at_risk_cny"] == "1.40"
-    assert "cannot be known now" in said
+    assert "cannot be known now" in output
     assert plan(lab, KITE, max_cost_cny=1).state == "failed"
     lab.come_up()
     assert plan(lab, KITE, max_cost_cny=0).state == "success"
@@ -142,8 +142,8 @@ def test_a_connection_that_does_not_answer_is_asked_a_few_times_only(lab: Lab) -
         asked.append(conn_id)
         raise ConnectionError("no such connection")
 
-    standing = Standing(hook_for=hook_for)
-    lost = [standing.of(replace(render, jimeng_conn_id="gone")) for _ in range(ENOUGH_FAILURES + 2)]
+    statuses = RenderStatusLookUp(hook_for=hook_for)
+    lost = [statuses.of(replace(render, jimeng_conn_id="gone")) for _ in range(ENOUGH_FAILURES + 2)]
     assert {state for state, _ in lost} == {RowState.RUNNING}
     assert asked == ["gone"] * ENOUGH_FAILURES
     assert "no such connection" in str(lost[0][1])
@@ -153,9 +153,9 @@ def test_a_connection_that_does_not_answer_is_asked_a_few_times_only(lab: Lab) -
 def test_renders_are_asked_for_at_the_connection_s_rate_and_not_for_ever(lab: Lab) -> None:
     render, moments = paid(lab), iter([0.0, 1.0, 2.0, LONGEST_SECONDS + 1])
     pauses: list[float] = []
-    standing = Standing(hook_for=JimengHook, sleep=pauses.append, clock=lambda: next(moments))
-    found = [standing.of(render) for _ in range(3)]
-    assert [note is None for _, note in found] == [True, True, False]
+    statuses = RenderStatusLookUp(hook_for=JimengHook, sleep=pauses.append, clock=lambda: next(moments))
+    answers = [statuses.of(render) for _ in range(3)]
+    assert [note is None for _, note in answers] == [True, True, False]
     assert pauses == [1 / 1000] * 2
     assert lab.emulator.bill()["queries"] == 2
 
@@ -187,8 +187,8 @@ def test_a_video_that_a_rescue_landed_under_its_old_name_is_not_paid_for_under_a
     lab.pass_time(HALF_DAY)
     again = plan(lab, {**KITE, "output_name": "red kite"}, max_cost_cny=0)
     assert quoted(again)["landed"] == 1
-    found = rendered(lab, again, run=2).result
-    assert (found["task_id"], found["uri"]) == (left.xcom("task_id"), (lab.videos / "kite.mp4").as_uri())
+    result = rendered(lab, again, run=2).result
+    assert (result["task_id"], result["uri"]) == (left.xcom("task_id"), (lab.videos / "kite.mp4").as_uri())
     assert lab.tally().accepted == 1
 
 

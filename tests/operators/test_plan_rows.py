@@ -42,14 +42,14 @@ class Task:
         """Drop it."""
 
 
-class Told(JimengPlanOperator):
+class LoggedPlan(JimengPlanOperator):
     """The operator with a log that is read back in the same way on every Airflow."""
 
-    log = logging.getLogger("told")  # type: ignore[assignment]
+    log = logging.getLogger("plan")  # type: ignore[assignment]
 
 
 def plan(rows: Any, **arguments: Any) -> list[dict[str, Any]]:
-    operator = Told(task_id="plan", rows=rows, **arguments)
+    operator = LoggedPlan(task_id="plan", rows=rows, **arguments)
     return operator.execute({"ti": Task()})  # type: ignore[typeddict-item]
 
 
@@ -226,13 +226,13 @@ def test_a_data_frame_is_a_list_of_rows_and_its_missing_values_are_absent() -> N
     }
     frame = pd.DataFrame(rows)
     expected = [{"prompt": "a", "seed": 1, "duration": 5}, {"prompt": "c", "seed": 3, "duration": 10}]
-    for given in (
+    for value in (
         frame,
         frame.convert_dtypes(),
         frame.to_dict("records"),
         frame.convert_dtypes().to_dict("records"),
     ):
-        assert values(read_rows(given)) == expected
+        assert values(read_rows(value)) == expected
     assert [row["seed"] for row in plan(frame)] == [1, 3]
     assert json.dumps(plan(frame))
 
@@ -249,17 +249,17 @@ def test_a_data_frame_with_a_column_twice_is_refused() -> None:
 
 def test_what_is_no_list_of_rows_is_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = [pd.Series([1]), 7, b"prompt", {"prompt": "a"}]
-    for given in cases:
-        with subtests.test(given=repr(given)):
-            assert "expected a" in refused(given)
+    for value in cases:
+        with subtests.test(value=repr(value)):
+            assert "expected a" in refused(value)
 
 
 # ----------------------------------------------------------------------------------------------------- paths and links
 def test_rows_that_are_left_out_are_refused(subtests: pytest.Subtests) -> None:
     cases: list[Any] = ["", "  ", None, "None"]
-    for given in cases:
-        with subtests.test(given=repr(given)):
-            assert "rows: is empty. Give a list of dicts, or the path of a file." in refused(given)
+    for value in cases:
+        with subtests.test(value=repr(value)):
+            assert "rows: is empty. Give a list of dicts, or the path of a file." in refused(value)
 
 
 def test_the_home_directory_is_known_in_texts_and_in_path_objects(
@@ -270,8 +270,8 @@ def test_the_home_directory_is_known_in_texts_and_in_path_objects(
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     stored = ObjectStoragePath(f"file://{tmp_path}/rows.csv")
-    for given in ("~/rows.csv", " ~/rows.csv\n", Path("~/rows.csv"), tmp_path / "rows.csv", stored):
-        assert values(read_rows(given)) == [{"prompt": "a"}]
+    for value in ("~/rows.csv", " ~/rows.csv\n", Path("~/rows.csv"), tmp_path / "rows.csv", stored):
+        assert values(read_rows(value)) == [{"prompt": "a"}]
 
 
 def test_what_is_no_file_of_rows_is_refused_for_good(tmp_path: Path) -> None:
@@ -367,8 +367,8 @@ def test_the_query_of_a_link_is_masked_where_airflow_shows_rendered_arguments(se
 def test_columns_that_are_not_for_us_are_refused_once_and_can_be_ignored(tmp_path: Path) -> None:
     lines = "".join(f"kite {number},n{number},s,b\n" for number in range(1000))
     (tmp_path / "rows.csv").write_text(f"prompt,note,sku,备注\n{lines}")
-    said = refused(tmp_path / "rows.csv")
-    assert [said.count(f", {name}: is not a column") for name in ("note", "sku", "备注")] == [1, 1, 1]
+    message = refused(tmp_path / "rows.csv")
+    assert [message.count(f", {name}: is not a column") for name in ("note", "sku", "备注")] == [1, 1, 1]
     assert len(plan(tmp_path / "rows.csv", ignore_columns="note, SKU，备注")) == 1000
     assert len(plan(tmp_path / "rows.csv", ignore_columns=["note", "sku", "备注"])) == 1000
 
@@ -377,8 +377,8 @@ def test_what_an_error_has_no_room_for_is_in_the_log(caplog: pytest.LogCaptureFi
     rows = [{"prompt": "a", "seed": f"x{number}" * 20} for number in range(500)]
     with caplog.at_level(logging.ERROR):
         assert "more problems, which the task's log lists." in refused(rows)
-    told = [record.getMessage() for record in caplog.records]
-    assert sum("seed: expected a whole number" in line for line in told) == 500
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("seed: expected a whole number" in line for line in lines) == 500
 
 
 def test_a_name_that_no_store_takes_is_the_fault_of_its_row_beside_all_others(tmp_path: Path) -> None:
@@ -389,9 +389,9 @@ def test_a_name_that_no_store_takes_is_the_fault_of_its_row_beside_all_others(tm
         {"prompt": "c", "output_name": "风" * 90},
         {"prompt": "d"},
     ]
-    said = refused(rows, output_path=f"{tmp_path}/").splitlines()
-    assert said[0].endswith("4 rows are refused, of 5. Nothing was submitted or paid.")
-    assert [line.strip().split(",")[0] for line in said[1:]] == ["row 1", "row 2", "row 3", "row 4"]
+    message = refused(rows, output_path=f"{tmp_path}/").splitlines()
+    assert message[0].endswith("4 rows are refused, of 5. Nothing was submitted or paid.")
+    assert [line.strip().split(",")[0] for line in message[1:]] == ["row 1", "row 2", "row 3", "row 4"]
 
 
 def test_a_store_that_fails_for_row_after_row_is_left_alone() -> None:
@@ -422,8 +422,8 @@ def test_records_that_cannot_be_read_beside_a_bad_row_are_told_in_the_log(
     (folder / "a.json").write_text("{}")
     (tmp_path / ".jimeng" / "tasks").mkdir()
     (tmp_path / ".jimeng" / "tasks" / "a.json").write_text("no record")
-    said = refused([{"prompt": "x"}, {"prompt": ""}], output_path=f"{tmp_path}/")
-    assert "1 row is refused, of 2" in said
+    message = refused([{"prompt": "x"}, {"prompt": ""}], output_path=f"{tmp_path}/")
+    assert "1 row is refused, of 2" in message
     assert "The records cannot be read" in caplog.text
 
 
@@ -434,9 +434,9 @@ def test_an_image_that_many_rows_share_is_opened_once_also_if_it_is_refused(tmp_
     store.pipe_file("/bucket/small.png", picture.getvalue())
     image = f"memory://{attached(store)}@bucket/small.png"
     rows = [{"prompt": f"kite {number}", "model": "i2v_first_720p", "image": image} for number in range(50)]
-    said = refused(rows)
-    assert said.count("first_frame") == 1
-    assert "(The same in 49 more rows: 2, 3," in said
+    message = refused(rows)
+    assert message.count("first_frame") == 1
+    assert "(The same in 49 more rows: 2, 3," in message
 
 
 def test_a_link_into_the_own_network_is_refused_unless_the_api_is_there_too(

@@ -34,12 +34,12 @@ def named(task: Any) -> Render:
     return named_render(task, JimengHook())
 
 
-def download(**given: Any) -> JimengDownloadVideoOperator:
-    return JimengDownloadVideoOperator(task_id="download", output_path="/data/videos/", **given)
+def download(**arguments: Any) -> JimengDownloadVideoOperator:
+    return JimengDownloadVideoOperator(task_id="download", output_path="/data/videos/", **arguments)
 
 
-def sense(**given: Any) -> JimengVideoSensor:
-    return JimengVideoSensor(task_id="wait", **given)
+def sense(**arguments: Any) -> JimengVideoSensor:
+    return JimengVideoSensor(task_id="wait", **arguments)
 
 
 @pytest.mark.parametrize("make", [download, sense])
@@ -68,7 +68,7 @@ def test_several_renders_are_refused_with_the_way_to_map_the_task(make: Any, sev
 
 @pytest.mark.parametrize("make", [download, sense])
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         {"render": [ID]},
         {"render": (7,)},
@@ -77,9 +77,9 @@ def test_several_renders_are_refused_with_the_way_to_map_the_task(make: Any, sev
         {"render_id": LazySequence()},
     ],
 )
-def test_several_ids_are_mapped_with_their_model(make: Any, given: dict[str, Any]) -> None:
+def test_several_ids_are_mapped_with_their_model(make: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match=r"\.expand\(render_id=…\).*partial\(model=…\)"):
-        named(make(**given))
+        named(make(**arguments))
 
 
 def test_several_models_are_refused() -> None:
@@ -88,7 +88,7 @@ def test_several_models_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("arguments", "says"),
     [
         ({"render": ID}, "render: expected the payload of one render, got a bare id"),
         ({"render_id": {"task_id": ID}, "model": "t2v_720p"}, "render_id: is the payload of a render"),
@@ -98,9 +98,9 @@ def test_several_models_are_refused() -> None:
         ({"render": 0.5}, "render: expected the payload of one render, got float"),
     ],
 )
-def test_what_names_no_render_is_refused_with_the_remedy(given: dict[str, Any], says: str) -> None:
+def test_what_names_no_render_is_refused_with_the_remedy(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ParameterError) as refused:
-        named(sense(**given))
+        named(sense(**arguments))
     assert str(refused.value).startswith(says)
 
 

@@ -229,7 +229,7 @@ def test_the_report_refuses_tasks_and_places_that_are_none() -> None:
     ):
         with pytest.raises(AirflowFailException, match=says):
             operator.execute({})
-    with pytest.raises(AirflowFailException, match="belongs to no DAG"):
+    with pytest.raises(AirflowFailException, match="does not belong to a DAG"):
         JimengReportOperator(task_id="stray").execute({})
 
 
@@ -242,39 +242,39 @@ def embedded(page: Path) -> list[bytes]:
 
 @pytest.mark.usefixtures("jimeng_emulator")
 def test_the_picture_of_a_video_is_the_poster_beside_it(tmp_path: Path) -> None:
-    from airflow_provider_jimeng.finishing.stills import first_frame, poster
+    from airflow_provider_jimeng.finishing.pictures import first_frame, saved_poster
     from airflow_provider_jimeng.storage.output import OutputPath
 
     finished = run("finished", tmp_path)
     assert finished.state == "success"
     (picture,) = embedded(tmp_path / "jimeng-report.html")
     file = OutputPath(output_path=f"{tmp_path}/kite.mp4").file()
-    assert picture == poster(file, finished.xcom("render")["sha256"])
+    assert picture == saved_poster(file, finished.xcom("render")["sha256"])
     assert picture != first_frame(file)
     assert max(Image.open(io.BytesIO(picture)).size) == 360
 
 
 def test_a_poster_of_another_video_or_one_that_cannot_be_read_is_not_used(tmp_path: Path) -> None:
     from airflow_provider_jimeng.finishing import finish
-    from airflow_provider_jimeng.finishing.stills import poster
+    from airflow_provider_jimeng.finishing.pictures import saved_poster
     from airflow_provider_jimeng.storage.output import OutputPath
 
     video = tmp_path / "kite.mp4"
     video.write_bytes(clip())
     made = finish(str(video), poster={"format": "webp"})[0]
     sha256, file = made["source"][0]["sha256"], OutputPath(output_path=str(video)).file()
-    assert poster(file, sha256) is not None
-    assert poster(file, "a" * 64) is None
+    assert saved_poster(file, sha256) is not None
+    assert saved_poster(file, "a" * 64) is None
     (tmp_path / "kite.poster.webp").write_bytes(b"changed")
-    assert poster(file, sha256) is None
+    assert saved_poster(file, sha256) is None
     (tmp_path / "kite.poster.webp.json").write_text(
         json.dumps(made | {"sha256": hashlib.sha256(b"changed").hexdigest()})
     )
-    assert poster(file, sha256) is None
+    assert saved_poster(file, sha256) is None
 
 
 def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -> None:
-    from airflow_provider_jimeng.finishing.stills import first_frame
+    from airflow_provider_jimeng.finishing.pictures import first_frame
     from airflow_provider_jimeng.storage.output import OutputPath
 
     (tmp_path / "broken.mp4").write_bytes(b"no video")
@@ -285,7 +285,7 @@ def test_a_file_that_is_no_video_gives_no_picture_and_no_error(tmp_path: Path) -
 def test_a_store_that_fails_in_its_own_way_gives_no_picture_and_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from airflow_provider_jimeng.finishing.stills import first_frame
+    from airflow_provider_jimeng.finishing.pictures import first_frame
     from airflow_provider_jimeng.storage.output import OutputPath
 
     class AwayError(Exception):
@@ -301,7 +301,7 @@ def test_a_store_that_fails_in_its_own_way_gives_no_picture_and_no_error(
 
 
 def test_without_the_extra_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_jimeng.finishing.stills import can_decode
+    from airflow_provider_jimeng.finishing.pictures import can_decode
 
     assert can_decode()
     monkeypatch.setitem(sys.modules, "av", None)

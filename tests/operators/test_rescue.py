@@ -50,8 +50,8 @@ class _Reader(TaskInstance):
 
 
 def rescue(lab: Lab, *others: FakeTask, retries: int = 0, **arguments: Any) -> Bystander:
-    given: dict[str, Any] = {"task_id": "rescue", "output_path": f"{lab.videos}/", "wait_timeout": 0}
-    stage = Bystander(lambda: JimengRescueOperator(**{**given, **arguments}), retries=retries)
+    defaults: dict[str, Any] = {"task_id": "rescue", "output_path": f"{lab.videos}/", "wait_timeout": 0}
+    stage = Bystander(lambda: JimengRescueOperator(**{**defaults, **arguments}), retries=retries)
     stage.others = others
     stage.run()
     return stage
@@ -123,7 +123,7 @@ def test_records_are_enough_where_the_run_and_its_xcom_are_gone(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize(
-    ("limits", "found"),
+    ("limits", "expected"),
     [
         ({}, 2),
         ({"dag_id": "chaos"}, 2),
@@ -134,11 +134,13 @@ def test_records_are_enough_where_the_run_and_its_xcom_are_gone(lab: Lab) -> Non
         ({"task_ids": ["other"]}, 0),
     ],
 )
-def test_records_can_be_limited_to_a_dag_a_run_or_tasks(lab: Lab, limits: dict[str, Any], found: int) -> None:
+def test_records_can_be_limited_to_a_dag_a_run_or_tasks(
+    lab: Lab, limits: dict[str, Any], expected: int
+) -> None:
     killed(lab)
     killed(lab, run_id="manual__2")
     finished(lab)
-    assert counts(rescue(lab, **limits)).get("landed", 0) == found
+    assert counts(rescue(lab, **limits)).get("landed", 0) == expected
 
 
 def test_a_landed_render_is_listed_and_asked_for_nothing(lab: Lab) -> None:
@@ -159,18 +161,18 @@ def test_a_landed_file_that_is_missing_is_landed_again(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "found"), [({}, "already_landed"), ({"compare_bytes": "true"}, "landed")]
+    ("options", "expected"), [({}, "already_landed"), ({"compare_bytes": "true"}, "landed")]
 )
 @pytest.mark.parametrize("place", ["videos", "elsewhere"])
 def test_the_size_of_a_landed_file_must_do_unless_its_bytes_are_asked_for(
-    lab: Lab, options: dict[str, Any], found: str, place: str
+    lab: Lab, options: dict[str, Any], expected: str, place: str
 ) -> None:
     done = lab.task(lambda: lab.generate(output_path=f"{lab.folder}/{place}/"))
     done.run()
     (video,) = (lab.folder / place).glob("*.mp4")
     content = video.read_bytes()
     video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert counts(rescue(lab, done, task_ids="render", **options)) == {found: 1}
+    assert counts(rescue(lab, done, task_ids="render", **options)) == {expected: 1}
 
 
 def test_a_landed_file_of_another_size_is_landed_again(lab: Lab) -> None:

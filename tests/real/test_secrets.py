@@ -91,10 +91,10 @@ def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -
         gateway = {"host": f"{emulator.url}{GATEWAY_PATH}", "password": bearer}
         airflow.add_connection("jimeng_gateway", "jimeng", {"auth": "bearer"}, **gateway)
 
-        seen: list[Piece] = []
+        watched: list[Piece] = []
         run_id = airflow.trigger("every_way", {"output": (tmp_path / "videos").as_uri()})
         airflow.wait(
-            "every_way", run_id, timeout=SECONDS, progress=lambda rows: seen.extend(watch(airflow, rows))
+            "every_way", run_id, timeout=SECONDS, progress=lambda rows: watched.extend(watch(airflow, rows))
         )
         rows = airflow.task_instances("every_way", run_id)
         assert {row["task_id"]: row["state"] for row in rows} == ENDS
@@ -105,8 +105,8 @@ def test_no_key_token_or_link_reaches_a_log_a_table_or_the_api(tmp_path: Path) -
         assert 1 <= bill["media_requests_with_authorization"] <= 2
 
         written = [*everything(airflow), *answers(airflow, run_id, rows), *files(tmp_path / "videos")]
-        assert findings([*seen, *written], needles) == []
-        look_where_it_counts(seen, written)
+        assert findings([*watched, *written], needles) == []
+        look_where_it_counts(watched, written)
 
         render = airflow.xcom("every_way", run_id, "submit")
         leak = airflow.trigger("leaks", {"render": render})
@@ -153,12 +153,12 @@ def answers(airflow: AirflowStack, run_id: str, rows: list[dict[str, Any]]) -> I
     yield document("the API's connections", airflow.api.call("GET", "/connections"))
 
 
-def look_where_it_counts(seen: list[Piece], written: list[Piece]) -> None:
+def look_where_it_counts(watched: list[Piece], written: list[Piece]) -> None:
     """Each place that matters was searched, and had something in it."""
     present = {
-        "trigger.kwargs": (seen, secret("connection", "jimeng_default")),
-        "trigger.classpath": (seen, secret("slot trigger", "JimengSlotTrigger")),
-        "task_instance.next_kwargs": (seen, secret("outcome", "succeeded")),
+        "trigger.kwargs": (watched, secret("connection", "jimeng_default")),
+        "trigger.classpath": (watched, secret("slot trigger", "JimengSlotTrigger")),
+        "task_instance.next_kwargs": (watched, secret("outcome", "succeeded")),
         "rendered_task_instance_fields": (written, secret("prompt", "a green kite")),
         "task_state_store": (written, secret("prompt", "a green kite")),
         "xcom.value": (written, secret("prompt", "a green kite")),

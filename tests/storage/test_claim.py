@@ -172,14 +172,14 @@ def test_progress_shows_and_silence_follows_when_there_is_none(tmp_path: Path) -
 
     with Claim(file, TOKEN, silence_seconds=0.07) as claim:
         assert claim.take()
-        with claim.beating(lambda: progress[0]):
-            for number in (1, 2):
-                progress[0] = number
-                while not written(number):
-                    time.sleep(0.005)
-            beat.unlink()
-            time.sleep(0.05)
-            assert not beat.exists()
+        claim.progress = lambda: progress[0]
+        for number in (1, 2):
+            progress[0] = number
+            while not written(number):
+                time.sleep(0.005)
+        beat.unlink()
+        time.sleep(0.05)
+        assert not beat.exists()
     assert names(tmp_path) == []
 
 

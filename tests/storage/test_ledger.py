@@ -31,17 +31,17 @@ RENDER: dict[str, Any] = {
 
 
 def make_record(state: RecordState = RecordState.INTENT, **changes: Any) -> Record:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "state": state,
         "key": KEY,
-        "asked": "a" * 64,
+        "requested": "a" * 64,
         "fingerprint": "a" * 64,
         "take": 1,
         "max_tries": 1,
         "intent_at": "2026-01-02T03:04:04Z",
         "render": None if state is RecordState.INTENT else RENDER,
     }
-    return Record(**{**given, **changes})
+    return Record(**{**fields, **changes})
 
 
 INTENT = make_record()
@@ -450,7 +450,7 @@ def test_records_of_other_tasks_are_found_by_their_request_the_latest_first(plac
         )
         for i in (2, 3)
     ]
-    elsewhere = replace(others[0], key=replace(KEY, map_index=1), asked="b" * 64, fingerprint="b" * 64)
+    elsewhere = replace(others[0], key=replace(KEY, map_index=1), requested="b" * 64, fingerprint="b" * 64)
     for record in (*others, PAID, elsewhere):
         objects.write(record)
     assert places.ledger().others("a" * 64) == others[::-1]
@@ -469,7 +469,7 @@ def test_a_pointer_whose_task_asks_for_something_else_now_finds_what_it_had_befo
     for key in (KEY, replace(KEY, run_id="manual__2")):
         other = replace(PAID, key=key)
         objects.write(other)
-        moved_on: dict[str, Any] = {"asked": "b" * 64, "fingerprint": "b" * 64, "previous": other.past()}
+        moved_on: dict[str, Any] = {"requested": "b" * 64, "fingerprint": "b" * 64, "previous": other.past()}
         objects.write(replace(other, render={**RENDER, "task_id": "8"}, **moved_on))
     found = places.ledger().others("a" * 64)
     assert [(record.render or {})["task_id"] for record in found] == [RENDER["task_id"]] * 2
@@ -529,7 +529,7 @@ def test_a_record_outlives_its_replacement_where_a_store_does_not_rename_over_fi
     assert Ledger(KEY, folder=folder).read() == INTENT
     ledger.settle(PAID)
     assert ledger.read() == PAID
-    assert [record.key for record in RecordObjects(folder).of_request(INTENT.asked)] == [KEY]
+    assert [record.key for record in RecordObjects(folder).of_request(INTENT.requested)] == [KEY]
 
 
 def test_a_record_that_was_taken_back_does_not_return_from_a_replacement_that_was_killed() -> None:

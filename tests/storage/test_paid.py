@@ -34,7 +34,7 @@ def record(state: RecordState, *, run: str = "one", hours_ago: float = 1.0, **ch
     first = Record(
         state=state,
         key=TaskKey(dag_id="d", run_id=run, task_id="render", map_index=0),
-        asked=FINGERPRINT,
+        requested=FINGERPRINT,
         fingerprint=FINGERPRINT,
         take=1,
         max_tries=1,
@@ -137,7 +137,7 @@ def test_records_of_failures_and_of_other_requests_do_not_count(tmp_path: Path) 
     failed, lost = record(RecordState.FAILED), record(RecordState.LOST, run="two")
     assert look_up(tmp_path, failed, lost) == Paid(state=RowState.NEW)
     moved_on = replace(failed, state=RecordState.SUBMITTED)
-    assert look_up(tmp_path, moved_on, replace(moved_on, asked="e" * 64)) == Paid(state=RowState.NEW)
+    assert look_up(tmp_path, moved_on, replace(moved_on, requested="e" * 64)) == Paid(state=RowState.NEW)
 
 
 def test_for_many_rows_each_directory_is_listed_once() -> None:

@@ -20,7 +20,7 @@ from airflow_provider_jimeng.storage.record_objects import KEPT_POINTERS, MAX_PO
 from tests.harness.stores import ObjectStore, attached
 from tests.harness.version_0_1_0 import Version010
 
-ASKED = "a" * 64
+REQUESTED = "a" * 64
 ME = TaskKey(dag_id="ads", run_id="now", task_id="render")
 
 
@@ -36,8 +36,8 @@ def record(number: int, state: RecordState = RecordState.LANDED, **changes: Any)
     first = Record(
         state=state,
         key=TaskKey(dag_id="ads", run_id=f"run {number}", task_id="render"),
-        asked=ASKED,
-        fingerprint=ASKED,
+        requested=REQUESTED,
+        fingerprint=REQUESTED,
         take=1,
         max_tries=1,
         intent_at=at,
@@ -98,7 +98,7 @@ def test_a_look_costs_the_same_however_many_tasks_have_asked_for_it(
     for number in range(120):
         objects.write(record(number, output_path=path))
         store.count = 0
-        found = objects.of_request(ASKED) if path is None else objects.of_file(path, key=ME)
+        found = objects.of_request(REQUESTED) if path is None else objects.of_file(path, key=ME)
         costs.append(store.count)
         assert str(7_000_000 + number) in [(each.render or {})["task_id"] for each in found]
     assert max(costs[MAX_POINTERS:]) <= MAX_POINTERS + 1
@@ -111,7 +111,7 @@ def test_the_best_renders_open_intents_and_what_is_under_way_stay_findable(
     objects.write(intent)
     for number in range(4, 40):
         objects.write(record(number))
-    found = objects.of_request(ASKED)
+    found = objects.of_request(REQUESTED)
     assert found[0] == record(39)
     assert intent in found
     assert len(found) >= KEPT_POINTERS + 1
@@ -146,7 +146,7 @@ def test_a_store_that_removes_no_pointer_hides_no_record() -> None:
     objects = RecordObjects(OutputPath(output_path="s3://bucket/videos/", output_conn_id=attached(Keeps())))
     for number in range(2 * MAX_POINTERS):
         objects.write(record(number))
-    assert objects.of_request(ASKED)[0] == record(2 * MAX_POINTERS - 1)
+    assert objects.of_request(REQUESTED)[0] == record(2 * MAX_POINTERS - 1)
 
 
 def test_a_pointer_that_another_task_removed_is_written_again_with_the_next_step(
@@ -157,7 +157,7 @@ def test_a_pointer_that_another_task_removed_is_written_again_with_the_next_step
     for path in pointers(folder):
         path.unlink()
     objects.write(record(1))
-    assert objects.of_request(ASKED) == [record(1)]
+    assert objects.of_request(REQUESTED) == [record(1)]
 
 
 def test_tasks_that_adopt_one_render_leave_one_pointer_to_it(objects: RecordObjects) -> None:
@@ -165,7 +165,7 @@ def test_tasks_that_adopt_one_render_leave_one_pointer_to_it(objects: RecordObje
     objects.write(other)
     for number in range(2, 40):
         objects.write(record(number, render=record(50).render))
-    ids = {(each.render or {})["task_id"] for each in objects.of_request(ASKED)}
+    ids = {(each.render or {})["task_id"] for each in objects.of_request(REQUESTED)}
     assert ids == {"7000001", "7000050"}
 
 
@@ -186,7 +186,7 @@ def test_a_paid_record_after_a_removed_intent_has_a_pointer(objects: RecordObjec
     objects.write(intent)
     objects.remove(intent)
     objects.write(record(1, RecordState.SUBMITTED))
-    assert objects.of_request(ASKED) == [record(1, RecordState.SUBMITTED)]
+    assert objects.of_request(REQUESTED) == [record(1, RecordState.SUBMITTED)]
 
 
 def test_the_place_of_a_record_is_that_of_its_object(objects: RecordObjects) -> None:
@@ -201,11 +201,11 @@ def test_old_pointers_to_nothing_are_removed_and_young_ones_stay(
         objects.write(record(number, RecordState.INTENT))
     for path in Path(folder.output_path, ".jimeng", "tasks").iterdir():
         path.unlink()
-    assert objects.of_request(ASKED) == []
+    assert objects.of_request(REQUESTED) == []
     assert len(pointers(folder)) == 20
     for path in pointers(folder):
         os.utime(path, (time.time() - 90_000,) * 2)
-    assert objects.of_request(ASKED) == []
+    assert objects.of_request(REQUESTED) == []
     assert pointers(folder) == []
 
 
@@ -214,14 +214,14 @@ def test_records_that_0_1_0_writes_before_and_in_between_are_found(
 ) -> None:
     old = [record(number, output_path=f"{folder.output_path}kite.mp4") for number in range(30)]
     version_0_1_0.call(folder.output_path, write=[each.to_payload() for each in old])
-    assert objects.of_request(ASKED)[0] == old[-1]
+    assert objects.of_request(REQUESTED)[0] == old[-1]
     assert old[-1] in objects.of_file(f"{folder.output_path}kite.mp4", key=ME)
     assert max(len(pointers(folder)), len(pointers(folder, "files"))) <= MAX_POINTERS
     between = record(31, RecordState.SUBMITTED)
     ours = record(32, RecordState.INTENT)
     objects.write(ours)
     version_0_1_0.call(folder.output_path, write=[between.to_payload()])
-    found = objects.of_request(ASKED)
+    found = objects.of_request(REQUESTED)
     assert all(each in found for each in (between, ours, old[-1]))
 
 
@@ -230,8 +230,8 @@ def test_0_1_0_finds_what_we_write_and_tidy(
 ) -> None:
     for number in range(30):
         objects.write(record(number, serial=number + 1))
-    objects.of_request(ASKED)
-    best, *_ = version_0_1_0.call(folder.output_path, look_for=ASKED)
+    objects.of_request(REQUESTED)
+    best, *_ = version_0_1_0.call(folder.output_path, look_for=REQUESTED)
     assert best["render"] == record(29).render
 
 
@@ -251,16 +251,16 @@ def test_writers_of_both_versions_that_race_hide_no_paid_record_from_each_other(
 ) -> None:
     def theirs(start: int) -> None:
         payloads = [record(number).to_payload() for number in range(start, start + 80)]
-        version_0_1_0.call(folder.output_path, write=payloads, look_for=ASKED)
+        version_0_1_0.call(folder.output_path, write=payloads, look_for=REQUESTED)
 
     def ours(start: int) -> None:
         for number in range(start, start + 40):
             objects.write(record(number, RecordState.INTENT))
             objects.write(record(number))
-            found = [(each.render or {}).get("task_id") for each in objects.of_request(ASKED)]
+            found = [(each.render or {}).get("task_id") for each in objects.of_request(REQUESTED)]
             assert any(found)
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda job: job[0](job[1]), [(theirs, 0), (ours, 1000), (ours, 3000)]))
-    assert objects.of_request(ASKED)[0] == record(3039)
+    assert objects.of_request(REQUESTED)[0] == record(3039)
     assert len(objects.all()[0]) == 160

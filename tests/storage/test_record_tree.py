@@ -16,7 +16,7 @@ from tests.harness.stores import ObjectStore, attached
 RECORD = Record(
     state=RecordState.INTENT,
     key=TaskKey(dag_id="ads", run_id="manual__1", task_id="render"),
-    asked="a",
+    requested="a",
     fingerprint="a",
     take=1,
     max_tries=1,

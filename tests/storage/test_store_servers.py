@@ -203,7 +203,7 @@ def test_records_are_kept_found_and_deleted(store: Store) -> None:
     record = Record(
         state=RecordState.INTENT,
         key=key,
-        asked="f" * 64,
+        requested="f" * 64,
         fingerprint="f" * 64,
         take=1,
         max_tries=1,

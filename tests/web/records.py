@@ -74,7 +74,7 @@ def intent_payload(**changes: Any) -> dict[str, Any]:
     intent = Record(
         state=RecordState.INTENT,
         key=TaskKey(dag_id="ads", run_id="run_1", task_id="render"),
-        asked="a" * 64,
+        requested="a" * 64,
         fingerprint="a" * 64,
         take=1,
         max_tries=1,

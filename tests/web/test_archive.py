@@ -233,7 +233,7 @@ def test_a_video_that_ends_early_is_named_as_not_whole(
         path.unlink(missing_ok=True)
     with zipfile.ZipFile(io.BytesIO(content)) as found:
         assert found.testzip() is None
-        assert "not whole" in found.read(MISSING_NAME).decode()
+        assert "not complete" in found.read(MISSING_NAME).decode()
         assert rows(found.read(LIST_NAME)) == []
 
 

@@ -524,7 +524,7 @@ def test_a_task_that_rendered_nothing_is_not_found(admin: Reader, records: Recor
     ref = records.add(task_id="other", manifest={"any": "thing"})
     reply = admin.get("api/render", ref)
     assert reply.status_code == 404
-    assert "rendered nothing" in reply.json()["detail"]
+    assert "No render" in reply.json()["detail"]
     assert reply.headers.get("content-type") == "application/json"
 
 
@@ -598,7 +598,7 @@ def test_runs_ratios_and_connections_are_filters_with_choices(admin: Reader, rec
     }
 
 
-def test_renders_are_sorted_by_cost_length_and_render_time_and_have_neighbours_in_that_order(
+def test_renders_are_sorted_by_cost_length_and_render_time_and_lead_to_each_other_in_that_order(
     admin: Reader, records: Records
 ) -> None:
     refs = {}
@@ -627,11 +627,11 @@ def test_renders_are_sorted_by_cost_length_and_render_time_and_have_neighbours_i
 
 
 def test_integers_beyond_the_database_are_refused_on_every_route(admin: Reader, records: Records) -> None:
-    from airflow_provider_jimeng.web import app, campaign_routes, review
+    from airflow_provider_jimeng.web.app import build_app
 
     ref = records.landed(FILE)
     asked: set[str] = set()
-    routes: list[Any] = [*app.router.routes, *campaign_routes.router.routes, *review.router.routes]
+    routes: list[Any] = build_app().routes
     for route in routes:
         path = route.path.lstrip("/").replace("{kind}", "zip")
         for dependant in _dependants(route):

@@ -34,14 +34,14 @@ def table(name: str) -> Any:
 def seen(snapshot: Snapshot) -> list[tuple[Any, ...]]:
     return [
         (
-            shown.entry.ref,
-            shown.entry.state,
-            shown.entry.task_state,
-            shown.entry.outcome,
-            shown.facets.money,
-            shown.billed,
+            render.entry.ref,
+            render.entry.state,
+            render.entry.task_state,
+            render.entry.outcome,
+            render.facets.money,
+            render.billed,
         )
-        for shown in snapshot.renders
+        for render in snapshot.renders
     ]
 
 
@@ -127,14 +127,14 @@ def test_the_index_that_followed_each_step_agrees_with_one_that_reads_all_anew(
     ]  # fmt: skip
     for number, step in enumerate(steps):
         step()
-        anew = seen(Index().look(session))
-        assert seen(following.look(session)) == anew, f"after step {number}"
+        anew = seen(Index().update(session))
+        assert seen(following.update(session)) == anew, f"after step {number}"
         if number % 3 == 2:
-            assert seen(seldom.look(session)) == anew, f"another process, after step {number}"
-    assert seen(following.look(session)) == []
+            assert seen(seldom.update(session)) == anew, f"another process, after step {number}"
+    assert seen(following.update(session)) == []
 
 
-def test_a_look_without_news_reads_no_payload(session: Session, records: Records) -> None:
+def test_an_update_without_a_change_reads_no_payload(session: Session, records: Records) -> None:
     from airflow import settings
     from sqlalchemy import event
 
@@ -142,7 +142,7 @@ def test_a_look_without_news_reads_no_payload(session: Session, records: Records
         records.landed(FILE, run_id=f"r{number}", render_id=str(number), commit=False)
     session.commit()
     index = Index()
-    index.look(session)
+    index.update(session)
     statements: list[str] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -150,7 +150,7 @@ def test_a_look_without_news_reads_no_payload(session: Session, records: Records
 
     event.listen(settings.engine, "before_cursor_execute", remember)
     try:
-        first, again = index.look(session), index.look(session)
+        first, again = index.update(session), index.update(session)
     finally:
         event.remove(settings.engine, "before_cursor_execute", remember)
     assert len(statements) == 4
@@ -164,10 +164,10 @@ def test_more_renders_than_the_index_holds_shorten_the_period(session: Session, 
         records.landed(FILE, run_id=f"r{number}", render_id=str(number), at=at, submitted_at=at, commit=False)
     session.commit()
     index = Index(most=10)
-    snapshot = index.look(session)
-    assert [shown.entry.render_id for shown in snapshot.renders] == [str(number) for number in range(9)]
+    snapshot = index.update(session)
+    assert [render.entry.render_id for render in snapshot.renders] == [str(number) for number in range(9)]
     assert snapshot.since == NOW.subtract(hours=8)
-    assert index.look(session, NOW.subtract(days=20)) is snapshot
+    assert index.update(session, NOW.subtract(days=20)) is snapshot
 
 
 def test_a_longer_period_is_read_when_a_reader_asks_for_it(admin: Reader, records: Records) -> None:
@@ -194,19 +194,19 @@ def test_a_new_day_leaves_old_renders_out_and_reads_none_of_the_others_again(
         at = NOW.add(days=days)
         records.landed(FILE, run_id=name, render_id=name, prompt=name, at=at, submitted_at=at)
     index = Index(trust_seconds=0)
-    assert [shown.entry.render_id for shown in index.look(session).renders] == ["last", "other", "old"]
+    assert [render.entry.render_id for render in index.update(session).renders] == ["last", "other", "old"]
     xcom = table("xcom")
     of_other = update(xcom).where(xcom.c.run_id == "other", xcom.c.key == "jimeng_render")
     session.execute(of_other.values(value=render_payload(task_id="other", prompt="read again")))
     at = NOW.add(days=32)
     records.landed(FILE, run_id="new", render_id="new", at=at, submitted_at=at)
-    snapshot = index.look(session)
-    assert [shown.entry.render_id for shown in snapshot.renders] == ["new", "last", "other"]
+    snapshot = index.update(session)
+    assert [render.entry.render_id for render in snapshot.renders] == ["new", "last", "other"]
     assert snapshot.renders[2].has("other")
     assert not snapshot.renders[2].has("read again")
-    assert snapshot.since == Index().look(session).since
+    assert snapshot.since == Index().update(session).since
     Campaign(session, records).forget("other")
-    assert [shown.entry.render_id for shown in index.look(session).renders] == ["new", "last"]
+    assert [render.entry.render_id for render in index.update(session).renders] == ["new", "last"]
 
 
 def test_a_render_falls_out_of_the_default_period_while_the_index_holds_it(
@@ -235,7 +235,7 @@ def test_the_default_period_depends_on_nothing_that_a_reader_cannot_see(
     assert viewer.renders()["period"]["since"] == "2026-04-04T00:00:00+00:00"
 
 
-def test_threads_that_look_while_tasks_go_on_all_see_a_whole_state(
+def test_threads_that_update_at_the_same_time_all_see_a_consistent_state(
     session: Session, records: Records
 ) -> None:
     from airflow.utils.session import create_session
@@ -246,9 +246,9 @@ def test_threads_that_look_while_tasks_go_on_all_see_a_whole_state(
         try:
             while not done.is_set():
                 with create_session(scoped=False) as own:
-                    renders = index.look(own).renders
-                    assert [shown.order for shown in renders] == sorted(
-                        (shown.order for shown in renders), reverse=True
+                    renders = index.update(own).renders
+                    assert [render.order for render in renders] == sorted(
+                        (render.order for render in renders), reverse=True
                     )
         except BaseException as error:  # noqa: BLE001 - it is raised in the test's own thread
             errors.append(error)
@@ -263,8 +263,8 @@ def test_threads_that_look_while_tasks_go_on_all_see_a_whole_state(
     for thread in threads:
         thread.join()
     assert errors == []
-    assert seen(index.look(session)) == seen(Index().look(session))
-    assert len(index.look(session).renders) == 20
+    assert seen(index.update(session)) == seen(Index().update(session))
+    assert len(index.update(session).renders) == 20
 
 
 def test_a_page_sees_a_task_that_somebody_marked_although_nothing_was_pushed(

@@ -179,7 +179,7 @@ def test_a_pushed_manifest_cannot_write_headers(viewer: Reader, records: Records
     for number, sha256 in enumerate(strange):
         reply = viewer.get("media", forged(records, "file:///x.mp4", str(number), sha256=sha256))
         assert reply.status_code == 404
-        assert reply.json() == {"detail": "The manifest contains no SHA-256 of its file."}
+        assert reply.json() == {"detail": "The manifest does not contain the SHA-256 of its file."}
 
 
 def test_a_video_without_its_manifest_beside_it_is_not_shown(
@@ -293,7 +293,7 @@ def test_web_addresses_are_never_followed(viewer: Reader, records: Records) -> N
     ):
         reply = viewer.get("media", records.landed(uri, run_id=str(number)))
         assert reply.status_code == 404
-        assert "no file in a store" in reply.json()["detail"]
+        assert "not name a file in a store" in reply.json()["detail"]
 
 
 def test_a_file_that_does_not_exist_is_reported_as_gone(
@@ -320,7 +320,7 @@ def test_a_file_that_vanishes_while_it_is_played_is_reported_as_gone(
 
 def test_a_render_without_a_file_has_no_video(viewer: Reader, records: Records) -> None:
     ref = records.add(state="deferred", render=render_payload())
-    assert "saved no video" in viewer.get("media", ref).json()["detail"]
+    assert "not saved a video" in viewer.get("media", ref).json()["detail"]
     odd = records.add(
         run_id="odd", render=render_payload(), manifest={**manifest_payload("/x.mp4"), "uri": ["x"]}
     )

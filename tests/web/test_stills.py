@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_jimeng.finishing import finish
-from airflow_provider_jimeng.finishing.stills import Tile, parse_still, parse_track
+from airflow_provider_jimeng.finishing.files import Tile, parse_still, parse_track
 from tests.finishing.clips import clip
 from tests.harness.stores import ObjectStore, attached
 

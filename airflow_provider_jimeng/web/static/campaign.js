@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page of one DAG run: how its renders stand, what they cost, what went wrong, and a list to hand them on.
+// The page of one DAG run: the states of its renders, what they cost, what went wrong, and a list to download them.
 
 import { h, icon, replaceChildren } from "./dom.js";
 import { errorNotice, fetchCampaign } from "./api.js";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hands renders on: as one ZIP, as a list of URIs or as CSV; and one render as a call and a command that make it again.
+// Downloads renders: as one ZIP, as a list of URIs or as CSV; and one render as a call and a command that make it again.
 
 import { h, icon } from "./dom.js";
 import { fetchAgain } from "./api.js";
@@ -10,8 +10,8 @@ import { t } from "./i18n.js";
 const KINDS = { zip: "files_zip", txt: "files_txt", csv: "files_csv" };
 
 /**
- * Returns a button for each kind of file. `refs` are the chosen renders; without them, `query` is a filter as that of the
- * gallery, and all of its saved renders are meant, except those of `without`.
+ * Returns a button for each kind of file. `refs` are the chosen renders. Without them, the files are those of all saved
+ * renders that match the filter `query`, except those of `without`.
  */
 export function fileButtons({ refs = null, query = null, without = [] }) {
   const listed = (some) => JSON.stringify(some.map((ref) => [ref.dag_id, ref.run_id, ref.task_id, ref.map_index]));

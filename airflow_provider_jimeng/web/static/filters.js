@@ -61,7 +61,7 @@ function unfoldButton(form) {
 }
 
 /**
- * Returns the form. It calls `onChange` with true if the change goes on with typing, which is no step of its own for Back.
+ * Returns the form. It calls `onChange` with true while the reader types, because Back must not lead to each letter.
  * `values` is the query, `fill` shows another query, and `offer` shows the server's choices.
  */
 export function filterBar(query, onChange) {

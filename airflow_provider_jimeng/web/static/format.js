@@ -74,7 +74,7 @@ export function money(text) {
   return `¥${text}`;
 }
 
-/** Says what a render cost, by the one rule of all pages: paid, perhaps billed, not billed, expected, or paid elsewhere. */
+/** Says what a render cost, by the one rule of all pages: paid, possibly billed, not billed, expected, or paid elsewhere. */
 export function moneyText({ money: kind, amount_cny: amount }) {
   if (!kind) return null;
   if (kind === "not_billed" || kind === "paid_elsewhere") return t(`money_${kind}`);

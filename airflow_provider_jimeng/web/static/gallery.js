@@ -26,13 +26,13 @@ function galleryKeys(grid, search) {
   ];
 }
 
-/** Returns the way to the page of the run, if the filters name one. */
+/** Returns the link to the page of the run, if the filters name one. */
 function campaignLink(values) {
   const [dag_id, run_id] = [values.get("dag_id"), values.get("run_id")];
   return dag_id && run_id ? h("a", { class: "button", href: campaignAddress({ dag_id, run_id }) }, icon("campaign"), t("campaign")) : null;
 }
 
-/** Returns the button that selects all renders that fit the filters, on this page and on the others. */
+/** Returns the button that selects all renders that match the filters, on this page and on the others. */
 function selectAllButton({ cards, totals }, saved) {
   const all = () => {
     if (totals.renders > cards.length) selectFitting(totals.renders, saved);
@@ -75,7 +75,7 @@ export function galleryPage(root) {
     else grid.clear(emptyNotice(values.size > 0));
   };
 
-  /** Asks for the page and shows it. Unless the reader has asked for other renders, an unchanged page needs no bytes. */
+  /** Requests the page and shows it. The answer has no content if neither the query nor the page has changed. */
   const update = async (options) => {
     request?.abort();
     const mine = (request = new AbortController());

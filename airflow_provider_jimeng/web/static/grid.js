@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The grid of cards. It changes what is on the page without taking the reader's place away.
+// The grid of cards. An update keeps what the reader looks at in its place.
 
 import { h, icon } from "./dom.js";
 import { cardOrNotice, skeletons } from "./card.js";
 import { t } from "./i18n.js";
 import { keyOf } from "./selection.js";
 
-const TOP = 120; // pixels; who has scrolled further reads something
+const TOP = 120; // pixels; a reader who has scrolled further is reading
 
 /** Returns the renders of a page, those of one prompt together at the place of the newest. */
 function tilesOf(cards) {
@@ -74,7 +74,7 @@ export function cardGrid(query) {
     element.querySelector("a.picture")?.focus({ preventScroll: true });
   });
 
-  /** Shows new data. If it came by itself and the reader has scrolled, new tiles wait behind the pill. */
+  /** Shows new data. If the reader did not request it and has scrolled, a button announces the new tiles. */
   element.show = (cards, { byItself = false } = {}) => {
     latest = cards;
     const tiles = tilesOf(cards);

@@ -15,7 +15,7 @@ export function galleryAddress() {
   return within() ? `./?${within()}` : "./";
 }
 
-/** Returns the gallery's query as the server takes it: the days of the address become moments. */
+/** Returns the gallery's query as the server takes it: the days of the address become times. */
 export function serverQuery(address) {
   const query = new URLSearchParams([...address].filter(([, value]) => value)); // the server takes no empty value
   query.delete("since");
@@ -34,7 +34,7 @@ export function filterOf(query) {
   return String(filter);
 }
 
-/** Writes the filters into the address. Back leads to those before, unless `inPlace`. */
+/** Writes the filters into the address. Back leads to the former filters, unless `inPlace`. */
 export function writeAddress(query, { inPlace = false } = {}) {
   const address = query.size ? `?${query}` : location.pathname;
   const now = location.search || location.pathname;

@@ -21,7 +21,7 @@ export function reviewPanel(card) {
     try {
       ({ questions } = await fetchQuestions(card.ref));
     } catch {
-      return; // the next look can succeed, and what is shown stays
+      return; // the next request can succeed; until then the page stays as it is
     }
     for (const question of questions) {
       const key = keyOf(question.ref);
@@ -51,12 +51,12 @@ export function reviewPanel(card) {
   };
   const timer = setInterval(lookIfSeen, LOOK_AGAIN_MS);
   document.addEventListener("visibilitychange", lookIfSeen);
-  panel.addEventListener("keydown", (event) => event.stopPropagation()); // keys of the page are text or choices here
+  panel.addEventListener("keydown", (event) => event.stopPropagation()); // here, the page's keys enter text or choose an option
   look();
   return panel;
 }
 
-/** Returns one question. `report` is what became of an answer, if there is something to say of it. */
+/** Returns one question. `report` says what happened to an answer that was sent. */
 function questionElement(question, report, look) {
   const place = leavingFrame(h("a", { class: "task", href: `${taskAddress(question.ref)}/required_actions` },
     icon("task"), h("span", {}, h("b", {}, question.ref.dag_id), ` ${taskName(question.ref)}`)));
@@ -84,7 +84,7 @@ function decisionElement({ by, at, options, filled }) {
     filled.map(({ title, value }) => h("p", {}, h("span", {}, value === true ? title : `${title}: `), value === true ? null : h("q", { lang: "" }, String(value)))));
 }
 
-/** Returns the fields and options of an open question. `element` shows what becomes of the answer. */
+/** Returns the fields and options of an open question. `element` shows what happens to the answer. */
 function formElement(question, element, look) {
   const fields = question.fields.filter((field) => field.kind !== "fixed" && field.confirms === null).map(fieldElement);
   const confirming = new Map(question.fields.filter((field) => field.confirms !== null).map((field) => [field.confirms, field]));
@@ -174,7 +174,7 @@ function fieldElement(field) {
   return { name: field.name, input, value, label: h("label", { class: `field ${field.kind}` }, h("span", {}, field.title), input) };
 }
 
-/** Sends an answer to Airflow. Returns the HTTP status, 0 without a reply, and what Airflow says to it. */
+/** Sends an answer to Airflow. Returns the HTTP status, 0 without a reply, and Airflow's reply. */
 async function sendAnswer(ref, options, values) {
   const parts = ["api", "v2", "dags", ref.dag_id, "dagRuns", ref.run_id, "taskInstances", ref.task_id, ref.map_index, "hitlDetails"];
   try {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The renders that the reader has selected: some, or all that fit a filter. The selection lasts as long as the browser's tab.
+// The renders that the reader has selected: some, or all that match a filter. The selection lasts as long as the browser's tab.
 
 const KEY = "jimeng.selection";
 
@@ -17,7 +17,7 @@ function read() {
   }
 }
 
-// `fitting` is the filter if all that fit it are selected; `named` are then those that are left out, else the selected ones.
+// `fitting` is the filter if all that match it are selected; `named` are then those that are left out, else the selected ones.
 let { fitting, named } = read();
 let here = null; // the filter of the list that this page belongs to
 const listeners = [];
@@ -36,7 +36,7 @@ export function selection() {
   return fitting ? [] : [...named.values()];
 }
 
-/** Returns the selection of all that fit a filter: its `query`, `count`, how many are `saved`, and `without`; or null. */
+/** Returns the selection of all that match a filter: its `query`, `count`, how many are `saved`, and `without`; or null. */
 export function wholeSelection() {
   if (!fitting) return null;
   const without = [...named.values()];
@@ -52,7 +52,7 @@ export function isSelected(key) {
   return fitting ? fitting.query === here && !named.has(key) : named.has(key);
 }
 
-/** Selects a render or takes it out. Beside another list, this ends a selection of all that fit a filter. */
+/** Selects a render or takes it out. Beside another list, this ends a selection of all that match a filter. */
 export function select({ ref, prompt, state }, on = true) {
   if (fitting && fitting.query !== here) clear();
   if (on === Boolean(fitting)) named.delete(keyOf(ref));
@@ -60,14 +60,14 @@ export function select({ ref, prompt, state }, on = true) {
   changed();
 }
 
-/** Selects all renders that fit the filter of this page. */
+/** Selects all renders that match the filter of this page. */
 export function selectFitting(count, saved) {
   clear();
   fitting = { query: here, count, saved };
   changed();
 }
 
-/** Says to which filter this page belongs, and how many renders fit it. Another filter ends a selection of all. */
+/** Says to which filter this page belongs, and how many renders match it. Another filter ends a selection of all. */
 export function standIn(query, count = null, saved = null) {
   here = query;
   if (!fitting || count === null) return;

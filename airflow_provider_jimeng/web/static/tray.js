@@ -39,7 +39,7 @@ function files(saved, what) {
   return saved ? fileButtons(what) : h("span", { class: "soft" }, t("none_saved"));
 }
 
-/** Returns what the tray shows if all renders that fit a filter are selected. */
+/** Returns what the tray shows if all renders that match a filter are selected. */
 function wholeContent({ query, count, saved, without }) {
   return [
     h("span", { class: "count", aria: { role: "status" } }, t("selected_fitting", { count, saved })),

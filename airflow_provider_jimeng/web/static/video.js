@@ -98,8 +98,8 @@ function headline(card) {
 }
 
 /**
- * Returns the page's content, with `show`. The player stays where it is while its render is the same, so that no news
- * interrupt it, and what the reader has unfolded stays open.
+ * Returns the page's content, with `show`. The player stays where it is while its render is the same, so that an
+ * update does not interrupt it, and what the reader has unfolded stays open.
  */
 function view(query) {
   const top = h("div", {});

@@ -42,7 +42,7 @@ def record(state: RecordState, *, minutes_ago: float = 0, key: TaskKey = OTHER, 
     first = Record(
         state=state,
         key=key,
-        asked=SAME,
+        requested=SAME,
         fingerprint=SAME,
         take=1,
         max_tries=1,
@@ -52,7 +52,7 @@ def record(state: RecordState, *, minutes_ago: float = 0, key: TaskKey = OTHER, 
     return replace(first, **changes)
 
 
-class Street:
+class OthersFolder:
     """A directory of records, and what the task of `manual__1` sees of the others' there."""
 
     def __init__(self, lab: Lab) -> None:
@@ -61,7 +61,7 @@ class Street:
         self.waited = 0.0
         self.answer: Record | None = None
 
-    def seen(self) -> OtherTasks:
+    def other_tasks(self) -> OtherTasks:
         ledger = Ledger(MINE, folder=self.folder)
         return OtherTasks(ledger=ledger, timeout_seconds=30, sleep=self._sleep, clock=lambda: self.waited)
 
@@ -72,8 +72,8 @@ class Street:
 
 
 @pytest.fixture
-def street(lab: Lab) -> Street:
-    return Street(lab)
+def folder(lab: Lab) -> OthersFolder:
+    return OthersFolder(lab)
 
 
 def run_together(*stages: FakeTask) -> None:
@@ -162,90 +162,92 @@ def test_overwrite_lands_over_the_file_of_another_task_of_the_same_run(lab: Lab)
     ],
 )
 def test_a_file_name_is_taken_by_who_is_yet_to_land_or_has_landed_in_this_run(
-    street: Street, other: Record, *, refused: bool
+    folder: OthersFolder, other: Record, *, refused: bool
 ) -> None:
-    path = f"{street.folder.output_path}kite.mp4"
-    street.objects.write(replace(other, output_path=path))
-    street.objects.write(record(RecordState.SUBMITTED, output_path=path, key=MINE))
+    path = f"{folder.folder.output_path}kite.mp4"
+    folder.objects.write(replace(other, output_path=path))
+    folder.objects.write(record(RecordState.SUBMITTED, output_path=path, key=MINE))
     target = OutputPath(output_path=path)
     if refused:
         with pytest.raises(TargetTakenError, match="is taken"):
-            street.seen().refuse_rival(target)
+            folder.other_tasks().refuse_rival(target)
     else:
-        street.seen().refuse_rival(target)
+        folder.other_tasks().refuse_rival(target)
 
 
-def test_a_task_that_moved_to_another_file_name_leaves_the_first_one_free(street: Street) -> None:
-    path = f"{street.folder.output_path}kite.mp4"
-    street.objects.write(record(RecordState.SUBMITTED, output_path=path))
-    street.objects.write(record(RecordState.SUBMITTED, output_path=f"{street.folder.output_path}blue.mp4"))
-    street.seen().refuse_rival(OutputPath(output_path=path))
+def test_a_task_that_moved_to_another_file_name_leaves_the_first_one_free(folder: OthersFolder) -> None:
+    path = f"{folder.folder.output_path}kite.mp4"
+    folder.objects.write(record(RecordState.SUBMITTED, output_path=path))
+    folder.objects.write(record(RecordState.SUBMITTED, output_path=f"{folder.folder.output_path}blue.mp4"))
+    folder.other_tasks().refuse_rival(OutputPath(output_path=path))
 
 
 @pytest.mark.parametrize("clock_differs_by_minutes", [0, 10, -10, -600])
-def test_a_submit_under_way_elsewhere_is_waited_for(street: Street, clock_differs_by_minutes: float) -> None:
-    street.objects.write(record(RecordState.INTENT, minutes_ago=clock_differs_by_minutes))
-    street.answer = record(RecordState.SUBMITTED)
-    assert street.seen().of_request(SAME, except_ids=()) == [street.answer]
-    assert 0 < street.waited < 2
+def test_a_submit_under_way_elsewhere_is_waited_for(
+    folder: OthersFolder, clock_differs_by_minutes: float
+) -> None:
+    folder.objects.write(record(RecordState.INTENT, minutes_ago=clock_differs_by_minutes))
+    folder.answer = record(RecordState.SUBMITTED)
+    assert folder.other_tasks().of_request(SAME, except_ids=()) == [folder.answer]
+    assert 0 < folder.waited < 2
 
 
-def test_a_submit_that_nobody_answers_while_it_is_watched_is_handed_over(street: Street) -> None:
+def test_a_submit_that_nobody_answers_while_it_is_watched_is_handed_over(folder: OthersFolder) -> None:
     left = record(RecordState.INTENT)
-    street.objects.write(left)
-    seen = street.seen()
-    assert seen.of_request(SAME, except_ids=()) == [left]
-    assert 90 <= street.waited < 93
-    assert seen.twin(SAME, except_ids=()) is None
+    folder.objects.write(left)
+    others = folder.other_tasks()
+    assert others.of_request(SAME, except_ids=()) == [left]
+    assert 90 <= folder.waited < 93
+    assert others.twin(SAME, except_ids=()) is None
 
 
-def test_an_intent_of_long_ago_is_handed_over_at_once(street: Street) -> None:
+def test_an_intent_of_long_ago_is_handed_over_at_once(folder: OthersFolder) -> None:
     left = record(RecordState.INTENT, minutes_ago=20)
-    street.objects.write(left)
-    seen = street.seen()
-    assert seen.of_request(SAME, except_ids=()) == [left]
-    assert street.waited == 0
-    assert seen.twin(SAME, except_ids=()) is None
+    folder.objects.write(left)
+    others = folder.other_tasks()
+    assert others.of_request(SAME, except_ids=()) == [left]
+    assert folder.waited == 0
+    assert others.twin(SAME, except_ids=()) is None
 
 
-def test_a_paid_render_counts_more_than_an_intent(street: Street) -> None:
-    street.objects.write(record(RecordState.INTENT, minutes_ago=9))
+def test_a_paid_render_counts_more_than_an_intent(folder: OthersFolder) -> None:
+    folder.objects.write(record(RecordState.INTENT, minutes_ago=9))
     paid = record(RecordState.SUBMITTED, key=replace(OTHER, map_index=1))
-    street.objects.write(paid)
-    assert street.seen().of_request(SAME, except_ids=()) == [paid]
-    assert street.seen().of_request(SAME, except_ids={"7392616336519610409"}) != [paid]
+    folder.objects.write(paid)
+    assert folder.other_tasks().of_request(SAME, except_ids=()) == [paid]
+    assert folder.other_tasks().of_request(SAME, except_ids={"7392616336519610409"}) != [paid]
 
 
 @pytest.mark.parametrize("minutes_ago", [0, 2, 60, 60 * 24 * 7, -600])
 @pytest.mark.parametrize("state", [RecordState.INTENT, RecordState.SUBMITTED])
 def test_a_twin_that_began_meanwhile_counts_whatever_time_it_names(
-    street: Street, state: RecordState, minutes_ago: float
+    folder: OthersFolder, state: RecordState, minutes_ago: float
 ) -> None:
-    seen = street.seen()
-    assert seen.of_request(SAME, except_ids=()) == []
+    others = folder.other_tasks()
+    assert others.of_request(SAME, except_ids=()) == []
     twin = record(state, minutes_ago=minutes_ago)
-    street.objects.write(twin)
-    assert seen.twin(SAME, except_ids=()) == twin
+    folder.objects.write(twin)
+    assert others.twin(SAME, except_ids=()) == twin
 
 
 @pytest.mark.parametrize("seen_at_look", [1, 2, MAX_LOOKS])
 def test_a_look_that_took_long_is_repeated_and_what_it_finds_counts(
-    lab: Lab, street: Street, seen_at_look: int
+    lab: Lab, folder: OthersFolder, seen_at_look: int
 ) -> None:
-    seen, looks, clock = street.seen(), count(1), count(0.0, FRESH_SECONDS)
+    seen, looks, clock = folder.other_tasks(), count(1), count(0.0, FRESH_SECONDS)
     twin = record(RecordState.INTENT)
 
     def others() -> OtherTasks:
         if next(looks) == seen_at_look:
-            street.objects.write(twin)
+            folder.objects.write(twin)
         return seen
 
     ti = TaskInstance(task=lab.task(), id="", try_number=1, max_tries=1)
     payment = Payment(
         hook=JimengHook(),
-        record=TaskRecord(Ledger(MINE, folder=street.folder), ti),
+        record=TaskRecord(Ledger(MINE, folder=folder.folder), ti),
         others=others,
-        asked=SAME,
+        requested=SAME,
         reuses=True,
         target=None,
         overwrite=False,
@@ -255,7 +257,7 @@ def test_a_look_that_took_long_is_repeated_and_what_it_finds_counts(
     )
     assert payment.make(RenderRequest.build(prompt="a red kite")) == Twin(record=twin)
     assert lab.emulator.bill()["accepted"] == 0
-    assert street.objects.read(MINE) is None
+    assert folder.objects.read(MINE) is None
 
 
 def test_a_twin_that_began_between_look_and_intent_is_waited_for_and_adopted(lab: Lab) -> None:
