@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(parser)  # answers the shell, and ends the process
     args = parser.parse_args(words)
     args.again = [PROGRAM, *words]
-    if "airflow" not in sys.modules:  # Airflow before 3.1 logs what it loads.
+    if "airflow" not in sys.modules:  # Airflow before 3.3 logs what it loads.
         os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
     return run(args.handler, args)
 

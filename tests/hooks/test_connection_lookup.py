@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.harness.lab import Lab
 
 SECRET = "c2VjcmV0"
-REFUSED_BY_AIRFLOW = "its extra is not a JSON object"  # 3.0 refuses it before it makes a connection
+REFUSED_BY_AIRFLOW = "its extra is not a JSON object"  # 3.0 and 3.1 refuse it before they make a connection
 FIELDS = {"conn_type": "jimeng", "login": "AKLT", "password": SECRET}
 
 
