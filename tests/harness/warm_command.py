@@ -7,6 +7,7 @@ only saves the seconds that the imports take.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -104,4 +105,5 @@ if __name__ == "__main__":
     sys.path[0] = os.environ["PYTHONPATH"]  # not the folder of this file
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # the end of a command would else take half a second, to free all that is imported
     serve(socket.socket(fileno=0))
