@@ -53,6 +53,22 @@ def pytest_configure(config: pytest.Config) -> None:
             )
     for line in warnings_to_ignore():
         config.addinivalue_line("filterwarnings", line)
+    if worker := getattr(config, "workerinput", None):
+        begin_elsewhere(config, int(worker["workerid"].removeprefix("gw")) / worker["workercount"])
+
+
+def begin_elsewhere(config: pytest.Config, share: float) -> None:
+    """Let this process of a parallel run begin its collection of all tests after a share of the files.
+
+    pytest compiles each file and keeps the result for the other processes. If all began with the same file, each
+    would compile every file.
+    """
+    if config.args == config.getini("testpaths"):
+        ignored = [config.rootpath / folder for folder in config.getoption("ignore") or ()]
+        files = sorted((config.rootpath / "tests").rglob("test_*.py"))
+        files = [path for path in files if not any(map(path.is_relative_to, ignored))]
+        begin = int(share * len(files))
+        config.args[:] = [str(path) for path in files[begin:] + files[:begin]]
 
 
 def pytest_report_header() -> str:
@@ -86,6 +102,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests that need what this Airflow lacks; the reason names it. Spread the tests that wait."""
+    items.sort(key=lambda item: item.path)  # each process of a parallel run begins elsewhere
     mark_what_is_lacking(items)
     spread(items, [item for item in items if item.get_closest_marker("waits")])
 
