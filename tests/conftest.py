@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -82,6 +83,11 @@ def package_under_test() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave out all that is imported now. It stays until the process ends."""
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
