@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -31,22 +30,13 @@ POLLED = re.compile(r": (in queue|generating|saving)$")
 
 
 def play(jimeng: CommandLine, commands: Iterable[str]) -> str:
-    """Run commands one after the other; return what a person sees."""
+    """Run commands one after the other; return what they print."""
     (jimeng.work / "rows.csv").write_text(ROWS)
     lines = []
     for command in commands:
-        done = subprocess.run(
-            jimeng.command(*shlex.split(command)[1:]),
-            env=jimeng.environment(),
-            cwd=jimeng.work,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        lines += [f"$ {command}", *done.stdout.replace(str(jimeng.work), "/home/me").splitlines()]
+        done = jimeng.run(*shlex.split(command)[1:])
+        printed = (done.out + done.err).replace(str(jimeng.work), "/home/me")
+        lines += [f"$ {command}", *printed.splitlines()]
     return "\n".join(lines)
 
 
