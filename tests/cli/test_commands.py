@@ -132,6 +132,7 @@ def test_a_query_tells_the_state_and_hides_the_link(jimeng: CommandLine, emulato
 def test_a_download_saves_a_paid_video_again_and_again(
     jimeng: CommandLine, emulator: SteppedEmulator
 ) -> None:
+    emulator.render_seconds = 0
     task_id = submitted(jimeng)
     words = ("download", task_id, "--model", "t2v_720p", "--output", "films/fox.mp4")
     first = jimeng.run(*words)

@@ -108,5 +108,5 @@ if __name__ == "__main__":
     )  # as the command does before it imports Airflow
     for name in IMPORTED:
         importlib.import_module(name)
-    gc.freeze()  # the end of a command would else take half a second, to free all that is imported
+    gc.freeze()  # otherwise the end of each command takes half a second to free what is imported
     serve(socket.socket(fileno=0))
