@@ -13,7 +13,8 @@ from tests.harness.processes import wait_for_port
 pytestmark = pytest.mark.real
 
 
-def test_the_pages_for_newcomers_make_a_video_as_printed(tmp_path: Path) -> None:
+@pytest.mark.nightly
+def test_the_quick_start_makes_a_video_and_its_connection_can_be_tested_as_printed(tmp_path: Path) -> None:
     wheels = built_wheel(tmp_path / "dist")
     newcomer = Reader(ROOT / "README.md", tmp_path, wheels)
     quick_start(newcomer)
@@ -30,8 +31,11 @@ def test_the_pages_for_newcomers_make_a_video_as_printed(tmp_path: Path) -> None
         tested = newcomer.type(f"{shell}export AIRFLOW__CORE__TEST_CONNECTION=Enabled\n{connection}\n{test}")
     assert "Connection success!" in tested
 
-    reader = Reader(ROOT / "docs" / "first_video.md", tmp_path, wheels)
+
+def test_the_first_page_to_learn_from_makes_a_video_as_printed(tmp_path: Path) -> None:
+    reader = Reader(ROOT / "docs" / "first_video.md", tmp_path, built_wheel(tmp_path / "dist"))
     install, emulator, connection, run, look, _account = reader.shell_blocks
+    (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "first_video.py").write_text(reader.dag, encoding="utf-8")
     reader.type(install.replace("python -m venv", f"{PYTHON} -m venv", 1))
     with reader.running("emulator", f"{emulator.rstrip()} --port {reader.port}") as server:
