@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 UNMEASURED = {"chaos", "e2e", "meta"}
+"""The folders of tests whose coverage is not measured in their own process."""
 
 # Airflow reads its home when it is first imported, so it is set before any test module is.
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="jimeng-tests-"))

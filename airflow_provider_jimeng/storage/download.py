@@ -264,8 +264,6 @@ class Claim:
     hosts are never compared.
     """
 
-    progress: Callable[[], object]
-
     def __init__(
         self,
         file: AtomicFile,
@@ -286,7 +284,7 @@ class Claim:
         self._taken = False
         self._ended = threading.Event()
         self._beats: threading.Thread | None = None
-        self.progress = lambda: None
+        self.progress: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         return self
